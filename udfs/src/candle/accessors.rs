@@ -1,0 +1,89 @@
+//! `candle_open(candle)` and its siblings: the fields of a candlestick.
+
+use super::candlestick::{FIELDS, candle_type};
+use arrow::array::{Array, ArrayRef, AsArray, make_array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::kernels::numeric::div;
+use arrow::compute::nullif;
+use arrow::datatypes::{DataType, Float64Type};
+use datafusion_common::{Result, internal_datafusion_err, plan_err};
+use datafusion_expr::{
+    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+/// Function names and what they read.
+const ACCESSORS: [(&str, &str, &str); 8] = [
+    ("candle_open", "open", "Open of a candle"),
+    ("candle_high", "high", "High of a candle"),
+    ("candle_low", "low", "Low of a candle"),
+    ("candle_close", "close", "Close of a candle"),
+    ("candle_volume", "volume", "Volume of a candle"),
+    ("candle_vwap", "turnover", "Volume-weighted average price of a candle; null without volume"),
+    ("candle_open_time", "open_time", "Time of a candle's first bar or trade"),
+    ("candle_close_time", "close_time", "Time of a candle's last bar or trade"),
+];
+
+/// An accessor.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct CandleField {
+    name: &'static str,
+    field: usize,
+    signature: Signature,
+    documentation: Documentation,
+}
+
+impl CandleField {
+    /// All accessors.
+    pub fn all() -> impl Iterator<Item = CandleField> {
+        ACCESSORS.iter().map(|(name, field, doc)| {
+            let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
+            CandleField {
+                name,
+                field: FIELDS.iter().position(|f| f.name() == field).unwrap_or_default(),
+                signature: Signature::user_defined(Volatility::Immutable),
+                documentation: Documentation::builder(section, *doc, format!("{name}(candlestick)")).build(),
+            }
+        })
+    }
+}
+
+impl ScalarUDFImpl for CandleField {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        match arg_types {
+            [DataType::Struct(fields)] if *fields == *FIELDS => Ok(vec![candle_type()]),
+            _ => plan_err!("{} takes the result of candlestick, candlestick_agg or rollup", self.name),
+        }
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(FIELDS[self.field].data_type().clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let array = args.args[0].to_array(args.number_rows)?;
+        let candles = array.as_struct_opt().ok_or_else(|| internal_datafusion_err!("candles are structs"))?;
+        let column = candles.column(self.field);
+        let column: ArrayRef = if self.name == "candle_vwap" {
+            let volume = candles.column_by_name("volume").and_then(|v| v.as_primitive_opt::<Float64Type>());
+            let volume = volume.ok_or_else(|| internal_datafusion_err!("a candle has a volume"))?;
+            let none = volume.iter().map(|v| Some(v == Some(0.0))).collect();
+            div(column, &nullif(volume, &none)?)?
+        } else {
+            column.clone()
+        };
+        let nulls = NullBuffer::union(candles.nulls(), column.nulls());
+        Ok(ColumnarValue::Array(make_array(column.to_data().into_builder().nulls(nulls).build()?)))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}

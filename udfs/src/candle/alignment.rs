@@ -1,0 +1,131 @@
+//! `bar_floor`, `bar_end`, `is_aligned`.
+
+use super::grid::{Grid, Origin};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
+use datafusion_expr::{
+    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+use std::sync::Arc;
+
+/// Which of the three functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AlignmentKind {
+    /// The opening time of the bar that contains an instant.
+    Floor,
+    /// The instant at which that bar ends.
+    End,
+    /// Whether the instant is the opening of a bar.
+    Aligned,
+}
+
+/// `bar_floor(ts, timeframe [, origin])` and its siblings.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Alignment {
+    kind: AlignmentKind,
+    signature: Signature,
+    documentation: Documentation,
+}
+
+impl Alignment {
+    /// One of the three functions.
+    pub fn new(kind: AlignmentKind) -> Self {
+        let (name, doc) = match kind {
+            AlignmentKind::Floor => ("bar_floor", "Opening time of the bar that contains ts"),
+            AlignmentKind::End => ("bar_end", "Time at which the bar that contains ts ends"),
+            AlignmentKind::Aligned => ("is_aligned", "Whether ts is the opening time of a bar"),
+        };
+        let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
+        let documentation = Documentation::builder(section, doc, format!("{name}(ts, timeframe, origin => 'utc')"))
+            .with_argument("ts", "timestamp or date; UTC is assumed where it has no zone")
+            .with_argument("timeframe", "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo")
+            .with_argument("origin", "utc, forex_utc1, ny_17 or session:HH:MM@Zone")
+            .build();
+        let signature = Signature::user_defined(Volatility::Immutable);
+        let names = vec!["ts", "timeframe", "origin"];
+        let signature = signature.clone().with_parameter_names(names).unwrap_or(signature);
+        Self { kind, signature, documentation }
+    }
+
+    fn usage(&self) -> String {
+        format!("{}(ts, timeframe, origin => 'utc')", self.name())
+    }
+}
+
+fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+impl ScalarUDFImpl for Alignment {
+    fn name(&self) -> &str {
+        match self.kind {
+            AlignmentKind::Floor => "bar_floor",
+            AlignmentKind::End => "bar_end",
+            AlignmentKind::Aligned => "is_aligned",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(if self.kind == AlignmentKind::Aligned { DataType::Boolean } else { instant() })
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        if !(2..=3).contains(&arg_types.len()) {
+            return plan_err!("{} takes 2 or 3 arguments, not {}: {}", self.name(), arg_types.len(), self.usage());
+        }
+        match &arg_types[0] {
+            DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 | DataType::Null => {}
+            text if text.is_string() => {}
+            other => {
+                return plan_err!(
+                    "argument `ts` of {} is {other}, expected a timestamp: {}",
+                    self.name(),
+                    self.usage()
+                );
+            }
+        }
+        let mut types = vec![instant()];
+        types.resize(arg_types.len(), DataType::Utf8);
+        Ok(types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let text = |i: usize, name: &str| match &args.args[i] {
+            ColumnarValue::Scalar(ScalarValue::Utf8(Some(text))) => Ok(text.clone()),
+            _ => plan_err!("`{name}` of {} must be a text literal: {}", self.name(), self.usage()),
+        };
+        let timeframe = text(1, "timeframe")?.parse()?;
+        let origin = if args.args.len() > 2 { text(2, "origin")?.parse()? } else { Origin::Utc(0) };
+        let grid = Grid::new(timeframe, origin);
+        let one = matches!(args.args[0], ColumnarValue::Scalar(_));
+        let array = args.args[0].to_array(if one { 1 } else { args.number_rows })?;
+        let ts = array
+            .as_primitive_opt::<TimestampMicrosecondType>()
+            .ok_or_else(|| internal_datafusion_err!("{}: ts was not coerced", self.name()))?;
+        let nulls = ts.nulls().cloned();
+        let instants = |values: Vec<i64>| {
+            Arc::new(TimestampMicrosecondArray::new(values.into(), nulls.clone()).with_timezone("UTC")) as ArrayRef
+        };
+        let result = match self.kind {
+            AlignmentKind::Floor => instants(grid.floor(ts.values())),
+            AlignmentKind::End => instants(grid.end(ts.values())),
+            AlignmentKind::Aligned => {
+                Arc::new(BooleanArray::new(grid.is_aligned(ts.values()).into(), nulls.clone())) as ArrayRef
+            }
+        };
+        if one {
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+        } else {
+            Ok(ColumnarValue::Array(result))
+        }
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}

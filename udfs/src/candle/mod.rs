@@ -1,0 +1,15 @@
+//! Candle arithmetic: timeframes, alignment, and aggregation of bars and ticks into larger bars.
+
+mod accessors;
+mod alignment;
+mod candlestick;
+mod grid;
+mod session_vwap;
+mod timeframe;
+
+pub use accessors::CandleField;
+pub use alignment::{Alignment, AlignmentKind};
+pub use candlestick::{Candlestick, CandlestickSource};
+pub use grid::{Grid, Origin};
+pub use session_vwap::SessionVwap;
+pub use timeframe::Timeframe;

@@ -1,0 +1,91 @@
+//! `session_vwap(ts, high, low, close, volume, origin)`.
+
+use super::grid::{Grid, Origin};
+use super::timeframe::Timeframe;
+use crate::series::{
+    InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+};
+use datafusion_common::Result;
+
+/// Volume-weighted average price since the session began.
+#[derive(Debug)]
+pub struct SessionVwap {
+    signature: SeriesSignature,
+}
+
+impl SessionVwap {
+    /// The function.
+    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
+    pub fn new() -> Self {
+        let signature = SeriesSignature::new(
+            "session_vwap",
+            "Candle Arithmetic",
+            "Average of the typical price (high + low + close) / 3 weighted by volume since the session day began; null \
+             until it has volume",
+            "",
+        )
+        .input_of("ts", InputKind::Time, Some("ts"))
+        .input("high", Some("high"))
+        .input("low", Some("low"))
+        .input("close", Some("close"))
+        .input("volume", Some("volume"))
+        .param(
+            "origin",
+            ParamKind::Text,
+            Some(ParamValue::Text("utc".to_string())),
+            "Where a day begins: utc, forex_utc1, ny_17 or session:HH:MM@Zone",
+        )
+        .output("vwap", OutputKind::Float);
+        Self { signature }
+    }
+}
+
+impl SeriesFunction for SessionVwap {
+    fn signature(&self) -> &SeriesSignature {
+        &self.signature
+    }
+
+    /// A session is bounded in time, not in bars.
+    fn reach(&self, _: &Params) -> Reach {
+        Reach::history()
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        params.text(0).parse::<Origin>().map(|_| ())
+    }
+
+    fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
+        if let Some(out) = outputs.float(0) {
+            let days = Grid::new(Timeframe::Day, params.text(0).parse()?).floor(inputs.time(0));
+            session_vwap(&days, [inputs.number(1), inputs.number(2), inputs.number(3)], inputs.number(4), out);
+        }
+        Ok(())
+    }
+}
+
+fn session_vwap(days: &[i64], [high, low, close]: [&[f64]; 3], volume: &[f64], out: &mut [f64]) {
+    let (mut value, mut weight) = (0.0, 0.0);
+    for i in 0..days.len() {
+        if i > 0 && days[i] != days[i - 1] {
+            (value, weight) = (0.0, 0.0);
+        }
+        value += (high[i] + low[i] + close[i]) / 3.0 * volume[i];
+        weight += volume[i];
+        out[i] = value / weight;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_anew_with_the_day_and_needs_volume() {
+        let price: &[f64] = &[1.0, 2.0, 5.0, 6.0];
+        let mut out = [0.0; 4];
+        session_vwap(&[0, 0, 1, 1], [price, price, price], &[1.0, 3.0, 0.0, 2.0], &mut out);
+        assert_eq!(out[..2], [1.0, 1.75]);
+        assert!(out[2].is_nan());
+        assert_eq!(out[3], 6.0);
+    }
+}

@@ -1,0 +1,5 @@
+//! Price levels.
+
+mod pivot;
+
+pub use pivot::Pivot;

@@ -1,0 +1,52 @@
+//! `bars_since(condition)`.
+
+use super::EVENTS;
+use crate::series::{InputKind, Inputs, OutputKind, Outputs, Params, Reach, SeriesFunction, SeriesSignature};
+use datafusion_common::Result;
+
+/// Bars since a condition was last true.
+#[derive(Debug)]
+pub struct BarsSince {
+    signature: SeriesSignature,
+}
+
+impl BarsSince {
+    /// The function.
+    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
+    pub fn new() -> Self {
+        let signature = SeriesSignature::new(
+            "bars_since",
+            EVENTS,
+            "Bars since the condition was last true: 0 on that bar, null before it was ever true",
+            "",
+        )
+        .input_of("condition", InputKind::Condition, None)
+        .output("bars", OutputKind::Int);
+        Self { signature }
+    }
+}
+
+impl SeriesFunction for BarsSince {
+    fn signature(&self) -> &SeriesSignature {
+        &self.signature
+    }
+
+    fn reach(&self, _: &Params) -> Reach {
+        Reach::history()
+    }
+
+    fn evaluate(&self, inputs: &Inputs<'_>, _: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
+        if let Some(out) = outputs.int(0) {
+            let mut last = None;
+            for (row, (hit, out)) in inputs.condition(0).iter().zip(out).enumerate() {
+                if *hit {
+                    last = Some(row);
+                }
+                if let Some(bars) = last.and_then(|at| i32::try_from(row - at).ok()) {
+                    *out = bars;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! `ewm_std(x, span)`.
+
+use super::STATISTICS;
+use crate::series::{
+    Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+};
+use datafusion_common::Result;
+
+/// Exponentially weighted standard deviation.
+#[derive(Debug)]
+pub struct EwmStd {
+    signature: SeriesSignature,
+}
+
+impl EwmStd {
+    /// The function.
+    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
+    pub fn new() -> Self {
+        let signature = SeriesSignature::new(
+            "ewm_std",
+            STATISTICS,
+            "Exponentially weighted standard deviation with decay 2 / (span + 1), unbiased, weights normalised over the \
+             bars seen so far; null on the first bar",
+            "pandas `Series.ewm(span=span).std()`",
+        )
+        .input("real", Some("close"))
+        .param("span", ParamKind::Integer { min: 2, max: 100_000 }, Some(ParamValue::Int(20)), "Span of the decay, in bars")
+        .output("std", OutputKind::Float);
+        Self { signature }
+    }
+}
+
+impl SeriesFunction for EwmStd {
+    fn signature(&self) -> &SeriesSignature {
+        &self.signature
+    }
+
+    /// The weight of the forgotten past, `(1 - alpha)^back`, is below 1e-20: a variance of that share is 1e-10 of a
+    /// standard deviation.
+    fn reach(&self, params: &Params) -> Reach {
+        let keep: f64 = 1.0 - 2.0 / (params.real(0) + 1.0);
+        Reach::back((1e-20f64.ln() / keep.ln()).ceil() as usize)
+    }
+
+    fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
+        if let Some(out) = outputs.float(0) {
+            ewm_std(inputs.number(0), params.real(0), out);
+        }
+        Ok(())
+    }
+}
+
+/// Welford's update with decaying weights; the unbiased correction is `1 / (1 - sum(w^2) / sum(w)^2)`.
+fn ewm_std(x: &[f64], span: f64, out: &mut [f64]) {
+    let keep = 1.0 - 2.0 / (span + 1.0);
+    let (mut weight, mut weight_squares, mut mean, mut moment) = (0.0, 0.0, 0.0, 0.0);
+    for (x, out) in x.iter().zip(out) {
+        weight = weight * keep + 1.0;
+        weight_squares = weight_squares * keep * keep + 1.0;
+        moment *= keep;
+        let delta = x - mean;
+        mean += delta / weight;
+        moment += delta * (x - mean);
+        let correction = weight - weight_squares / weight;
+        *out = if correction > 1e-12 { (moment.max(0.0) / correction).sqrt() } else { f64::NAN };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equals_pandas() {
+        // pandas 3.1: pd.Series([1, 2, 4, 3.5, 7]).ewm(span=3).std()
+        let expected = [0.707_106_781_186_547_6, 1.581_138_830_084_189_8, 1.082_325_538_564_332, 2.437_608_558_376_625];
+        let mut out = [0.0; 5];
+        ewm_std(&[1.0, 2.0, 4.0, 3.5, 7.0], 3.0, &mut out);
+        assert!(out[0].is_nan());
+        for (got, want) in out[1..].iter().zip(expected) {
+            assert!((got - want).abs() < 1e-12, "{got} {want}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Crosses, returns and rolling statistics that TA-Lib does not have.
+
+mod bars_since;
+mod crosses;
+mod ewm_std;
+mod returns;
+mod z_score;
+
+pub use bars_since::BarsSince;
+pub use crosses::Crosses;
+pub use ewm_std::EwmStd;
+pub use returns::Returns;
+pub use z_score::ZScore;
+
+pub(crate) const STATISTICS: &str = "Rolling Statistics";
+pub(crate) const EVENTS: &str = "Events";

@@ -1,0 +1,315 @@
+//! One bound call: from Arrow arrays of a whole series to output columns.
+
+use super::io::{InputSlice, Inputs, NO_INT, OutputSlice, Outputs};
+use super::params::Params;
+use super::signature::{InputKind, OutputKind, SeriesSignature};
+use super::{Reach, SeriesFunction};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, StructArray, new_null_array};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, TimestampMicrosecondType};
+use datafusion_common::{Result, internal_datafusion_err, internal_err};
+use std::sync::Arc;
+
+/// Which outputs a plan reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OutputSet(Vec<bool>);
+
+impl OutputSet {
+    /// Every output of a signature.
+    pub fn all(signature: &SeriesSignature) -> Self {
+        Self(vec![true; signature.outputs.len()])
+    }
+
+    /// The outputs with the given names; unknown names are ignored.
+    pub fn named<'a>(signature: &SeriesSignature, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut set = vec![false; signature.outputs.len()];
+        for name in names {
+            if let Some(i) = signature.output_index(name) {
+                set[i] = true;
+            }
+        }
+        Self(set)
+    }
+
+    /// Whether the output at `index` is read.
+    pub fn contains(&self, index: usize) -> bool {
+        self.0.get(index).copied().unwrap_or(false)
+    }
+
+    /// How many are read.
+    pub fn count(&self) -> usize {
+        self.0.iter().filter(|wanted| **wanted).count()
+    }
+}
+
+/// A function with its parameters and the outputs to compute.
+#[derive(Debug, Clone)]
+pub struct SeriesCall {
+    function: Arc<dyn SeriesFunction>,
+    params: Params,
+    wanted: OutputSet,
+}
+
+impl SeriesCall {
+    /// Binds `params`, which come from [`SeriesSignature::resolve`]; all outputs are wanted.
+    pub fn try_new(function: Arc<dyn SeriesFunction>, params: Params) -> Result<Self> {
+        function.check(&params)?;
+        let wanted = OutputSet::all(function.signature());
+        Ok(Self { function, params, wanted })
+    }
+
+    /// Restricts the outputs to compute; the others become null.
+    pub fn with_wanted(mut self, wanted: OutputSet) -> Self {
+        self.wanted = wanted;
+        self
+    }
+
+    /// The function.
+    pub fn function(&self) -> &Arc<dyn SeriesFunction> {
+        &self.function
+    }
+
+    /// Its parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The outputs it computes.
+    pub fn wanted(&self) -> &OutputSet {
+        &self.wanted
+    }
+
+    /// How far it looks.
+    pub fn reach(&self) -> Reach {
+        self.function.reach(&self.params)
+    }
+
+    /// Evaluates one whole series and returns its column.
+    pub fn evaluate(&self, args: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+        let mut builder = OutputBuilder::with_capacity(self, rows);
+        self.append(args, rows, &mut builder)?;
+        Ok(builder.finish())
+    }
+
+    /// Evaluates one whole series of `rows` bars and appends its column to `out`.
+    ///
+    /// `args` are the series arguments, coerced to [`InputKind::data_type`].
+    pub fn append(&self, args: &[ArrayRef], rows: usize, out: &mut OutputBuilder) -> Result<()> {
+        let signature = self.function.signature();
+        if args.len() != signature.inputs.len() || args.iter().any(|a| a.len() != rows) {
+            return internal_err!("{}: {} arguments for {rows} rows", signature.name, args.len());
+        }
+        out.grow(rows);
+        if rows == 0 {
+            return Ok(());
+        }
+        let owned = args
+            .iter()
+            .zip(&signature.inputs)
+            .map(|(array, input)| Column::of(array, input.kind))
+            .collect::<Result<Vec<_>>>()?;
+        match valid_rows(&owned, rows) {
+            None => {
+                let slices: Vec<_> = owned.iter().map(Column::slice).collect();
+                self.function.evaluate(&Inputs::new(&slices, rows), &self.params, &mut out.last(rows))
+            }
+            Some(valid) if valid.is_empty() => Ok(()),
+            Some(valid) => {
+                let compact: Vec<_> = owned.iter().map(|c| c.take(&valid)).collect();
+                let slices: Vec<_> = compact.iter().map(Column::slice).collect();
+                let mut dense = OutputBuilder::with_capacity(self, valid.len());
+                dense.grow(valid.len());
+                self.function.evaluate(
+                    &Inputs::new(&slices, valid.len()),
+                    &self.params,
+                    &mut dense.last(valid.len()),
+                )?;
+                out.scatter(&dense, &valid, rows);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One argument as plain values plus validity.
+enum Column<'a> {
+    Number(std::borrow::Cow<'a, [f64]>, Option<&'a NullBuffer>),
+    Condition(Vec<bool>, Option<&'a NullBuffer>),
+    Time(std::borrow::Cow<'a, [i64]>, Option<&'a NullBuffer>),
+}
+
+impl<'a> Column<'a> {
+    fn of(array: &'a ArrayRef, kind: InputKind) -> Result<Self> {
+        let nulls = array.nulls();
+        let wrong = || internal_datafusion_err!("series argument of type {} for {kind:?}", array.data_type());
+        Ok(match kind {
+            InputKind::Number => {
+                Column::Number(array.as_primitive_opt::<Float64Type>().ok_or_else(wrong)?.values()[..].into(), nulls)
+            }
+            InputKind::Condition => {
+                Column::Condition(array.as_boolean_opt().ok_or_else(wrong)?.values().iter().collect(), nulls)
+            }
+            InputKind::Time => Column::Time(
+                array.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?.values()[..].into(),
+                nulls,
+            ),
+        })
+    }
+
+    fn nulls(&self) -> Option<&NullBuffer> {
+        match self {
+            Column::Number(_, nulls) | Column::Condition(_, nulls) | Column::Time(_, nulls) => {
+                nulls.filter(|n| n.null_count() > 0)
+            }
+        }
+    }
+
+    fn slice(&self) -> InputSlice<'_> {
+        match self {
+            Column::Number(values, _) => InputSlice::Number(values),
+            Column::Condition(values, _) => InputSlice::Condition(values),
+            Column::Time(values, _) => InputSlice::Time(values),
+        }
+    }
+
+    fn take(&self, rows: &[usize]) -> Column<'static> {
+        match self {
+            Column::Number(values, _) => Column::Number(rows.iter().map(|&i| values[i]).collect(), None),
+            Column::Condition(values, _) => Column::Condition(rows.iter().map(|&i| values[i]).collect(), None),
+            Column::Time(values, _) => Column::Time(rows.iter().map(|&i| values[i]).collect(), None),
+        }
+    }
+}
+
+fn all_finite(values: &[f64]) -> bool {
+    // Without an early exit the loop vectorises; missing values are rare.
+    values.iter().fold(true, |all, v| all & v.is_finite())
+}
+
+/// The rows where every argument has a value; `None` when that is all of them.
+fn valid_rows(columns: &[Column<'_>], rows: usize) -> Option<Vec<usize>> {
+    let complete = columns.iter().all(|c| {
+        c.nulls().is_none()
+            && match c {
+                Column::Number(values, _) => all_finite(values),
+                _ => true,
+            }
+    });
+    if complete {
+        return None;
+    }
+    let is_valid = |row: usize| {
+        columns.iter().all(|c| {
+            c.nulls().is_none_or(|n| n.is_valid(row))
+                && match c {
+                    Column::Number(values, _) => values[row].is_finite(),
+                    _ => true,
+                }
+        })
+    };
+    Some((0..rows).filter(|&row| is_valid(row)).collect())
+}
+
+/// Output columns of one call, appended series by series.
+#[derive(Debug)]
+pub struct OutputBuilder {
+    data_type: DataType,
+    rows: usize,
+    columns: Vec<Buffer>,
+}
+
+#[derive(Debug)]
+enum Buffer {
+    Unwanted(OutputKind),
+    Float(Vec<f64>),
+    Int(Vec<i32>),
+    Bool(Vec<Option<bool>>),
+}
+
+impl OutputBuilder {
+    /// An empty builder for the outputs of `call`, with room for `rows`.
+    pub fn with_capacity(call: &SeriesCall, rows: usize) -> Self {
+        let signature = call.function.signature();
+        let columns = signature
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(i, output)| match output.kind {
+                kind if !call.wanted.contains(i) => Buffer::Unwanted(kind),
+                OutputKind::Float => Buffer::Float(Vec::with_capacity(rows)),
+                OutputKind::Int => Buffer::Int(Vec::with_capacity(rows)),
+                OutputKind::Bool => Buffer::Bool(Vec::with_capacity(rows)),
+            })
+            .collect();
+        Self { data_type: signature.return_type(), rows: 0, columns }
+    }
+
+    fn grow(&mut self, rows: usize) {
+        self.rows += rows;
+        for column in &mut self.columns {
+            match column {
+                Buffer::Unwanted(_) => {}
+                Buffer::Float(values) => values.resize(self.rows, f64::NAN),
+                Buffer::Int(values) => values.resize(self.rows, NO_INT),
+                Buffer::Bool(values) => values.resize(self.rows, None),
+            }
+        }
+    }
+
+    /// The last `rows` rows, to be written.
+    fn last(&mut self, rows: usize) -> Outputs<'_> {
+        let from = self.rows - rows;
+        Outputs::new(
+            self.columns
+                .iter_mut()
+                .map(|column| match column {
+                    Buffer::Unwanted(_) => OutputSlice::Unwanted,
+                    Buffer::Float(values) => OutputSlice::Float(&mut values[from..]),
+                    Buffer::Int(values) => OutputSlice::Int(&mut values[from..]),
+                    Buffer::Bool(values) => OutputSlice::Bool(&mut values[from..]),
+                })
+                .collect(),
+        )
+    }
+
+    /// Writes the rows of `dense` to the positions `at` of the last `rows` rows.
+    fn scatter(&mut self, dense: &OutputBuilder, at: &[usize], rows: usize) {
+        let from = self.rows - rows;
+        for (target, source) in self.columns.iter_mut().zip(&dense.columns) {
+            match (target, source) {
+                (Buffer::Float(t), Buffer::Float(s)) => at.iter().zip(s).for_each(|(&i, v)| t[from + i] = *v),
+                (Buffer::Int(t), Buffer::Int(s)) => at.iter().zip(s).for_each(|(&i, v)| t[from + i] = *v),
+                (Buffer::Bool(t), Buffer::Bool(s)) => at.iter().zip(s).for_each(|(&i, v)| t[from + i] = *v),
+                _ => {}
+            }
+        }
+    }
+
+    /// The column: a plain array for one output, a struct for several; unwanted fields are null.
+    pub fn finish(self) -> ArrayRef {
+        let rows = self.rows;
+        let mut arrays: Vec<ArrayRef> = self.columns.into_iter().map(|column| column.finish(rows)).collect();
+        match (&self.data_type, arrays.len()) {
+            (DataType::Struct(fields), _) => Arc::new(StructArray::new(fields.clone(), arrays, None)),
+            (_, _) => arrays.swap_remove(0),
+        }
+    }
+}
+
+impl Buffer {
+    fn finish(self, rows: usize) -> ArrayRef {
+        let nulls = |valid: BooleanBuffer| Some(NullBuffer::new(valid)).filter(|n| n.null_count() > 0);
+        match self {
+            Buffer::Unwanted(kind) => new_null_array(&kind.data_type(), rows),
+            Buffer::Float(values) => {
+                let valid = BooleanBuffer::collect_bool(rows, |i| values[i].is_finite());
+                Arc::new(Float64Array::new(values.into(), nulls(valid)))
+            }
+            Buffer::Int(values) => {
+                let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_INT);
+                Arc::new(arrow::array::PrimitiveArray::<Int32Type>::new(values.into(), nulls(valid)) as Int32Array)
+            }
+            Buffer::Bool(values) => Arc::new(values.into_iter().collect::<BooleanArray>()),
+        }
+    }
+}

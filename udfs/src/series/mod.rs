@@ -1,0 +1,51 @@
+//! Series functions: the unit everything else is built from.
+//!
+//! A [`SeriesFunction`] maps the bars of **one symbol in time order** to one value (or struct of values) per bar. Its
+//! author writes the [signature](SeriesSignature), the [reach](Reach), the arithmetic on plain slices and the tests;
+//! [`SeriesWindow`] turns it into a DataFusion window function, and an engine that streams symbol by symbol can drive
+//! the same code through [`SeriesCall`].
+//!
+//! Rules that hold for every function:
+//! * A bar with a null, NaN or infinity in any input is a bar without a value: its output is null and the state passes
+//!   over it, so "the previous bar" is always the previous valid bar.
+//! * Rows before the first value (warm-up) are null. NaN and infinity never leave a function.
+//! * Positions are given as bars ago (0 is this bar).
+
+mod call;
+mod io;
+mod params;
+mod reach;
+mod signature;
+mod window;
+
+pub use call::{OutputBuilder, OutputSet, SeriesCall};
+pub use io::{InputSlice, Inputs, NO_INT, OutputSlice, Outputs};
+pub use params::{ParamValue, Params};
+pub use reach::{Bars, Reach};
+pub use signature::{InputKind, OutputField, OutputKind, ParamKind, Parameter, SeriesInput, SeriesSignature};
+pub use window::SeriesWindow;
+
+use datafusion_common::Result;
+use std::any::Any;
+use std::fmt::Debug;
+
+/// A function of one symbol's bars in time order.
+pub trait SeriesFunction: Debug + Send + Sync + Any {
+    /// Name, inputs, parameters, outputs and documentation.
+    fn signature(&self) -> &SeriesSignature;
+
+    /// How far a value looks into the past and the future, in valid bars.
+    fn reach(&self, params: &Params) -> Reach;
+
+    /// Checks between parameters that their single ranges cannot express.
+    fn check(&self, _params: &Params) -> Result<()> {
+        Ok(())
+    }
+
+    /// Computes one whole series.
+    ///
+    /// `inputs` are contiguous slices of equal, non-zero length without missing values. Every slice of `outputs` has
+    /// that length and starts out as "no value" ([`f64::NAN`], [`NO_INT`], `None`); what the function leaves untouched,
+    /// or fills with a value that is not finite, becomes null.
+    fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()>;
+}

@@ -1,0 +1,6 @@
+//! TA-Lib, bridged by its metadata.
+
+mod names;
+mod talib;
+
+pub use talib::{TaLib, all};

@@ -1,0 +1,73 @@
+//! How TA-Lib's names become SQL names.
+
+use ta_lib::abstract_api::FuncInfo;
+
+/// Names that SQL already uses for a scalar function or an aggregate. DataFusion prefers those even with OVER, so these
+/// functions exist under their `ta_` name only.
+const TAKEN: [&str; 21] = [
+    "acos", "asin", "atan", "ceil", "cos", "cosh", "exp", "floor", "ln", "log10", "max", "median", "min", "sin",
+    "sinh", "sqrt", "stddev", "sum", "tan", "tanh", "var",
+];
+
+/// Further names by which traders know a function.
+const SYNONYMS: [(&str, &[&str]); 5] = [
+    ("max", &["highest"]),
+    ("min", &["lowest"]),
+    ("stddev", &["rolling_std", "std"]),
+    ("ha", &["heikin_ashi"]),
+    ("sma", &["average"]),
+];
+
+/// Moving averages: their period says what they are, so it has no default.
+const PERIOD_REQUIRED: [&str; 17] = [
+    "alma", "dema", "ema", "frama", "hma", "kama", "ma", "mcgd", "rma", "sma", "t3", "tema", "trima", "vidya", "vwma",
+    "wma", "zlema",
+];
+
+/// The SQL name and the aliases of a function.
+pub(super) fn of(info: &FuncInfo) -> (String, Vec<String>) {
+    let plain = info.name.to_ascii_lowercase();
+    let prefixed = format!("ta_{plain}");
+    let synonyms = SYNONYMS.iter().filter(|(name, _)| *name == plain).flat_map(|(_, more)| *more);
+    let mut aliases: Vec<String> = synonyms.map(ToString::to_string).collect();
+    if TAKEN.contains(&plain.as_str()) {
+        (prefixed, aliases)
+    } else {
+        aliases.insert(0, prefixed);
+        (plain, aliases)
+    }
+}
+
+/// Whether `timeperiod` has no default.
+pub(super) fn requires_period(info: &FuncInfo) -> bool {
+    PERIOD_REQUIRED.iter().any(|name| info.name.eq_ignore_ascii_case(name))
+}
+
+/// `optInFastK_Period` is `fastk_period`.
+pub(super) fn parameter(name: &str) -> String {
+    name.trim_start_matches("optIn").to_ascii_lowercase()
+}
+
+/// `inReal0` is `real0`.
+pub(super) fn input(name: &str) -> String {
+    name.trim_start_matches("in").to_ascii_lowercase()
+}
+
+/// `outRealUpperBand` is `upperband`, `outMACDHist` is `macdhist`.
+pub(super) fn output(name: &str) -> String {
+    let bare = name.trim_start_matches("out");
+    match bare.strip_prefix("Real") {
+        Some(rest) if !rest.is_empty() => rest.to_ascii_lowercase(),
+        _ => bare.to_ascii_lowercase(),
+    }
+}
+
+/// Outputs that TA-Lib gives as indexes into the series; here they are bars ago.
+pub(super) fn is_position(function: &str, output: &str) -> bool {
+    matches!(
+        (function, output),
+        ("MAXINDEX" | "MININDEX", "outInteger")
+            | ("MINMAXINDEX", "outMinIdx" | "outMaxIdx")
+            | ("ZIGZAG", "outPivotIdx")
+    )
+}

@@ -1,0 +1,227 @@
+//! Every TA-Lib function as a series function, built from TA-Lib's own metadata.
+
+use super::names;
+use crate::series::{
+    Inputs, NO_INT, OutputKind, OutputSlice, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction,
+    SeriesSignature,
+};
+use datafusion_common::{Result, exec_err, plan_err};
+use std::sync::{Arc, LazyLock};
+use ta_lib::abstract_api::{FUNCS, FuncFlags, FuncInfo, InputType, OptInputType, OutputType, ParamHolder};
+use ta_lib::{Core, FuncUnstId, RetCode};
+
+/// TA-Lib with its default settings.
+static CORE: LazyLock<Core> = LazyLock::new(Core::new);
+
+/// TA-Lib with unstable periods long enough that the start of the data no longer shows in 8 digits.
+static SETTLED: LazyLock<Core> = LazyLock::new(|| {
+    Core::builder().unstable_period(FuncUnstId::ALL, Core::UNSTABLE_AUTO_PREC_8).build().unwrap_or_default()
+});
+
+/// Components of a price input, in TA-Lib's order.
+const COMPONENTS: [&str; 5] = ["open", "high", "low", "close", "volume"];
+
+/// Where a series argument goes: which TA-Lib input, and which component of it if that is a price bundle.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    input: usize,
+    component: Option<usize>,
+}
+
+/// One TA-Lib function.
+#[derive(Debug)]
+pub struct TaLib {
+    info: &'static FuncInfo,
+    signature: SeriesSignature,
+    slots: Vec<Slot>,
+}
+
+/// All functions of TA-Lib.
+pub fn all() -> impl Iterator<Item = Arc<dyn SeriesFunction>> {
+    FUNCS.iter().map(|info| Arc::new(TaLib::new(info)) as Arc<dyn SeriesFunction>)
+}
+
+impl TaLib {
+    fn new(info: &'static FuncInfo) -> Self {
+        let (name, aliases) = names::of(info);
+        let mut signature = SeriesSignature::new(&name, info.group.as_str(), info.hint, "TA-Lib");
+        signature.aliases = aliases;
+        let mut slots = Vec::new();
+        let plain = info.inputs.iter().filter(|i| i.kind != InputType::Price).count();
+        for (input, described) in info.inputs.iter().enumerate() {
+            if described.kind == InputType::Price {
+                for (component, column) in COMPONENTS.iter().enumerate() {
+                    if described.flags.bits() & (1 << component) != 0 {
+                        signature = signature.input(column, Some(column));
+                        slots.push(Slot { input, component: Some(component) });
+                    }
+                }
+            } else {
+                let default = (plain == 1).then_some("close");
+                signature = signature.input(&names::input(described.param_name), default);
+                slots.push(Slot { input, component: None });
+            }
+        }
+        for opt in info.opt_inputs {
+            let name = names::parameter(opt.param_name);
+            let (kind, default) = match opt.kind {
+                OptInputType::IntegerRange { min, max, default, .. } => {
+                    (ParamKind::Integer { min: min.into(), max: max.into() }, ParamValue::Int(default.into()))
+                }
+                OptInputType::RealRange { min, max, default, .. } => {
+                    (ParamKind::Real { min, max }, ParamValue::Real(default))
+                }
+                OptInputType::IntegerList { values, default } => (ParamKind::Choice(values), ParamValue::Int(default)),
+                OptInputType::RealList { default, .. } => {
+                    (ParamKind::Real { min: f64::MIN, max: f64::MAX }, ParamValue::Real(default))
+                }
+            };
+            let required = name == "timeperiod" && names::requires_period(info);
+            signature = signature.param(&name, kind, (!required).then_some(default), opt.hint);
+        }
+        for output in info.outputs {
+            let kind = match output.kind {
+                OutputType::Real => OutputKind::Float,
+                OutputType::Integer => OutputKind::Int,
+            };
+            signature = signature.output(&names::output(output.param_name), kind);
+        }
+        Self { info, signature, slots }
+    }
+
+    /// TA-Lib's own description.
+    pub fn info(&self) -> &'static FuncInfo {
+        self.info
+    }
+
+    fn call<'a>(&self, core: &'a Core, params: &Params) -> Result<ParamHolder<'a>> {
+        let mut call = self.info.id.new_call(core);
+        for (i, opt) in self.info.opt_inputs.iter().enumerate() {
+            let set = match opt.kind {
+                OptInputType::IntegerRange { .. } | OptInputType::IntegerList { .. } => {
+                    call.set_opt_input(i, i32::try_from(params.int(i)).unwrap_or(i32::MAX)).map(|_| ())
+                }
+                OptInputType::RealRange { .. } | OptInputType::RealList { .. } => {
+                    call.set_opt_input(i, params.real(i)).map(|_| ())
+                }
+            };
+            set.or_else(|code| self.refused(code, params))?;
+        }
+        Ok(call)
+    }
+
+    fn lookback(&self, core: &Core, params: &Params) -> Result<usize> {
+        self.call(core, params)?.lookback().or_else(|code| self.refused(code, params))
+    }
+
+    fn refused<T>(&self, code: RetCode, params: &Params) -> Result<T> {
+        let given: Vec<_> = params.values().iter().map(ToString::to_string).collect();
+        plan_err!(
+            "{}({}) refused by TA-Lib: {code:?}: {}",
+            self.signature.name,
+            given.join(", "),
+            self.signature.usage()
+        )
+    }
+}
+
+impl SeriesFunction for TaLib {
+    fn signature(&self) -> &SeriesSignature {
+        &self.signature
+    }
+
+    fn reach(&self, params: &Params) -> Reach {
+        if self.info.flags.contains(FuncFlags::PATH_DEPENDENT) {
+            return Reach::history();
+        }
+        match (self.lookback(&CORE, params), self.lookback(&SETTLED, params)) {
+            // The settled lookback covers 8 digits; as much again covers 1e-9 of the scale.
+            (Ok(first), Ok(settled)) => Reach::back(first + 2 * settled.saturating_sub(first)),
+            _ => Reach::history(),
+        }
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        self.lookback(&CORE, params).map(|_| ())
+    }
+
+    fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
+        let rows = inputs.len();
+        let mut call = self.call(&CORE, params)?;
+        let warm_up = self.lookback(&CORE, params)?;
+        if warm_up >= rows {
+            return Ok(());
+        }
+        let mut prices = [[None; 5]; 2];
+        for (index, slot) in self.slots.iter().enumerate() {
+            let series = inputs.number(index);
+            let bound = match slot.component {
+                Some(component) => {
+                    prices[slot.input][component] = Some(series);
+                    Ok(())
+                }
+                None => call.set_input(slot.input, series).map(|_| ()),
+            };
+            bound.or_else(|code| self.refused(code, params))?;
+        }
+        for (index, input) in self.info.inputs.iter().enumerate() {
+            if input.kind == InputType::Price {
+                let [open, high, low, close, volume] = prices[index];
+                call.set_price_input(index, open, high, low, close, volume, None)
+                    .map(|_| ())
+                    .or_else(|code| self.refused(code, params))?;
+            }
+        }
+        // TA-Lib computes all outputs of a function together; what nobody reads goes to a scratch buffer.
+        let mut spare: Vec<(Vec<f64>, Vec<i32>)> = self
+            .info
+            .outputs
+            .iter()
+            .zip(outputs.slices().iter())
+            .map(|(output, slice)| match (slice, output.kind) {
+                (OutputSlice::Unwanted, OutputType::Real) => (vec![0.0; rows - warm_up], vec![]),
+                (OutputSlice::Unwanted, OutputType::Integer) => (vec![], vec![0; rows - warm_up]),
+                _ => (vec![], vec![]),
+            })
+            .collect();
+        for (index, (slice, (reals, ints))) in outputs.slices().iter_mut().zip(&mut spare).enumerate() {
+            let bound = match (slice, self.info.outputs[index].kind) {
+                (OutputSlice::Float(values), _) => call.set_output(index, &mut values[warm_up..]).map(|_| ()),
+                (OutputSlice::Int(values), _) => call.set_int_output(index, &mut values[warm_up..]).map(|_| ()),
+                (_, OutputType::Real) => call.set_output(index, reals).map(|_| ()),
+                (_, OutputType::Integer) => call.set_int_output(index, ints).map(|_| ()),
+            };
+            bound.or_else(|code| self.refused(code, params))?;
+        }
+        let range = match call.call(0, rows - 1) {
+            Ok(range) => range,
+            Err(code) => return exec_err!("{} failed in TA-Lib: {code:?}", self.signature.usage()),
+        };
+        if range.count > 0 && (range.beg_idx != warm_up || range.count != rows - warm_up) {
+            return exec_err!(
+                "{}: TA-Lib announced its first value at bar {warm_up} and delivered {} from bar {}",
+                self.signature.name,
+                range.count,
+                range.beg_idx
+            );
+        }
+        for (index, output) in self.info.outputs.iter().enumerate() {
+            if names::is_position(self.info.name, output.param_name)
+                && let Some(values) = outputs.int(index)
+            {
+                bars_ago(&mut values[warm_up..], warm_up);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Turns indexes into the series into distances from the row they stand in.
+fn bars_ago(positions: &mut [i32], first_row: usize) {
+    for (row, position) in positions.iter_mut().enumerate() {
+        *position = match usize::try_from(*position) {
+            Ok(index) if index <= first_row + row => i32::try_from(first_row + row - index).unwrap_or(NO_INT),
+            _ => NO_INT,
+        };
+    }
+}
