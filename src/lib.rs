@@ -1,1 +1,23 @@
+//! SQL for candles: indicators, screens and labels over OHLCV data, as DataFusion plans.
+//!
+//! ```no_run
+//! use tallow::{Session, Settings};
+//!
+//! # async fn example() -> tallow::Result<()> {
+//! let session = Session::open(Settings::default()).await?;
+//! let frame = session.sql("select symbol, ts, rsi(14) from candles qualify rsi(14) < 30").await?;
+//! for batch in session.collect(frame).await? {
+//!     println!("{} rows", batch.num_rows());
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod cli;
+pub mod engine;
+pub mod error;
+pub mod lake;
+pub mod pipeline;
+
+pub use engine::session::{Session, Settings};
+pub use error::{Error, Result};

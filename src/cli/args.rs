@@ -1,0 +1,167 @@
+//! What was typed.
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// SQL for candles: indicators, screens and labels over OHLCV data.
+#[derive(Debug, Parser)]
+#[command(name = "tallow", version, arg_required_else_help = false)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Settings that reach every command.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Global {
+    /// The lake: a path or URL with `candles/<timeframe>/` folders [default: ./data; env: TALLOW_LAKE]
+    #[arg(long, global = true, value_name = "URL")]
+    pub lake: Option<String>,
+    /// A path, glob or URL that becomes the table `candles`
+    #[arg(long, global = true, value_name = "PATH")]
+    pub candles: Option<String>,
+    /// Memory limit, such as 512m or 2g [default: 60 % of the machine; env: TALLOW_MEMORY]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Threads that compute [default: all cores; env: TALLOW_THREADS]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Where sorts spill [default: the system's temporary folder; env: TALLOW_SPILL_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub spill_dir: Option<PathBuf>,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for debugging
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Format of messages on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run SQL: from -c, from a file, or from standard input
+    Query(QueryArgs),
+    /// Run a named query
+    Run(RunArgs),
+    /// Show the SQL behind a text, its plan, and how far it looks
+    Explain(ExplainArgs),
+    /// List functions: signature, defaults, reach
+    Functions(FunctionsArgs),
+    /// List the tables of the lake
+    Tables,
+    /// Show the symbols, rows, range and layout of a table
+    Describe(DescribeArgs),
+    /// Write synthetic candles
+    Synth(SynthArgs),
+    /// Show the settings in force and where each comes from
+    Config,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct QueryArgs {
+    /// The SQL text; several statements run in order
+    #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
+    pub command: Option<String>,
+    /// A file with SQL
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// A value for `:name`; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RunArgs {
+    /// The query's name
+    #[arg(required_unless_present = "list")]
+    pub name: Option<String>,
+    /// List all named queries
+    #[arg(long)]
+    pub list: bool,
+    /// A value for a parameter; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ExplainArgs {
+    /// A SQL text, or the name of a named query
+    #[arg(value_name = "SQL|NAME")]
+    pub text: String,
+    /// A value for `:name`; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// Run it and show what each operator did
+    #[arg(long)]
+    pub analyze: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FunctionsArgs {
+    /// Part of a name, family or description
+    pub pattern: Option<String>,
+    /// As JSON, with every parameter
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DescribeArgs {
+    /// A table of the lake, or a path
+    pub table: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SynthArgs {
+    /// A .parquet file, or a folder for one file a symbol
+    pub out: PathBuf,
+    /// Number of symbols
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub symbols: u32,
+    /// Daily bars of each symbol
+    #[arg(long, default_value_t = 1250, value_parser = clap::value_parser!(u32).range(1..))]
+    pub bars: u32,
+    /// The same seed makes the same candles
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(super) struct OutputArgs {
+    /// Format of the result [default: table, or by the name of the output file]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Write the result to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Rows that a table shows; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub max_rows: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Table,
+    Csv,
+    Json,
+    Ndjson,
+    Markdown,
+    Parquet,
+    Arrow,
+}

@@ -1,0 +1,290 @@
+//! The commands, each a few lines around the library.
+
+use super::Failure;
+use super::args::{DescribeArgs, ExplainArgs, FunctionsArgs, OutputArgs, QueryArgs, RunArgs, SynthArgs};
+use super::config::Config;
+use super::output::Writer;
+use super::progress::Progress;
+use crate::engine::dialect::Params;
+use crate::engine::reach::reach;
+use crate::error::Error;
+use crate::pipeline::synth::Synth;
+use crate::pipeline::{functions as listing, named};
+use crate::{Session, lake::TableSummary};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::sql::parser::Statement;
+use futures::StreamExt;
+use std::io::{IsTerminal, Read, Write};
+
+/// Writes to standard output; a closed pipe ends the command quietly.
+macro_rules! out {
+    ($($arg:tt)*) => {
+        if writeln!(std::io::stdout(), $($arg)*).is_err() {
+            return Err(Failure::ClosedPipe);
+        }
+    };
+}
+
+pub(super) fn params(given: &[String]) -> Result<Params, Failure> {
+    let mut params = Params::default();
+    for pair in given {
+        match pair.split_once('=') {
+            Some((name, value)) if !name.trim().is_empty() => params.set(name.trim(), value),
+            _ => return Err(Failure::Usage(format!("--param '{pair}': expected NAME=VALUE"))),
+        }
+    }
+    Ok(params)
+}
+
+pub(super) async fn query(config: &Config, args: QueryArgs) -> Result<(), Failure> {
+    let text = match (&args.command, &args.file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path).map_err(|e| Error::File(path.display().to_string(), e))?,
+        (None, None) if std::io::stdin().is_terminal() => {
+            return Err(Failure::Usage("nothing to run: give SQL with -c, a file with -f, or start `tallow` alone".to_string()));
+        }
+        (None, None) => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(|e| Error::File("standard input".to_string(), e))?;
+            text
+        }
+    };
+    let session = config.session().await?;
+    run_text(&session, config, &text, &params(&args.param)?, &args.output).await
+}
+
+/// Runs all statements of a text and writes the result of each that has one.
+pub(super) async fn run_text(
+    session: &Session,
+    config: &Config,
+    text: &str,
+    params: &Params,
+    output: &OutputArgs,
+) -> Result<(), Failure> {
+    let statements = session.parse(text, params).await?;
+    if statements.is_empty() {
+        return Err(Error::Setting("the text holds no statement".to_string()).into());
+    }
+    if statements.len() > 1 && output.output.is_some() {
+        return Err(Failure::Usage("several statements cannot share one output file".to_string()));
+    }
+    for statement in statements {
+        let silent = is_silent(&statement);
+        let frame = session.frame(statement).await?;
+        let plan = frame.create_physical_plan().await?;
+        let progress = Progress::new(config.quiet, None, "rows");
+        let mut batches = session.execute(std::sync::Arc::clone(&plan))?;
+        let mut writer = if silent { None } else { Some(Writer::new(output, plan.schema())?) };
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            progress.add(batch.num_rows() as u64);
+            if let Some(writer) = &mut writer {
+                writer.write(&batch)?;
+            }
+        }
+        let rows = writer.map(Writer::finish).transpose()?.unwrap_or_default();
+        progress.finish(Some(&plan), rows as u64);
+    }
+    Ok(())
+}
+
+/// Statements that change something and have nothing to show.
+fn is_silent(statement: &Statement) -> bool {
+    use datafusion::sql::sqlparser::ast::Statement as Sql;
+    match statement {
+        Statement::Statement(inner) => {
+            !matches!(
+                inner.as_ref(),
+                Sql::Query(_)
+                    | Sql::ShowVariable { .. }
+                    | Sql::ShowTables { .. }
+                    | Sql::ShowColumns { .. }
+                    | Sql::ShowFunctions { .. }
+                    | Sql::ExplainTable { .. }
+                    | Sql::Explain { .. }
+            )
+        }
+        Statement::Explain(_) => false,
+        _ => true,
+    }
+}
+
+pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
+    let queries = named::all(Some(config.queries()))?;
+    let Some(name) = args.name.filter(|_| !args.list) else {
+        for query in queries.values() {
+            out!("{:<18} {}", query.name, query.doc);
+            for param in &query.params {
+                let default = param.default.as_ref().map_or_else(|| " (required)".to_string(), |d| format!("={d}"));
+                out!("    --param {}{default}  {}", param.name, param.doc);
+            }
+        }
+        return Ok(());
+    };
+    let query = named::find(&queries, &name)?;
+    let params = query.complete(&params(&args.param)?)?;
+    let session = config.session().await?;
+    run_text(&session, config, &query.sql, &params, &args.output).await
+}
+
+pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Failure> {
+    let queries = named::all(Some(config.queries()))?;
+    let given = params(&args.param)?;
+    let (text, params) = match queries.get(args.text.trim()) {
+        Some(query) => (query.sql.clone(), query.complete(&given)?),
+        None => (args.text.clone(), given),
+    };
+    let session = config.session().await?;
+    for statement in session.parse(&text, &params).await? {
+        out!("SQL\n{statement}\n");
+        let plan: LogicalPlan = session.context().state().statement_to_plan(statement).await?;
+        let physical = session.physical(&plan).await?;
+        if args.analyze {
+            let mut batches = session.execute(std::sync::Arc::clone(&physical))?;
+            while let Some(batch) = batches.next().await {
+                batch?;
+            }
+            out!("PLAN\n{}", DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false));
+        } else {
+            out!("PLAN\n{}", DisplayableExecutionPlan::new(physical.as_ref()).indent(false));
+        }
+        let reach = reach(&session.context().state().optimize(&plan)?);
+        out!("REACH (bars)\n{:<32} {:>8} {:>8}", "column", "back", "ahead");
+        for (name, r) in &reach.columns {
+            out!("{name:<32} {:>8} {:>8}", r.back.to_string(), r.ahead.to_string());
+        }
+        out!("{:<32} {:>8} {:>8}", "(which rows)", reach.rows.back.to_string(), reach.rows.ahead.to_string());
+    }
+    Ok(())
+}
+
+pub(super) fn functions(args: &FunctionsArgs) -> Result<(), Failure> {
+    let pattern = args.pattern.clone().unwrap_or_default().to_ascii_lowercase();
+    let matches = |f: &listing::FunctionDoc| {
+        let names = std::iter::once(&f.name).chain(&f.aliases);
+        names.chain([&f.family, &f.doc]).any(|text| text.to_ascii_lowercase().contains(&pattern))
+    };
+    let found: Vec<_> = listing::describe_all().into_iter().filter(matches).collect();
+    if args.json {
+        let text = serde_json::to_string_pretty(&found).map_err(|e| Error::Setting(e.to_string()))?;
+        out!("{text}");
+        return Ok(());
+    }
+    if found.is_empty() {
+        return Err(Error::Setting(format!("no function matches `{pattern}`")).into());
+    }
+    let mut family = String::new();
+    for function in &found {
+        if function.family != family {
+            out!("{}{}", if family.is_empty() { "" } else { "\n" }, function.family);
+            family.clone_from(&function.family);
+        }
+        out!("  {}", function.usage);
+        let reach = function.reach_back.as_ref().map_or_else(String::new, |r| format!("; looks back {r} bars"));
+        out!("      {}; returns {}{reach}", function.doc, function.returns);
+        let aliases: Vec<_> = function.aliases.iter().filter(|a| **a != format!("ta_{}", function.name)).collect();
+        if !aliases.is_empty() {
+            let aliases: Vec<_> = aliases.into_iter().map(String::as_str).collect();
+            out!("      also: {}", aliases.join(", "));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn tables(config: &Config) -> Result<(), Failure> {
+    let session = config.session().await?;
+    let names = datafusion::catalog::SchemaProvider::table_names(session.tables());
+    if names.is_empty() {
+        let lake = &session.tables().lake().url;
+        return Err(Error::Setting(format!(
+            "no candles in the lake '{lake}': expected folders such as {lake}/candles/1d/ with .parquet or .csv files"
+        ))
+        .into());
+    }
+    out!("{:<14} {:>9} {:>12}  {:<10}  {:<10}  {:>6}", "table", "symbols", "rows", "first", "last", "files");
+    for name in names {
+        if let Some(table) = session.tables().candle_table(&name).await? {
+            let s = table.summary();
+            let symbols = s.symbols.map_or_else(|| "?".to_string(), |n| n.to_string());
+            let (first, last) = s.times.map_or_else(|| ("?".to_string(), "?".to_string()), |(a, b)| (date(a), date(b)));
+            out!("{name:<14} {symbols:>9} {:>12}  {first:<10}  {last:<10}  {:>6}", s.rows, s.files);
+        }
+    }
+    Ok(())
+}
+
+fn date(ts: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(ts).map(|t| t.format("%Y-%m-%d").to_string()).unwrap_or_default()
+}
+
+pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), Failure> {
+    let session = config.session().await?;
+    let Some(table) = session.tables().candle_table(&args.table).await? else {
+        let known = datafusion::catalog::SchemaProvider::table_names(session.tables());
+        let near = crate::engine::dialect::closest(&args.table, known.iter().map(String::as_str));
+        let hint = near.map_or_else(|| "`tallow tables` lists what there is".to_string(), |n| format!("did you mean `{n}`?"));
+        return Err(Error::Setting(format!("no candle table `{}`; {hint}", args.table)).into());
+    };
+    let TableSummary { location, files, bytes, rows, symbols, times, layout } = table.summary();
+    out!("location  {location}");
+    out!("files     {files}, {:.1} MB", bytes as f64 / 1e6);
+    out!("rows      {rows}");
+    if let Some(symbols) = symbols {
+        out!("symbols   {symbols}");
+    }
+    if let Some((first, last)) = times {
+        out!("range     {} to {}", date(first), date(last));
+    }
+    out!("layout    {layout}");
+    out!("columns");
+    for field in datafusion::catalog::TableProvider::schema(table.as_ref()).fields() {
+        out!("  {:<10} {}", field.name(), field.data_type());
+    }
+    gaps(&session, &args.table).await
+}
+
+/// Bars that are missing where most symbols have one: against the universe, not a calendar.
+async fn gaps(session: &Session, table: &str) -> Result<(), Failure> {
+    let quoted = format!("\"{}\"", table.replace('"', "\"\""));
+    let sql = format!(
+        "with bars as (select symbol, ts from {quoted}), \
+         spans as (select symbol, min(ts) as first, max(ts) as last, count(*) as bars from bars group by symbol), \
+         times as (select ts, count(*) as present from bars group by ts), \
+         days as (select t.ts from times t, spans s where s.first <= t.ts and t.ts <= s.last \
+                  group by t.ts, t.present having 2 * t.present > count(*)), \
+         expected as (select s.symbol, s.bars, count(*) as expected from spans s, days d \
+                      where s.first <= d.ts and d.ts <= s.last group by s.symbol, s.bars) \
+         select symbol, bars, expected - bars as missing from expected where expected > bars \
+         order by missing desc, symbol"
+    );
+    let frame = session.sql(&sql).await?;
+    let batches = session.collect(frame).await?;
+    let symbols: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+    if symbols == 0 {
+        out!("gaps      none against the bars that most symbols have");
+        return Ok(());
+    }
+    out!("gaps      {symbols} symbols miss bars that most have");
+    for batch in batches.iter().map(|b| b.slice(0, b.num_rows().min(10))).take(1) {
+        let column = |i: usize| arrow::util::display::ArrayFormatter::try_new(batch.column(i), &Default::default());
+        let (symbol, missing) = (column(0).map_err(Error::from)?, column(2).map_err(Error::from)?);
+        for row in 0..batch.num_rows() {
+            out!("  {:<10} {}", symbol.value(row).to_string(), missing.value(row));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn synth(config: &Config, args: &SynthArgs) -> Result<(), Failure> {
+    let synth = Synth { symbols: args.symbols as usize, bars: args.bars as usize, seed: args.seed };
+    let progress = Progress::new(config.quiet, Some(args.symbols.into()), "symbols");
+    let each = |done: usize| progress.set(done as u64);
+    if args.out.extension().is_some_and(|e| e == "parquet") {
+        synth.write_file(&args.out, each)?;
+    } else {
+        synth.write_folder(&args.out, each)?;
+    }
+    progress.finish(None, u64::from(args.symbols) * u64::from(args.bars));
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Settings, layered: defaults, then `tallow.toml`, then the environment, then flags.
+
+use super::Failure;
+use super::args::Global;
+use crate::engine::resources;
+use crate::error::Error;
+use crate::{Session, Settings};
+use serde::Deserialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// `tallow.toml` in the working folder.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    lake: Option<String>,
+    candles: Option<String>,
+    memory: Option<String>,
+    threads: Option<usize>,
+    spill_dir: Option<String>,
+    cache_dir: Option<String>,
+    queries: Option<String>,
+}
+
+/// A setting and where it comes from.
+#[derive(Debug, Clone)]
+struct Layered<T> {
+    value: T,
+    from: &'static str,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub(super) struct Config {
+    lake: Layered<String>,
+    candles: Layered<Option<String>>,
+    memory: Layered<usize>,
+    threads: Layered<usize>,
+    spill_dir: Layered<Option<PathBuf>>,
+    cache_dir: Layered<Option<PathBuf>>,
+    queries: Layered<PathBuf>,
+    pub quiet: bool,
+}
+
+fn layer<T>(flag: Option<T>, name: &str, parse: impl Fn(&str) -> Result<T, Error>, file: Option<T>, default: T) -> Result<Layered<T>, Error> {
+    if let Some(value) = flag {
+        return Ok(Layered { value, from: "flag" });
+    }
+    if let Ok(text) = std::env::var(name) {
+        let value = parse(&text).map_err(|e| Error::Setting(format!("{name}: {e}")))?;
+        return Ok(Layered { value, from: "environment" });
+    }
+    Ok(match file {
+        Some(value) => Layered { value, from: "tallow.toml" },
+        None => Layered { value: default, from: "default" },
+    })
+}
+
+impl Config {
+    pub fn load(flags: &Global) -> Result<Config, Error> {
+        let file = read(Path::new("tallow.toml"))?;
+        let text = |t: &str| Ok(t.to_string());
+        let path = |t: &str| Ok(Some(PathBuf::from(t)));
+        let bytes = |t: &Option<String>| t.as_deref().map(resources::parse_bytes).transpose();
+        let number = |t: &str| {
+            t.parse().ok().filter(|n| *n > 0).ok_or_else(|| Error::Setting(format!("threads '{t}': expected a number from 1")))
+        };
+        if flags.threads == Some(0) {
+            return Err(Error::Setting("threads '0': expected a number from 1".to_string()));
+        }
+        Ok(Config {
+            lake: layer(flags.lake.clone(), "TALLOW_LAKE", text, file.lake, "./data".to_string())?,
+            candles: layer(flags.candles.clone().map(Some), "TALLOW_CANDLES", |t| Ok(Some(t.to_string())), file.candles.map(Some), None)?,
+            memory: layer(bytes(&flags.memory)?, "TALLOW_MEMORY", resources::parse_bytes, bytes(&file.memory)?, resources::default_memory())?,
+            threads: layer(flags.threads, "TALLOW_THREADS", number, file.threads, resources::default_threads())?,
+            spill_dir: layer(flags.spill_dir.clone().map(Some), "TALLOW_SPILL_DIR", path, file.spill_dir.map(|p| Some(p.into())), None)?,
+            cache_dir: layer(None, "TALLOW_CACHE_DIR", path, file.cache_dir.map(|p| Some(p.into())), default_cache())?,
+            queries: layer(None, "TALLOW_QUERIES", |t| Ok(PathBuf::from(t)), file.queries.map(PathBuf::from), "queries".into())?,
+            quiet: flags.quiet,
+        })
+    }
+
+    /// The folder with the user's own named queries.
+    pub fn queries(&self) -> &Path {
+        &self.queries.value
+    }
+
+    pub async fn session(&self) -> Result<Session, Error> {
+        Session::open(Settings {
+            lake: self.lake.value.clone(),
+            candles: self.candles.value.clone(),
+            memory: self.memory.value,
+            threads: self.threads.value,
+            spill_dir: self.spill_dir.value.clone(),
+            cache_dir: self.cache_dir.value.clone(),
+            ..Settings::default()
+        })
+        .await
+    }
+
+    pub fn show(&self) -> Result<(), Failure> {
+        let path = |p: &Option<PathBuf>| p.as_ref().map_or_else(|| "-".to_string(), |p| p.display().to_string());
+        let rows = [
+            ("lake", self.lake.value.clone(), self.lake.from),
+            ("candles", self.candles.value.clone().unwrap_or_else(|| "-".to_string()), self.candles.from),
+            ("memory", format!("{} MiB", self.memory.value >> 20), self.memory.from),
+            ("threads", self.threads.value.to_string(), self.threads.from),
+            ("spill_dir", path(&self.spill_dir.value), self.spill_dir.from),
+            ("cache_dir", path(&self.cache_dir.value), self.cache_dir.from),
+            ("queries", self.queries.value.display().to_string(), self.queries.from),
+        ];
+        for (name, value, from) in rows {
+            if writeln!(std::io::stdout(), "{name:<10} {value:<40} {from}").is_err() {
+                return Err(Failure::ClosedPipe);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<File, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|e| Error::Setting(format!("{}: {}", path.display(), e.message()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
+        Err(error) => Err(Error::File(path.display().to_string(), error)),
+    }
+}
+
+fn default_cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    base.map(|b| b.join("tallow"))
+}

@@ -1,0 +1,95 @@
+//! The command line: arguments, formats, progress, exit status. No analytics.
+
+mod args;
+mod commands;
+mod config;
+mod output;
+mod progress;
+mod repl;
+
+use crate::error::Error;
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Exit status of a usage error, as clap gives it.
+const USAGE: u8 = 2;
+/// Exit status after an interrupt.
+const INTERRUPTED: u8 = 130;
+
+/// How a command ended, where it did not simply succeed.
+#[derive(Debug)]
+enum Failure {
+    Error(Error),
+    Usage(String),
+    /// Standard output was closed, as by `| head`: not worth a word.
+    ClosedPipe,
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Error(error.into())
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    start_logging(&args);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return say(&format!("cannot start: {error}"), 1),
+    };
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = dispatch(args) => Some(outcome),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    });
+    // Work that was interrupted may still hold a thread; the process does not wait for it.
+    runtime.shutdown_background();
+    match outcome {
+        Some(Ok(())) | Some(Err(Failure::ClosedPipe)) => ExitCode::SUCCESS,
+        Some(Err(Failure::Error(error))) => say(&format!("error: {error}"), 1),
+        Some(Err(Failure::Usage(message))) => say(&format!("error: {message}"), USAGE),
+        None => say("interrupted", INTERRUPTED),
+    }
+}
+
+fn say(message: &str, status: u8) -> ExitCode {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{message}");
+    ExitCode::from(status)
+}
+
+async fn dispatch(args: Args) -> Result<(), Failure> {
+    let config = config::Config::load(&args.global)?;
+    match args.command {
+        None => repl::run(&config).await,
+        Some(Command::Query(query)) => commands::query(&config, query).await,
+        Some(Command::Run(run)) => commands::run(&config, run).await,
+        Some(Command::Explain(explain)) => commands::explain(&config, explain).await,
+        Some(Command::Functions(functions)) => commands::functions(&functions),
+        Some(Command::Tables) => commands::tables(&config).await,
+        Some(Command::Describe(describe)) => commands::describe(&config, describe).await,
+        Some(Command::Synth(synth)) => commands::synth(&config, &synth),
+        Some(Command::Config) => config.show(),
+    }
+}
+
+fn start_logging(args: &Args) {
+    use tracing_subscriber::EnvFilter;
+    let level = match (args.global.quiet, args.global.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn,tallow=info",
+        (_, 1) => "info,tallow=debug",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("TALLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if args.global.log_format == args::LogFormat::Json {
+        builder.json().init();
+    } else {
+        builder.without_time().init();
+    }
+}

@@ -1,0 +1,267 @@
+//! Results in the format that was asked for.
+
+use super::Failure;
+use super::args::{Format, OutputArgs};
+use crate::error::Error;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use comfy_table::{CellAlignment, Table};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+/// Where results go. A file appears under its name only when it is complete.
+enum Target {
+    Stdout,
+    File { beside: tempfile::NamedTempFile, path: PathBuf },
+}
+
+/// Writes the batches of one result.
+pub(super) struct Writer {
+    target: Target,
+    sink: Sink,
+    rows: usize,
+}
+
+type Stream = BufWriter<Box<dyn Write + Send>>;
+
+enum Sink {
+    Table { stream: Stream, shown: Vec<RecordBatch>, schema: SchemaRef, limit: usize, markdown: bool },
+    Csv(Box<arrow::csv::Writer<Stream>>),
+    Json(Box<arrow::json::ArrayWriter<Stream>>),
+    Ndjson(Box<arrow::json::LineDelimitedWriter<Stream>>),
+    Parquet(Box<ArrowWriter<Stream>>),
+    Arrow(Box<arrow::ipc::writer::FileWriter<Stream>>),
+}
+
+fn by_name(path: &std::path::Path) -> Option<Format> {
+    Some(match path.extension()?.to_str()? {
+        "csv" => Format::Csv,
+        "json" => Format::Json,
+        "ndjson" | "jsonl" => Format::Ndjson,
+        "md" => Format::Markdown,
+        "parquet" => Format::Parquet,
+        "arrow" | "feather" => Format::Arrow,
+        _ => return None,
+    })
+}
+
+impl Writer {
+    pub fn new(args: &OutputArgs, schema: SchemaRef) -> Result<Writer, Failure> {
+        let format = args.format.or_else(|| args.output.as_deref().and_then(by_name)).unwrap_or(Format::Table);
+        let (target, raw): (Target, Box<dyn Write + Send>) = match &args.output {
+            Some(path) => {
+                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+                let failed = |e| Error::File(path.display().to_string(), e);
+                let beside = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+                let file: File = beside.reopen().map_err(failed)?;
+                (Target::File { beside, path: path.clone() }, Box::new(file))
+            }
+            None if matches!(format, Format::Parquet | Format::Arrow) && std::io::IsTerminal::is_terminal(&std::io::stdout()) => {
+                return Err(Failure::Usage(format!("{format:?} is binary: give a file with -o")));
+            }
+            None => (Target::Stdout, Box::new(std::io::stdout())),
+        };
+        let stream = BufWriter::with_capacity(1 << 16, raw);
+        let sink = match format {
+            Format::Table | Format::Markdown => {
+                let limit = if args.max_rows == 0 || format == Format::Markdown { usize::MAX } else { args.max_rows };
+                Sink::Table { stream, shown: vec![], schema, limit, markdown: format == Format::Markdown }
+            }
+            Format::Csv => {
+                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(stream);
+                // The header stands even where no row follows.
+                writer.write(&RecordBatch::new_empty(flat_schema(&schema)))?;
+                Sink::Csv(Box::new(writer))
+            }
+            Format::Json => Sink::Json(Box::new(arrow::json::ArrayWriter::new(stream))),
+            Format::Ndjson => Sink::Ndjson(Box::new(arrow::json::LineDelimitedWriter::new(stream))),
+            Format::Parquet => {
+                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+                let writer = ArrowWriter::try_new(stream, schema, Some(properties.build()));
+                Sink::Parquet(Box::new(writer.map_err(parquet)?))
+            }
+            Format::Arrow => Sink::Arrow(Box::new(arrow::ipc::writer::FileWriter::try_new(stream, &schema)?)),
+        };
+        Ok(Writer { target, sink, rows: 0 })
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        self.rows += batch.num_rows();
+        match &mut self.sink {
+            Sink::Table { shown, limit, .. } => {
+                let have: usize = shown.iter().map(RecordBatch::num_rows).sum();
+                let room = (*limit - have).min(batch.num_rows());
+                if room > 0 {
+                    shown.push(batch.slice(0, room));
+                }
+            }
+            Sink::Csv(writer) => closed_or(writer.write(&flatten(batch)?))?,
+            Sink::Json(writer) => closed_or(writer.write(batch))?,
+            Sink::Ndjson(writer) => closed_or(writer.write(batch))?,
+            Sink::Parquet(writer) => writer.write(batch).map_err(parquet)?,
+            Sink::Arrow(writer) => closed_or(writer.write(batch))?,
+        }
+        Ok(())
+    }
+
+    /// Completes the result and returns its rows.
+    pub fn finish(self) -> Result<usize, Failure> {
+        let rows = self.rows;
+        match self.sink {
+            Sink::Table { mut stream, shown, schema, limit, markdown } => {
+                let text = table(&schema, &shown, markdown)?;
+                let tail = match rows {
+                    _ if markdown => String::new(),
+                    1 => "1 row\n".to_string(),
+                    n if n > limit => format!("{n} rows, the first {limit} shown (--max-rows 0 shows all)\n"),
+                    n => format!("{n} rows\n"),
+                };
+                io(write!(stream, "{text}\n{tail}").and_then(|()| stream.flush()))?;
+            }
+            Sink::Csv(writer) => io(writer.into_inner().flush())?,
+            Sink::Json(mut writer) => {
+                closed_or(writer.finish())?;
+                let mut stream = writer.into_inner();
+                io(writeln!(stream).and_then(|()| stream.flush()))?;
+            }
+            Sink::Ndjson(mut writer) => {
+                closed_or(writer.finish())?;
+                io(writer.into_inner().flush())?;
+            }
+            Sink::Parquet(writer) => {
+                let mut stream = writer.into_inner().map_err(parquet)?;
+                io(stream.flush())?;
+            }
+            Sink::Arrow(mut writer) => {
+                closed_or(writer.finish())?;
+                io(writer.into_inner()?.flush())?;
+            }
+        }
+        if let Target::File { beside, path } = self.target {
+            beside.persist(&path).map_err(|e| Error::File(path.display().to_string(), e.error))?;
+        }
+        Ok(rows)
+    }
+}
+
+fn io(result: std::io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::ClosedPipe),
+        Err(e) => Err(Error::File("standard output".to_string(), e).into()),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Arrow's writers wrap what the pipe says.
+fn closed_or(result: Result<(), arrow::error::ArrowError>) -> Result<(), Failure> {
+    match result {
+        Err(e) if e.to_string().contains("Broken pipe") => Err(Failure::ClosedPipe),
+        Err(e) => Err(e.into()),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn parquet(error: datafusion::parquet::errors::ParquetError) -> Failure {
+    Failure::Error(datafusion::error::DataFusionError::from(error).into())
+}
+
+fn flat_schema(schema: &SchemaRef) -> SchemaRef {
+    let empty = RecordBatch::new_empty(SchemaRef::clone(schema));
+    flatten(&empty).map_or_else(|_| SchemaRef::clone(schema), |b| b.schema())
+}
+
+/// CSV has no structs: their fields become columns `name.field`.
+fn flatten(batch: &RecordBatch) -> Result<RecordBatch, Error> {
+    let mut columns: Vec<(String, ArrayRef)> = vec![];
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        match column.as_struct_opt() {
+            Some(nested) => columns.extend(
+                nested.fields().iter().zip(nested.columns()).map(|(f, c)| (format!("{}.{}", field.name(), f.name()), c.clone())),
+            ),
+            None => columns.push((field.name().clone(), column.clone())),
+        }
+    }
+    Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))?)
+}
+
+fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool) -> Result<String, Error> {
+    let mut table = Table::new();
+    table.load_preset(if markdown { comfy_table::presets::ASCII_MARKDOWN } else { comfy_table::presets::NOTHING });
+    table.set_header(schema.fields().iter().map(|f| f.name()));
+    for batch in batches {
+        let columns = batch.columns().iter().map(cells).collect::<Result<Vec<_>, Error>>()?;
+        for row in 0..batch.num_rows() {
+            table.add_row(columns.iter().map(|column| column[row].as_str()));
+        }
+    }
+    for (column, field) in table.column_iter_mut().zip(schema.fields()) {
+        if field.data_type().is_numeric() {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        if !markdown {
+            column.set_padding((0, 2));
+        }
+    }
+    let text = table.to_string();
+    Ok(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
+}
+
+/// The cells of a column: numbers with the digits that matter, times without a part that is always zero.
+fn cells(column: &ArrayRef) -> Result<Vec<String>, Error> {
+    if let Some(values) = column.as_primitive_opt::<Float64Type>() {
+        return Ok(values.iter().map(|v| v.map(number).unwrap_or_default()).collect());
+    }
+    if let Some(nested) = column.as_struct_opt() {
+        let fields = nested.columns().iter().map(cells).collect::<Result<Vec<_>, Error>>()?;
+        let names = nested.fields();
+        let row = |i: usize| {
+            let parts: Vec<_> = names.iter().zip(&fields).map(|(f, c)| format!("{}: {}", f.name(), c[i])).collect();
+            format!("{{{}}}", parts.join(", "))
+        };
+        return Ok((0..column.len()).map(row).collect());
+    }
+    let format = FormatOptions::default().with_null("").with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
+    let format = format.with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f"));
+    let formatter = ArrayFormatter::try_new(column.as_ref(), &format)?;
+    let mut cells: Vec<String> = (0..column.len()).map(|i| formatter.value(i).to_string()).collect();
+    if matches!(column.data_type(), DataType::Timestamp(_, _)) {
+        let ending = [" 00:00:00", ":00"].into_iter().find(|end| cells.iter().all(|c| c.is_empty() || c.ends_with(end)));
+        if let Some(ending) = ending {
+            cells.iter_mut().for_each(|c| c.truncate(c.len().saturating_sub(ending.len())));
+        }
+    }
+    Ok(cells)
+}
+
+/// Up to six significant digits, all digits of the whole part, no trailing zeros.
+fn number(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value}");
+    }
+    let magnitude = value.abs().log10().floor();
+    if !(-6.0..15.0).contains(&magnitude) {
+        return format!("{value:.5e}");
+    }
+    let decimals = (5.0 - magnitude).clamp(0.0, 12.0) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_show_the_digits_that_matter() {
+        assert_eq!(number(67.8542), "67.8542");
+        assert_eq!(number(1234567.0), "1234567");
+        assert_eq!(number(0.1 + 0.2), "0.3");
+        assert_eq!(number(-0.000123456789), "-0.000123457");
+        assert_eq!(number(1.0e-9), "1.00000e-9");
+    }
+}

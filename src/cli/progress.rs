@@ -1,0 +1,87 @@
+//! A progress bar on a terminal, and the summary after a long job.
+
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::MetricValue;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Jobs shorter than this end without a summary.
+const LONG: Duration = Duration::from_secs(2);
+
+/// Follows one job.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+    quiet: bool,
+}
+
+impl Progress {
+    /// Shown only on a terminal, and not with `--quiet`.
+    pub fn new(quiet: bool, total: Option<u64>, unit: &str) -> Progress {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(5));
+        if quiet || !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let template = match total {
+            Some(_) => format!("{{wide_bar}} {{pos}}/{{len}} {unit}, {{eta}} left"),
+            None => format!("{{spinner}} {{human_pos}} {unit}, {{elapsed}}"),
+        };
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style);
+        }
+        Progress { bar, started: Instant::now(), quiet }
+    }
+
+    pub fn set(&self, position: u64) {
+        self.bar.set_position(position);
+    }
+
+    pub fn add(&self, rows: u64) {
+        self.bar.inc(rows);
+    }
+
+    /// Ends the bar; after a long job says what it took.
+    pub fn finish(self, plan: Option<&Arc<dyn ExecutionPlan>>, rows: u64) {
+        self.bar.finish_and_clear();
+        let took = self.started.elapsed();
+        if self.quiet || took < LONG {
+            return;
+        }
+        let mut parts = vec![format!("{rows} rows")];
+        if let Some(plan) = plan {
+            let symbols = sum(plan, &["series"]);
+            if symbols > 0 {
+                parts.push(format!("{symbols} series"));
+            }
+        }
+        parts.push(format!("{:.1} s", took.as_secs_f64()));
+        if let Some(plan) = plan {
+            parts.push(format!("{:.1} MB read", sum(plan, &["bytes_scanned"]) as f64 / 1e6));
+        }
+        if let Some(peak) = peak_memory() {
+            parts.push(format!("{} MB peak memory", peak / 1000));
+        }
+        if let Some(plan) = plan {
+            parts.push(format!("{:.1} MB spilled", sum(plan, &["spilled_bytes"]) as f64 / 1e6));
+        }
+        let _ = writeln!(std::io::stderr(), "{}", parts.join(", "));
+    }
+}
+
+/// A metric summed over a plan.
+fn sum(plan: &Arc<dyn ExecutionPlan>, names: &[&str]) -> usize {
+    let own: usize = plan.metrics().map_or(0, |metrics| {
+        let values = metrics.iter().map(|m| m.value());
+        values.filter(|v| names.contains(&v.name())).map(MetricValue::as_usize).sum()
+    });
+    own + plan.children().into_iter().map(|child| sum(child, names)).sum::<usize>()
+}
+
+/// The most memory that the process has had resident, in kB, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}

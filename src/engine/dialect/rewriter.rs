@@ -1,0 +1,412 @@
+//! The walk over the syntax tree.
+
+use super::Params;
+use super::call::{arguments, check_window, complete, default_window, literal, positional, qualifier};
+use super::problem::{Problem, Problems};
+use super::scope::{Scope, Tables, normal};
+use super::suggest::closest;
+use crate::error::{Error, Result};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
+    Ident, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, VisitMut, VisitorMut,
+    WindowSpec, WindowType,
+};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::ControlFlow;
+use tallow_udfs::series::ParamValue;
+use tallow_udfs::series_function;
+
+/// Short names of candle columns.
+const SHORT: [(&str, &str); 5] = [("o", "open"), ("h", "high"), ("l", "low"), ("c", "close"), ("v", "volume")];
+
+/// Aggregates that, called with a literal number as second argument, mean TA-Lib's rolling function.
+const ROLLING: [&str; 6] = ["max", "min", "sum", "stddev", "var", "median"];
+
+/// DataFusion's own window functions that need no OVER here either.
+const SHIFTS: [&str; 2] = ["lag", "lead"];
+
+/// What the parser reads as a column though it is none.
+const CONSTANTS: [&str; 6] =
+    ["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "now"];
+
+pub(super) struct Rewriter<'a> {
+    text: &'a str,
+    params: &'a Params,
+    tables: &'a Tables,
+    context: &'a SessionContext,
+    functions: HashSet<String>,
+    /// Names that WITH defines, as far as the walk has come.
+    defined: BTreeSet<String>,
+    scopes: Vec<Scope>,
+    windows: Vec<BTreeMap<String, WindowSpec>>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Rewriter<'a> {
+    pub fn new(text: &'a str, params: &'a Params, tables: &'a Tables, context: &'a SessionContext) -> Self {
+        let state = context.state();
+        let functions = state
+            .scalar_functions()
+            .keys()
+            .chain(state.aggregate_functions().keys())
+            .chain(state.window_functions().keys())
+            .chain(state.higher_order_functions().keys())
+            .chain(state.table_functions().keys())
+            .cloned()
+            .collect();
+        Self {
+            text,
+            params,
+            tables,
+            context,
+            functions,
+            defined: BTreeSet::new(),
+            scopes: vec![],
+            windows: vec![],
+            problems: vec![],
+        }
+    }
+
+    /// Rewrites a statement in place.
+    pub fn statement(&mut self, statement: &mut Statement) {
+        match statement {
+            Statement::Statement(inner) => {
+                let _ = inner.visit(self);
+            }
+            Statement::Explain(explain) => self.statement(&mut explain.statement),
+            Statement::CopyTo(copy) => {
+                if let CopyToSource::Query(query) = &mut copy.source {
+                    let _ = query.visit(self);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// All problems found.
+    pub fn finish(self) -> Result<()> {
+        if self.problems.is_empty() { Ok(()) } else { Err(Error::Text(Problems::new(self.text, self.problems))) }
+    }
+
+    fn function(&mut self, call: &mut Function) {
+        let [part] = call.name.0.as_slice() else { return };
+        let Some(ident) = part.as_ident().cloned() else { return };
+        let mut name = normal(&ident);
+        if name == "log" && positional(call) == 1 {
+            rename(call, "ln");
+            return;
+        }
+        if ROLLING.contains(&name.as_str()) && call.over.is_none() && is_rolling(call) {
+            name = format!("ta_{name}");
+        }
+        if SHIFTS.contains(&name.as_str()) {
+            self.shift(call, &name);
+            return;
+        }
+        match series_function(&name) {
+            Some(function) => {
+                complete(call, function, &mut self.problems);
+                self.window(call, true);
+            }
+            None if self.functions.contains(&name) || is_builtin(&name) => self.window(call, false),
+            None => {
+                let series = tallow_udfs::all_series_functions().iter().map(|f| f.signature());
+                let known = series.flat_map(|s| std::iter::once(&s.name).chain(&s.aliases)).map(String::as_str);
+                let near = closest(&name, known).or_else(|| closest(&name, self.functions.iter().map(String::as_str)));
+                let problem = Problem::new(format!("unknown function `{name}`"), ident.span);
+                self.problems.push(match near {
+                    Some(near) => problem.maybe(Some(near)),
+                    None => problem.help("`tallow functions` lists all"),
+                });
+            }
+        }
+    }
+
+    /// `lag(x, n)`: a negative n would read the other way.
+    fn shift(&mut self, call: &mut Function, name: &str) {
+        let offset = arguments(call).and_then(|l| l.args.get(1)).and_then(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => literal(e),
+            _ => None,
+        });
+        if let Some(ParamValue::Int(n)) = offset
+            && n < 0
+        {
+            let (other, sees) = if name == "lag" { ("lead", "the future") } else { ("lag", "the past") };
+            let problem = Problem::new(format!("{name} by {n} bars reads {sees}"), call.name.span());
+            self.problems.push(problem.help(format!("write {other}(x, {}) if that is meant", -n)));
+        }
+        if call.over.is_none() {
+            call.over = Some(default_window(qualifier(call).as_ref()));
+        } else {
+            self.window(call, false);
+        }
+    }
+
+    /// Puts a named window where it is used; a series function without OVER gets the default one.
+    fn window(&mut self, call: &mut Function, series: bool) {
+        match &call.over {
+            Some(WindowType::NamedWindow(name)) => match self.windows.last().and_then(|w| w.get(&normal(name))) {
+                Some(spec) => call.over = Some(WindowType::WindowSpec(spec.clone())),
+                None => {
+                    let known: Vec<_> = self.windows.last().map(|w| w.keys().cloned().collect()).unwrap_or_default();
+                    let near = closest(&name.value, known.iter().map(String::as_str));
+                    let problem = Problem::new(format!("unknown window `{name}`"), name.span);
+                    self.problems.push(match near {
+                        Some(near) => problem.maybe(Some(near)),
+                        None => problem.help(format!("define it: WINDOW {name} AS (PARTITION BY symbol ORDER BY ts)")),
+                    });
+                }
+            },
+            Some(WindowType::WindowSpec(_)) => {}
+            None if series => call.over = Some(default_window(qualifier(call).as_ref())),
+            None => {}
+        }
+        if series && let Some(WindowType::WindowSpec(spec)) = &call.over {
+            check_window(call, spec, &mut self.problems);
+        }
+    }
+
+    /// An unqualified name: a column, a short form of one, or a slip.
+    fn name(&mut self, ident: &mut Ident) {
+        let Some(scope) = self.scopes.last() else { return };
+        let name = normal(ident);
+        if scope.has(&name) || ident.quote_style.is_some() && scope.columns().is_none() {
+            return;
+        }
+        if let Some((_, long)) = SHORT.iter().find(|(short, long)| *short == name && scope.has(long))
+            && ident.quote_style.is_none()
+        {
+            ident.value = (*long).to_string();
+            return;
+        }
+        let outer = self.scopes.iter().rev();
+        let known_elsewhere = outer.clone().any(|s| s.aliases.contains(&name) || s.has(&name) || s.columns().is_none());
+        if known_elsewhere || CONSTANTS.contains(&name.as_str()) {
+            return;
+        }
+        let Some(columns) = scope.columns().filter(|c| !c.is_empty()) else { return };
+        let near = closest(&name, columns.iter().copied().chain(scope.aliases.iter().map(String::as_str)));
+        let problem = Problem::new(format!("unknown column `{}`", ident.value), ident.span);
+        let shown: Vec<_> = columns.iter().copied().collect();
+        let problem = match near {
+            Some(near) => problem.maybe(Some(near)),
+            None => problem.help(format!("columns: {}", shown.join(", "))),
+        };
+        self.problems.push(problem);
+    }
+
+    /// `f(..).field` becomes `(f(..) OVER ..)['field']`.
+    fn field(&mut self, root: &Expr, chain: &mut [AccessExpr]) {
+        for access in chain.iter_mut() {
+            let AccessExpr::Dot(Expr::Identifier(field)) = access else { continue };
+            let name = normal(field);
+            if let Some(signature) = called(root).map(|f| f.signature())
+                && signature.output_index(&name).is_none()
+            {
+                let known: Vec<_> = signature.outputs.iter().map(|o| o.name.as_str()).collect();
+                let problem = Problem::new(format!("{} has no field `{field}`", signature.name), field.span);
+                self.problems.push(match closest(&name, known.iter().copied()) {
+                    _ if signature.outputs.len() == 1 => problem.help(format!("{} is a plain column", signature.name)),
+                    Some(near) => problem.maybe(Some(near)),
+                    None => problem.help(format!("fields: {}", known.join(", "))),
+                });
+            }
+            *access = subscript(&name);
+        }
+    }
+
+    fn placeholder(&mut self, expr: &mut Expr) {
+        let Expr::Value(value) = expr else { return };
+        let Value::Placeholder(name) = &value.value else { return };
+        let Some(name) = name.strip_prefix(':') else { return };
+        match self.params.get(name) {
+            Some(text) => value.value = param_value(text),
+            None => {
+                let problem = Problem::new(format!("parameter `:{name}` has no value"), value.span);
+                self.problems.push(problem.help(format!("give it with --param {name}=VALUE")));
+            }
+        }
+    }
+}
+
+/// Whether an aggregate's name is used for a rolling function: two arguments, the second a whole number.
+fn is_rolling(call: &Function) -> bool {
+    arguments(call).is_some_and(|list| match list.args.as_slice() {
+        [FunctionArg::Unnamed(_), FunctionArg::Unnamed(FunctionArgExpr::Expr(n))] => {
+            matches!(literal(n), Some(ParamValue::Int(_)))
+        }
+        _ => false,
+    })
+}
+
+/// Names that DataFusion's planner knows without a registry.
+fn is_builtin(name: &str) -> bool {
+    matches!(name, "unnest" | "unnest_outer" | "map" | "make_map" | "grouping" | "try_cast" | "coalesce" | "struct")
+}
+
+fn rename(call: &mut Function, name: &str) {
+    let span = call.name.span();
+    call.name = ObjectName::from(vec![Ident { value: name.to_string(), quote_style: None, span }]);
+}
+
+/// The series function that an expression calls.
+fn called(expr: &Expr) -> Option<&'static std::sync::Arc<dyn tallow_udfs::series::SeriesFunction>> {
+    match expr {
+        Expr::Function(call) => series_function(&call.name.to_string()),
+        Expr::Nested(inner) => called(inner),
+        _ => None,
+    }
+}
+
+fn subscript(field: &str) -> AccessExpr {
+    let index = Expr::Value(Value::SingleQuotedString(field.to_string()).with_empty_span());
+    AccessExpr::Subscript(Subscript::Index { index })
+}
+
+/// A bare struct in arithmetic or a comparison stands for its first field.
+fn first_field(expr: &mut Expr) {
+    let Some(first) = called(expr).map(|f| f.signature()).filter(|s| s.outputs.len() > 1) else { return };
+    let field = subscript(&first.outputs[0].name);
+    let root = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
+    *expr = Expr::CompoundFieldAccess { root: Box::new(nested(root)), access_chain: vec![field] };
+}
+
+fn nested(expr: Expr) -> Expr {
+    if matches!(expr, Expr::Nested(_)) { expr } else { Expr::Nested(Box::new(expr)) }
+}
+
+/// `b` as a divisor: zero becomes null.
+fn divisor(expr: &mut Expr) {
+    let never_zero = literal(expr).and_then(|v| v.as_f64()).is_some_and(|v| v != 0.0);
+    if never_zero {
+        return;
+    }
+    let value = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
+    let zero = Expr::Value(Value::Number("0".to_string(), false).with_empty_span());
+    let args = [value, zero].map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e)));
+    *expr = Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("nullif")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.to_vec(),
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    });
+}
+
+fn param_value(text: &str) -> Value {
+    match text {
+        "true" => Value::Boolean(true),
+        "false" => Value::Boolean(false),
+        "null" => Value::Null,
+        number if number.parse::<f64>().is_ok_and(f64::is_finite) => Value::Number(number.to_string(), false),
+        text => Value::SingleQuotedString(text.to_string()),
+    }
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+            self.defined.insert(normal(&cte.alias.name));
+        }
+        // ORDER BY and LIMIT stand outside of the SELECT, but see its names.
+        if let Some(select) = query.body.as_select() {
+            let mut scope = Scope::of(select, self.tables, &self.defined);
+            scope.relations.push((String::new(), Some(vec![])));
+            self.scopes.push(scope);
+        } else {
+            self.scopes.push(Scope { relations: vec![(String::new(), None)], aliases: BTreeSet::new() });
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.scopes.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            {
+                let alias = Ident::with_quote('"', expr.to_string().replace('"', "\"\""));
+                let expr = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            }
+            // A short form keeps its name.
+            if let SelectItem::UnnamedExpr(Expr::Identifier(ident)) = item
+                && SHORT.iter().any(|(short, _)| *short == normal(ident))
+            {
+                let alias = ident.clone();
+                *item = SelectItem::ExprWithAlias { expr: Expr::Identifier(alias.clone()), alias };
+            }
+        }
+        self.scopes.push(Scope::of(select, self.tables, &self.defined));
+        let mut windows = BTreeMap::new();
+        for definition in std::mem::take(&mut select.named_window) {
+            let spec = match definition.1 {
+                NamedWindowExpr::WindowSpec(spec) => Some(spec),
+                NamedWindowExpr::NamedWindow(other) => windows.get(&normal(&other)).cloned(),
+            };
+            if let Some(spec) = spec {
+                windows.insert(normal(&definition.0), spec);
+            }
+        }
+        self.windows.push(windows);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _: &mut Select) -> ControlFlow<()> {
+        self.scopes.pop();
+        self.windows.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.placeholder(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(ident) => self.name(ident),
+            Expr::Function(call) => self.function(call),
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                self.field(root, access_chain);
+                if called(root).is_some() {
+                    let inner = std::mem::replace(root.as_mut(), Expr::Value(Value::Null.with_empty_span()));
+                    **root = nested(inner);
+                }
+            }
+            Expr::BinaryOp { left, op, right } => {
+                first_field(left);
+                first_field(right);
+                if matches!(op, BinaryOperator::Divide | BinaryOperator::Modulo) {
+                    divisor(right);
+                }
+            }
+            Expr::Between { expr, low, high, .. } => {
+                [expr, low, high].into_iter().for_each(|e| first_field(e));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl std::fmt::Debug for Rewriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rewriter").field("problems", &self.problems).field("session", &self.context.session_id()).finish()
+    }
+}

@@ -1,0 +1,186 @@
+//! Which tables a text reads, and which columns a name can mean.
+
+use super::problem::{Problem, Problems};
+use super::suggest::closest;
+use crate::error::{Error, Result};
+use datafusion::common::TableReference;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, Visit, Visitor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// The tables of a text and their columns.
+#[derive(Debug, Default)]
+pub(super) struct Tables(BTreeMap<String, Vec<String>>);
+
+/// Collects relation names, and the names that WITH defines.
+#[derive(Default)]
+struct Relations {
+    read: Vec<ObjectName>,
+    defined: BTreeSet<String>,
+}
+
+impl Visitor for Relations {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+            self.defined.insert(normal(&cte.alias.name));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: None, .. } = factor {
+            self.read.push(name.clone());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Tables {
+    /// Looks up every table that the statements read; a missing one is a problem.
+    pub async fn resolve(statements: &[Statement], text: &str, context: &SessionContext) -> Result<Tables> {
+        let mut relations = Relations::default();
+        for statement in statements {
+            visit(statement, &mut relations);
+        }
+        let mut tables = Tables::default();
+        let mut problems = vec![];
+        for name in &relations.read {
+            let reference = reference(name);
+            let key = reference.to_string();
+            if relations.defined.contains(&key) || tables.0.contains_key(&key) {
+                continue;
+            }
+            match context.table_provider(reference.clone()).await {
+                Ok(table) => {
+                    let schema = table.schema();
+                    tables.0.insert(key, schema.fields().iter().map(|f| f.name().clone()).collect());
+                }
+                Err(error) => problems.push(missing(name, &reference, &error, context)),
+            }
+        }
+        // A statement before may create what a later one reads; only a text of one statement is checked here.
+        if problems.is_empty() || statements.len() > 1 { Ok(tables) } else { Err(Error::Text(Problems::new(text, problems))) }
+    }
+}
+
+fn missing(
+    name: &ObjectName,
+    reference: &TableReference,
+    error: &datafusion::common::DataFusionError,
+    context: &SessionContext,
+) -> Problem {
+    let said = Error::from(datafusion::common::DataFusionError::Context(String::new(), Box::new(clone(error)))).to_string();
+    let span = name.span();
+    if !said.contains("not found") && !said.contains("No table named") {
+        return Problem::new(said.trim_start_matches(": ").to_string(), span);
+    }
+    let schema = context.catalog("tallow").and_then(|c| c.schema(reference.schema().unwrap_or("public")));
+    let known = schema.map(|s| s.table_names()).unwrap_or_default();
+    let problem = Problem::new(format!("unknown table `{}`", reference.table()), span);
+    match closest(reference.table(), known.iter().map(String::as_str)) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        None if known.is_empty() => {
+            problem.help("the lake holds no candles; name one with --lake, or a file as in FROM 'candles.parquet'")
+        }
+        None => problem.help(format!("tables: {}; or name a file as in FROM 'candles.parquet'", known.join(", "))),
+    }
+}
+
+/// Errors of DataFusion cannot be cloned; what counts here is the message.
+fn clone(error: &datafusion::common::DataFusionError) -> datafusion::common::DataFusionError {
+    let mut inner = error;
+    while let datafusion::common::DataFusionError::Context(_, next) | datafusion::common::DataFusionError::Diagnostic(_, next) = inner {
+        inner = next;
+    }
+    match inner {
+        datafusion::common::DataFusionError::Plan(message) => datafusion::common::DataFusionError::Plan(message.clone()),
+        other => datafusion::common::DataFusionError::Plan(other.strip_backtrace()),
+    }
+}
+
+/// Visits the query inside a statement of DataFusion's parser.
+fn visit(statement: &Statement, visitor: &mut Relations) {
+    let _ = match statement {
+        Statement::Statement(inner) => inner.visit(visitor),
+        Statement::Explain(explain) => {
+            visit(&explain.statement, visitor);
+            ControlFlow::Continue(())
+        }
+        _ => ControlFlow::Continue(()),
+    };
+}
+
+/// A name as the planner reads it: lower case unless quoted.
+pub(super) fn normal(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() }
+}
+
+fn reference(name: &ObjectName) -> TableReference {
+    let parts: Vec<String> = name.0.iter().filter_map(|p| p.as_ident()).map(normal).collect();
+    match parts.as_slice() {
+        [table] => TableReference::bare(table.as_str()),
+        [schema, table] => TableReference::partial(schema.as_str(), table.as_str()),
+        [catalog, schema, table] => TableReference::full(catalog.as_str(), schema.as_str(), table.as_str()),
+        _ => TableReference::bare(name.to_string()),
+    }
+}
+
+/// What the names of one SELECT can mean.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    /// By alias or name; `None` where the columns are not known (subqueries, WITH).
+    pub relations: Vec<(String, Option<Vec<String>>)>,
+    /// Results that later clauses can refer to.
+    pub aliases: BTreeSet<String>,
+}
+
+impl Scope {
+    /// The scope of a SELECT.
+    pub fn of(select: &Select, tables: &Tables, defined: &BTreeSet<String>) -> Scope {
+        let mut scope = Scope::default();
+        for TableWithJoins { relation, joins } in &select.from {
+            for factor in std::iter::once(relation).chain(joins.iter().map(|j| &j.relation)) {
+                scope.relations.push(relation_of(factor, tables, defined));
+            }
+        }
+        for item in &select.projection {
+            if let datafusion::sql::sqlparser::ast::SelectItem::ExprWithAlias { alias, .. } = item {
+                scope.aliases.insert(normal(alias));
+            }
+        }
+        scope
+    }
+
+    /// All columns, if every relation's are known.
+    pub fn columns(&self) -> Option<BTreeSet<&str>> {
+        let mut all = BTreeSet::new();
+        for (_, columns) in &self.relations {
+            all.extend(columns.as_ref()?.iter().map(String::as_str));
+        }
+        Some(all)
+    }
+
+    /// Whether a column is known to be there.
+    pub fn has(&self, column: &str) -> bool {
+        self.relations.iter().any(|(_, columns)| columns.as_ref().is_some_and(|c| c.iter().any(|c| c == column)))
+    }
+}
+
+fn relation_of(factor: &TableFactor, tables: &Tables, defined: &BTreeSet<String>) -> (String, Option<Vec<String>>) {
+    match factor {
+        TableFactor::Table { name, alias, args: None, .. } => {
+            let key = reference(name).to_string();
+            let renamed = alias.as_ref().is_some_and(|a| !a.columns.is_empty());
+            let known = !renamed && !(defined.contains(&key) && name.0.len() == 1);
+            let columns = tables.0.get(&key).filter(|_| known).cloned();
+            let own = name.0.last().and_then(|p| p.as_ident()).map(normal).unwrap_or_default();
+            (alias.as_ref().map_or(own, |a| normal(&a.name)), columns)
+        }
+        TableFactor::Derived { alias, .. } => (alias.as_ref().map(|a| normal(&a.name)).unwrap_or_default(), None),
+        _ => (String::new(), None),
+    }
+}

@@ -1,0 +1,66 @@
+//! How much memory and how many threads a session may use.
+
+use crate::error::{Error, Result};
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+/// Share of the machine's memory, or of the container's, that a session takes by default.
+const DEFAULT_SHARE: f64 = 0.6;
+
+/// Least memory per partition: with less, sorts cannot merge what they spilled.
+const MIN_PER_PARTITION: usize = 64 << 20;
+
+/// The default memory limit in bytes.
+pub fn default_memory() -> usize {
+    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()));
+    let total = system.cgroup_limits().map_or(system.total_memory(), |c| c.total_memory.min(system.total_memory()));
+    (total as f64 * DEFAULT_SHARE) as usize
+}
+
+/// The number of threads by default.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Partitions to plan for, given threads and memory.
+pub fn partitions(threads: usize, memory: usize) -> usize {
+    threads.min(memory / MIN_PER_PARTITION).max(1)
+}
+
+/// Bytes from text such as `512m`, `1.5g` or `2GiB`.
+pub fn parse_bytes(text: &str) -> Result<usize> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit: f64 = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" | "kib" => 1024.0,
+        "m" | "mb" | "mib" => 1024.0 * 1024.0,
+        "g" | "gb" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "t" | "tb" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => f64::NAN,
+    };
+    match text[..digits].parse::<f64>().map(|n| n * unit) {
+        Ok(bytes) if bytes >= 1.0 => Ok(bytes as usize),
+        _ => Err(Error::Setting(format!("memory '{text}': expected a size such as 512m or 2g"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_the_usual_units() {
+        assert_eq!(parse_bytes("256m").unwrap(), 256 << 20);
+        assert_eq!(parse_bytes("1.5g").unwrap(), 3 << 29);
+        assert_eq!(parse_bytes("2GiB").unwrap(), 2 << 30);
+        assert!(parse_bytes("lots").is_err());
+        assert!(parse_bytes("0").is_err());
+    }
+
+    #[test]
+    fn little_memory_means_few_partitions() {
+        assert_eq!(partitions(8, 256 << 20), 4);
+        assert_eq!(partitions(2, 10 << 20), 1);
+        assert_eq!(partitions(2, 10 << 30), 2);
+    }
+}

@@ -1,0 +1,165 @@
+//! Where one series ends and the next begins.
+
+use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::compute::{concat, partition, take};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// The series of a batch.
+#[derive(Debug, PartialEq)]
+pub(super) struct Cut {
+    /// Whether the first range continues the series that the batch before ended in.
+    pub continues: bool,
+    /// Row ranges, one per series, covering the batch.
+    pub ranges: Vec<Range<usize>>,
+}
+
+/// Cuts batches at series borders and checks that no series comes back.
+#[derive(Debug, Default)]
+pub(super) struct Cutter {
+    /// Keys of the last row seen, as arrays of length one.
+    last: Option<Vec<ArrayRef>>,
+    direction: Option<Ordering>,
+    /// Keys seen, kept only where there are several key columns and so no single direction.
+    seen: HashSet<Vec<ScalarValue>>,
+}
+
+impl Cutter {
+    /// Cuts the next batch, given its key columns; `rows` is more than zero.
+    pub fn next(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Cut> {
+        let ranges = partition(keys)?.ranges();
+        let continues = match &self.last {
+            Some(last) => same_row(last, keys)?,
+            None => false,
+        };
+        for (i, range) in ranges.iter().enumerate() {
+            if i > 0 || !continues {
+                let before = if i > 0 { Some(key_at(keys, range.start - 1)?) } else { self.last_key()? };
+                self.begins(before, key_at(keys, range.start)?)?;
+            }
+        }
+        let last_row = UInt32Array::from(vec![(rows - 1) as u32]);
+        self.last = Some(keys.iter().map(|k| take(k, &last_row, None)).collect::<Result<_, _>>()?);
+        Ok(Cut { continues, ranges })
+    }
+
+    fn last_key(&self) -> Result<Option<Vec<ScalarValue>>> {
+        self.last.as_deref().map(|keys| key_at(keys, 0)).transpose()
+    }
+
+    fn begins(&mut self, before: Option<Vec<ScalarValue>>, key: Vec<ScalarValue>) -> Result<()> {
+        let [only] = key.as_slice() else {
+            let shown = show_key(&key);
+            return if self.seen.insert(key) { Ok(()) } else { came_back(&shown) };
+        };
+        let Some(before) = before.as_ref().and_then(|b| b.first()) else { return Ok(()) };
+        // A null key stands before or after all others; whichever it is, it comes once.
+        if only.is_null() || before.is_null() {
+            let key = vec![only.clone()];
+            return if !only.is_null() || self.seen.insert(key) { Ok(()) } else { came_back("null") };
+        }
+        let direction = only.partial_cmp(before).filter(|d| d.is_ne());
+        match (direction, self.direction) {
+            (Some(now), None) => self.direction = Some(now),
+            (Some(now), Some(so_far)) if now == so_far => {}
+            _ => {
+                return exec_err!(
+                    "series {only} follows {before}, against the order of the series before: the input is not sorted as \
+                     it was declared"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn came_back<T>(key: &str) -> Result<T> {
+    exec_err!("series {key} comes back after another one: the input is not sorted as it was declared")
+}
+
+/// The keys of a row, for messages.
+pub(super) fn show_key(key: &[ScalarValue]) -> String {
+    key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The keys of a row.
+pub(super) fn key_at(keys: &[ArrayRef], row: usize) -> Result<Vec<ScalarValue>> {
+    keys.iter().map(|k| ScalarValue::try_from_array(k, row)).collect()
+}
+
+fn same_row(last: &[ArrayRef], keys: &[ArrayRef]) -> Result<bool> {
+    for (last, key) in last.iter().zip(keys) {
+        let pair = concat(&[last.as_ref(), key.slice(0, 1).as_ref()])?;
+        if partition(&[pair])?.len() > 1 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::StringViewArray;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn keys(names: &[&str]) -> Vec<ArrayRef> {
+        vec![Arc::new(StringViewArray::from_iter_values(names)) as ArrayRef]
+    }
+
+    #[test]
+    fn a_series_goes_on_over_a_batch_border() {
+        let mut cutter = Cutter::default();
+        assert_eq!(cutter.next(&keys(&["A", "A", "B"]), 3).unwrap(), Cut { continues: false, ranges: vec![0..2, 2..3] });
+        assert_eq!(cutter.next(&keys(&["B", "C"]), 2).unwrap(), Cut { continues: true, ranges: vec![0..1, 1..2] });
+        assert_eq!(cutter.next(&keys(&["D"]), 1).unwrap(), Cut { continues: false, ranges: vec![0..1] });
+    }
+
+    #[test]
+    fn a_series_that_comes_back_is_an_error() {
+        let mut cutter = Cutter::default();
+        cutter.next(&keys(&["A", "B"]), 2).unwrap();
+        let message = cutter.next(&keys(&["A"]), 1).unwrap_err().to_string();
+        assert!(message.contains("series A follows B"), "{message}");
+    }
+
+    #[test]
+    fn descending_symbols_are_fine_as_long_as_they_stay_so() {
+        let mut cutter = Cutter::default();
+        cutter.next(&keys(&["C", "B"]), 2).unwrap();
+        cutter.next(&keys(&["A"]), 1).unwrap();
+        assert!(cutter.next(&keys(&["B"]), 1).is_err());
+    }
+
+    #[test]
+    fn several_keys_are_remembered() {
+        let two = |a: &[&str], b: &[&str]| [keys(a), keys(b)].concat();
+        let mut cutter = Cutter::default();
+        cutter.next(&two(&["X", "X"], &["A", "B"]), 2).unwrap();
+        cutter.next(&two(&["Y"], &["A"]), 1).unwrap();
+        assert!(cutter.next(&two(&["X"], &["B"]), 1).unwrap_err().to_string().contains("comes back"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_batch_cut_gives_the_same_series(lengths in prop::collection::vec(1usize..6, 1..8), size in 1usize..9) {
+            let names: Vec<String> = lengths.iter().enumerate().flat_map(|(i, n)| vec![format!("S{i}"); *n]).collect();
+            let mut cutter = Cutter::default();
+            let mut found: Vec<usize> = vec![];
+            for batch in names.chunks(size) {
+                let refs: Vec<&str> = batch.iter().map(String::as_str).collect();
+                let cut = cutter.next(&keys(&refs), refs.len()).unwrap();
+                for (i, range) in cut.ranges.iter().enumerate() {
+                    match found.last_mut() {
+                        Some(last) if i == 0 && cut.continues => *last += range.len(),
+                        _ => found.push(range.len()),
+                    }
+                }
+            }
+            prop_assert_eq!(found, lengths);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Window functions over one symbol at a time.
+//!
+//! DataFusion's `WindowAggExec` buffers and concatenates the whole input of a task before it computes anything, and
+//! accounts for none of it. [`SeriesExec`] computes the same expressions over an input that is sorted by the partition
+//! keys and the order keys, holding one series and the batch it ends in.
+
+mod cut;
+mod node;
+mod rule;
+mod stream;
+
+pub use node::SeriesExec;
+pub use rule::SeriesRule;

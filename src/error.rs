@@ -1,0 +1,71 @@
+//! The error type at the library's edge.
+
+use crate::engine::dialect::Problems;
+use datafusion::common::DataFusionError;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A text that cannot be run: every problem found in it.
+    #[error("{0}")]
+    Text(Problems),
+    /// A setting or argument out of range.
+    #[error("{0}")]
+    Setting(String),
+    /// Planning or execution failed.
+    #[error("{}", readable(.0))]
+    DataFusion(#[from] DataFusionError),
+    /// A file could not be read or written.
+    #[error("{0}: {1}")]
+    File(String, #[source] std::io::Error),
+}
+
+/// A result of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Error::DataFusion(error.into())
+    }
+}
+
+/// The message without the layers that say where in DataFusion it was raised.
+fn readable(error: &DataFusionError) -> String {
+    let mut error = error;
+    let mut said: Vec<String> = vec![];
+    loop {
+        match error {
+            DataFusionError::Context(context, inner) => {
+                if !context.starts_with("Optimizer rule") && !context.starts_with("physical optimizer") {
+                    said.push(format!("{context}: "));
+                }
+                error = inner;
+            }
+            DataFusionError::Diagnostic(_, inner) => error = inner,
+            DataFusionError::Shared(inner) => error = inner.as_ref(),
+            DataFusionError::Collection(errors) => match errors.first() {
+                Some(first) => error = first,
+                None => return "unknown error".to_string(),
+            },
+            DataFusionError::Plan(message)
+            | DataFusionError::Execution(message)
+            | DataFusionError::Configuration(message)
+            | DataFusionError::ResourcesExhausted(message) => return said.concat() + message,
+            DataFusionError::SchemaError(inner, _) => return said.concat() + &inner.to_string(),
+            DataFusionError::External(inner) => match inner.downcast_ref::<DataFusionError>() {
+                Some(inner) => error = inner,
+                None => return said.concat() + &inner.to_string(),
+            },
+            DataFusionError::ArrowError(inner, _) => {
+                if let arrow::error::ArrowError::ExternalError(inner) = inner.as_ref()
+                    && let Some(inner) = inner.downcast_ref::<DataFusionError>()
+                {
+                    error = inner;
+                    continue;
+                }
+                return said.concat() + &inner.to_string();
+            }
+            other => return said.concat() + &other.strip_backtrace(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Which columns of a file make a candle, and how they become the canonical schema.
+//!
+//! Canonical: `symbol` utf8, `ts` timestamp(us, UTC), `open high low close volume` float64; further columns as they are.
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use std::sync::Arc;
+
+/// Canonical names, and by which other names they are recognised (in any case, after the canonical name itself).
+const NAMES: [(&str, &[&str]); 7] = [
+    ("symbol", &["ticker", "sym", "name", "instrument"]),
+    ("ts", &["timestamp", "time", "datetime", "date", "open_time", "opentime"]),
+    ("open", &["o"]),
+    ("high", &["h"]),
+    ("low", &["l"]),
+    ("close", &["c"]),
+    ("volume", &["v", "vol"]),
+];
+
+/// The time type of candles.
+pub(super) fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// How the columns of a file become a candle table.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    /// The file's schema as it is read: canonical types under the file's own names.
+    pub read: SchemaRef,
+    /// Column of the table for each column of the file.
+    pub names: Vec<String>,
+    /// Position of `ts` in the file.
+    pub ts: usize,
+    /// Position of `symbol` in the file; without one, the file's name is the symbol.
+    pub symbol: Option<usize>,
+    /// Whether the file gives times without a zone.
+    pub zone_assumed: bool,
+}
+
+impl Columns {
+    /// Recognises the columns of a candle file; `None` if it has no time or no close.
+    ///
+    /// `epoch` is a value of the time column where that column is a whole number; its size tells the unit.
+    pub fn recognise(file: &Schema, epoch: Option<i64>, text_format: bool) -> Option<Columns> {
+        let mut names: Vec<String> = file.fields().iter().map(|f| f.name().clone()).collect();
+        for (canonical, others) in NAMES {
+            let named = |name: &str| file.fields().iter().position(|f| f.name().eq_ignore_ascii_case(name));
+            if let Some(i) = named(canonical).or_else(|| others.iter().find_map(|o| named(o))) {
+                names[i] = canonical.to_string();
+            }
+        }
+        let position = |name: &str| names.iter().position(|n| n == name);
+        let (ts, _) = (position("ts")?, position("close")?);
+        let symbol = position("symbol");
+        let fields: Vec<FieldRef> = file
+            .fields()
+            .iter()
+            .zip(&names)
+            .map(|(field, name)| Arc::new(Field::new(field.name(), target(field, name, epoch, text_format), true)))
+            .collect();
+        let zone_assumed = matches!(file.field(ts).data_type(), DataType::Timestamp(_, None));
+        Some(Columns { read: Arc::new(Schema::new(fields)), names, ts, symbol, zone_assumed })
+    }
+
+    /// Whether every column already has its canonical name.
+    pub fn is_canonical(&self) -> bool {
+        self.read.fields().iter().zip(&self.names).all(|(field, name)| field.name() == name)
+    }
+}
+
+fn target(field: &Field, name: &str, epoch: Option<i64>, text_format: bool) -> DataType {
+    match (name, field.data_type()) {
+        ("ts", DataType::Int64 | DataType::Int32 | DataType::UInt64 | DataType::UInt32) if !text_format => {
+            DataType::Timestamp(unit(epoch.unwrap_or_default()), Some("UTC".into()))
+        }
+        ("ts", DataType::Int64) => DataType::Int64,
+        ("ts", _) => instant(),
+        ("symbol", _) => DataType::Utf8View,
+        ("open" | "high" | "low" | "close" | "volume", _) => DataType::Float64,
+        (_, DataType::Utf8 | DataType::LargeUtf8) => DataType::Utf8View,
+        (_, other) => other.clone(),
+    }
+}
+
+/// The unit of an epoch by its size: whole seconds reach 1e11 in the year 5138.
+pub(super) fn unit(epoch: i64) -> TimeUnit {
+    match epoch.unsigned_abs() {
+        0..100_000_000_000 => TimeUnit::Second,
+        100_000_000_000..100_000_000_000_000 => TimeUnit::Millisecond,
+        100_000_000_000_000..100_000_000_000_000_000 => TimeUnit::Microsecond,
+        _ => TimeUnit::Nanosecond,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(fields: &[(&str, DataType)]) -> Schema {
+        Schema::new(fields.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn usual_names_are_recognised() {
+        let file = schema(&[
+            ("Date", DataType::Date32),
+            ("Open", DataType::Float32),
+            ("Close", DataType::Int64),
+            ("Adj Close", DataType::Float64),
+            ("Ticker", DataType::Utf8),
+        ]);
+        let columns = Columns::recognise(&file, None, false).unwrap();
+        assert_eq!(columns.names, ["ts", "open", "close", "Adj Close", "symbol"]);
+        assert_eq!(columns.read.field(0).data_type(), &instant());
+        assert_eq!(columns.read.field(2).data_type(), &DataType::Float64);
+        assert_eq!((columns.ts, columns.symbol), (0, Some(4)));
+    }
+
+    #[test]
+    fn the_canonical_name_wins_over_a_synonym() {
+        let file = schema(&[("date", DataType::Date32), ("ts", instant()), ("close", DataType::Float64)]);
+        assert_eq!(Columns::recognise(&file, None, false).unwrap().names, ["date", "ts", "close"]);
+    }
+
+    #[test]
+    fn a_file_without_time_or_close_is_no_candle_file() {
+        assert!(Columns::recognise(&schema(&[("ts", instant()), ("open", DataType::Float64)]), None, false).is_none());
+    }
+
+    #[test]
+    fn the_size_of_an_epoch_tells_its_unit() {
+        assert_eq!(unit(1_700_000_000), TimeUnit::Second);
+        assert_eq!(unit(1_700_000_000_000), TimeUnit::Millisecond);
+        assert_eq!(unit(1_700_000_000_000_000), TimeUnit::Microsecond);
+        assert_eq!(unit(1_700_000_000_000_000_000), TimeUnit::Nanosecond);
+    }
+}

@@ -1,0 +1,143 @@
+//! Which files a path, glob, folder or URL stands for, and their common format.
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::common::{Result, plan_err};
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::ListingTableUrl;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use futures::TryStreamExt;
+use object_store::{ObjectMeta, ObjectStore};
+use std::sync::Arc;
+
+/// What the files hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Parquet,
+    Csv,
+    Json,
+}
+
+/// Format and compression, told by the file name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Format {
+    pub kind: Kind,
+    pub compression: FileCompressionType,
+}
+
+impl Format {
+    pub fn of(path: &str) -> Option<Format> {
+        let (stem, compression) = match path.rsplit_once('.') {
+            Some((stem, "gz")) => (stem, FileCompressionType::GZIP),
+            Some((stem, "zst")) => (stem, FileCompressionType::ZSTD),
+            _ => (path, FileCompressionType::UNCOMPRESSED),
+        };
+        let kind = match stem.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+            "parquet" | "pq" => Kind::Parquet,
+            "csv" => Kind::Csv,
+            "json" | "ndjson" | "jsonl" => Kind::Json,
+            _ => return None,
+        };
+        Some(Format { kind, compression })
+    }
+
+    pub fn reader(&self, session: &dyn Session) -> Arc<dyn FileFormat> {
+        match self.kind {
+            Kind::Parquet => {
+                Arc::new(ParquetFormat::new().with_options(session.default_table_options().parquet.clone()))
+            }
+            Kind::Csv => {
+                Arc::new(CsvFormat::default().with_has_header(true).with_file_compression_type(self.compression))
+            }
+            Kind::Json => Arc::new(JsonFormat::default().with_file_compression_type(self.compression)),
+        }
+    }
+}
+
+/// The files behind a location, all of one format.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub location: String,
+    pub store_url: ObjectStoreUrl,
+    pub store: Arc<dyn ObjectStore>,
+    pub format: Format,
+    pub files: Vec<ObjectMeta>,
+}
+
+impl Files {
+    /// Lists them. `Ok(None)`: nothing there looks like a table.
+    pub async fn list(session: &dyn Session, location: &str) -> Result<Option<Files>> {
+        let url = ListingTableUrl::parse(location)?;
+        let store_url = url.object_store();
+        let store = session.runtime_env().object_store(&store_url)?;
+        let listed: Vec<ObjectMeta> = url.list_all_files(session, store.as_ref(), "").await?.try_collect().await?;
+        let hidden = |meta: &ObjectMeta| {
+            url.strip_prefix(&meta.location).is_some_and(|mut parts| parts.any(|p| p.starts_with(['_', '.'])))
+        };
+        let mut files: Vec<(Format, ObjectMeta)> = listed
+            .into_iter()
+            .filter(|meta| !hidden(meta))
+            .filter_map(|meta| Some((Format::of(meta.location.as_ref())?, meta)))
+            .collect();
+        files.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));
+        let Some((format, _)) = files.first() else { return Ok(None) };
+        let format = *format;
+        if let Some((other, meta)) = files.iter().find(|(f, _)| *f != format) {
+            return plan_err!(
+                "{location}: files of different formats side by side ({:?} and, in {}, {:?}); name one of them, as in \
+                 '{location}/*.parquet'",
+                format.kind,
+                meta.location,
+                other.kind
+            );
+        }
+        if let Some((_, meta)) = files.iter().find(|(_, meta)| meta.size == 0) {
+            return plan_err!("{} is empty (0 bytes)", meta.location);
+        }
+        let files = files.into_iter().map(|(_, meta)| meta).collect();
+        Ok(Some(Files { location: location.to_string(), store_url, store, format, files }))
+    }
+
+    /// The common schema.
+    pub async fn schema(&self, session: &dyn Session) -> Result<SchemaRef> {
+        let reader = self.format.reader(session);
+        match reader.infer_schema(session, &self.store, &self.files).await {
+            Ok(schema) if schema.fields().is_empty() => plan_err!("{} has no columns", self.location),
+            Ok(schema) => Ok(schema),
+            Err(error) => Err(error.context(format!("cannot read {}", self.location))),
+        }
+    }
+}
+
+/// The symbol that a file stands for: `symbol=X` in its path, else its name without extensions.
+pub(super) fn symbol_of(path: &str) -> String {
+    let keyed = path.split('/').find_map(|part| part.strip_prefix("symbol="));
+    let name = match keyed {
+        Some(value) => value,
+        None => path.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or(path),
+    };
+    // Listings percent-encode what a URL cannot hold.
+    object_store::path::Path::from_url_path(name).map_or_else(|_| name.to_string(), |p| p.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_is_in_the_path_or_the_name() {
+        assert_eq!(symbol_of("data/candles/1d/symbol=BRK.B/part-0.parquet"), "BRK.B");
+        assert_eq!(symbol_of("dump/AAPL.csv.gz"), "AAPL");
+    }
+
+    #[test]
+    fn format_and_compression_are_in_the_name() {
+        let csv = Format::of("x/AAPL.csv.gz").unwrap();
+        assert_eq!((csv.kind, csv.compression), (Kind::Csv, FileCompressionType::GZIP));
+        assert!(Format::of("x/readme.md").is_none());
+    }
+}

@@ -1,0 +1,222 @@
+//! Whether a file is sorted by (symbol, ts), and where its symbols lie: proven by reading those two columns once.
+//!
+//! Statistics show that files are disjoint, not that their rows are sorted. The proof is kept on disk by path, size and
+//! modification time, so that a file is read for it once.
+
+use datafusion::common::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// The rows of one symbol in a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Run {
+    pub symbol: String,
+    /// First row.
+    pub start: usize,
+    /// First and last time, microseconds.
+    pub first: i64,
+    pub last: i64,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Profile {
+    pub rows: usize,
+    /// Whether (symbol, ts) strictly increases.
+    pub sorted: bool,
+    /// One per symbol, in file order; empty if the file is not sorted.
+    pub runs: Vec<Run>,
+    /// Empty for formats that have none.
+    pub row_groups: Vec<RowGroup>,
+}
+
+/// A row group of a Parquet file.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct RowGroup {
+    pub rows: usize,
+    /// Byte offset of its first page, by which readers assign row groups to byte ranges.
+    pub offset: i64,
+}
+
+impl Profile {
+    /// The rows of a run.
+    pub fn rows_of(&self, run: usize) -> std::ops::Range<usize> {
+        let end = self.runs.get(run + 1).map_or(self.rows, |next| next.start);
+        self.runs[run].start..end
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    path: String,
+    size: u64,
+    modified: i64,
+    profile: Profile,
+}
+
+/// Raised when the meaning of a profile changes.
+const VERSION: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CacheFile {
+    version: u32,
+    entries: Vec<Entry>,
+}
+
+/// Profiles on disk: one JSON file per table location.
+#[derive(Debug, Clone)]
+pub struct ProfileCache {
+    folder: Option<PathBuf>,
+}
+
+impl ProfileCache {
+    /// Keeps profiles in `folder`; `None` keeps none.
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        Self { folder }
+    }
+
+    fn file(&self, location: &str) -> Option<PathBuf> {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        location.hash(&mut hasher);
+        self.folder.as_ref().map(|folder| folder.join(format!("{:016x}.json", hasher.finish())))
+    }
+
+    /// What is known of the files of a table, by path; a file that has changed since is left out.
+    pub(super) fn load(&self, location: &str, files: &[object_store::ObjectMeta]) -> HashMap<String, Profile> {
+        let Some(text) = self.file(location).and_then(|path| std::fs::read(path).ok()) else { return HashMap::new() };
+        let Ok(cache) = serde_json::from_slice::<CacheFile>(&text) else { return HashMap::new() };
+        if cache.version != VERSION {
+            return HashMap::new();
+        }
+        let mut known: HashMap<String, Entry> = cache.entries.into_iter().map(|e| (e.path.clone(), e)).collect();
+        files
+            .iter()
+            .filter_map(|meta| {
+                let entry = known.remove(meta.location.as_ref())?;
+                (entry.size == meta.size && entry.modified == modified(meta)).then_some((entry.path, entry.profile))
+            })
+            .collect()
+    }
+
+    /// Keeps the profiles of a table. A cache that cannot be written costs time, not correctness.
+    pub(super) fn store(&self, location: &str, profiles: &[(object_store::ObjectMeta, Profile)]) {
+        let Some(path) = self.file(location) else { return };
+        let entries = profiles.iter().map(|(meta, profile)| Entry {
+            path: meta.location.to_string(),
+            size: meta.size,
+            modified: modified(meta),
+            profile: profile.clone(),
+        });
+        let cache = CacheFile { version: VERSION, entries: entries.collect() };
+        if let Err(error) = write(&path, &cache) {
+            tracing::debug!("profiles of {location} not kept: {error}");
+        }
+    }
+}
+
+/// Written beside and renamed: another process sees the old file or the new one.
+fn write(path: &Path, cache: &CacheFile) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let beside = tempfile::NamedTempFile::new_in(folder)?;
+    let text = serde_json::to_vec(cache).map_err(std::io::Error::other)?;
+    std::fs::write(beside.path(), text)?;
+    beside.persist(path).map_err(|e| e.error)?;
+    Ok(())
+}
+
+fn modified(meta: &object_store::ObjectMeta) -> i64 {
+    meta.last_modified.timestamp_nanos_opt().unwrap_or_default()
+}
+
+/// Follows the rows of one file in order.
+#[derive(Debug)]
+pub(super) struct Profiler {
+    profile: Profile,
+    last: Option<(String, i64)>,
+}
+
+impl Profiler {
+    pub fn new(row_groups: Vec<RowGroup>) -> Self {
+        Self { profile: Profile { rows: 0, sorted: true, runs: vec![], row_groups }, last: None }
+    }
+
+    /// Whether reading on can still change anything but the row count.
+    pub fn is_sorted(&self) -> bool {
+        self.profile.sorted
+    }
+
+    /// Takes in a stretch of rows of one symbol; `times` is not empty, `None` where a time is null.
+    pub fn stretch(&mut self, symbol: Option<&str>, times: Option<&[i64]>, rows: usize) {
+        let start = self.profile.rows;
+        self.profile.rows += rows;
+        let (Some(symbol), Some(times), true) = (symbol, times, self.profile.sorted) else {
+            self.profile.sorted = false;
+            return;
+        };
+        let increasing = times.windows(2).all(|w| w[0] < w[1]);
+        let follows = match &self.last {
+            None => true,
+            Some((last, time)) if last == symbol => *time < times[0],
+            Some((last, _)) => last.as_str() < symbol,
+        };
+        if !increasing || !follows {
+            self.profile.sorted = false;
+            return;
+        }
+        let last = times[times.len() - 1];
+        match self.profile.runs.last_mut() {
+            Some(run) if run.symbol == symbol => run.last = last,
+            _ => self.profile.runs.push(Run { symbol: symbol.to_string(), start, first: times[0], last }),
+        }
+        match &mut self.last {
+            Some((name, time)) if name == symbol => *time = last,
+            other => *other = Some((symbol.to_string(), last)),
+        }
+    }
+
+    pub fn finish(mut self) -> Profile {
+        if !self.profile.sorted {
+            self.profile.runs = vec![];
+        }
+        self.profile
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_go_on_over_stretches() {
+        let mut profiler = Profiler::new(vec![]);
+        profiler.stretch(Some("A"), Some(&[1, 2]), 2);
+        profiler.stretch(Some("A"), Some(&[3]), 1);
+        profiler.stretch(Some("B"), Some(&[1]), 1);
+        let profile = profiler.finish();
+        assert!(profile.sorted);
+        assert_eq!(profile.rows_of(0), 0..3);
+        assert_eq!(profile.rows_of(1), 3..4);
+        assert_eq!((profile.runs[0].first, profile.runs[0].last), (1, 3));
+    }
+
+    #[test]
+    fn a_repeated_time_is_not_sorted() {
+        let mut profiler = Profiler::new(vec![]);
+        profiler.stretch(Some("A"), Some(&[1, 1]), 2);
+        assert!(!profiler.finish().sorted);
+    }
+
+    #[test]
+    fn a_symbol_that_comes_back_is_not_sorted() {
+        let mut profiler = Profiler::new(vec![]);
+        for symbol in ["A", "B", "A"] {
+            profiler.stretch(Some(symbol), Some(&[5]), 1);
+        }
+        let profile = profiler.finish();
+        assert!(!profile.sorted);
+        assert_eq!(profile.rows, 3);
+    }
+}

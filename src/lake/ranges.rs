@@ -1,0 +1,174 @@
+//! How sorted files are cut into partitions at symbol borders.
+
+use super::profile::Profile;
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// Rows of one file that a partition reads, and the symbols they hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Part {
+    pub file: usize,
+    /// Row ranges in order, none empty, not touching.
+    pub rows: Vec<Range<usize>>,
+    pub first_symbol: String,
+    pub last_symbol: String,
+    /// Smallest and largest time.
+    pub times: (i64, i64),
+}
+
+/// Partitions in symbol order.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ranges {
+    pub partitions: Vec<Vec<Part>>,
+    pub rows: usize,
+}
+
+/// Whether sorted files hold disjoint symbol ranges, and if so in which order they follow each other.
+pub(super) fn disjoint_order(profiles: &[Profile]) -> Option<Vec<usize>> {
+    let mut order: Vec<usize> = (0..profiles.len()).filter(|&i| profiles[i].rows > 0).collect();
+    if order.iter().any(|&i| !profiles[i].sorted) {
+        return None;
+    }
+    let ends = |i: usize| profiles[i].runs.first().zip(profiles[i].runs.last());
+    order.sort_by(|&a, &b| ends(a).map(|(f, _)| &f.symbol).cmp(&ends(b).map(|(f, _)| &f.symbol)));
+    let disjoint = order.windows(2).all(|pair| match (ends(pair[0]), ends(pair[1])) {
+        (Some((_, last)), Some((first, _))) => last.symbol < first.symbol,
+        _ => false,
+    });
+    disjoint.then_some(order)
+}
+
+/// Cuts files into at most `partitions` parts of about equal rows, at symbol borders; `wanted` leaves out all other
+/// symbols. A file whose rows cannot be addressed (`divisible` false) stays whole.
+pub(super) fn cut(
+    profiles: &[Profile],
+    order: &[usize],
+    wanted: Option<&HashSet<String>>,
+    divisible: bool,
+    partitions: usize,
+) -> Ranges {
+    let is_wanted = |symbol: &str| wanted.is_none_or(|w| w.contains(symbol));
+    let units: Vec<(usize, Range<usize>)> = order
+        .iter()
+        .flat_map(|&file| {
+            let runs = &profiles[file].runs;
+            let wanted: Vec<usize> = (0..runs.len()).filter(|&r| is_wanted(&runs[r].symbol)).collect();
+            let whole = if wanted.is_empty() { vec![] } else { vec![(file, 0..runs.len())] };
+            if divisible { wanted.into_iter().map(|r| (file, r..r + 1)).collect() } else { whole }
+        })
+        .collect();
+    let length = |(file, runs): &(usize, Range<usize>)| -> usize {
+        let profile = &profiles[*file];
+        profile.rows_of(runs.end - 1).end - profile.rows_of(runs.start).start
+    };
+    let rows: usize = units.iter().map(length).sum();
+    let mut result: Vec<Vec<Part>> = vec![];
+    let mut seen = 0;
+    let mut current: Option<usize> = None;
+    for unit in &units {
+        // The partition that the middle of this unit falls into.
+        let size = length(unit);
+        let at = ((seen + size / 2) * partitions / rows.max(1)).min(partitions - 1);
+        seen += size;
+        if current != Some(at) {
+            current = Some(at);
+            result.push(vec![]);
+        }
+        if let Some(parts) = result.last_mut() {
+            append(parts, profiles, unit);
+        }
+    }
+    if result.is_empty() {
+        result.push(vec![]);
+    }
+    Ranges { partitions: result, rows }
+}
+
+fn append(parts: &mut Vec<Part>, profiles: &[Profile], (file, runs): &(usize, Range<usize>)) {
+    let profile = &profiles[*file];
+    let rows = profile.rows_of(runs.start).start..profile.rows_of(runs.end - 1).end;
+    let times = profile.runs[runs.clone()]
+        .iter()
+        .fold((i64::MAX, i64::MIN), |(lo, hi), run| (lo.min(run.first), hi.max(run.last)));
+    let last_symbol = &profile.runs[runs.end - 1].symbol;
+    match parts.last_mut() {
+        Some(part) if part.file == *file => {
+            match part.rows.last_mut() {
+                Some(range) if range.end == rows.start => range.end = rows.end,
+                _ => part.rows.push(rows),
+            }
+            part.last_symbol.clone_from(last_symbol);
+            part.times = (part.times.0.min(times.0), part.times.1.max(times.1));
+        }
+        _ => parts.push(Part {
+            file: *file,
+            rows: vec![rows],
+            first_symbol: profile.runs[runs.start].symbol.clone(),
+            last_symbol: last_symbol.clone(),
+            times,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile::Run;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn profile(symbols: &[(&str, usize)]) -> Profile {
+        let mut rows = 0;
+        let runs = symbols
+            .iter()
+            .map(|(symbol, n)| {
+                let run = Run { symbol: symbol.to_string(), start: rows, first: 0, last: *n as i64 };
+                rows += n;
+                run
+            })
+            .collect();
+        Profile { rows, sorted: true, runs, row_groups: vec![] }
+    }
+
+    #[test]
+    fn one_big_file_is_cut_at_a_symbol_border() {
+        let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
+        let cut = cut(&files, &[0], None, true, 2);
+        assert_eq!(cut.partitions.len(), 2);
+        assert_eq!(cut.partitions[0][0].rows, vec![0..20]);
+        assert_eq!((cut.partitions[1][0].first_symbol.as_str(), cut.partitions[1][0].rows.clone()), ("C", vec![20..40]));
+    }
+
+    #[test]
+    fn only_the_wanted_symbols_are_read() {
+        let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
+        let wanted = HashSet::from(["A".to_string(), "C".to_string()]);
+        let cut = cut(&files, &[0], Some(&wanted), true, 1);
+        assert_eq!(cut.partitions[0][0].rows, vec![0..10, 20..40]);
+        assert_eq!(cut.rows, 30);
+    }
+
+    #[test]
+    fn files_that_share_a_symbol_are_not_disjoint() {
+        assert_eq!(disjoint_order(&[profile(&[("A", 1), ("C", 1)]), profile(&[("C", 1)])]), None);
+        assert_eq!(disjoint_order(&[profile(&[("D", 1)]), profile(&[("A", 1), ("C", 1)])]), Some(vec![1, 0]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_read_once(sizes in prop::collection::vec(1usize..50, 1..30), per_file in 1usize..7, partitions in 1usize..9) {
+            let names: Vec<String> = (0..sizes.len()).map(|i| format!("S{i:03}")).collect();
+            let all: Vec<(&str, usize)> = names.iter().map(String::as_str).zip(sizes.iter().copied()).collect();
+            let files: Vec<Profile> = all.chunks(per_file).map(profile).collect();
+            let order = disjoint_order(&files).unwrap();
+            let cut = cut(&files, &order, None, true, partitions);
+            prop_assert!(cut.partitions.len() <= partitions);
+            prop_assert_eq!(cut.rows, sizes.iter().sum::<usize>());
+            for (i, file) in files.iter().enumerate() {
+                let mut rows: Vec<_> = cut.partitions.iter().flatten().filter(|p| p.file == i).flat_map(|p| p.rows.clone()).collect();
+                rows.sort_by_key(|r| r.start);
+                let covered: Vec<usize> = rows.into_iter().flatten().collect();
+                prop_assert_eq!(covered, (0..file.rows).collect::<Vec<_>>());
+            }
+        }
+    }
+}

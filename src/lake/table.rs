@@ -1,0 +1,469 @@
+//! A candle table over files without a transaction log.
+
+use super::columns::{Columns, instant, unit};
+use super::files::{Files, Kind, symbol_of};
+use super::profile::{Profile, ProfileCache, Profiler, RowGroup};
+use super::ranges::{Part, cut, disjoint_order};
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
+use arrow::compute::{SortOptions, cast, partition};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, DataFusionError, Result, ScalarValue, SplitPoint, Statistics, plan_err};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
+use datafusion::parquet::arrow::arrow_reader::RowSelection;
+use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, RangePartitioning};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use futures::StreamExt;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// More sorted but overlapping files than this are sorted anew rather than merged: every merged file stays open.
+const MAX_MERGED_FILES: usize = 16;
+
+/// Files of candles with canonical columns, known order and symbol ranges.
+#[derive(Debug)]
+pub struct CandleTable {
+    files: Files,
+    columns: Columns,
+    profiles: Vec<Profile>,
+    /// Files in symbol order, if they are sorted and hold disjoint symbol ranges.
+    order: Option<Vec<usize>>,
+    read: TableSchema,
+    /// Positions of the table's columns in `read`.
+    positions: Vec<usize>,
+    /// Times that have to be cast after reading, from this type.
+    epoch: Option<DataType>,
+    schema: SchemaRef,
+}
+
+/// What `describe` shows.
+#[derive(Debug, Clone)]
+pub struct TableSummary {
+    /// The path, glob or URL.
+    pub location: String,
+    /// Number of files and their bytes.
+    pub files: usize,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Rows.
+    pub rows: usize,
+    /// Distinct symbols, where the files are sorted.
+    pub symbols: Option<usize>,
+    /// First and last time in microseconds, where the files are sorted.
+    pub times: Option<(i64, i64)>,
+    /// How the rows lie.
+    pub layout: &'static str,
+}
+
+impl CandleTable {
+    /// Opens the files behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
+    pub async fn open(session: &dyn Session, location: &str, cache: &ProfileCache) -> Result<Option<CandleTable>> {
+        let Some(files) = Files::list(session, location).await? else { return Ok(None) };
+        let file_schema = files.schema(session).await?;
+        let text = files.format.kind != Kind::Parquet;
+        let Some(first) = Columns::recognise(&file_schema, None, text) else { return Ok(None) };
+        let whole_numbers = file_schema.field(first.ts).data_type().is_integer();
+        let epoch = if whole_numbers { sample_epoch(session, &files, &file_schema, first.ts).await? } else { None };
+        let Some(columns) = Columns::recognise(&file_schema, epoch, text) else { return Ok(None) };
+        if columns.zone_assumed {
+            tracing::info!("{location}: times without a zone are taken as UTC");
+        }
+        let epoch = epoch.filter(|_| text).map(|value| DataType::Timestamp(unit(value), Some("UTC".into())));
+
+        let mut read = TableSchema::builder(Arc::clone(&columns.read));
+        let mut names = columns.names.clone();
+        if columns.symbol.is_none() {
+            read = read.with_table_partition_cols(vec![Arc::new(Field::new("symbol", DataType::Utf8View, false))]);
+            names.push("symbol".to_string());
+        }
+        let read = read.build();
+        let positions = canonical_order(&names);
+        let fields: Vec<Field> = positions
+            .iter()
+            .map(|&i| {
+                let field = read.table_schema().field(i).clone().with_name(&names[i]);
+                if names[i] == "ts" && epoch.is_some() { field.with_data_type(instant()) } else { field }
+            })
+            .collect();
+        let schema = Arc::new(Schema::new(fields));
+        let mut table = CandleTable { files, columns, profiles: vec![], order: None, read, positions, epoch, schema };
+        table.profiles = table.profile(session, cache).await?;
+        table.order = disjoint_order(&table.profiles);
+        Ok(Some(table))
+    }
+
+    /// Proves the order of every file that is not yet known.
+    async fn profile(&self, session: &dyn Session, cache: &ProfileCache) -> Result<Vec<Profile>> {
+        let mut known = cache.load(&self.files.location, &self.files.files);
+        let missing = self.files.files.iter().filter(|m| !known.contains_key(m.location.as_ref())).cloned();
+        let missing: Vec<_> = missing.collect();
+        if missing.is_empty() {
+            return Ok(self.files.files.iter().filter_map(|m| known.remove(m.location.as_ref())).collect());
+        }
+        let workers = session.config().target_partitions().max(1);
+        let mut proofs = futures::stream::iter(missing.into_iter().map(|meta| async move {
+            let profile = self.prove(session, &meta).await;
+            profile.map(|p| (meta.location.to_string(), p)).map_err(|e| e.context(format!("cannot read {}", meta.location)))
+        }))
+        .buffer_unordered(2 * workers);
+        while let Some(proof) = proofs.next().await {
+            let (path, profile) = proof?;
+            known.insert(path, profile);
+        }
+        drop(proofs);
+        let profiles: Vec<_> = self
+            .files
+            .files
+            .iter()
+            .filter_map(|meta| known.remove(meta.location.as_ref()).map(|profile| (meta.clone(), profile)))
+            .collect();
+        cache.store(&self.files.location, &profiles);
+        Ok(profiles.into_iter().map(|(_, profile)| profile).collect())
+    }
+
+    /// Reads symbol and time of one file.
+    async fn prove(&self, session: &dyn Session, meta: &object_store::ObjectMeta) -> Result<Profile> {
+        let mut row_groups = vec![];
+        if self.files.format.kind == Kind::Parquet {
+            let caches = session.runtime_env().cache_manager.get_file_metadata_cache();
+            let reader = DFParquetMetadata::new(self.files.store.as_ref(), meta).with_file_metadata_cache(Some(caches));
+            for group in reader.fetch_metadata().await?.row_groups() {
+                let column = group.column(0);
+                let offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+                row_groups.push(RowGroup { rows: usize::try_from(group.num_rows()).unwrap_or_default(), offset });
+            }
+        }
+        let mut profiler = Profiler::new(row_groups);
+        let mut wanted = vec![self.columns.ts];
+        wanted.extend(self.columns.symbol);
+        let file = PartitionedFile::new_from_meta(meta.clone());
+        let file = self.with_symbol(file);
+        let source = self.files.format.reader(session).file_source(self.read.clone());
+        let config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
+            .with_projection_indices(Some(wanted))?
+            .with_file_group(FileGroup::new(vec![file]))
+            .build();
+        let plan = self.files.format.reader(session).create_physical_plan(session, config).await?;
+        let own = symbol_of(meta.location.as_ref());
+        let mut stream = plan.execute(0, session.task_ctx())?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            let times = microseconds(batch.column(0))?;
+            let symbols = batch.columns().get(1);
+            note_batch(&mut profiler, symbols, &own, &times)?;
+        }
+        Ok(profiler.finish())
+    }
+
+    fn with_symbol(&self, file: PartitionedFile) -> PartitionedFile {
+        if self.columns.symbol.is_some() {
+            return file;
+        }
+        let symbol = symbol_of(file.path().as_ref());
+        file.with_partition_values(vec![ScalarValue::Utf8View(Some(symbol))])
+    }
+
+    /// Position of `symbol` in what is read.
+    fn symbol_position(&self) -> usize {
+        self.columns.symbol.unwrap_or(self.columns.read.fields().len())
+    }
+
+    fn sort_expr(&self, position: usize) -> PhysicalSortExpr {
+        let column = Column::new(self.read.table_schema().field(position).name(), position);
+        PhysicalSortExpr::new(Arc::new(column), SortOptions { descending: false, nulls_first: false })
+    }
+
+    fn ordering(&self) -> Option<LexOrdering> {
+        LexOrdering::new([self.sort_expr(self.symbol_position()), self.sort_expr(self.columns.ts)])
+    }
+
+    /// A file as one partition reads it.
+    fn file_of(&self, part: &Part) -> PartitionedFile {
+        let profile = &self.profiles[part.file];
+        let mut file = PartitionedFile::new_from_meta(self.files.files[part.file].clone());
+        if part.rows != [0..profile.rows] {
+            file = match whole_row_groups(&profile.row_groups, &part.rows) {
+                Some(bytes) => file.with_range(bytes.start, bytes.end),
+                None => file.with_extension(access_plan(&profile.row_groups, &part.rows)),
+            };
+        }
+        let rows = part.rows.iter().map(ExactSizeIterator::len).sum();
+        self.with_symbol(file).with_statistics(Arc::new(self.part_statistics(part, rows)))
+    }
+
+    /// What is known of a part: enough to order files by, and to leave files out.
+    fn part_statistics(&self, part: &Part, rows: usize) -> Statistics {
+        let exact = |min: ScalarValue, max: ScalarValue| ColumnStatistics {
+            null_count: Precision::Exact(0),
+            min_value: Precision::Exact(min),
+            max_value: Precision::Exact(max),
+            ..ColumnStatistics::new_unknown()
+        };
+        let mut statistics = Statistics::new_unknown(&self.columns.read).with_num_rows(Precision::Exact(rows));
+        let (first, last) = (part.first_symbol.clone(), part.last_symbol.clone());
+        if let Some(symbol) = self.columns.symbol {
+            let text = |s| ScalarValue::Utf8View(Some(s));
+            statistics.column_statistics[symbol] = exact(text(first), text(last));
+        }
+        let time_type = self.columns.read.field(self.columns.ts).data_type();
+        let time = |t: i64| ScalarValue::TimestampMicrosecond(Some(t), Some("UTC".into())).cast_to(time_type);
+        if let (Ok(from), Ok(to)) = (time(part.times.0), time(part.times.1)) {
+            statistics.column_statistics[self.columns.ts] = exact(from, to);
+        }
+        statistics
+    }
+
+    /// Facts for people.
+    pub fn summary(&self) -> TableSummary {
+        let sorted = self.profiles.iter().all(|p| p.sorted);
+        let runs = || self.profiles.iter().flat_map(|p| &p.runs);
+        let times = runs().map(|r| (r.first, r.last)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        TableSummary {
+            location: self.files.location.clone(),
+            files: self.files.files.len(),
+            bytes: self.files.files.iter().map(|m| m.size).sum(),
+            rows: self.profiles.iter().map(|p| p.rows).sum(),
+            symbols: sorted.then(|| runs().map(|r| &r.symbol).collect::<HashSet<_>>().len()),
+            times: times.filter(|_| sorted),
+            layout: match (&self.order, sorted) {
+                (Some(_), _) => "sorted by (symbol, ts); files hold disjoint symbols: read without sort or shuffle",
+                (None, true) => "files sorted by (symbol, ts) but sharing symbols: merged or sorted when read",
+                (None, false) => "not sorted by (symbol, ts): sorted when read",
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for CandleTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let partitions = session.config().target_partitions().max(1);
+        let reader = self.files.format.reader(session);
+        let mut config = FileScanConfigBuilder::new(
+            self.files.store_url.clone(),
+            reader.file_source(self.read.clone()),
+        )
+        .with_file_compression_type(self.files.format.compression)
+        .with_limit(limit);
+
+        let rows = if let Some(order) = &self.order {
+            let divisible = self.files.format.kind == Kind::Parquet;
+            let ranges = cut(&self.profiles, order, wanted_symbols(filters).as_ref(), divisible, partitions);
+            let groups = ranges.partitions.iter();
+            let groups: Vec<_> = groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
+            let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
+            let splits =
+                splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))])).collect();
+            config = config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect());
+            if let Some(symbol) = LexOrdering::new([self.sort_expr(self.symbol_position())]) {
+                let range = RangePartitioning::try_new(symbol, splits)?;
+                config = config.with_output_partitioning(Some(Partitioning::Range(range)));
+            }
+            ranges.rows
+        } else {
+            let plain = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
+            let merged = self.files.files.len() <= MAX_MERGED_FILES && self.profiles.iter().all(|p| p.sorted);
+            config = if merged {
+                let groups = plain.map(|file| FileGroup::new(vec![file])).collect();
+                config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect())
+            } else {
+                config.with_file_groups(FileGroup::new(plain.collect()).split_files(partitions))
+            };
+            self.profiles.iter().map(|p| p.rows).sum()
+        };
+        let statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
+        let all: Vec<usize> = (0..self.positions.len()).collect();
+        let columns = projection.unwrap_or(&all);
+        let read = columns.iter().map(|&i| self.positions[i]).collect();
+        let config = config.with_statistics(statistics).with_projection_indices(Some(read))?.build();
+        let scan = reader.create_physical_plan(session, config).await?;
+        self.renamed(scan, columns)
+    }
+}
+
+impl CandleTable {
+    /// Gives columns their canonical names and times their type, where the file has others.
+    fn renamed(&self, scan: Arc<dyn ExecutionPlan>, columns: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.columns.is_canonical() && self.epoch.is_none() {
+            return Ok(scan);
+        }
+        let schema = scan.schema();
+        let exprs = columns.iter().enumerate().map(|(i, &column)| {
+            let mut expr: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(i).name(), i));
+            let name = self.schema.field(column).name();
+            if let (Some(epoch), "ts") = (&self.epoch, name.as_str()) {
+                expr = Arc::new(CastExpr::new(expr, epoch.clone(), None));
+                expr = Arc::new(CastExpr::new(expr, instant(), None));
+            }
+            ProjectionExpr { expr, alias: name.clone() }
+        });
+        Ok(Arc::new(ProjectionExec::try_new(exprs.collect::<Vec<_>>(), scan)?))
+    }
+}
+
+/// symbol, ts, open, high, low, close, volume, then the rest as it lies.
+fn canonical_order(names: &[String]) -> Vec<usize> {
+    let known = ["symbol", "ts", "open", "high", "low", "close", "volume"];
+    let first = known.iter().filter_map(|k| names.iter().position(|n| n == k));
+    let rest = (0..names.len()).filter(|&i| !known.contains(&names[i].as_str()));
+    first.chain(rest).collect()
+}
+
+/// A value of a whole-number time column.
+async fn sample_epoch(session: &dyn Session, files: &Files, schema: &SchemaRef, ts: usize) -> Result<Option<i64>> {
+    let source = files.format.reader(session).file_source(TableSchema::from(Arc::clone(schema)));
+    let config = FileScanConfigBuilder::new(files.store_url.clone(), source)
+        .with_projection_indices(Some(vec![ts]))?
+        .with_file_compression_type(files.format.compression)
+        .with_file_group(FileGroup::new(vec![PartitionedFile::new_from_meta(files.files[0].clone())]))
+        .with_limit(Some(1))
+        .build();
+    let plan = files.format.reader(session).create_physical_plan(session, config).await?;
+    let mut stream = plan.execute(0, session.task_ctx())?;
+    match stream.next().await {
+        Some(batch) => {
+            let values = cast(batch?.column(0), &DataType::Int64)?;
+            Ok(values.as_primitive::<Int64Type>().iter().flatten().next())
+        }
+        None => Ok(None),
+    }
+}
+
+/// Times as int64 microseconds.
+fn microseconds(times: &ArrayRef) -> Result<ArrayRef> {
+    let times = match times.data_type() {
+        DataType::Int64 => return Ok(Arc::clone(times)),
+        _ => cast(times, &instant())?,
+    };
+    Ok(arrow::array::make_array(times.to_data().into_builder().data_type(DataType::Int64).build()?))
+}
+
+fn note_batch(profiler: &mut Profiler, symbols: Option<&ArrayRef>, own: &str, times: &ArrayRef) -> Result<()> {
+    let rows = times.len();
+    if rows == 0 {
+        return Ok(());
+    }
+    let times = times.as_primitive::<Int64Type>();
+    if !profiler.is_sorted() || times.null_count() > 0 {
+        profiler.stretch(None, None, rows);
+        return Ok(());
+    }
+    let Some(symbols) = symbols else {
+        profiler.stretch(Some(own), Some(times.values()), rows);
+        return Ok(());
+    };
+    let names: &StringViewArray = symbols.as_string_view();
+    for range in partition(std::slice::from_ref(symbols))?.ranges() {
+        let name = names.is_valid(range.start).then(|| names.value(range.start));
+        profiler.stretch(name, Some(&times.values()[range.clone()]), range.len());
+    }
+    Ok(())
+}
+
+/// The byte range that holds exactly these rows, if they are whole row groups.
+fn whole_row_groups(groups: &[RowGroup], rows: &[Range<usize>]) -> Option<Range<i64>> {
+    let [rows] = rows else { return None };
+    let (mut from, mut to, mut row) = (None, None, 0);
+    for group in groups {
+        if row == rows.start {
+            from = Some(group.offset);
+        }
+        if row == rows.end {
+            to = Some(group.offset);
+        }
+        row += group.rows;
+    }
+    if row == rows.end {
+        to = Some(i64::MAX);
+    }
+    Some(from?..to?)
+}
+
+fn access_plan(groups: &[RowGroup], rows: &[Range<usize>]) -> ParquetAccessPlan {
+    let mut from = 0;
+    let access = groups.iter().map(|group| {
+        let (start, end) = (from, from + group.rows);
+        from = end;
+        let inside: Vec<_> = rows
+            .iter()
+            .map(|r| r.start.max(start)..r.end.min(end))
+            .filter(|r| r.start < r.end)
+            .map(|r| r.start - start..r.end - start)
+            .collect();
+        match inside.as_slice() {
+            [] => RowGroupAccess::Skip,
+            [all] if all.len() == group.rows => RowGroupAccess::Scan,
+            _ => RowGroupAccess::Selection(RowSelection::from_consecutive_ranges(inside.into_iter(), group.rows)),
+        }
+    });
+    ParquetAccessPlan::new(access.collect())
+}
+
+/// The symbols that filters leave, where they say so by `=` or `IN`.
+fn wanted_symbols(filters: &[Expr]) -> Option<HashSet<String>> {
+    let mut wanted: Option<HashSet<String>> = None;
+    for set in filters.iter().filter_map(symbols_of) {
+        wanted = Some(match wanted {
+            Some(so_far) => so_far.intersection(&set).cloned().collect(),
+            None => set,
+        });
+    }
+    wanted
+}
+
+fn symbols_of(filter: &Expr) -> Option<HashSet<String>> {
+    let is_symbol = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "symbol");
+    let text = |e: &Expr| match e {
+        Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_string),
+        _ => None,
+    };
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_symbol(left) => {
+            text(right).map(|s| HashSet::from([s]))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_symbol(right) => {
+            text(left).map(|s| HashSet::from([s]))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let (mut a, b) = (symbols_of(left)?, symbols_of(right)?);
+            a.extend(b);
+            Some(a)
+        }
+        Expr::InList(list) if !list.negated && is_symbol(&list.expr) => list.list.iter().map(text).collect(),
+        _ => None,
+    }
+}
+
+/// An error for a location where no table is.
+pub(super) fn nothing_at<T>(location: &str) -> Result<T, DataFusionError> {
+    plan_err!("nothing to read at '{location}': expected .parquet, .csv, .json or .ndjson files (also .gz, .zst)")
+}

@@ -1,0 +1,122 @@
+//! Every function as data: what `tallow functions` and `system.functions` show.
+
+use datafusion::logical_expr::Documentation;
+use serde::Serialize;
+use tallow_udfs::series::SeriesFunction;
+
+/// A function for people and programs.
+#[derive(Debug, Clone, Serialize)]
+pub struct FunctionDoc {
+    /// The SQL name.
+    pub name: String,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// `series`, `aggregate` or `scalar`.
+    pub kind: &'static str,
+    /// The family it is listed under.
+    pub family: String,
+    /// The call, with defaults.
+    pub usage: String,
+    /// What it returns.
+    pub returns: String,
+    /// Bars it looks back with its defaults; `all` for the whole history.
+    pub reach_back: Option<String>,
+    /// Bars it looks ahead.
+    pub reach_ahead: Option<String>,
+    /// Parameters of series functions.
+    pub params: Vec<ParamDoc>,
+    /// One sentence.
+    pub doc: String,
+    /// Where the definition comes from.
+    pub source: String,
+}
+
+/// A parameter.
+#[derive(Debug, Clone, Serialize)]
+pub struct ParamDoc {
+    /// Its name.
+    pub name: String,
+    /// Its default; `None`: it must be given.
+    pub default: Option<String>,
+    /// What it may be.
+    pub expected: String,
+    /// One line.
+    pub doc: String,
+}
+
+/// All functions that tallow adds, by family and name.
+pub fn describe_all() -> Vec<FunctionDoc> {
+    let mut all: Vec<FunctionDoc> =
+        tallow_udfs::all_series_functions().iter().map(|f| describe_series(f.as_ref())).collect();
+    for function in tallow_udfs::all_aggregate_functions() {
+        let doc = function.documentation().cloned();
+        all.push(describe_plain(function.name(), "aggregate", "struct", doc));
+    }
+    for function in tallow_udfs::all_scalar_functions() {
+        let doc = function.documentation().cloned();
+        let returns = function.return_type(&[]).map_or_else(|_| String::new(), |t| sql_type(&t));
+        all.push(describe_plain(function.name(), "scalar", &returns, doc));
+    }
+    all.sort_by(|a, b| (&a.family, &a.name).cmp(&(&b.family, &b.name)));
+    all
+}
+
+fn describe_series(function: &dyn SeriesFunction) -> FunctionDoc {
+    let signature = function.signature();
+    // A required period has no reach of its own: shown for a period of 20.
+    let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[tallow_udfs::series::ParamValue::Int(20)]));
+    let reach = params.map(|p| function.reach(&p)).ok();
+    let returns = match signature.outputs.as_slice() {
+        [only] => sql_type(&only.kind.data_type()),
+        several => {
+            let fields: Vec<_> =
+                several.iter().map(|o| format!("{} {}", o.name, sql_type(&o.kind.data_type()))).collect();
+            format!("struct({})", fields.join(", "))
+        }
+    };
+    let params = signature.params.iter().map(|p| ParamDoc {
+        name: p.name.clone(),
+        default: p.default.as_ref().map(|d| p.show(d)),
+        expected: p.expected(),
+        doc: p.doc.to_string(),
+    });
+    FunctionDoc {
+        name: signature.name.clone(),
+        aliases: signature.aliases.clone(),
+        kind: "series",
+        family: signature.group.to_string(),
+        usage: signature.usage(),
+        returns,
+        reach_back: reach.map(|r| r.back.to_string()),
+        reach_ahead: reach.map(|r| r.ahead.to_string()),
+        params: params.collect(),
+        doc: signature.doc.clone(),
+        source: signature.source.to_string(),
+    }
+}
+
+fn describe_plain(name: &str, kind: &'static str, returns: &str, doc: Option<Documentation>) -> FunctionDoc {
+    FunctionDoc {
+        name: name.to_string(),
+        aliases: vec![],
+        kind,
+        family: doc.as_ref().map_or_else(String::new, |d| d.doc_section.label.to_string()),
+        usage: doc.as_ref().map_or_else(String::new, |d| d.syntax_example.clone()),
+        returns: returns.to_string(),
+        reach_back: None,
+        reach_ahead: None,
+        params: vec![],
+        doc: doc.map_or_else(String::new, |d| d.description),
+        source: String::new(),
+    }
+}
+
+fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
+    use arrow::datatypes::DataType;
+    match data_type {
+        DataType::Float64 => "double".to_string(),
+        DataType::Int32 => "int".to_string(),
+        DataType::Timestamp(..) => "timestamp".to_string(),
+        other => other.to_string().to_ascii_lowercase(),
+    }
+}

@@ -1,0 +1,5 @@
+//! What users ask for, as plans and facts: named queries, the function list, synthetic candles.
+
+pub mod functions;
+pub mod named;
+pub mod synth;

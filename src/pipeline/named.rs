@@ -1,0 +1,161 @@
+//! Named queries: SQL files with a header that says what they do and which parameters they take.
+//!
+//! ```text
+//! -- name: rsi_oversold
+//! -- doc: Stocks whose RSI has fallen below a level on the newest bar
+//! -- param: level = 30, RSI below which a stock counts as oversold
+//! select ...
+//! ```
+
+use crate::engine::dialect::{Params, closest};
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A named query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedQuery {
+    /// Its name.
+    pub name: String,
+    /// One sentence.
+    pub doc: String,
+    /// Parameters in the order of the file.
+    pub params: Vec<QueryParam>,
+    /// The whole text, header included, so that positions in messages are those of the file.
+    pub sql: String,
+}
+
+/// A parameter of a named query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryParam {
+    /// Its name, used as `:name`.
+    pub name: String,
+    /// Its default; `None`: it must be given.
+    pub default: Option<String>,
+    /// One line.
+    pub doc: String,
+}
+
+/// The queries that come with tallow.
+const BUILT_IN: [&str; 6] = [
+    include_str!("../../queries/breadth.sql"),
+    include_str!("../../queries/golden_cross.sql"),
+    include_str!("../../queries/movers.sql"),
+    include_str!("../../queries/new_highs.sql"),
+    include_str!("../../queries/rsi_oversold.sql"),
+    include_str!("../../queries/volatility_rank.sql"),
+];
+
+/// All named queries: those that come with tallow, and those in `folder`, which win.
+pub fn all(folder: Option<&Path>) -> Result<BTreeMap<String, NamedQuery>> {
+    let mut queries = BTreeMap::new();
+    for text in BUILT_IN {
+        let query = parse(text)?;
+        queries.insert(query.name.clone(), query);
+    }
+    let Some(folder) = folder.filter(|f| f.is_dir()) else { return Ok(queries) };
+    let failed = |e| Error::File(folder.display().to_string(), e);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|e| e == "sql") {
+            let text = std::fs::read_to_string(&path).map_err(|e| Error::File(path.display().to_string(), e))?;
+            let query = parse(&text).map_err(|e| Error::Setting(format!("{}: {e}", path.display())))?;
+            queries.insert(query.name.clone(), query);
+        }
+    }
+    Ok(queries)
+}
+
+/// The query with this name.
+pub fn find<'a>(queries: &'a BTreeMap<String, NamedQuery>, name: &str) -> Result<&'a NamedQuery> {
+    queries.get(name).ok_or_else(|| {
+        let near = closest(name, queries.keys().map(String::as_str));
+        let hint = near.map_or_else(|| "`tallow run --list` shows all".to_string(), |n| format!("did you mean `{n}`?"));
+        Error::Setting(format!("unknown query `{name}`; {hint}"))
+    })
+}
+
+impl NamedQuery {
+    /// The given parameters with the defaults of the others; an unknown name is an error.
+    pub fn complete(&self, given: &Params) -> Result<Params> {
+        for name in given.names() {
+            if !self.params.iter().any(|p| p.name.eq_ignore_ascii_case(name)) {
+                let near = closest(name, self.params.iter().map(|p| p.name.as_str()));
+                let known: Vec<_> = self.params.iter().map(|p| p.name.as_str()).collect();
+                let hint = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("it takes: {}", known.join(", ")),
+                };
+                return Err(Error::Setting(format!("query `{}` has no parameter `{name}`; {hint}", self.name)));
+            }
+        }
+        let mut complete = given.clone();
+        for param in &self.params {
+            match (given.get(&param.name), &param.default) {
+                (Some(_), _) => {}
+                (None, Some(default)) => complete.set(&param.name, default),
+                (None, None) => {
+                    return Err(Error::Setting(format!(
+                        "query `{}` needs --param {}=VALUE: {}",
+                        self.name, param.name, param.doc
+                    )));
+                }
+            }
+        }
+        Ok(complete)
+    }
+}
+
+fn parse(text: &str) -> Result<NamedQuery> {
+    let (mut name, mut doc, mut params) = (None, String::new(), vec![]);
+    for line in text.lines().map_while(|l| l.strip_prefix("--")) {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        let value = value.trim();
+        match key.trim() {
+            "name" => name = Some(value.to_string()),
+            "doc" => doc = value.to_string(),
+            "param" => {
+                let (head, about) = value.split_once(',').unwrap_or((value, ""));
+                let (param, default) = match head.split_once('=') {
+                    Some((param, default)) => (param.trim(), Some(default.trim().to_string())),
+                    None => (head.trim(), None),
+                };
+                params.push(QueryParam { name: param.to_string(), default, doc: about.trim().to_string() });
+            }
+            _ => {}
+        }
+    }
+    match name {
+        Some(name) => Ok(NamedQuery { name, doc, params, sql: text.to_string() }),
+        None => Err(Error::Setting("a named query begins with `-- name: NAME`".to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "-- name: q\n-- doc: D\n-- param: level = 30, below it\n-- param: symbol, which one\nselect 1\n";
+
+    #[test]
+    fn the_header_says_name_doc_and_parameters() {
+        let query = parse(TEXT).unwrap();
+        assert_eq!((query.name.as_str(), query.doc.as_str()), ("q", "D"));
+        assert_eq!(query.params[0].default.as_deref(), Some("30"));
+        assert_eq!(query.params[1].default, None);
+    }
+
+    #[test]
+    fn a_missing_or_misspelt_parameter_is_named() {
+        let query = parse(TEXT).unwrap();
+        let mut given = Params::default();
+        assert!(query.complete(&given).unwrap_err().to_string().contains("--param symbol=VALUE"));
+        given.set("lvl", "3");
+        assert!(query.complete(&given).unwrap_err().to_string().contains("no parameter `lvl`"));
+    }
+
+    #[test]
+    fn all_built_in_queries_parse() {
+        assert_eq!(all(None).unwrap().len(), BUILT_IN.len());
+    }
+}

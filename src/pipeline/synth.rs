@@ -1,0 +1,153 @@
+//! Synthetic candles: geometric random walks with fat tails, the same for the same seed.
+
+use crate::error::{Error, Result};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::metadata::SortingColumn;
+use datafusion::parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+const FIRST_BAR: i64 = 1_262_304_000_000_000; // 2010-01-01
+const DAY: i64 = 86_400_000_000;
+const ROW_GROUP: usize = 1 << 17;
+
+/// What to make.
+#[derive(Debug, Clone, Copy)]
+pub struct Synth {
+    /// Number of symbols, `S00000` and on.
+    pub symbols: usize,
+    /// Daily bars of each.
+    pub bars: usize,
+    /// The same seed makes the same candles.
+    pub seed: u64,
+}
+
+impl Synth {
+    /// Writes one Parquet file sorted by (symbol, ts).
+    pub fn write_file(&self, path: &Path, mut progress: impl FnMut(usize)) -> Result<()> {
+        let mut writer = self.writer(path)?;
+        for symbol in 0..self.symbols {
+            writer.write(&self.candles(symbol)?).map_err(|e| failed(path, e))?;
+            progress(symbol + 1);
+        }
+        writer.close().map_err(|e| failed(path, e))?;
+        Ok(())
+    }
+
+    /// Writes one Parquet file a symbol into a folder.
+    pub fn write_folder(&self, folder: &Path, mut progress: impl FnMut(usize)) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?;
+        for symbol in 0..self.symbols {
+            let path = folder.join(format!("{}.parquet", name(symbol)));
+            let mut writer = self.writer(&path)?;
+            writer.write(&self.candles(symbol)?).map_err(|e| failed(&path, e))?;
+            writer.close().map_err(|e| failed(&path, e))?;
+            progress(symbol + 1);
+        }
+        Ok(())
+    }
+
+    fn writer(&self, path: &Path) -> Result<ArrowWriter<File>> {
+        let file = File::create(path).map_err(|e| Error::File(path.display().to_string(), e))?;
+        let sorting = [0, 1].map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false });
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP))
+            .set_sorting_columns(Some(sorting.to_vec()))
+            .build();
+        ArrowWriter::try_new(file, Arc::new(schema()), Some(properties)).map_err(|e| failed(path, e))
+    }
+
+    /// The bars of one symbol. A symbol's candles depend on the seed and its number only.
+    pub fn candles(&self, symbol: usize) -> Result<RecordBatch> {
+        let mut random = Random(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (symbol as u64 + 1));
+        let mut columns: [Vec<f64>; 5] = std::array::from_fn(|_| Vec::with_capacity(self.bars));
+        let mut close = 50.0;
+        for _ in 0..self.bars {
+            let open: f64 = close * (0.001 * random.normal()).exp();
+            close *= (0.008 * random.student()).exp();
+            let high = open.max(close) * (1.0 + 0.006 * random.normal().abs());
+            let low = open.min(close) * (1.0 - 0.006 * random.normal().abs().min(100.0));
+            let volume = (13.0 + 0.6 * random.normal()).exp().round();
+            for (column, value) in columns.iter_mut().zip([open, high, low, close, volume]) {
+                column.push((value * 1e4).round() / 1e4);
+            }
+        }
+        let times = (0..self.bars as i64).map(|bar| FIRST_BAR + bar * DAY);
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec![name(symbol); self.bars])),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
+        ];
+        arrays.extend(columns.map(|column| Arc::new(Float64Array::from(column)) as ArrayRef));
+        Ok(RecordBatch::try_new(Arc::new(schema()), arrays)?)
+    }
+}
+
+fn failed(path: &Path, error: datafusion::parquet::errors::ParquetError) -> Error {
+    Error::File(path.display().to_string(), std::io::Error::other(error))
+}
+
+fn name(symbol: usize) -> String {
+    format!("S{symbol:05}")
+}
+
+fn schema() -> Schema {
+    let mut fields = vec![
+        Field::new("symbol", DataType::Utf8, false),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+    ];
+    let prices = ["open", "high", "low", "close", "volume"];
+    fields.extend(prices.map(|name| Field::new(name, DataType::Float64, true)));
+    Schema::new(fields)
+}
+
+/// SplitMix64: small, fast, and the same on every machine and version.
+struct Random(u64);
+
+impl Random {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Box and Muller's transform.
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// Student's t with four degrees of freedom: daily returns have fat tails.
+    fn student(&mut self) -> f64 {
+        let chi: f64 = (0..4).map(|_| self.normal().powi(2)).sum();
+        self.normal() / (chi / 4.0).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_makes_the_same_candles() {
+        let synth = Synth { symbols: 2, bars: 50, seed: 7 };
+        assert_eq!(synth.candles(1).unwrap(), synth.candles(1).unwrap());
+        assert_ne!(synth.candles(0).unwrap(), synth.candles(1).unwrap());
+    }
+
+    #[test]
+    fn every_candle_is_valid() {
+        let batch = Synth { symbols: 1, bars: 2000, seed: 1 }.candles(0).unwrap();
+        let column = |i: usize| batch.column(i).as_any().downcast_ref::<Float64Array>().unwrap();
+        for row in 0..batch.num_rows() {
+            let [open, high, low, close] = [2, 3, 4, 5].map(|i| column(i).value(row));
+            assert!(low > 0.0 && low <= open.min(close) && high >= open.max(close));
+        }
+    }
+}
