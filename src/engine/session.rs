@@ -1,7 +1,7 @@
 //! The session: the only place where a `SessionContext` is made and functions are registered.
 
 use super::dialect::{self, Params};
-use super::nested::NestedWindows;
+use super::nested::{NestedCalls, NestedWindows};
 use super::resources;
 use super::series_exec::SeriesRule;
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::optimizer::Analyzer;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -89,7 +90,9 @@ impl Session {
             .with_physical_optimizer_rules(physical_rules())
             .build();
         let context = SessionContext::new_with_state(state);
-        tallow_udfs::register_all(&mut context.clone())?;
+        let mut registry = context.clone();
+        tallow_udfs::register_all(&mut registry)?;
+        registry.register_expr_planner(Arc::new(NestedCalls))?;
 
         let lake = Lake { url: settings.lake.clone(), candles: settings.candles.clone() };
         let cache = ProfileCache::new(settings.cache_dir.clone());
