@@ -106,6 +106,8 @@ impl Session {
 
         let cpu = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.threads)
+            // These only read files; every further one keeps buffers of its own.
+            .max_blocking_threads(settings.threads.max(2))
             .thread_name("tallow-cpu")
             .enable_all()
             .build()
@@ -140,13 +142,31 @@ impl Session {
 
     /// Parses and rewrites a text of any number of statements.
     pub async fn parse(&self, text: &str, params: &Params) -> Result<Vec<Statement>> {
-        dialect::rewrite(text, params, &self.context).await
+        let (text, params, context) = (text.to_string(), params.clone(), self.context.clone());
+        self.on_cpu(async move { dialect::rewrite(&text, &params, &context).await }).await?
     }
 
     /// Plans a rewritten statement. Statements that define or set something take effect here.
     pub async fn frame(&self, statement: Statement) -> Result<DataFrame> {
-        let plan = self.context.state().statement_to_plan(statement).await?;
-        Ok(self.context.execute_logical_plan(plan).await?)
+        let context = self.context.clone();
+        let work = async move {
+            let plan = context.state().statement_to_plan(statement).await?;
+            context.execute_logical_plan(plan).await
+        };
+        Ok(self.on_cpu(work).await??)
+    }
+
+    /// Runs a future on the session's own threads and waits for it.
+    async fn on_cpu<F>(&self, work: F) -> Result<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let task = self.spawn(work)?;
+        let guard = AbortOnDrop(task.abort_handle());
+        let done = task.await.map_err(|e| Error::DataFusion(DataFusionError::External(Box::new(e))));
+        drop(guard);
+        done
     }
 
     /// The physical plan of a logical one.

@@ -75,7 +75,7 @@ impl LakeSchema {
     /// The candle table with this name or path, if it is one.
     pub async fn candle_table(&self, name: &str) -> Result<Option<Arc<CandleTable>>> {
         match self.location(name) {
-            Some(location) => Ok(CandleTable::open(&self.state()?, &location, &self.cache).await?.map(Arc::new)),
+            Some(location) => Ok(CandleTable::open(&Arc::new(self.state()?), &location, &self.cache).await?.map(Arc::new)),
             None => Ok(None),
         }
     }

@@ -102,10 +102,11 @@ impl Files {
         Ok(Some(Files { location: location.to_string(), store_url, store, format, files }))
     }
 
-    /// The common schema.
-    pub async fn schema(&self, session: &dyn Session) -> Result<SchemaRef> {
+    /// The common schema; `alike` if all files are known to have the same.
+    pub async fn schema(&self, session: &dyn Session, alike: bool) -> Result<SchemaRef> {
         let reader = self.format.reader(session);
-        match reader.infer_schema(session, &self.store, &self.files).await {
+        let files = if alike { &self.files[..1] } else { &self.files };
+        match reader.infer_schema(session, &self.store, files).await {
             Ok(schema) if schema.fields().is_empty() => plan_err!("{} has no columns", self.location),
             Ok(schema) => Ok(schema),
             Err(error) => Err(error.context(format!("cannot read {}", self.location))),

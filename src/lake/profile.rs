@@ -29,6 +29,8 @@ pub(super) struct Profile {
     pub runs: Vec<Run>,
     /// Empty for formats that have none.
     pub row_groups: Vec<RowGroup>,
+    /// Tells files of the same schema; 0 where it is not known without reading on.
+    pub schema: u64,
 }
 
 /// A row group of a Parquet file.
@@ -56,7 +58,7 @@ struct Entry {
 }
 
 /// Raised when the meaning of a profile changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct CacheFile {
@@ -101,13 +103,13 @@ impl ProfileCache {
     }
 
     /// Keeps the profiles of a table. A cache that cannot be written costs time, not correctness.
-    pub(super) fn store(&self, location: &str, profiles: &[(object_store::ObjectMeta, Profile)]) {
+    pub(super) fn store(&self, location: &str, profiles: &[(&object_store::ObjectMeta, &Profile)]) {
         let Some(path) = self.file(location) else { return };
         let entries = profiles.iter().map(|(meta, profile)| Entry {
             path: meta.location.to_string(),
             size: meta.size,
             modified: modified(meta),
-            profile: profile.clone(),
+            profile: (*profile).clone(),
         });
         let cache = CacheFile { version: VERSION, entries: entries.collect() };
         if let Err(error) = write(&path, &cache) {
@@ -139,8 +141,8 @@ pub(super) struct Profiler {
 }
 
 impl Profiler {
-    pub fn new(row_groups: Vec<RowGroup>) -> Self {
-        Self { profile: Profile { rows: 0, sorted: true, runs: vec![], row_groups }, last: None }
+    pub fn new(row_groups: Vec<RowGroup>, schema: u64) -> Self {
+        Self { profile: Profile { rows: 0, sorted: true, runs: vec![], row_groups, schema }, last: None }
     }
 
     /// Whether reading on can still change anything but the row count.
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn runs_go_on_over_stretches() {
-        let mut profiler = Profiler::new(vec![]);
+        let mut profiler = Profiler::new(vec![], 0);
         profiler.stretch(Some("A"), Some(&[1, 2]), 2);
         profiler.stretch(Some("A"), Some(&[3]), 1);
         profiler.stretch(Some("B"), Some(&[1]), 1);
@@ -204,14 +206,14 @@ mod tests {
 
     #[test]
     fn a_repeated_time_is_not_sorted() {
-        let mut profiler = Profiler::new(vec![]);
+        let mut profiler = Profiler::new(vec![], 0);
         profiler.stretch(Some("A"), Some(&[1, 1]), 2);
         assert!(!profiler.finish().sorted);
     }
 
     #[test]
     fn a_symbol_that_comes_back_is_not_sorted() {
-        let mut profiler = Profiler::new(vec![]);
+        let mut profiler = Profiler::new(vec![], 0);
         for symbol in ["A", "B", "A"] {
             profiler.stretch(Some(symbol), Some(&[5]), 1);
         }

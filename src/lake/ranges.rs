@@ -126,7 +126,7 @@ mod tests {
                 run
             })
             .collect();
-        Profile { rows, sorted: true, runs, row_groups: vec![] }
+        Profile { rows, sorted: true, runs, row_groups: vec![], schema: 0 }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A candle table over files without a transaction log.
 
 use super::columns::{Columns, instant, unit};
-use super::files::{Files, Kind, symbol_of};
+use super::files::{Files, Format, Kind, symbol_of};
 use super::profile::{Profile, ProfileCache, Profiler, RowGroup};
 use super::ranges::{Part, cut, disjoint_order};
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
@@ -9,6 +9,7 @@ use arrow::compute::{SortOptions, cast, partition};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::runtime::JoinSet;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DataFusionError, Result, ScalarValue, SplitPoint, Statistics, plan_err};
 use datafusion::datasource::TableType;
@@ -23,8 +24,12 @@ use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, RangePartitioning};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::execution::SessionState;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::StreamExt;
-use std::collections::HashSet;
+use object_store::{ObjectMeta, ObjectStore};
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -68,9 +73,14 @@ pub struct TableSummary {
 
 impl CandleTable {
     /// Opens the files behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
-    pub async fn open(session: &dyn Session, location: &str, cache: &ProfileCache) -> Result<Option<CandleTable>> {
+    pub async fn open(session: &Arc<SessionState>, location: &str, cache: &ProfileCache) -> Result<Option<CandleTable>> {
+        let state = session;
+        let session: &dyn Session = session.as_ref();
         let Some(files) = Files::list(session, location).await? else { return Ok(None) };
-        let file_schema = files.schema(session).await?;
+        let known = cache.load(&files.location, &files.files);
+        let one_schema = |p: &Profile| p.schema != 0 && known.values().all(|q| q.schema == p.schema);
+        let alike = known.len() == files.files.len() && known.values().next().is_some_and(one_schema);
+        let file_schema = files.schema(session, alike).await?;
         let text = files.format.kind != Kind::Parquet;
         let Some(first) = Columns::recognise(&file_schema, None, text) else { return Ok(None) };
         let whole_numbers = file_schema.field(first.ts).data_type().is_integer();
@@ -98,72 +108,57 @@ impl CandleTable {
             .collect();
         let schema = Arc::new(Schema::new(fields));
         let mut table = CandleTable { files, columns, profiles: vec![], order: None, read, positions, epoch, schema };
-        table.profiles = table.profile(session, cache).await?;
+        table.profiles = table.profile(state, cache, known).await?;
         table.order = disjoint_order(&table.profiles);
         Ok(Some(table))
     }
 
-    /// Proves the order of every file that is not yet known.
-    async fn profile(&self, session: &dyn Session, cache: &ProfileCache) -> Result<Vec<Profile>> {
-        let mut known = cache.load(&self.files.location, &self.files.files);
-        let missing = self.files.files.iter().filter(|m| !known.contains_key(m.location.as_ref())).cloned();
-        let missing: Vec<_> = missing.collect();
-        if missing.is_empty() {
-            return Ok(self.files.files.iter().filter_map(|m| known.remove(m.location.as_ref())).collect());
+    /// Proves the order of every file that is not yet `known`, on all threads.
+    async fn profile(
+        &self,
+        session: &Arc<SessionState>,
+        cache: &ProfileCache,
+        mut known: HashMap<String, Profile>,
+    ) -> Result<Vec<Profile>> {
+        let missing = self.files.files.iter().filter(|m| !known.contains_key(m.location.as_ref()));
+        let mut missing: Vec<ObjectMeta> = missing.cloned().collect();
+        if !missing.is_empty() {
+            let share = missing.len().div_ceil(session.config().target_partitions().max(1));
+            let mut workers = JoinSet::new();
+            while !missing.is_empty() {
+                let mine = missing.split_off(missing.len().saturating_sub(share));
+                let prover = self.prover(session);
+                workers.spawn(async move {
+                    let mut done = vec![];
+                    for meta in mine {
+                        let path = meta.location.to_string();
+                        let profile = prover.prove(meta).await.map_err(|e| e.context(format!("cannot read {path}")))?;
+                        done.push((path, profile));
+                    }
+                    Ok::<_, DataFusionError>(done)
+                });
+            }
+            while let Some(done) = workers.join_next().await {
+                known.extend(done.map_err(|e| DataFusionError::External(Box::new(e)))??);
+            }
+            let all = self.files.files.iter().filter_map(|m| Some((m, known.get(m.location.as_ref())?)));
+            cache.store(&self.files.location, &all.collect::<Vec<_>>());
         }
-        let workers = session.config().target_partitions().max(1);
-        let mut proofs = futures::stream::iter(missing.into_iter().map(|meta| async move {
-            let profile = self.prove(session, &meta).await;
-            profile.map(|p| (meta.location.to_string(), p)).map_err(|e| e.context(format!("cannot read {}", meta.location)))
-        }))
-        .buffer_unordered(2 * workers);
-        while let Some(proof) = proofs.next().await {
-            let (path, profile) = proof?;
-            known.insert(path, profile);
-        }
-        drop(proofs);
-        let profiles: Vec<_> = self
-            .files
-            .files
-            .iter()
-            .filter_map(|meta| known.remove(meta.location.as_ref()).map(|profile| (meta.clone(), profile)))
-            .collect();
-        cache.store(&self.files.location, &profiles);
-        Ok(profiles.into_iter().map(|(_, profile)| profile).collect())
+        Ok(self.files.files.iter().filter_map(|m| known.remove(m.location.as_ref())).collect())
     }
 
-    /// Reads symbol and time of one file.
-    async fn prove(&self, session: &dyn Session, meta: &object_store::ObjectMeta) -> Result<Profile> {
-        let mut row_groups = vec![];
-        if self.files.format.kind == Kind::Parquet {
-            let caches = session.runtime_env().cache_manager.get_file_metadata_cache();
-            let reader = DFParquetMetadata::new(self.files.store.as_ref(), meta).with_file_metadata_cache(Some(caches));
-            for group in reader.fetch_metadata().await?.row_groups() {
-                let column = group.column(0);
-                let offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-                row_groups.push(RowGroup { rows: usize::try_from(group.num_rows()).unwrap_or_default(), offset });
-            }
+    fn prover(&self, session: &Arc<SessionState>) -> Prover {
+        let mut projection = vec![self.columns.ts];
+        projection.extend(self.columns.symbol);
+        Prover {
+            session: Arc::clone(session),
+            format: self.files.format,
+            store_url: self.files.store_url.clone(),
+            store: Arc::clone(&self.files.store),
+            read: self.read.clone(),
+            named_by_file: self.columns.symbol.is_none(),
+            projection,
         }
-        let mut profiler = Profiler::new(row_groups);
-        let mut wanted = vec![self.columns.ts];
-        wanted.extend(self.columns.symbol);
-        let file = PartitionedFile::new_from_meta(meta.clone());
-        let file = self.with_symbol(file);
-        let source = self.files.format.reader(session).file_source(self.read.clone());
-        let config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
-            .with_projection_indices(Some(wanted))?
-            .with_file_group(FileGroup::new(vec![file]))
-            .build();
-        let plan = self.files.format.reader(session).create_physical_plan(session, config).await?;
-        let own = symbol_of(meta.location.as_ref());
-        let mut stream = plan.execute(0, session.task_ctx())?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            let times = microseconds(batch.column(0))?;
-            let symbols = batch.columns().get(1);
-            note_batch(&mut profiler, symbols, &own, &times)?;
-        }
-        Ok(profiler.finish())
     }
 
     fn with_symbol(&self, file: PartitionedFile) -> PartitionedFile {
@@ -327,6 +322,57 @@ impl CandleTable {
             ProjectionExpr { expr, alias: name.clone() }
         });
         Ok(Arc::new(ProjectionExec::try_new(exprs.collect::<Vec<_>>(), scan)?))
+    }
+}
+
+/// Proves the order of files by reading symbol and time.
+struct Prover {
+    session: Arc<SessionState>,
+    format: Format,
+    store_url: ObjectStoreUrl,
+    store: Arc<dyn ObjectStore>,
+    read: TableSchema,
+    named_by_file: bool,
+    projection: Vec<usize>,
+}
+
+impl Prover {
+    async fn prove(&self, meta: ObjectMeta) -> Result<Profile> {
+        let mut row_groups = vec![];
+        let mut schema = 0;
+        if self.format.kind == Kind::Parquet {
+            let footers = self.session.runtime_env().cache_manager.get_file_metadata_cache();
+            let footer = DFParquetMetadata::new(self.store.as_ref(), &meta).with_file_metadata_cache(Some(footers));
+            let footer = footer.fetch_metadata().await?;
+            for group in footer.row_groups() {
+                let column = group.column(0);
+                let offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+                row_groups.push(RowGroup { rows: usize::try_from(group.num_rows()).unwrap_or_default(), offset });
+            }
+            let mut hasher = DefaultHasher::new();
+            format!("{:?}", footer.file_metadata().schema()).hash(&mut hasher);
+            schema = hasher.finish();
+        }
+        let own = symbol_of(meta.location.as_ref());
+        let mut file = PartitionedFile::new_from_meta(meta);
+        if self.named_by_file {
+            file = file.with_partition_values(vec![ScalarValue::Utf8View(Some(own.clone()))]);
+        }
+        let reader = self.format.reader(self.session.as_ref());
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), reader.file_source(self.read.clone()))
+            .with_file_compression_type(self.format.compression)
+            .with_projection_indices(Some(self.projection.clone()))?
+            .with_file_group(FileGroup::new(vec![file]))
+            .build();
+        let plan = reader.create_physical_plan(self.session.as_ref(), config).await?;
+        let mut profiler = Profiler::new(row_groups, schema);
+        let mut stream = plan.execute(0, self.session.task_ctx())?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            let times = microseconds(batch.column(0))?;
+            note_batch(&mut profiler, batch.columns().get(1), &own, &times)?;
+        }
+        Ok(profiler.finish())
     }
 }
 
