@@ -24,7 +24,7 @@ use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, RangePartitioning};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
-use datafusion::execution::SessionState;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::StreamExt;
 use object_store::{ObjectMeta, ObjectStore};
@@ -152,6 +152,7 @@ impl CandleTable {
         projection.extend(self.columns.symbol);
         Prover {
             session: Arc::clone(session),
+            task: session.task_ctx(),
             format: self.files.format,
             store_url: self.files.store_url.clone(),
             store: Arc::clone(&self.files.store),
@@ -328,6 +329,8 @@ impl CandleTable {
 /// Proves the order of files by reading symbol and time.
 struct Prover {
     session: Arc<SessionState>,
+    /// Made once: it copies every registered function.
+    task: Arc<TaskContext>,
     format: Format,
     store_url: ObjectStoreUrl,
     store: Arc<dyn ObjectStore>,
@@ -366,7 +369,7 @@ impl Prover {
             .build();
         let plan = reader.create_physical_plan(self.session.as_ref(), config).await?;
         let mut profiler = Profiler::new(row_groups, schema);
-        let mut stream = plan.execute(0, self.session.task_ctx())?;
+        let mut stream = plan.execute(0, Arc::clone(&self.task))?;
         while let Some(batch) = stream.next().await {
             let batch = batch?;
             let times = microseconds(batch.column(0))?;

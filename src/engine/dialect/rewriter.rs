@@ -231,10 +231,10 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-/// Whether an aggregate's name is used for a rolling function: two arguments, the second a whole number.
+/// Whether an aggregate's name is used for a rolling function: a series, then a whole number.
 fn is_rolling(call: &Function) -> bool {
     arguments(call).is_some_and(|list| match list.args.as_slice() {
-        [FunctionArg::Unnamed(_), FunctionArg::Unnamed(FunctionArgExpr::Expr(n))] => {
+        [FunctionArg::Unnamed(_), FunctionArg::Unnamed(FunctionArgExpr::Expr(n)), ..] => {
             matches!(literal(n), Some(ParamValue::Int(_)))
         }
         _ => false,

@@ -1,0 +1,147 @@
+//! What the dialect makes of a text.
+
+use crate::common::{assert_close, batch, numbers, query, session, try_query, walk};
+use tallow::engine::dialect::Params;
+
+async fn rewritten(sql: &str) -> String {
+    let statements = session().await.parse(sql, &Params::default()).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
+    statements.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+const OVER: &str = "OVER (PARTITION BY symbol ORDER BY ts)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_parameters_and_window_are_completed() {
+    for (typed, call) in [
+        ("rsi(14)", "rsi(close, 14)"),
+        ("rsi()", "rsi(close)"),
+        ("RSI(Close, 9)", "rsi(Close, 9)"),
+        ("atr(14)", "atr(high, low, close, 14)"),
+        ("obv()", "obv(close, volume)"),
+        ("macd(signalperiod => 5)", "macd(close, 12, 26, 5)"),
+        ("bbands(20, matype => 'ema')", "bbands(close, 20, 2, 2, 'ema')"),
+        ("average(20)", "sma(close, 20)"),
+        ("ta_sma(close, 20)", "sma(close, 20)"),
+        ("highest(high, 20)", "ta_max(high, 20)"),
+        ("max(high, 20)", "ta_max(high, 20)"),
+        ("std(close, 20)", "ta_stddev(close, 20)"),
+        ("heikin_ashi()", "ha(open, high, low, close)"),
+        ("lag(close, 2)", "lag(close, 2)"),
+        ("rsi(c, 14)", "rsi(close, 14)"),
+    ] {
+        let want = format!("SELECT {call} {OVER} AS v FROM candles");
+        assert_eq!(rewritten(&format!("select {typed} as v from candles")).await, want, "{typed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unaliased_results_keep_the_name_they_were_typed_with() {
+    let session = session().await;
+    let result = query(&session, "select rsi(14), macd(12,26,9).macdhist, close * 2, c from candles limit 1").await;
+    let names: Vec<_> = result.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names, ["rsi(14)", "macd(12, 26, 9).macdhist", "close * 2", "c"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_windows_work_everywhere() {
+    let session = session().await;
+    let named = "select symbol, ts from candles window w as (partition by symbol order by ts) \
+                 qualify rsi(close, 14) over w < 20 order by symbol, ts";
+    let plain = "select symbol, ts from candles qualify rsi(14) < 20 order by symbol, ts";
+    assert_eq!(query(&session, named).await, query(&session, plain).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_nest_in_any_place() {
+    let session = session().await;
+    session.context().register_batch("bars", batch(&walk(&["A", "B"], 80))).unwrap();
+    let nested = query(
+        &session,
+        "select symbol, ts, sma(rsi(close, 5) * 2, 4) v, lag(highest(sma(3), 5), 2) w from bars \
+         qualify sma(rsi(close, 5), 4) > 10 order by symbol, ts",
+    )
+    .await;
+    let layered = query(
+        &session,
+        "with a as (select symbol, ts, rsi(close, 5) * 2 r2, rsi(close, 5) r, sma(3) s from bars), \
+         b as (select *, sma(r2, 4) v, sma(r, 4) q, highest(s, 5) h from a), \
+         c as (select *, lag(h, 2) w from b) \
+         select symbol, ts, v, w from c where q > 10 order by symbol, ts",
+    )
+    .await;
+    assert!(nested.num_rows() > 100);
+    assert_close(&numbers(&nested, "v"), &numbers(&layered, "v"), "v");
+    assert_close(&numbers(&nested, "w"), &numbers(&layered, "w"), "w");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_keeps_its_tables_apart() {
+    let session = session().await;
+    session.context().register_batch("bars", batch(&walk(&["A", "B"], 40))).unwrap();
+    let joined = query(
+        &session,
+        "select a.symbol, a.ts, rsi(a.close, 5) ra, sma(rsi(a.close, 5), 3) sa \
+         from bars a join bars b on a.symbol = b.symbol and a.ts = b.ts order by 1, 2",
+    )
+    .await;
+    let alone = query(&session, "select symbol, ts, rsi(close, 5) ra, sma(rsi(close, 5), 3) sa from bars order by 1, 2").await;
+    assert_close(&numbers(&joined, "ra"), &numbers(&alone, "ra"), "rsi");
+    assert_close(&numbers(&joined, "sa"), &numbers(&alone, "sa"), "nested");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn division_by_zero_is_null_and_a_struct_compares_its_first_field() {
+    let session = session().await;
+    let result = query(&session, "select 1 / (close - close) z, close / 2 h from candles limit 1").await;
+    assert!(numbers(&result, "z")[0].is_nan());
+    assert!(numbers(&result, "h")[0] > 0.0);
+    let bare = query(&session, "select count(*) n from (select 1 from candles qualify macd(12, 26, 9) > 0)").await;
+    let field = query(&session, "select count(*) n from (select 1 from candles qualify macd(12, 26, 9).macd > 0)").await;
+    assert_eq!(numbers(&bare, "n"), numbers(&field, "n"));
+    assert_eq!(rewritten("select log(close) v from candles").await, "SELECT ln(close) AS v FROM candles");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_are_filled_in() {
+    let session = session().await;
+    let mut params = Params::default();
+    params.set("period", "14");
+    params.set("symbol", "AAPL");
+    let sql = "select count(*) n from (select rsi(:period) r from candles where symbol = :symbol) where r is not null";
+    let frame = session.sql_with(sql, &params).await.unwrap();
+    let batches = session.collect(frame).await.unwrap();
+    assert_eq!(numbers(&batches[0], "n"), [1259.0 - 14.0]);
+    assert!(try_query(&session, sql).await.unwrap_err().to_string().contains("`:period` has no value"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ordinary_sql_stays_ordinary() {
+    let session = session().await;
+    for sql in [
+        "select symbol, max(close), min(low), count(*) from candles group by symbol having max(close) > 500 order by 2 desc limit 3",
+        "select date_trunc('month', ts) m, avg(close) from candles where symbol = 'AAPL' group by date_trunc('month', ts) order by m",
+        "select * from (values (1, 'a'), (2, 'b')) t(x, y) where x in (select 1)",
+        "with t as (select symbol s, close from candles limit 10) select s, sum(close) over (partition by s) from t",
+        "select case when close > open then 'up' else 'down' end d, count(*) from candles group by d",
+        "select a.symbol from candles a where exists (select 1 from candles_4h b where b.symbol = a.symbol)",
+        "select count(*) filter (where close > open) from candles",
+        "explain select rsi(14) from candles",
+        "show tables",
+        "select * from system.functions where name = 'rsi'",
+        "select bar_floor(ts, '1mo') m, candle_open(candlestick(ts, open, high, low, close, volume)) o from candles where symbol = 'AAPL' group by m order by m",
+        "select first_value(close) over (partition by symbol order by ts) from candles limit 1",
+        "select extract(year from ts) y, interval '1 day' d, current_date from candles limit 1",
+        "select symbol from candles union all select symbol from candles_4h order by symbol limit 3",
+    ] {
+        query(&session, sql).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absurd_texts_are_refused_quickly() {
+    let session = session().await;
+    let deep = format!("select {}1{} from candles", "(".repeat(10_000), ")".repeat(10_000));
+    assert!(try_query(&session, &deep).await.unwrap_err().to_string().contains("nested too deeply"));
+    assert!(try_query(&session, "").await.is_err());
+    assert!(try_query(&session, "select 'ü' from").await.is_err());
+}

@@ -1,0 +1,89 @@
+//! Plans that must stay as they are.
+
+use crate::common::{plan, session};
+use tallow::engine::reach::reach;
+use tallow_udfs::series::Reach;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn indicators_over_a_sorted_file_need_one_pass() {
+    let plan = plan(
+        &session().await,
+        "select sum(a), sum(b), sum(c) from (select rsi(14) a, atr(14) b, bbands(20).upperband c from candles)",
+    )
+    .await;
+    for unwanted in ["SortExec", "RepartitionExec", "WindowAggExec", "SortPreservingMergeExec"] {
+        assert!(!plan.contains(unwanted), "{plan}");
+    }
+    assert_eq!(plan.matches("SeriesExec").count(), 1, "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_struct_used_for_two_fields_is_one_call_that_computes_two() {
+    let plan = plan(&session().await, "select macd(12, 26, 9).macd, macd(12, 26, 9).macdhist from candles").await;
+    assert!(plan.contains("SeriesExec: [macd(close@2, 12, 26, 9).{macd, macdhist}]"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_struct_computes_all_fields() {
+    let plan = plan(&session().await, "select macd(12, 26, 9) from candles").await;
+    assert!(plan.contains("SeriesExec: [macd(close@2, 12, 26, 9)]"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_different_frames_share_one_pass() {
+    let plan = plan(
+        &session().await,
+        "select rsi(14), lag(close, 1), avg(close) over (partition by symbol order by ts rows 4 preceding) from candles",
+    )
+    .await;
+    assert_eq!(plan.matches("SeriesExec").count(), 1, "{plan}");
+    assert!(!plan.contains("WindowAggExec") && !plan.contains("SortExec"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_distinct_nested_call_is_computed_once() {
+    let plan = plan(&session().await, "select sma(rsi(14), 5), ema(rsi(14), 5), rsi(14) from candles").await;
+    assert_eq!(plan.matches("rsi(close@").count(), 1, "{plan}");
+    assert_eq!(plan.matches("SeriesExec").count(), 2, "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cross_sections_are_left_to_datafusion() {
+    let plan = plan(&session().await, "select rank() over (partition by ts order by close desc) from candles").await;
+    assert!(!plan.contains("rsi"), "{plan}");
+}
+
+async fn reach_of(sql: &str) -> (Vec<Reach>, Reach) {
+    let session = session().await;
+    let frame = session.sql(sql).await.unwrap();
+    let plan = session.context().state().optimize(frame.logical_plan()).unwrap();
+    let reach = reach(&plan);
+    (reach.columns.into_iter().map(|(_, r)| r).collect(), reach.rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reach_adds_up_through_nesting_and_shows_the_future() {
+    let (columns, rows) = reach_of(
+        "select close, sma(20), sma(sma(10), 5), lag(sma(10), 3), lead(close, 2), obv(), \
+         avg(close) over (partition by symbol order by ts rows between 4 preceding and 1 following), \
+         rank() over (partition by ts order by close) from candles",
+    )
+    .await;
+    let ahead = |n| Reach { ahead: tallow_udfs::series::Bars::Count(n), ..Reach::NONE };
+    assert_eq!(columns[0], Reach::NONE);
+    assert_eq!(columns[1], Reach::back(19));
+    assert_eq!(columns[2], Reach::back(9 + 4));
+    assert_eq!(columns[3], Reach::back(9 + 3));
+    assert_eq!(columns[4], ahead(2));
+    assert_eq!(columns[5], Reach::history());
+    assert_eq!(columns[6], Reach { ahead: tallow_udfs::series::Bars::Count(1), ..Reach::back(4) });
+    assert_eq!(columns[7], Reach::NONE);
+    assert_eq!(rows, Reach::NONE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_reaches_as_far_as_what_it_compares() {
+    let (columns, rows) = reach_of("select symbol from candles qualify close > lag(highest(high, 10), 1)").await;
+    assert_eq!(columns[0], Reach::NONE);
+    assert_eq!(rows, Reach::back(10));
+}

@@ -1,0 +1,236 @@
+//! What must hold for every function of the registry.
+
+use crate::common::{assert_close, batch, floats, query, session, walk};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::prelude::SessionContext;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tallow_udfs::series::{Bars, InputKind, ParamValue, SeriesCall, SeriesFunction};
+use tallow_udfs::{all_aggregate_functions, all_scalar_functions, all_series_functions, all_window_functions, series_function};
+
+/// A session that knows nothing of tallow.
+#[allow(clippy::disallowed_methods, reason = "somebody else's session")]
+fn foreign() -> SessionContext {
+    SessionContext::new()
+}
+
+#[tokio::test]
+async fn no_name_exists_in_two_kinds() {
+    let state = foreign().state();
+    let windows: Vec<_> = all_window_functions();
+    let mut names = BTreeSet::new();
+    for name in windows.iter().flat_map(|w| std::iter::once(w.name()).chain(w.aliases().iter().map(String::as_str))) {
+        assert!(names.insert(name.to_string()), "{name} is registered twice");
+        assert!(!state.scalar_functions().contains_key(name), "{name} is a scalar function of DataFusion");
+        assert!(!state.aggregate_functions().contains_key(name), "{name} is an aggregate of DataFusion");
+        assert!(!state.window_functions().contains_key(name), "{name} is a window function of DataFusion");
+    }
+    for name in all_scalar_functions().iter().map(|f| f.name().to_string()).chain(all_aggregate_functions().iter().map(|f| f.name().to_string())) {
+        assert!(names.insert(name.clone()), "{name} is registered twice");
+        assert!(!state.scalar_functions().contains_key(&name) && !state.aggregate_functions().contains_key(&name), "{name}");
+    }
+}
+
+#[test]
+fn all_of_talib_is_there_under_its_prefixed_name() {
+    let talib: Vec<_> = ta_lib::abstract_api::FUNCS.iter().collect();
+    assert_eq!(talib.len(), 237);
+    for info in talib {
+        let name = format!("ta_{}", info.name.to_ascii_lowercase());
+        let signature = series_function(&name).unwrap_or_else(|| panic!("no {name}")).signature();
+        assert_eq!(signature.params.len(), info.opt_inputs.len(), "{name}: parameters");
+        assert_eq!(signature.outputs.len(), info.outputs.len(), "{name}: outputs");
+    }
+}
+
+#[test]
+fn every_function_is_documented() {
+    for function in all_series_functions() {
+        let signature = function.signature();
+        assert!(!signature.doc.is_empty() && !signature.group.is_empty(), "{}", signature.name);
+        assert!(signature.params.iter().all(|p| !p.doc.is_empty()), "{}: a parameter without doc", signature.name);
+    }
+    for window in all_window_functions() {
+        assert!(window.documentation().is_some(), "{}", window.name());
+    }
+}
+
+/// Candles of one symbol long enough for every default period, as the arguments of a function.
+fn arguments(function: &Arc<dyn SeriesFunction>, bars: usize) -> Vec<ArrayRef> {
+    let mut seed = 42u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+    };
+    let mut close = 100.0;
+    let mut columns: [Vec<f64>; 5] = Default::default();
+    for _ in 0..bars {
+        let open = close * (1.0 + 0.002 * random());
+        close *= 1.0 + 0.03 * random();
+        let high = f64::max(open, close) * (1.0 + 0.01 * random().abs());
+        let low = f64::min(open, close) * (1.0 - 0.01 * random().abs());
+        let volume = (1e6 * (1.5 + random())).round();
+        columns.iter_mut().zip([open, high, low, close, volume]).for_each(|(c, v)| c.push(v));
+    }
+    let [open, high, low, close, volume] = columns.map(|c| Arc::new(Float64Array::from(c)) as ArrayRef);
+    let periods = Arc::new(Float64Array::from_iter_values((0..bars).map(|i| 5.0 + (i % 20) as f64))) as ArrayRef;
+    function
+        .signature()
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, input)| match (input.kind, input.default.unwrap_or(&input.name)) {
+            (InputKind::Time, _) => {
+                let ts = arrow::array::TimestampMicrosecondArray::from_iter_values((0..bars as i64).map(|i| i * 3_600_000_000));
+                Arc::new(ts.with_timezone("UTC")) as ArrayRef
+            }
+            (InputKind::Condition, _) => {
+                Arc::new(close.as_primitive::<arrow::datatypes::Float64Type>().iter().map(|c| Some(c? > 100.0)).collect::<arrow::array::BooleanArray>())
+            }
+            (_, "open") => open.clone(),
+            (_, "high") => high.clone(),
+            (_, "low") => low.clone(),
+            (_, "volume") => volume.clone(),
+            (_, "periods") => periods.clone(),
+            _ if i == 0 => close.clone(),
+            _ => open.clone(),
+        })
+        .collect()
+}
+
+fn default_call(function: &Arc<dyn SeriesFunction>) -> SeriesCall {
+    let signature = function.signature();
+    let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[ParamValue::Int(20)])).unwrap();
+    SeriesCall::try_new(Arc::clone(function), params).unwrap()
+}
+
+/// The outputs as columns of numbers.
+fn outputs(call: &SeriesCall, args: &[ArrayRef]) -> Vec<Vec<f64>> {
+    let rows = args[0].len();
+    let result = call.evaluate(args, rows).unwrap();
+    match result.as_struct_opt() {
+        Some(fields) => fields.columns().iter().map(floats).collect(),
+        None => vec![floats(&result)],
+    }
+}
+
+fn slice(args: &[ArrayRef], from: usize, to: usize) -> Vec<ArrayRef> {
+    args.iter().map(|a| a.slice(from, to - from)).collect()
+}
+
+#[test]
+fn warm_up_rows_are_null_and_nothing_else_is_lost() {
+    for info in ta_lib::abstract_api::FUNCS {
+        let function = series_function(&format!("ta_{}", info.name.to_ascii_lowercase())).unwrap();
+        let call = default_call(function);
+        let core = ta_lib::Core::new();
+        let mut raw = info.id.new_call(&core);
+        if function.signature().resolve(&[]).is_err() {
+            raw.set_opt_input(0, 20).unwrap();
+        }
+        let lookback = raw.lookback().unwrap();
+        for (i, column) in outputs(&call, &arguments(function, 400)).iter().enumerate() {
+            assert!(column[..lookback].iter().all(|v| v.is_nan()), "{} output {i}: a value in the warm-up", info.name);
+        }
+    }
+}
+
+#[test]
+fn no_function_sees_the_future() {
+    for function in all_series_functions() {
+        let name = &function.signature().name;
+        let call = default_call(function);
+        assert_eq!(call.reach().ahead, Bars::Count(0), "{name} declares to look ahead");
+        let args = arguments(function, 400);
+        let whole = outputs(&call, &args);
+        for cut in [1, 37, 150, 251, 399] {
+            let part = outputs(&call, &slice(&args, 0, cut));
+            for (i, (part, whole)) in part.iter().zip(&whole).enumerate() {
+                assert_close(part, &whole[..cut], &format!("{name} output {i} of the first {cut} bars"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_declared_reach_is_enough() {
+    let bars = 3000;
+    for function in all_series_functions() {
+        let name = &function.signature().name;
+        let call = default_call(function);
+        let Bars::Count(back) = call.reach().back else { continue };
+        assert!(back + 200 < bars, "{name}: reach of {back} bars cannot be checked on {bars}");
+        let args = arguments(function, bars);
+        let whole = outputs(&call, &args);
+        for from in [1, 500, bars - back - 200] {
+            let later = outputs(&call, &slice(&args, from, bars));
+            for (i, (later, whole)) in later.iter().zip(&whole).enumerate() {
+                let what = format!("{name} output {i}, started {from} bars later");
+                assert_close(&later[back..], &whole[from + back..], &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bar_without_a_value_is_passed_over() {
+    for function in all_series_functions() {
+        let name = &function.signature().name;
+        let call = default_call(function);
+        let args = arguments(function, 300);
+        let gap: Vec<usize> = vec![0, 100, 101, 250];
+        let kept: Vec<usize> = (0..300).filter(|i| !gap.contains(i)).collect();
+        let indices = arrow::array::UInt64Array::from_iter_values(kept.iter().map(|&i| i as u64));
+        let without: Vec<ArrayRef> = args.iter().map(|a| arrow::compute::take(a, &indices, None).unwrap()).collect();
+        let holes = arrow::array::BooleanArray::from_iter((0..300).map(|i| Some(gap.contains(&i))));
+        let mut holed = args.clone();
+        holed[0] = arrow::compute::nullif(&holed[0], &holes).unwrap();
+        let (dense, sparse) = (outputs(&call, &without), outputs(&call, &holed));
+        for (i, (dense, sparse)) in dense.iter().zip(&sparse).enumerate() {
+            assert!(gap.iter().all(|&g| sparse[g].is_nan()), "{name} output {i}: a value where there is none");
+            let sparse: Vec<f64> = kept.iter().map(|&k| sparse[k]).collect();
+            assert_close(&sparse, dense, &format!("{name} output {i} around a gap"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_session_gives_the_same_values() {
+    let foreign = foreign();
+    tallow_udfs::register_all(&mut foreign.clone()).unwrap();
+    let bars = batch(&walk(&["A", "B", "C"], 120));
+    foreign.register_batch("candles", bars.clone()).unwrap();
+    let ours = session().await;
+    ours.context().register_batch("bars", bars).unwrap();
+    for function in all_series_functions() {
+        let signature = function.signature();
+        let series: Vec<_> = signature
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, input)| match (input.kind, input.default) {
+                (InputKind::Condition, _) => "close > open",
+                (_, Some(column)) => column,
+                (_, None) if i == 0 => "close",
+                (_, None) => "open",
+            })
+            .collect();
+        let period = if signature.resolve(&[]).is_ok() { "" } else { ", 20" };
+        let call = format!("{}({}{period}) over (partition by symbol order by ts)", signature.name, series.join(", "));
+        let sql = |table: &str| format!("select symbol, ts, {call} v from {table} order by symbol, ts");
+        let theirs = foreign.sql(&sql("candles")).await.unwrap().collect().await.unwrap();
+        let theirs = arrow::compute::concat_batches(&theirs[0].schema(), &theirs).unwrap();
+        let mine = query(&ours, &sql("bars")).await;
+        assert_eq!(mine.column(2), theirs.column(2), "{}", signature.name);
+    }
+}
+
+#[tokio::test]
+async fn every_rule_of_datafusion_is_still_there_in_order() {
+    let session = session().await;
+    let state = session.context().state();
+    let ours: Vec<_> = state.physical_optimizers().iter().map(|r| r.name().to_string()).filter(|n| n != "series").collect();
+    let defaults: Vec<_> = PhysicalOptimizer::new().rules.iter().map(|r| r.name().to_string()).collect();
+    assert_eq!(ours, defaults);
+}
