@@ -30,7 +30,16 @@ impl From<arrow::error::ArrowError> for Error {
 }
 
 /// The message without the layers that say where in DataFusion it was raised.
-fn readable(error: &DataFusionError) -> String {
+pub(crate) fn readable(error: &DataFusionError) -> String {
+    let said = unwrapped(error);
+    // What a function says of its arguments is quoted by the planner, with its own signature after it.
+    match said.split_once("user-defined coercion failed with: Error during planning: ") {
+        Some((_, rest)) => rest.split(". No function matches").next().unwrap_or(rest).to_string(),
+        None => said.replace("Parquet error: Parquet error: ", "Parquet error: "),
+    }
+}
+
+fn unwrapped(error: &DataFusionError) -> String {
     let mut error = error;
     let mut said: Vec<String> = vec![];
     loop {

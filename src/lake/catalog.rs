@@ -1,5 +1,6 @@
 //! Tables by name: the timeframes of a lake, and any quoted path, glob or URL.
 
+use super::files::{Files, Format};
 use super::profile::ProfileCache;
 use super::table::{CandleTable, nothing_at};
 use async_trait::async_trait;
@@ -95,6 +96,9 @@ impl LakeSchema {
     /// Files that hold no candles: labels, reference tables.
     async fn plain_table(&self, location: &str) -> Result<Arc<dyn TableProvider>> {
         let state = self.state()?;
+        if Files::list(&state, location).await?.is_none() {
+            return nothing_at(location);
+        }
         let url = ListingTableUrl::parse(location)?;
         let config = ListingTableConfig::new(url).infer_options(&state).await.map_err(|e| missing(location, &e))?;
         let options: Option<ListingOptions> = config.options.clone();
@@ -121,7 +125,7 @@ fn missing(location: &str, error: &DataFusionError) -> DataFusionError {
 
 /// Whether a table name is a path, glob or URL.
 pub(super) fn is_location(name: &str) -> bool {
-    name.contains(['/', '\\', '*']) || super::files::Format::of(name).is_some()
+    name.contains(['/', '\\', '*']) || Format::of(name).is_some()
 }
 
 async fn list_timeframes(lake: &Lake, session: &dyn datafusion::catalog::Session) -> Result<Vec<Timeframe>> {

@@ -1,7 +1,7 @@
 //! Values computed by others: C TA-Lib, and another project's published indicators.
 
 use crate::common::{assert_close, floats, numbers, query, session};
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use std::collections::BTreeMap;
 use tallow::Session;
 use tallow_udfs::series::SeriesSignature;
@@ -44,6 +44,10 @@ fn call(function: &str) -> (String, &'static SeriesSignature) {
     (format!("{name}({}{period})", series.join(", ")), signature)
 }
 
+/// Of equal extremes C TA-Lib up to 0.8.1 reports the older one in some windows; later versions, and the crate, the
+/// newer. `positions_point_at_the_extreme` in `registry.rs` checks these functions.
+const TIES: [&str; 3] = ["maxindex", "minindex", "minmaxindex"];
+
 /// Each function over all 505 stocks: number of values, where they begin, sum, last value.
 #[tokio::test(flavor = "multi_thread")]
 async fn equals_c_talib_over_the_sp500() {
@@ -62,6 +66,9 @@ async fn equals_c_talib_over_the_sp500() {
     let names: Vec<String> = expected.keys().map(|(f, _)| f.clone()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
     let mut checked = 0;
     for function in names {
+        if TIES.contains(&function.as_str()) {
+            continue;
+        }
         let (call, signature) = call(&function);
         let outputs: Vec<String> = signature
             .outputs
@@ -118,6 +125,9 @@ async fn equals_c_talib_bar_by_bar() {
         expected.entry((functions[row].clone(), index[row] as usize)).or_default().push(value[row]);
     }
     for ((function, output), want) in &expected {
+        if TIES.contains(&function.as_str()) {
+            continue;
+        }
         let (call, signature) = call(function);
         let field = if signature.outputs.len() == 1 { String::new() } else { format!("['{}']", signature.outputs[*output].name) };
         let sql = format!("select ts, ({call}){field} as v from candles where symbol = 'AAPL' order by ts");
@@ -164,7 +174,12 @@ async fn equals_published_indicator_values() {
     for case in &reference.case {
         let want = &expected[&(case.file.clone(), case.column.clone())];
         let got = evaluate(&session, case).await;
-        assert_close(&got[case.from..], &want[case.from..], &format!("{} {}: {}", case.file, case.column, case.expr));
+        let scale = want.iter().filter(|v| v.is_finite()).fold(1.0f64, |m, v| m.max(v.abs()));
+        for (row, (got, want)) in got.iter().zip(want).enumerate().skip(case.from) {
+            let same = (got.is_nan() && want.is_nan()) || (got - want).abs() <= 1e-9 * scale;
+            assert!(same, "{} {}, row {row}: {} is {got} instead of {want}", case.file, case.column, case.expr);
+        }
+        assert_eq!(got.len(), want.len());
         assert!(want.len() - case.from >= 100, "{} {}: too few rows compared", case.file, case.column);
     }
     let matched: std::collections::BTreeSet<_> = reference.case.iter().map(|c| &c.file).collect();

@@ -224,8 +224,9 @@ async fn numbers_may_be_of_any_numeric_type() {
         let typed = RecordBatch::try_from_iter([("symbol", all.column(0).clone()), ("ts", all.column(1).clone()), ("close", close)]).unwrap();
         let name = format!("t_{}", data_type.to_string().chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase());
         session.context().register_batch(&name, typed).unwrap();
-        let result = query(&session, &format!("select rsi(close, 14) r, rsi(cast(close as double), 14) d from {name}")).await;
-        assert_close(&numbers(&result, "r"), &numbers(&result, "d"), &name);
+        let typed = query(&session, &format!("select rsi(close, 14) r from {name}")).await;
+        let cast = query(&session, &format!("select rsi(x, 14) r from (select symbol, ts, cast(close as double) x from {name})")).await;
+        assert_close(&numbers(&typed, "r"), &numbers(&cast, "r"), &name);
     }
 }
 

@@ -195,6 +195,21 @@ fn a_bar_without_a_value_is_passed_over() {
     }
 }
 
+#[test]
+fn positions_point_at_the_extreme() {
+    for (position, value) in [("maxindex", "ta_max"), ("minindex", "ta_min")] {
+        let [position, value] = [position, value].map(|n| default_call(series_function(n).unwrap()));
+        let args = arguments(position.function(), 500);
+        let close = floats(&args[0]);
+        let (bars_ago, extreme) = (outputs(&position, &args), outputs(&value, &args));
+        for row in 29..500 {
+            let back = bars_ago[0][row];
+            assert!((0.0..30.0).contains(&back), "row {row}: {back} bars ago");
+            assert_eq!(close[row - back as usize], extreme[0][row], "row {row}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_session_gives_the_same_values() {
     let foreign = foreign();

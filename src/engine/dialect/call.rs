@@ -4,9 +4,10 @@ use super::problem::Problem;
 use super::suggest::closest;
 use datafusion::sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, OrderByExpr, OrderByOptions, Spanned, UnaryOperator, Value, WindowSpec, WindowType,
+    ObjectName, OrderByExpr, OrderByOptions, Spanned, UnaryOperator, Value, WindowSpec, WindowType, visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use tallow_udfs::series::{ParamValue, SeriesFunction, SeriesSignature};
 
@@ -77,15 +78,14 @@ pub(super) fn default_window(qualifier: Option<&Ident>) -> WindowType {
 
 /// The table that the first qualified column of the arguments belongs to.
 pub(super) fn qualifier(function: &Function) -> Option<Ident> {
-    arguments(function)?.args.iter().find_map(|arg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts))) if parts.len() == 2 => {
-            parts.first().cloned()
-        }
-        FunctionArg::Named { arg: FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts)), .. } if parts.len() == 2 => {
-            parts.first().cloned()
-        }
-        _ => None,
-    })
+    let found = visit_expressions(arguments(function)?, |expr| match expr {
+        Expr::CompoundIdentifier(parts) if parts.len() == 2 => ControlFlow::Break(parts[0].clone()),
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(table) => Some(table),
+        ControlFlow::Continue(()) => None,
+    }
 }
 
 /// Rewrites a call of a series function to the full form: canonical name, all series, positional parameters.
@@ -206,7 +206,8 @@ fn slots(
         signature.inputs.iter().zip(&series).filter(|(_, s)| s.is_none()).map(|(i, _)| i.name.as_str()).collect();
     if !missing.is_empty() && problems.is_empty() {
         let message = format!("{} misses its series {}", signature.name, missing.join(", "));
-        let hint = if signature.series_may_be_omitted() { "; give all of its series or none" } else { "" };
+        let all_or_none = signature.series_may_be_omitted();
+        let hint = if all_or_none { "; give all of its series or none" } else { "; its series have no default" };
         problems.push(Problem::new(message, span).help(format!("{usage}{hint}")));
     }
     (series, params)

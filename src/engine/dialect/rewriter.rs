@@ -375,6 +375,10 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.placeholder(expr);
+        // Before the walk comes to the fields, which would look like columns.
+        if let Expr::CompoundFieldAccess { root, access_chain } = expr {
+            self.field(root, access_chain);
+        }
         ControlFlow::Continue(())
     }
 
@@ -382,12 +386,9 @@ impl VisitorMut for Rewriter<'_> {
         match expr {
             Expr::Identifier(ident) => self.name(ident),
             Expr::Function(call) => self.function(call),
-            Expr::CompoundFieldAccess { root, access_chain } => {
-                self.field(root, access_chain);
-                if called(root).is_some() {
-                    let inner = std::mem::replace(root.as_mut(), Expr::Value(Value::Null.with_empty_span()));
-                    **root = nested(inner);
-                }
+            Expr::CompoundFieldAccess { root, .. } if called(root).is_some() => {
+                let inner = std::mem::replace(root.as_mut(), Expr::Value(Value::Null.with_empty_span()));
+                **root = nested(inner);
             }
             Expr::BinaryOp { left, op, right } => {
                 first_field(left);

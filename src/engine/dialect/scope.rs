@@ -2,8 +2,8 @@
 
 use super::problem::{Problem, Problems};
 use super::suggest::closest;
-use crate::error::{Error, Result};
-use datafusion::common::TableReference;
+use crate::error::{Error, Result, readable};
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, Visit, Visitor};
@@ -70,13 +70,13 @@ impl Tables {
 fn missing(
     name: &ObjectName,
     reference: &TableReference,
-    error: &datafusion::common::DataFusionError,
+    error: &DataFusionError,
     context: &SessionContext,
 ) -> Problem {
-    let said = Error::from(datafusion::common::DataFusionError::Context(String::new(), Box::new(clone(error)))).to_string();
+    let said = readable(error);
     let span = name.span();
     if !said.contains("not found") && !said.contains("No table named") {
-        return Problem::new(said.trim_start_matches(": ").to_string(), span);
+        return Problem::new(said, span);
     }
     let schema = context.catalog("tallow").and_then(|c| c.schema(reference.schema().unwrap_or("public")));
     let known = schema.map(|s| s.table_names()).unwrap_or_default();
@@ -87,18 +87,6 @@ fn missing(
             problem.help("the lake holds no candles; name one with --lake, or a file as in FROM 'candles.parquet'")
         }
         None => problem.help(format!("tables: {}; or name a file as in FROM 'candles.parquet'", known.join(", "))),
-    }
-}
-
-/// Errors of DataFusion cannot be cloned; what counts here is the message.
-fn clone(error: &datafusion::common::DataFusionError) -> datafusion::common::DataFusionError {
-    let mut inner = error;
-    while let datafusion::common::DataFusionError::Context(_, next) | datafusion::common::DataFusionError::Diagnostic(_, next) = inner {
-        inner = next;
-    }
-    match inner {
-        datafusion::common::DataFusionError::Plan(message) => datafusion::common::DataFusionError::Plan(message.clone()),
-        other => datafusion::common::DataFusionError::Plan(other.strip_backtrace()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::{concat, partition, take};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -81,7 +82,16 @@ fn came_back<T>(key: &str) -> Result<T> {
 
 /// The keys of a row, for messages.
 pub(super) fn show_key(key: &[ScalarValue]) -> String {
-    key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    key.iter().map(show).collect::<Vec<_>>().join(", ")
+}
+
+/// A value as people write it: times as dates.
+fn show(value: &ScalarValue) -> String {
+    let format = FormatOptions::default().with_null("null");
+    let format = format.with_timestamp_format(Some("%Y-%m-%d %H:%M:%S")).with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S"));
+    let array = value.to_array();
+    let text = array.as_ref().ok().and_then(|a| Some(ArrayFormatter::try_new(a, &format).ok()?.value(0).to_string()));
+    text.map_or_else(|| value.to_string(), |t| t.trim_end_matches(" 00:00:00").to_string())
 }
 
 /// The keys of a row.
