@@ -42,7 +42,9 @@ pub(super) async fn query(config: &Config, args: QueryArgs) -> Result<(), Failur
         (Some(text), _) => text.clone(),
         (None, Some(path)) => std::fs::read_to_string(path).map_err(|e| Error::File(path.display().to_string(), e))?,
         (None, None) if std::io::stdin().is_terminal() => {
-            return Err(Failure::Usage("nothing to run: give SQL with -c, a file with -f, or start `tallow` alone".to_string()));
+            return Err(Failure::Usage(
+                "nothing to run: give SQL with -c, a file with -f, or start `tallow` alone".to_string(),
+            ));
         }
         (None, None) => {
             let mut text = String::new();
@@ -93,18 +95,16 @@ pub(super) async fn run_text(
 fn is_silent(statement: &Statement) -> bool {
     use datafusion::sql::sqlparser::ast::Statement as Sql;
     match statement {
-        Statement::Statement(inner) => {
-            !matches!(
-                inner.as_ref(),
-                Sql::Query(_)
-                    | Sql::ShowVariable { .. }
-                    | Sql::ShowTables { .. }
-                    | Sql::ShowColumns { .. }
-                    | Sql::ShowFunctions { .. }
-                    | Sql::ExplainTable { .. }
-                    | Sql::Explain { .. }
-            )
-        }
+        Statement::Statement(inner) => !matches!(
+            inner.as_ref(),
+            Sql::Query(_)
+                | Sql::ShowVariable { .. }
+                | Sql::ShowTables { .. }
+                | Sql::ShowColumns { .. }
+                | Sql::ShowFunctions { .. }
+                | Sql::ExplainTable { .. }
+                | Sql::Explain { .. }
+        ),
         Statement::Explain(_) => false,
         _ => true,
     }
@@ -223,7 +223,8 @@ pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), 
     let Some(table) = session.tables().candle_table(&args.table).await? else {
         let known = datafusion::catalog::SchemaProvider::table_names(session.tables());
         let near = crate::engine::dialect::closest(&args.table, known.iter().map(String::as_str));
-        let hint = near.map_or_else(|| "`tallow tables` lists what there is".to_string(), |n| format!("did you mean `{n}`?"));
+        let hint =
+            near.map_or_else(|| "`tallow tables` lists what there is".to_string(), |n| format!("did you mean `{n}`?"));
         return Err(Error::Setting(format!("no candle table `{}`; {hint}", args.table)).into());
     };
     let TableSummary { location, files, bytes, rows, symbols, times, layout } = table.summary();

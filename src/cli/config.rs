@@ -42,7 +42,13 @@ pub(super) struct Config {
     pub quiet: bool,
 }
 
-fn layer<T>(flag: Option<T>, name: &str, parse: impl Fn(&str) -> Result<T, Error>, file: Option<T>, default: T) -> Result<Layered<T>, Error> {
+fn layer<T>(
+    flag: Option<T>,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, Error>,
+    file: Option<T>,
+    default: T,
+) -> Result<Layered<T>, Error> {
     if let Some(value) = flag {
         return Ok(Layered { value, from: "flag" });
     }
@@ -63,19 +69,46 @@ impl Config {
         let path = |t: &str| Ok(Some(PathBuf::from(t)));
         let bytes = |t: &Option<String>| t.as_deref().map(resources::parse_bytes).transpose();
         let number = |t: &str| {
-            t.parse().ok().filter(|n| *n > 0).ok_or_else(|| Error::Setting(format!("threads '{t}': expected a number from 1")))
+            t.parse()
+                .ok()
+                .filter(|n| *n > 0)
+                .ok_or_else(|| Error::Setting(format!("threads '{t}': expected a number from 1")))
         };
         if flags.threads == Some(0) {
             return Err(Error::Setting("threads '0': expected a number from 1".to_string()));
         }
         Ok(Config {
             lake: layer(flags.lake.clone(), "TALLOW_LAKE", text, file.lake, "./data".to_string())?,
-            candles: layer(flags.candles.clone().map(Some), "TALLOW_CANDLES", |t| Ok(Some(t.to_string())), file.candles.map(Some), None)?,
-            memory: layer(bytes(&flags.memory)?, "TALLOW_MEMORY", resources::parse_bytes, bytes(&file.memory)?, resources::default_memory())?,
+            candles: layer(
+                flags.candles.clone().map(Some),
+                "TALLOW_CANDLES",
+                |t| Ok(Some(t.to_string())),
+                file.candles.map(Some),
+                None,
+            )?,
+            memory: layer(
+                bytes(&flags.memory)?,
+                "TALLOW_MEMORY",
+                resources::parse_bytes,
+                bytes(&file.memory)?,
+                resources::default_memory(),
+            )?,
             threads: layer(flags.threads, "TALLOW_THREADS", number, file.threads, resources::default_threads())?,
-            spill_dir: layer(flags.spill_dir.clone().map(Some), "TALLOW_SPILL_DIR", path, file.spill_dir.map(|p| Some(p.into())), None)?,
+            spill_dir: layer(
+                flags.spill_dir.clone().map(Some),
+                "TALLOW_SPILL_DIR",
+                path,
+                file.spill_dir.map(|p| Some(p.into())),
+                None,
+            )?,
             cache_dir: layer(None, "TALLOW_CACHE_DIR", path, file.cache_dir.map(|p| Some(p.into())), default_cache())?,
-            queries: layer(None, "TALLOW_QUERIES", |t| Ok(PathBuf::from(t)), file.queries.map(PathBuf::from), "queries".into())?,
+            queries: layer(
+                None,
+                "TALLOW_QUERIES",
+                |t| Ok(PathBuf::from(t)),
+                file.queries.map(PathBuf::from),
+                "queries".into(),
+            )?,
             quiet: flags.quiet,
         })
     }

@@ -61,7 +61,9 @@ impl Writer {
                 let file: File = beside.reopen().map_err(failed)?;
                 (Target::File { beside, path: path.clone() }, Box::new(file))
             }
-            None if matches!(format, Format::Parquet | Format::Arrow) && std::io::IsTerminal::is_terminal(&std::io::stdout()) => {
+            None if matches!(format, Format::Parquet | Format::Arrow)
+                && std::io::IsTerminal::is_terminal(&std::io::stdout()) =>
+            {
                 return Err(Failure::Usage(format!("{format:?} is binary: give a file with -o")));
             }
             None => (Target::Stdout, Box::new(std::io::stdout())),
@@ -181,7 +183,11 @@ fn flatten(batch: &RecordBatch) -> Result<RecordBatch, Error> {
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         match column.as_struct_opt() {
             Some(nested) => columns.extend(
-                nested.fields().iter().zip(nested.columns()).map(|(f, c)| (format!("{}.{}", field.name(), f.name()), c.clone())),
+                nested
+                    .fields()
+                    .iter()
+                    .zip(nested.columns())
+                    .map(|(f, c)| (format!("{}.{}", field.name(), f.name()), c.clone())),
             ),
             None => columns.push((field.name().clone(), column.clone())),
         }
@@ -230,7 +236,8 @@ fn cells(column: &ArrayRef) -> Result<Vec<String>, Error> {
     let formatter = ArrayFormatter::try_new(column.as_ref(), &format)?;
     let mut cells: Vec<String> = (0..column.len()).map(|i| formatter.value(i).to_string()).collect();
     if matches!(column.data_type(), DataType::Timestamp(_, _)) {
-        let ending = [" 00:00:00", ":00"].into_iter().find(|end| cells.iter().all(|c| c.is_empty() || c.ends_with(end)));
+        let ending =
+            [" 00:00:00", ":00"].into_iter().find(|end| cells.iter().all(|c| c.is_empty() || c.ends_with(end)));
         if let Some(ending) = ending {
             cells.iter_mut().for_each(|c| c.truncate(c.len().saturating_sub(ending.len())));
         }

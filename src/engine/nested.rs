@@ -126,7 +126,11 @@ impl AnalyzerRule for NestedWindows {
             let (layered, columns) = layer(window.input.as_ref().clone(), &revealed)?;
             // What stands above knows the calls by the names they had before.
             let kept = window.input.schema().columns().into_iter().map(Expr::Column);
-            let named = window.window_expr.iter().zip(columns).map(|(old, new)| new.alias(old.schema_name().to_string()));
+            let named = window.window_expr.iter().zip(columns).map(|(old, new)| {
+                let name = old.schema_name().to_string();
+                let is_named = matches!(&new, Expr::Column(column) if column.name == name);
+                if is_named { new } else { new.alias(name) }
+            });
             let exprs: Vec<Expr> = kept.chain(named).collect();
             Ok(Transformed::yes(LogicalPlanBuilder::from(layered).project(exprs)?.build()?))
         })
@@ -161,7 +165,15 @@ fn layer(input: LogicalPlan, calls: &[Expr]) -> Result<(LogicalPlan, Vec<Expr>)>
             inner.push(call);
         }
     }
-    let (mut plan, columns) = if inner.is_empty() { (input, vec![]) } else { layer(input, &inner)? };
+    let (mut plan, columns) = if inner.is_empty() {
+        (input, vec![])
+    } else {
+        let (below, columns) = layer(input, &inner)?;
+        // A projection keeps the layers apart: common_subexpr_eliminate takes neighbouring windows for one and would
+        // compute what they share below both, where the inner calls do not exist yet.
+        let all = below.schema().columns().into_iter().map(Expr::Column).collect::<Vec<_>>();
+        (LogicalPlanBuilder::from(below).project(all)?.build()?, columns)
+    };
     let flat = calls.iter().map(|call| {
         call.clone()
             .transform_down(|e| match inner.iter().position(|known| *known == e) {

@@ -6,7 +6,9 @@ use super::table::{CandleTable, nothing_at};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err};
-use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl};
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
+};
 use datafusion::execution::SessionState;
 use object_store::path::Path;
 use std::collections::BTreeMap;
@@ -65,9 +67,7 @@ impl LakeSchema {
             return self.lake.candles.clone().or_else(|| self.default_timeframe().map(folder));
         }
         match name.strip_prefix("candles_") {
-            Some(timeframe) => {
-                timeframe.parse::<Timeframe>().ok().filter(|t| self.timeframes.contains(t)).map(folder)
-            }
+            Some(timeframe) => timeframe.parse::<Timeframe>().ok().filter(|t| self.timeframes.contains(t)).map(folder),
             None if is_location(name) => Some(name.to_string()),
             None => None,
         }
@@ -76,13 +76,18 @@ impl LakeSchema {
     /// The candle table with this name or path, if it is one.
     pub async fn candle_table(&self, name: &str) -> Result<Option<Arc<CandleTable>>> {
         match self.location(name) {
-            Some(location) => Ok(CandleTable::open(&Arc::new(self.state()?), &location, &self.cache).await?.map(Arc::new)),
+            Some(location) => {
+                Ok(CandleTable::open(&Arc::new(self.state()?), &location, &self.cache).await?.map(Arc::new))
+            }
             None => Ok(None),
         }
     }
 
     fn state(&self) -> Result<SessionState> {
-        self.state.get().and_then(|state| state()).ok_or_else(|| DataFusionError::Internal("the lake outlived its session".to_string()))
+        self.state
+            .get()
+            .and_then(|state| state())
+            .ok_or_else(|| DataFusionError::Internal("the lake outlived its session".to_string()))
     }
 
     fn cached(&self, name: &str) -> Option<Arc<dyn TableProvider>> {

@@ -135,7 +135,10 @@ mod tests {
         let cut = cut(&files, &[0], None, true, 2);
         assert_eq!(cut.partitions.len(), 2);
         assert_eq!(cut.partitions[0][0].rows, vec![0..20]);
-        assert_eq!((cut.partitions[1][0].first_symbol.as_str(), cut.partitions[1][0].rows.clone()), ("C", vec![20..40]));
+        assert_eq!(
+            (cut.partitions[1][0].first_symbol.as_str(), cut.partitions[1][0].rows.clone()),
+            ("C", vec![20..40])
+        );
     }
 
     #[test]

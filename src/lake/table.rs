@@ -18,14 +18,14 @@ use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::arrow_reader::RowSelection;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, RangePartitioning};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
-use datafusion::execution::{SessionState, TaskContext};
-use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::StreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 use std::collections::{HashMap, HashSet};
@@ -73,7 +73,11 @@ pub struct TableSummary {
 
 impl CandleTable {
     /// Opens the files behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
-    pub async fn open(session: &Arc<SessionState>, location: &str, cache: &ProfileCache) -> Result<Option<CandleTable>> {
+    pub async fn open(
+        session: &Arc<SessionState>,
+        location: &str,
+        cache: &ProfileCache,
+    ) -> Result<Option<CandleTable>> {
         let state = session;
         let session: &dyn Session = session.as_ref();
         let Some(files) = Files::list(session, location).await? else { return Ok(None) };
@@ -264,18 +268,17 @@ impl TableProvider for CandleTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = session.config().target_partitions().max(1);
         let reader = self.files.format.reader(session);
-        let mut config = FileScanConfigBuilder::new(
-            self.files.store_url.clone(),
-            reader.file_source(self.read.clone()),
-        )
-        .with_file_compression_type(self.files.format.compression)
-        .with_limit(limit);
+        let mut config =
+            FileScanConfigBuilder::new(self.files.store_url.clone(), reader.file_source(self.read.clone()))
+                .with_file_compression_type(self.files.format.compression)
+                .with_limit(limit);
 
         let rows = if let Some(order) = &self.order {
             let divisible = self.files.format.kind == Kind::Parquet;
             let ranges = cut(&self.profiles, order, wanted_symbols(filters).as_ref(), divisible, partitions);
             let groups = ranges.partitions.iter();
-            let groups: Vec<_> = groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
+            let groups: Vec<_> =
+                groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
             let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
             let splits =
                 splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))])).collect();

@@ -77,7 +77,8 @@ pub fn walk(symbols: &[&str], bars: usize) -> Vec<Bar> {
 
 pub fn batch(bars: &[Bar]) -> RecordBatch {
     let symbols = StringArray::from_iter_values(bars.iter().map(|b| b.0.as_str()));
-    let times = TimestampMicrosecondArray::from_iter_values(bars.iter().map(|b| START + b.1 * DAY)).with_timezone("UTC");
+    let times =
+        TimestampMicrosecondArray::from_iter_values(bars.iter().map(|b| START + b.1 * DAY)).with_timezone("UTC");
     let number = |f: fn(f64) -> f64| Arc::new(Float64Array::from_iter_values(bars.iter().map(|b| f(b.2)))) as ArrayRef;
     RecordBatch::try_from_iter([
         ("symbol", Arc::new(symbols) as ArrayRef),

@@ -84,7 +84,8 @@ async fn a_join_keeps_its_tables_apart() {
          from bars a join bars b on a.symbol = b.symbol and a.ts = b.ts order by 1, 2",
     )
     .await;
-    let alone = query(&session, "select symbol, ts, rsi(close, 5) ra, sma(rsi(close, 5), 3) sa from bars order by 1, 2").await;
+    let alone =
+        query(&session, "select symbol, ts, rsi(close, 5) ra, sma(rsi(close, 5), 3) sa from bars order by 1, 2").await;
     assert_close(&numbers(&joined, "ra"), &numbers(&alone, "ra"), "rsi");
     assert_close(&numbers(&joined, "sa"), &numbers(&alone, "sa"), "nested");
 }
@@ -96,7 +97,8 @@ async fn division_by_zero_is_null_and_a_struct_compares_its_first_field() {
     assert!(numbers(&result, "z")[0].is_nan());
     assert!(numbers(&result, "h")[0] > 0.0);
     let bare = query(&session, "select count(*) n from (select 1 from candles qualify macd(12, 26, 9) > 0)").await;
-    let field = query(&session, "select count(*) n from (select 1 from candles qualify macd(12, 26, 9).macd > 0)").await;
+    let field =
+        query(&session, "select count(*) n from (select 1 from candles qualify macd(12, 26, 9).macd > 0)").await;
     assert_eq!(numbers(&bare, "n"), numbers(&field, "n"));
     assert_eq!(rewritten("select log(close) v from candles").await, "SELECT ln(close) AS v FROM candles");
 }

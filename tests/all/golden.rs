@@ -28,7 +28,9 @@ fn call(function: &str) -> (String, &'static SeriesSignature) {
         .iter()
         .map(|i| match (i.name.as_str(), i.default) {
             ("real", None) if function == "mavp" => "close".to_string(),
-            ("periods", _) => "cast(5 + (row_number() over (partition by symbol order by ts) - 1) % 20 as double)".to_string(),
+            ("periods", _) => {
+                "cast(5 + (row_number() over (partition by symbol order by ts) - 1) % 20 as double)".to_string()
+            }
             (_, None) if two => plain.next().unwrap().to_string(),
             (_, default) => default.unwrap().to_string(),
         })
@@ -52,7 +54,11 @@ const TIES: [&str; 3] = ["maxindex", "minindex", "minmaxindex"];
 #[tokio::test(flavor = "multi_thread")]
 async fn equals_c_talib_over_the_sp500() {
     let session = session().await;
-    let golden = query(&session, &format!("select * from '{}' order by function, output_index, symbol", path("talib_sp500.parquet"))).await;
+    let golden = query(
+        &session,
+        &format!("select * from '{}' order by function, output_index, symbol", path("talib_sp500.parquet")),
+    )
+    .await;
     let (functions, symbols) = (texts(&golden, "function"), texts(&golden, "symbol"));
     let output_index = numbers(&golden, "output_index");
     let [count, sum, abs_sum, last] = ["count", "sum", "abs_sum", "last"].map(|c| numbers(&golden, c));
@@ -63,7 +69,8 @@ async fn equals_c_talib_over_the_sp500() {
         expected.entry(key).or_default().insert(symbols[row].clone(), values);
     }
     assert!(expected.len() >= 230, "{} outputs in the golden file", expected.len());
-    let names: Vec<String> = expected.keys().map(|(f, _)| f.clone()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    let names: Vec<String> =
+        expected.keys().map(|(f, _)| f.clone()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
     let mut checked = 0;
     for function in names {
         if TIES.contains(&function.as_str()) {
@@ -100,10 +107,18 @@ async fn equals_c_talib_over_the_sp500() {
                 // Sums that overflow say nothing; the order of summation is not C's.
                 if abs_sum.is_finite() && abs_sum < 1e200 && count > 0.0 {
                     let tolerance = 1e-9 * abs_sum.max(1.0);
-                    assert!((got[1][row] - sum).abs() <= tolerance, "{function} output {i} {symbol}: sum {} {sum}", got[1][row]);
+                    assert!(
+                        (got[1][row] - sum).abs() <= tolerance,
+                        "{function} output {i} {symbol}: sum {} {sum}",
+                        got[1][row]
+                    );
                     assert!((got[2][row] - abs_sum).abs() <= tolerance, "{function} output {i} {symbol}: abs sum");
                     let scale = (abs_sum / count).max(last.abs()).max(1.0);
-                    assert!((got[3][row] - last).abs() <= 1e-9 * scale, "{function} output {i} {symbol}: last {} {last}", got[3][row]);
+                    assert!(
+                        (got[3][row] - last).abs() <= 1e-9 * scale,
+                        "{function} output {i} {symbol}: last {} {last}",
+                        got[3][row]
+                    );
                 }
                 checked += 1;
             }
@@ -129,7 +144,11 @@ async fn equals_c_talib_bar_by_bar() {
             continue;
         }
         let (call, signature) = call(function);
-        let field = if signature.outputs.len() == 1 { String::new() } else { format!("['{}']", signature.outputs[*output].name) };
+        let field = if signature.outputs.len() == 1 {
+            String::new()
+        } else {
+            format!("['{}']", signature.outputs[*output].name)
+        };
         let sql = format!("select ts, ({call}){field} as v from candles where symbol = 'AAPL' order by ts");
         let result = query(&session, &sql).await;
         assert_close(&numbers(&result, "v"), want, &format!("{function} output {output}"));
@@ -165,7 +184,11 @@ async fn equals_published_indicator_values() {
     let session = session().await;
     let text = std::fs::read_to_string(path("indicator_reference.toml")).unwrap();
     let reference: Reference = toml::from_str(&text).unwrap();
-    let results = query(&session, &format!("select * from '{}' order by file, \"column\", row", path("indicator_reference/results.parquet"))).await;
+    let results = query(
+        &session,
+        &format!("select * from '{}' order by file, \"column\", row", path("indicator_reference/results.parquet")),
+    )
+    .await;
     let (files, columns, values) = (texts(&results, "file"), texts(&results, "column"), numbers(&results, "value"));
     let mut expected: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
     for row in 0..results.num_rows() {

@@ -1,6 +1,9 @@
 //! Candle tables as people have them.
 
-use crate::common::{Bar, DAY, START, assert_close, batch, numbers, plan, query, session, settings, try_query, walk, write_csv, write_parquet};
+use crate::common::{
+    Bar, DAY, START, assert_close, batch, numbers, plan, query, session, settings, try_query, walk, write_csv,
+    write_parquet,
+};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use std::path::Path;
@@ -170,7 +173,8 @@ async fn times_come_as_dates_epochs_and_timestamps() {
         for path in [parquet, csv] {
             let table = format!("'{}'", path.display());
             assert_close(&rsi(&session, &table).await.1, &want, &format!("{name} in {table}"));
-            let first = query(&session, &format!("select min(ts) = timestamp '2020-01-01T00:00:00Z' ok from {table}")).await;
+            let first =
+                query(&session, &format!("select min(ts) = timestamp '2020-01-01T00:00:00Z' ok from {table}")).await;
             assert_eq!(numbers(&first, "ok"), [1.0], "{name} in {table}");
         }
     }
@@ -187,7 +191,8 @@ async fn usual_column_names_are_understood() {
     .unwrap();
     let session = session().await;
     let table = format!("'{}/AAPL.csv'", folder.path().display());
-    let result = query(&session, &format!("select symbol, ts, close, simple_return(close) r from {table} order by ts")).await;
+    let result =
+        query(&session, &format!("select symbol, ts, close, simple_return(close) r from {table} order by ts")).await;
     assert_close(&numbers(&result, "r"), &[f64::NAN, 184.25 / 185.64 - 1.0], "returns");
     let symbols = query(&session, &format!("select count(*) n from {table} where symbol = 'AAPL'")).await;
     assert_eq!(numbers(&symbols, "n"), [2.0]);
@@ -200,7 +205,8 @@ async fn symbols_may_be_of_any_text_type() {
     let bars = walk(&SYMBOLS, 40);
     let want = expected(&session, &bars).await;
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    for (i, data_type) in [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View, dictionary].into_iter().enumerate() {
+    for (i, data_type) in [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View, dictionary].into_iter().enumerate()
+    {
         let all = batch(&bars);
         let mut columns = all.columns().to_vec();
         columns[0] = arrow::compute::cast(&columns[0], &data_type).unwrap();
@@ -210,7 +216,11 @@ async fn symbols_may_be_of_any_text_type() {
         assert_close(&rsi(&session, &format!("m{i}")).await.1, &want, &format!("{data_type} in memory"));
         let path = folder.path().join(format!("{i}.parquet"));
         write_parquet(&path, &all, 64);
-        assert_close(&rsi(&session, &format!("'{}'", path.display())).await.1, &want, &format!("{data_type} in a file"));
+        assert_close(
+            &rsi(&session, &format!("'{}'", path.display())).await.1,
+            &want,
+            &format!("{data_type} in a file"),
+        );
     }
 }
 
@@ -221,11 +231,23 @@ async fn numbers_may_be_of_any_numeric_type() {
     let all = batch(&bars);
     for data_type in [DataType::Int32, DataType::UInt64, DataType::Float32, DataType::Decimal128(12, 2)] {
         let close = arrow::compute::cast(all.column_by_name("close").unwrap(), &data_type).unwrap();
-        let typed = RecordBatch::try_from_iter([("symbol", all.column(0).clone()), ("ts", all.column(1).clone()), ("close", close)]).unwrap();
-        let name = format!("t_{}", data_type.to_string().chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase());
+        let typed = RecordBatch::try_from_iter([
+            ("symbol", all.column(0).clone()),
+            ("ts", all.column(1).clone()),
+            ("close", close),
+        ])
+        .unwrap();
+        let name = format!(
+            "t_{}",
+            data_type.to_string().chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+        );
         session.context().register_batch(&name, typed).unwrap();
         let typed = query(&session, &format!("select rsi(close, 14) r from {name}")).await;
-        let cast = query(&session, &format!("select rsi(x, 14) r from (select symbol, ts, cast(close as double) x from {name})")).await;
+        let cast = query(
+            &session,
+            &format!("select rsi(x, 14) r from (select symbol, ts, cast(close as double) x from {name})"),
+        )
+        .await;
         assert_close(&numbers(&typed, "r"), &numbers(&cast, "r"), &name);
     }
 }
@@ -233,7 +255,9 @@ async fn numbers_may_be_of_any_numeric_type() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_symbol_reads_its_rows_only() {
     let session = session().await;
-    let all = query(&session, "select * from (select symbol, ts, rsi(14) r from candles) where symbol = 'MSFT' order by ts").await;
+    let all =
+        query(&session, "select * from (select symbol, ts, rsi(14) r from candles) where symbol = 'MSFT' order by ts")
+            .await;
     let one = query(&session, "select symbol, ts, rsi(14) r from candles where symbol = 'MSFT' order by ts").await;
     assert_eq!(one.num_rows(), 1259);
     assert_close(&numbers(&one, "r"), &numbers(&all, "r"), "one symbol");

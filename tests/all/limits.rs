@@ -9,7 +9,8 @@ async fn a_series_that_does_not_fit_is_named_with_its_rows_and_the_limit() {
     let path = folder.path().join("long.parquet");
     write_parquet(&path, &batch(&walk(&["LONG"], 60_000)), 10_000);
     let session = Session::open(Settings { memory: 1 << 20, threads: 1, ..settings() }).await.unwrap();
-    let error = try_query(&session, &format!("select rsi(14) from '{}'", path.display())).await.unwrap_err().to_string();
+    let error =
+        try_query(&session, &format!("select rsi(14) from '{}'", path.display())).await.unwrap_err().to_string();
     assert!(error.contains("series LONG has at least") && error.contains("rows"), "{error}");
     assert!(error.contains("memory limit of 1 MiB"), "{error}");
 }

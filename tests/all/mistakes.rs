@@ -50,7 +50,9 @@ async fn messages_worth_reading() {
 async fn all_problems_of_a_text_are_told_at_once() {
     let sql = "select smaa(20),\n       rsi(clsoe, 14)\nfrom candles\nqualify rsi(close, 0) < 30";
     let error = try_query(&session().await, sql).await.unwrap_err().to_string();
-    for part in ["unknown function `smaa`", "unknown column `clsoe`", "line 2, column 12", "`timeperiod` of rsi is 0", "line 4"] {
+    for part in
+        ["unknown function `smaa`", "unknown column `clsoe`", "line 2, column 12", "`timeperiod` of rsi is 0", "line 4"]
+    {
         assert!(error.contains(part), "{part}\n{error}");
     }
 }
@@ -70,7 +72,8 @@ async fn broken_files_are_named() {
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        let outcome = match try_query(&session, &format!("select symbol, ts, rsi(14) from '{}'", path.display())).await {
+        let outcome = match try_query(&session, &format!("select symbol, ts, rsi(14) from '{}'", path.display())).await
+        {
             Ok(batch) => format!("{} rows", batch.num_rows()),
             Err(error) => error.to_string(),
         };

@@ -7,7 +7,9 @@ use datafusion::prelude::SessionContext;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tallow_udfs::series::{Bars, InputKind, ParamValue, SeriesCall, SeriesFunction};
-use tallow_udfs::{all_aggregate_functions, all_scalar_functions, all_series_functions, all_window_functions, series_function};
+use tallow_udfs::{
+    all_aggregate_functions, all_scalar_functions, all_series_functions, all_window_functions, series_function,
+};
 
 /// A session that knows nothing of tallow.
 #[allow(clippy::disallowed_methods, reason = "somebody else's session")]
@@ -26,9 +28,16 @@ async fn no_name_exists_in_two_kinds() {
         assert!(!state.aggregate_functions().contains_key(name), "{name} is an aggregate of DataFusion");
         assert!(!state.window_functions().contains_key(name), "{name} is a window function of DataFusion");
     }
-    for name in all_scalar_functions().iter().map(|f| f.name().to_string()).chain(all_aggregate_functions().iter().map(|f| f.name().to_string())) {
+    for name in all_scalar_functions()
+        .iter()
+        .map(|f| f.name().to_string())
+        .chain(all_aggregate_functions().iter().map(|f| f.name().to_string()))
+    {
         assert!(names.insert(name.clone()), "{name} is registered twice");
-        assert!(!state.scalar_functions().contains_key(&name) && !state.aggregate_functions().contains_key(&name), "{name}");
+        assert!(
+            !state.scalar_functions().contains_key(&name) && !state.aggregate_functions().contains_key(&name),
+            "{name}"
+        );
     }
 }
 
@@ -82,12 +91,18 @@ fn arguments(function: &Arc<dyn SeriesFunction>, bars: usize) -> Vec<ArrayRef> {
         .enumerate()
         .map(|(i, input)| match (input.kind, input.default.unwrap_or(&input.name)) {
             (InputKind::Time, _) => {
-                let ts = arrow::array::TimestampMicrosecondArray::from_iter_values((0..bars as i64).map(|i| i * 3_600_000_000));
+                let ts = arrow::array::TimestampMicrosecondArray::from_iter_values(
+                    (0..bars as i64).map(|i| i * 3_600_000_000),
+                );
                 Arc::new(ts.with_timezone("UTC")) as ArrayRef
             }
-            (InputKind::Condition, _) => {
-                Arc::new(close.as_primitive::<arrow::datatypes::Float64Type>().iter().map(|c| Some(c? > 100.0)).collect::<arrow::array::BooleanArray>())
-            }
+            (InputKind::Condition, _) => Arc::new(
+                close
+                    .as_primitive::<arrow::datatypes::Float64Type>()
+                    .iter()
+                    .map(|c| Some(c? > 100.0))
+                    .collect::<arrow::array::BooleanArray>(),
+            ),
             (_, "open") => open.clone(),
             (_, "high") => high.clone(),
             (_, "low") => low.clone(),
@@ -245,7 +260,8 @@ async fn a_foreign_session_gives_the_same_values() {
 async fn every_rule_of_datafusion_is_still_there_in_order() {
     let session = session().await;
     let state = session.context().state();
-    let ours: Vec<_> = state.physical_optimizers().iter().map(|r| r.name().to_string()).filter(|n| n != "series").collect();
+    let ours: Vec<_> =
+        state.physical_optimizers().iter().map(|r| r.name().to_string()).filter(|n| n != "series").collect();
     let defaults: Vec<_> = PhysicalOptimizer::new().rules.iter().map(|r| r.name().to_string()).collect();
     assert_eq!(ours, defaults);
 }

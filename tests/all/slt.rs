@@ -21,7 +21,11 @@ impl AsyncDB for Tallow {
         for batch in &batches {
             rows.extend(cells(batch));
         }
-        if columns == 0 { Ok(DBOutput::StatementComplete(0)) } else { Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows }) }
+        if columns == 0 {
+            Ok(DBOutput::StatementComplete(0))
+        } else {
+            Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows })
+        }
     }
 
     async fn shutdown(&mut self) {}
@@ -34,7 +38,8 @@ impl AsyncDB for Tallow {
 /// Numbers to six decimals, nulls as NULL, multi-line texts (plans) line by line, paths cut to the file's name.
 fn cells(batch: &RecordBatch) -> Vec<Vec<String>> {
     let format = FormatOptions::default().with_null("NULL");
-    let formatters: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &format).unwrap()).collect();
+    let formatters: Vec<_> =
+        batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &format).unwrap()).collect();
     let mut rows = vec![];
     for row in 0..batch.num_rows() {
         let cells: Vec<String> = formatters
@@ -43,7 +48,9 @@ fn cells(batch: &RecordBatch) -> Vec<Vec<String>> {
                 let text = f.value(row).to_string();
                 match text.parse::<f64>() {
                     Ok(n) if text.contains('.') => format!("{n:.6}"),
-                    _ => text.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "").replace(&env!("CARGO_MANIFEST_DIR")[1..], "."),
+                    _ => text
+                        .replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "")
+                        .replace(&env!("CARGO_MANIFEST_DIR")[1..], "."),
                 }
             })
             .collect();
@@ -71,7 +78,13 @@ async fn sql_contract() {
         let mut runner = sqllogictest::Runner::new(|| async { Ok(Tallow(session().await)) });
         if complete {
             runner
-                .update_test_file(&file, " ", sqllogictest::default_validator, sqllogictest::default_normalizer, sqllogictest::default_column_validator)
+                .update_test_file(
+                    &file,
+                    " ",
+                    sqllogictest::default_validator,
+                    sqllogictest::default_normalizer,
+                    sqllogictest::default_column_validator,
+                )
                 .await
                 .unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         } else {

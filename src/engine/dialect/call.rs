@@ -156,7 +156,8 @@ fn slots(
     let usage = format!("usage: {}", signature.usage());
     let mut series: Vec<Option<Expr>> = vec![None; signature.inputs.len()];
     let mut params: Vec<Option<Expr>> = vec![None; signature.params.len()];
-    let names_series = named.iter().any(|(n, _)| signature.inputs.iter().any(|i| i.name.eq_ignore_ascii_case(&n.value)));
+    let names_series =
+        named.iter().any(|(n, _)| signature.inputs.iter().any(|i| i.name.eq_ignore_ascii_case(&n.value)));
     // `rsi(14)`: literals alone are parameters, and the series are the candle's own.
     let all_literal = given.iter().all(|e| literal(e).is_some());
     let omitted = all_literal && given.len() <= params.len() && !names_series && signature.series_may_be_omitted();
@@ -214,12 +215,7 @@ fn slots(
 }
 
 /// Literal, in range, and fitting together.
-fn check_params(
-    function: &Arc<dyn SeriesFunction>,
-    params: &[Option<Expr>],
-    span: Span,
-    problems: &mut Vec<Problem>,
-) {
+fn check_params(function: &Arc<dyn SeriesFunction>, params: &[Option<Expr>], span: Span, problems: &mut Vec<Problem>) {
     let signature = function.signature();
     let found = problems.len();
     let mut values = vec![];
@@ -230,13 +226,16 @@ fn check_params(
                     let single = SeriesSignature { params: vec![param.clone()], ..signature.clone() };
                     if single.resolve(std::slice::from_ref(&value)).is_err() {
                         let message = format!("`{}` of {} is {value}", param.name, signature.name);
-                        problems.push(Problem::new(message, place(expr, span)).help(format!("expected {}", param.expected())));
+                        problems.push(
+                            Problem::new(message, place(expr, span)).help(format!("expected {}", param.expected())),
+                        );
                     }
                     values.push(value);
                 }
                 None => {
                     let message = format!("`{}` of {} must be a literal, not `{expr}`", param.name, signature.name);
-                    problems.push(Problem::new(message, place(expr, span)).help(format!("expected {}", param.expected())));
+                    problems
+                        .push(Problem::new(message, place(expr, span)).help(format!("expected {}", param.expected())));
                 }
             },
             (None, Some(default)) => values.push(default.clone()),

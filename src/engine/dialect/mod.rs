@@ -57,10 +57,8 @@ pub(super) async fn rewrite(text: &str, params: &Params, context: &SessionContex
 
 fn parse(text: &str) -> Result<Vec<Statement>> {
     let dialect = GenericDialect {};
-    let parsed = DFParserBuilder::new(text)
-        .with_dialect(&dialect)
-        .build()
-        .and_then(|mut parser| parser.parse_statements());
+    let parsed =
+        DFParserBuilder::new(text).with_dialect(&dialect).build().and_then(|mut parser| parser.parse_statements());
     match parsed {
         Ok(statements) => Ok(statements.into()),
         Err(error) => Err(Error::Text(Problems::of_parser(text, &error))),

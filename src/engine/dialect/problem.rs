@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn the_caret_stands_under_the_word() {
         let span = Span::new(Location::new(2, 3), Location::new(2, 7));
-        let problems = Problems::new("select\n  smaa(20)", vec![Problem::new("unknown function `smaa`", span).maybe(Some("sma"))]);
+        let problems =
+            Problems::new("select\n  smaa(20)", vec![Problem::new("unknown function `smaa`", span).maybe(Some("sma"))]);
         assert_eq!(
             problems.to_string(),
             "unknown function `smaa`\n --> line 2, column 3\n2 |   smaa(20)\n  |   ^^^^\n= did you mean `sma`?"

@@ -408,6 +408,9 @@ impl VisitorMut for Rewriter<'_> {
 
 impl std::fmt::Debug for Rewriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rewriter").field("problems", &self.problems).field("session", &self.context.session_id()).finish()
+        f.debug_struct("Rewriter")
+            .field("problems", &self.problems)
+            .field("session", &self.context.session_id())
+            .finish()
     }
 }

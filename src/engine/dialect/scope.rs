@@ -6,7 +6,9 @@ use crate::error::{Error, Result, readable};
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -63,7 +65,11 @@ impl Tables {
             }
         }
         // A statement before may create what a later one reads; only a text of one statement is checked here.
-        if problems.is_empty() || statements.len() > 1 { Ok(tables) } else { Err(Error::Text(Problems::new(text, problems))) }
+        if problems.is_empty() || statements.len() > 1 {
+            Ok(tables)
+        } else {
+            Err(Error::Text(Problems::new(text, problems)))
+        }
     }
 }
 

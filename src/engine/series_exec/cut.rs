@@ -88,7 +88,8 @@ pub(super) fn show_key(key: &[ScalarValue]) -> String {
 /// A value as people write it: times as dates.
 fn show(value: &ScalarValue) -> String {
     let format = FormatOptions::default().with_null("null");
-    let format = format.with_timestamp_format(Some("%Y-%m-%d %H:%M:%S")).with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S"));
+    let format =
+        format.with_timestamp_format(Some("%Y-%m-%d %H:%M:%S")).with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S"));
     let array = value.to_array();
     let text = array.as_ref().ok().and_then(|a| Some(ArrayFormatter::try_new(a, &format).ok()?.value(0).to_string()));
     text.map_or_else(|| value.to_string(), |t| t.trim_end_matches(" 00:00:00").to_string())
@@ -123,7 +124,10 @@ mod tests {
     #[test]
     fn a_series_goes_on_over_a_batch_border() {
         let mut cutter = Cutter::default();
-        assert_eq!(cutter.next(&keys(&["A", "A", "B"]), 3).unwrap(), Cut { continues: false, ranges: vec![0..2, 2..3] });
+        assert_eq!(
+            cutter.next(&keys(&["A", "A", "B"]), 3).unwrap(),
+            Cut { continues: false, ranges: vec![0..2, 2..3] }
+        );
         assert_eq!(cutter.next(&keys(&["B", "C"]), 2).unwrap(), Cut { continues: true, ranges: vec![0..1, 1..2] });
         assert_eq!(cutter.next(&keys(&["D"]), 1).unwrap(), Cut { continues: false, ranges: vec![0..1] });
     }

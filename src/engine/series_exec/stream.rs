@@ -9,7 +9,9 @@ use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, RecordOutput};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, RecordOutput,
+};
 use futures::{Stream, StreamExt};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -158,7 +160,9 @@ impl SeriesStream {
         let mut done: Vec<Vec<Piece>> = vec![];
         let mut pending = std::mem::take(&mut self.pending);
         let mut ranges = ranges.into_iter();
-        if cut.continues && let Some(first) = ranges.next() {
+        if cut.continues
+            && let Some(first) = ranges.next()
+        {
             pending.push(whole.slice(&first));
         }
         if !pending.is_empty() {
@@ -185,7 +189,8 @@ impl SeriesStream {
             return Ok(());
         }
         let name = show_key(&key_at(&evaluate(&self.partition_by, &sample.slice(0, 1))?, 0)?);
-        let limit = self.limit.map_or("the memory limit".to_string(), |l| format!("the memory limit of {} MiB", l >> 20));
+        let limit =
+            self.limit.map_or("the memory limit".to_string(), |l| format!("the memory limit of {} MiB", l >> 20));
         Err(DataFusionError::ResourcesExhausted(format!(
             "series {name} has at least {rows} rows, which need {} MiB together with their results: more than {limit} \
              leaves. Raise --memory, select fewer columns or a shorter range",
@@ -285,7 +290,8 @@ impl SeriesStream {
             if joined && series.windows(2).all(|w| forward(w[0], w[1])) {
                 continue;
             }
-            let bad = if joined { series.windows(2).position(|w| !forward(w[0], w[1])).unwrap_or_default() + 1 } else { 0 };
+            let bad =
+                if joined { series.windows(2).position(|w| !forward(w[0], w[1])).unwrap_or_default() + 1 } else { 0 };
             let row = range.start + bad;
             let name = show_key(&key_at(keys, row)?);
             let at = show_key(&key_at(std::slice::from_ref(&column), row)?);
