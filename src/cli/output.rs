@@ -38,6 +38,14 @@ enum Sink {
     Arrow(Box<arrow::ipc::writer::FileWriter<Stream>>),
 }
 
+/// A temporary file with the rights that a new file would have.
+fn new_file(folder: &std::path::Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
 fn by_name(path: &std::path::Path) -> Option<Format> {
     Some(match path.extension()?.to_str()? {
         "csv" => Format::Csv,
@@ -57,7 +65,7 @@ impl Writer {
             Some(path) => {
                 let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
                 let failed = |e| Error::File(path.display().to_string(), e);
-                let beside = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+                let beside = new_file(folder).map_err(failed)?;
                 let file: File = beside.reopen().map_err(failed)?;
                 (Target::File { beside, path: path.clone() }, Box::new(file))
             }
@@ -77,7 +85,7 @@ impl Writer {
             Format::Csv => {
                 let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(stream);
                 // The header stands even where no row follows.
-                writer.write(&RecordBatch::new_empty(flat_schema(&schema)))?;
+                closed_or(writer.write(&RecordBatch::new_empty(flat_schema(&schema))))?;
                 Sink::Csv(Box::new(writer))
             }
             Format::Json => Sink::Json(Box::new(arrow::json::ArrayWriter::new(stream))),

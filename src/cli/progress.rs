@@ -49,7 +49,7 @@ impl Progress {
         if self.quiet || took < LONG {
             return;
         }
-        let mut parts = vec![format!("{rows} rows")];
+        let mut parts = vec![if rows == 1 { "1 row".to_string() } else { format!("{rows} rows") }];
         if let Some(plan) = plan {
             let symbols = sum(plan, &["series"]);
             if symbols > 0 {

@@ -89,6 +89,7 @@ impl Session {
             .with_analyzer_rules(analyzer.rules)
             .with_physical_optimizer_rules(physical_rules())
             .build();
+        #[allow(clippy::disallowed_methods, reason = "this is the one place")]
         let context = SessionContext::new_with_state(state);
         let mut registry = context.clone();
         tallow_udfs::register_all(&mut registry)?;

@@ -212,7 +212,7 @@ async fn symbols_may_be_of_any_text_type() {
         columns[0] = arrow::compute::cast(&columns[0], &data_type).unwrap();
         let names = all.schema();
         let all = RecordBatch::try_from_iter(names.fields().iter().map(|f| f.name().as_str()).zip(columns)).unwrap();
-        session.context().register_batch(&format!("m{i}"), all.clone()).unwrap();
+        session.context().register_batch(format!("m{i}"), all.clone()).unwrap();
         assert_close(&rsi(&session, &format!("m{i}")).await.1, &want, &format!("{data_type} in memory"));
         let path = folder.path().join(format!("{i}.parquet"));
         write_parquet(&path, &all, 64);

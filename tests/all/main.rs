@@ -1,5 +1,7 @@
 //! Scenario tests over the whole engine: one binary, because each links DataFusion.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+mod cli;
 mod common;
 mod dialect;
 mod golden;

@@ -169,7 +169,8 @@ fn relation_of(factor: &TableFactor, tables: &Tables, defined: &BTreeSet<String>
         TableFactor::Table { name, alias, args: None, .. } => {
             let key = reference(name).to_string();
             let renamed = alias.as_ref().is_some_and(|a| !a.columns.is_empty());
-            let known = !renamed && !(defined.contains(&key) && name.0.len() == 1);
+            let is_cte = name.0.len() == 1 && defined.contains(&key);
+            let known = !renamed && !is_cte;
             let columns = tables.0.get(&key).filter(|_| known).cloned();
             let own = name.0.last().and_then(|p| p.as_ident()).map(normal).unwrap_or_default();
             (alias.as_ref().map_or(own, |a| normal(&a.name)), columns)

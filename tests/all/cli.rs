@@ -1,0 +1,151 @@
+//! The command as a process: what it prints where, and its exit status.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+fn tallow(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tallow"));
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).env("TALLOW_CACHE_DIR", cache).stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn results_go_to_standard_output_and_nothing_else_does() {
+    let out = tallow(&["query", "--format", "csv", "-c", "select count(*) n, count(distinct symbol) s from candles"]);
+    assert_eq!(text(&out.stdout), "n,s\n619040,505\n");
+    assert_eq!(out.status.code(), Some(0));
+    assert!(out.stderr.is_empty(), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_failure_is_1_and_a_usage_error_2_and_both_say_so_on_standard_error() {
+    for (args, status, said) in [
+        (&["query", "-c", "select rsi(clsoe) from candles"][..], 1, "did you mean `close`?"),
+        (&["run", "rsi_oversolt"], 1, "did you mean `rsi_oversold`?"),
+        (&["describe", "candels"], 1, "did you mean `candles`?"),
+        (&["tables", "--lake", "/nowhere/at/all"], 1, "no candles in the lake"),
+        (&["query", "--threads", "0", "-c", "select 1"], 1, "threads '0'"),
+        (&["query", "--memory", "much", "-c", "select 1"], 1, "memory 'much'"),
+        (&["query", "--param", "x", "-c", "select 1"], 2, "expected NAME=VALUE"),
+        (&["frobnicate"], 2, "unrecognized subcommand"),
+        (&["synth", "/nowhere/at/all.parquet", "--symbols", "1"], 1, "/nowhere/at/all.parquet"),
+    ] {
+        let out = tallow(args);
+        assert_eq!(out.status.code(), Some(status), "{args:?}: {}", text(&out.stderr));
+        assert!(text(&out.stderr).contains(said), "{args:?}: {}", text(&out.stderr));
+        assert!(out.stdout.is_empty(), "{args:?}: {}", text(&out.stdout));
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let mut child = command(&["query", "--format", "csv", "-c", "select * from candles"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!((out.status.code(), text(&out.stderr)), (Some(0), String::new()));
+}
+
+#[test]
+fn sql_comes_from_an_argument_a_file_or_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("q.sql");
+    std::fs::write(&file, "select 1 a; select 2 b").unwrap();
+    let out = tallow(&["query", "--format", "csv", "-f", file.to_str().unwrap()]);
+    assert_eq!(text(&out.stdout), "a\n1\nb\n2\n");
+    let mut child =
+        command(&["query", "--format", "ndjson"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"select 3 as c").unwrap();
+    assert_eq!(text(&child.wait_with_output().unwrap().stdout), "{\"c\":3}\n");
+}
+
+#[test]
+fn a_result_file_is_complete_or_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.parquet");
+    let out = tallow(&["query", "-o", path.to_str().unwrap(), "-c", "select symbol, ts, rsi(14) r from candles"]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let count = format!("select count(r) n from '{}'", path.display());
+    assert_eq!(text(&tallow(&["query", "--format", "csv", "-c", &count]).stdout), "n\n611970\n");
+    let failed = folder.path().join("failed.csv");
+    let bad = "select symbol, arrow_cast(symbol, 'Int64') from candles";
+    assert_eq!(tallow(&["query", "-o", failed.to_str().unwrap(), "-c", bad]).status.code(), Some(1));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "something half-written is left");
+}
+
+#[test]
+fn settings_are_layered() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tallow.toml"), "memory = \"512m\"\nthreads = 1\nlake = \"from_file\"\n")
+        .unwrap();
+    let out = command(&["config", "--threads", "3"])
+        .current_dir(folder.path())
+        .env("TALLOW_LAKE", "from_environment")
+        .output()
+        .unwrap();
+    let out = text(&out.stdout);
+    let line = |name: &str| {
+        out.lines().find(|l| l.starts_with(name)).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("lake"), "lake from_environment environment");
+    assert_eq!(line("memory"), "memory 512 MiB tallow.toml");
+    assert_eq!(line("threads"), "threads 3 flag");
+}
+
+#[test]
+fn the_session_without_a_terminal_reads_a_script() {
+    let mut child = command(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let script = b".mode csv\nselect count(*) n\nfrom candles;\n.tables\n.quit\nselect 1;\n";
+    child.stdin.take().unwrap().write_all(script).unwrap();
+    assert_eq!(text(&child.wait_with_output().unwrap().stdout), "n\n619040\ncandles\ncandles_1d\ncandles_4h\n");
+}
+
+#[test]
+fn explain_shows_sql_plan_and_reach() {
+    let out = text(&tallow(&["explain", "select sma(20) from candles"]).stdout);
+    for part in
+        ["sma(close, 20) OVER (PARTITION BY symbol ORDER BY ts)", "SeriesExec: [sma(close@2, 20)]", "sma(20)", "19"]
+    {
+        assert!(out.contains(part), "{part}\n{out}");
+    }
+    assert!(text(&tallow(&["explain", "breadth"]).stdout).contains("SeriesExec"));
+}
+
+#[test]
+fn synthetic_candles_are_the_same_for_the_same_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let sums: Vec<String> = ["a.parquet", "b.parquet", "folder"]
+        .iter()
+        .map(|name| {
+            let path = folder.path().join(name);
+            let out = tallow(&["synth", path.to_str().unwrap(), "--symbols", "3", "--bars", "50", "--seed", "9"]);
+            assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+            let slash = if path.is_dir() { "/" } else { "" };
+            let sql = format!("select count(*), round(sum(close), 6), max(symbol) from '{}{slash}'", path.display());
+            text(&tallow(&["query", "--format", "csv", "-c", &sql]).stdout)
+        })
+        .collect();
+    assert!(sums[0].contains("150") && sums[0].contains("S00002"), "{}", sums[0]);
+    assert!(sums.iter().all(|s| s.lines().nth(1) == sums[0].lines().nth(1)), "{sums:?}");
+}
+
+#[test]
+fn every_named_query_runs_on_the_sample() {
+    for query in ["breadth", "golden_cross", "movers", "new_highs", "rsi_oversold", "volatility_rank"] {
+        let out = tallow(&["run", query]);
+        assert_eq!(out.status.code(), Some(0), "{query}: {}", text(&out.stderr));
+        assert!(text(&out.stdout).lines().count() >= 3, "{query}: {}", text(&out.stdout));
+    }
+}
