@@ -21,3 +21,8 @@ pub mod pipeline;
 
 pub use engine::session::{Session, Settings};
 pub use error::{Error, Result};
+
+// The README's Rust examples are compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -65,6 +65,15 @@ fn every_function_is_documented() {
     }
 }
 
+#[test]
+fn every_function_has_a_line_in_the_sql_contract() {
+    let contract = include_str!("../slt/every_function.slt");
+    for function in all_series_functions() {
+        let name = &function.signature().name;
+        assert!(contract.contains(&format!("select {name}(")), "{name}");
+    }
+}
+
 /// Candles of one symbol long enough for every default period, as the arguments of a function.
 fn arguments(function: &Arc<dyn SeriesFunction>, bars: usize) -> Vec<ArrayRef> {
     let mut seed = 42u64;
