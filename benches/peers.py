@@ -12,9 +12,6 @@ import subprocess
 import sys
 import time
 
-import polars as pl
-import polars_talib as plta
-
 tallow, candles = sys.argv[1], sys.argv[2]
 runs = int(sys.argv[3]) if len(sys.argv) > 3 else 11
 
@@ -31,7 +28,7 @@ def run_tallow(*flags):
     out = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0
-    return time.perf_counter() - start, usage.ru_maxrss / 1024, [float(x) for x in out.split(b"\n")[1].split(b",")]
+    return time.perf_counter() - start, usage.ru_maxrss / 1000, [float(x) for x in out.split(b"\n")[1].split(b",")]
 
 
 def run_polars():
@@ -48,13 +45,17 @@ def run_polars():
     return time.perf_counter() - start, row
 
 
-run_tallow(), run_polars()
+# Before polars is imported: a child's peak begins with what its parent had resident.
+memory = [run_tallow()[1] for _ in range(runs)]
+
+import polars as pl  # noqa: E402
+import polars_talib as plta  # noqa: E402
+
+run_polars()
 times = {"tallow": [], "tallow --threads 1": [], "polars": []}
-memory = []
 for _ in range(runs):
-    seconds, megabytes, ours = run_tallow()
+    seconds, _, ours = run_tallow()
     times["tallow"].append(seconds)
-    memory.append(megabytes)
     times["tallow --threads 1"].append(run_tallow("--threads", "1")[0])
     seconds, theirs = run_polars()
     times["polars"].append(seconds)

@@ -87,9 +87,10 @@ fn start_logging(args: &Args) {
     };
     let filter = EnvFilter::try_from_env("TALLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     if args.global.log_format == args::LogFormat::Json {
         builder.json().init();
     } else {
-        builder.without_time().init();
+        builder.without_time().with_level(args.global.verbose > 0).init();
     }
 }

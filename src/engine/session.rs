@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::registry::FunctionRegistry;
@@ -292,9 +292,4 @@ fn system_schema() -> Result<Arc<dyn SchemaProvider>> {
     let provider = MemorySchemaProvider::new();
     provider.register_table("functions".to_string(), Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))?;
     Ok(Arc::new(provider))
-}
-
-/// The memory pool of a session.
-pub fn pool(session: &Session) -> Arc<dyn MemoryPool> {
-    Arc::clone(&session.context.runtime_env().memory_pool)
 }

@@ -4,6 +4,7 @@ mod catalog;
 mod columns;
 mod files;
 mod profile;
+mod proof;
 mod ranges;
 mod table;
 

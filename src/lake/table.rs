@@ -1,11 +1,12 @@
 //! A candle table over files without a transaction log.
 
 use super::columns::{Columns, instant, unit};
-use super::files::{Files, Format, Kind, symbol_of};
-use super::profile::{Profile, ProfileCache, Profiler, RowGroup};
+use super::files::{Files, Kind, symbol_of};
+use super::profile::{Profile, ProfileCache, RowGroup};
+use super::proof::Prover;
 use super::ranges::{Part, cut, disjoint_order};
-use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
-use arrow::compute::{SortOptions, cast, partition};
+use arrow::array::AsArray;
+use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -14,12 +15,10 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DataFusionError, Result, ScalarValue, SplitPoint, Statistics, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::execution::{SessionState, TaskContext};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::arrow_reader::RowSelection;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
@@ -27,9 +26,8 @@ use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, Physica
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use futures::StreamExt;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::ObjectMeta;
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -136,7 +134,7 @@ impl CandleTable {
                     let mut done = vec![];
                     for meta in mine {
                         let path = meta.location.to_string();
-                        let profile = prover.prove(meta).await.map_err(|e| e.context(format!("cannot read {path}")))?;
+                        let profile = prover.prove(meta).await.map_err(|e| cannot_read(&path, e))?;
                         done.push((path, profile));
                     }
                     Ok::<_, DataFusionError>(done)
@@ -329,59 +327,6 @@ impl CandleTable {
     }
 }
 
-/// Proves the order of files by reading symbol and time.
-struct Prover {
-    session: Arc<SessionState>,
-    /// Made once: it copies every registered function.
-    task: Arc<TaskContext>,
-    format: Format,
-    store_url: ObjectStoreUrl,
-    store: Arc<dyn ObjectStore>,
-    read: TableSchema,
-    named_by_file: bool,
-    projection: Vec<usize>,
-}
-
-impl Prover {
-    async fn prove(&self, meta: ObjectMeta) -> Result<Profile> {
-        let mut row_groups = vec![];
-        let mut schema = 0;
-        if self.format.kind == Kind::Parquet {
-            let footers = self.session.runtime_env().cache_manager.get_file_metadata_cache();
-            let footer = DFParquetMetadata::new(self.store.as_ref(), &meta).with_file_metadata_cache(Some(footers));
-            let footer = footer.fetch_metadata().await?;
-            for group in footer.row_groups() {
-                let column = group.column(0);
-                let offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-                row_groups.push(RowGroup { rows: usize::try_from(group.num_rows()).unwrap_or_default(), offset });
-            }
-            let mut hasher = DefaultHasher::new();
-            format!("{:?}", footer.file_metadata().schema()).hash(&mut hasher);
-            schema = hasher.finish();
-        }
-        let own = symbol_of(meta.location.as_ref());
-        let mut file = PartitionedFile::new_from_meta(meta);
-        if self.named_by_file {
-            file = file.with_partition_values(vec![ScalarValue::Utf8View(Some(own.clone()))]);
-        }
-        let reader = self.format.reader(self.session.as_ref());
-        let config = FileScanConfigBuilder::new(self.store_url.clone(), reader.file_source(self.read.clone()))
-            .with_file_compression_type(self.format.compression)
-            .with_projection_indices(Some(self.projection.clone()))?
-            .with_file_group(FileGroup::new(vec![file]))
-            .build();
-        let plan = reader.create_physical_plan(self.session.as_ref(), config).await?;
-        let mut profiler = Profiler::new(row_groups, schema);
-        let mut stream = plan.execute(0, Arc::clone(&self.task))?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            let times = microseconds(batch.column(0))?;
-            note_batch(&mut profiler, batch.columns().get(1), &own, &times)?;
-        }
-        Ok(profiler.finish())
-    }
-}
-
 /// symbol, ts, open, high, low, close, volume, then the rest as it lies.
 fn canonical_order(names: &[String]) -> Vec<usize> {
     let known = ["symbol", "ts", "open", "high", "low", "close", "volume"];
@@ -408,37 +353,6 @@ async fn sample_epoch(session: &dyn Session, files: &Files, schema: &SchemaRef, 
         }
         None => Ok(None),
     }
-}
-
-/// Times as int64 microseconds.
-fn microseconds(times: &ArrayRef) -> Result<ArrayRef> {
-    let times = match times.data_type() {
-        DataType::Int64 => return Ok(Arc::clone(times)),
-        _ => cast(times, &instant())?,
-    };
-    Ok(arrow::array::make_array(times.to_data().into_builder().data_type(DataType::Int64).build()?))
-}
-
-fn note_batch(profiler: &mut Profiler, symbols: Option<&ArrayRef>, own: &str, times: &ArrayRef) -> Result<()> {
-    let rows = times.len();
-    if rows == 0 {
-        return Ok(());
-    }
-    let times = times.as_primitive::<Int64Type>();
-    if !profiler.is_sorted() || times.null_count() > 0 {
-        profiler.stretch(None, None, rows);
-        return Ok(());
-    }
-    let Some(symbols) = symbols else {
-        profiler.stretch(Some(own), Some(times.values()), rows);
-        return Ok(());
-    };
-    let names: &StringViewArray = symbols.as_string_view();
-    for range in partition(std::slice::from_ref(symbols))?.ranges() {
-        let name = names.is_valid(range.start).then(|| names.value(range.start));
-        profiler.stretch(name, Some(&times.values()[range.clone()]), range.len());
-    }
-    Ok(())
 }
 
 /// The byte range that holds exactly these rows, if they are whole row groups.
@@ -513,6 +427,16 @@ fn symbols_of(filter: &Expr) -> Option<HashSet<String>> {
         Expr::InList(list) if !list.negated && is_symbol(&list.expr) => list.list.iter().map(text).collect(),
         _ => None,
     }
+}
+
+/// Says which file it is, and what to do about times in other formats.
+fn cannot_read(path: &str, error: DataFusionError) -> DataFusionError {
+    let hint = if error.to_string().contains("Error parsing timestamp") {
+        " (times must be ISO, such as 2024-01-31 or 2024-01-31T09:30:00, or epochs)"
+    } else {
+        ""
+    };
+    error.context(format!("cannot read {path}{hint}"))
 }
 
 /// An error for a location where no table is.

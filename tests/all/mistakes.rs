@@ -2,7 +2,7 @@
 
 use crate::common::{session, try_query};
 
-const MISTAKES: [&str; 24] = [
+const MISTAKES: [&str; 27] = [
     // Unknown names, each with its neighbour.
     "select smaa(close, 20) from candles",
     "select rsi(clsoe, 14) from candles",
@@ -26,6 +26,9 @@ const MISTAKES: [&str; 24] = [
     "select rsi(close, 14) over (order by ts) from candles",
     "select rsi(close, 14) over w from candles",
     "select lag(close, -1) from candles",
+    "select symbol from candles where rsi(14) < 30",
+    "select symbol, avg(rsi(14)) from candles group by symbol",
+    "select symbol from candles where close > (select max(close) from candles_4h) and lag(close) > 1",
     // Places.
     "select rsi(14) from 'nowhere/*.parquet'",
     "select bar_floor(ts, '7m') from candles",
@@ -69,6 +72,7 @@ async fn broken_files_are_named() {
         ("header_only.csv", b"symbol,ts,open,high,low,close,volume\n"),
         ("text.csv", b"symbol,ts,close\nA,2024-01-02,1.5\nA,2024-01-03,unknown\n"),
         ("no_time.csv", b"symbol,close\nA,1.5\n"),
+        ("american.csv", b"Date,Close\n01/31/2024,1.5\n"),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();

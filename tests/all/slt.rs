@@ -48,6 +48,7 @@ fn cells(batch: &RecordBatch) -> Vec<Vec<String>> {
                 let text = f.value(row).to_string();
                 match text.parse::<f64>() {
                     Ok(n) if text.contains('.') => format!("{n:.6}"),
+                    _ if text.starts_with('{') => rounded(&text),
                     _ => text
                         .replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "")
                         .replace(&env!("CARGO_MANIFEST_DIR")[1..], "."),
@@ -62,6 +63,19 @@ fn cells(batch: &RecordBatch) -> Vec<Vec<String>> {
         }
     }
     rows
+}
+
+/// `{a: 1.23456789, b: 2}` with six decimals.
+fn rounded(fields: &str) -> String {
+    let field = |part: &str| match part.split_once(": ") {
+        Some((name, value)) if value.contains('.') => match value.parse::<f64>() {
+            Ok(n) => format!("{name}: {n:.6}"),
+            Err(_) => part.to_string(),
+        },
+        _ => part.to_string(),
+    };
+    let inner = fields.trim_start_matches('{').trim_end_matches('}');
+    format!("{{{}}}", inner.split(", ").map(field).collect::<Vec<_>>().join(", "))
 }
 
 #[tokio::test(flavor = "multi_thread")]

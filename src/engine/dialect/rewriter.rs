@@ -10,8 +10,8 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    Ident, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, VisitMut, VisitorMut,
-    WindowSpec, WindowType,
+    Ident, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, Visit, VisitMut, Visitor,
+    VisitorMut, WindowSpec, WindowType,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -110,7 +110,10 @@ impl<'a> Rewriter<'a> {
                 complete(call, function, &mut self.problems);
                 self.window(call, true);
             }
-            None if self.functions.contains(&name) || is_builtin(&name) => self.window(call, false),
+            None if self.functions.contains(&name) || is_builtin(&name) => {
+                self.aggregate_of_series(call, &name);
+                self.window(call, false);
+            }
             None => {
                 let series = tallow_udfs::all_series_functions().iter().map(|f| f.signature());
                 let known = series.flat_map(|s| std::iter::once(&s.name).chain(&s.aliases)).map(String::as_str);
@@ -141,6 +144,31 @@ impl<'a> Rewriter<'a> {
             call.over = Some(default_window(qualifier(call).as_ref()));
         } else {
             self.window(call, false);
+        }
+    }
+
+    /// Series calls where SQL has no place for them: WHERE, HAVING and GROUP BY are decided before windows are computed.
+    fn misplaced(&mut self, select: &Select) {
+        let clauses = [("WHERE", &select.selection), ("HAVING", &select.having)];
+        for (clause, expr) in clauses.into_iter().filter_map(|(c, e)| Some((c, e.as_ref()?))) {
+            if let Some(call) = window_call(expr) {
+                let problem = Problem::new(format!("{} cannot stand in {clause}", call.name), call.name.span());
+                self.problems.push(problem.help(format!("write QUALIFY instead of {clause}: it filters by series")));
+            }
+        }
+    }
+
+    /// `avg(rsi(14))`: a group is formed after the series, so the series needs a query of its own.
+    fn aggregate_of_series(&mut self, call: &Function, name: &str) {
+        let is_aggregate = call.over.is_none() && self.context.state().aggregate_functions().contains_key(name);
+        if let Some(inner) = arguments(call).filter(|_| is_aggregate).and_then(window_call) {
+            let problem =
+                Problem::new(format!("{} cannot stand inside the aggregate {name}", inner.name), inner.name.span());
+            let help = format!(
+                "compute it in a subquery: select {name}(x) from (select symbol, ts, {}(..) x from ..)",
+                inner.name
+            );
+            self.problems.push(problem.help(help));
         }
     }
 
@@ -229,6 +257,39 @@ impl<'a> Rewriter<'a> {
             }
         }
     }
+}
+
+fn is_window_call(call: &Function) -> bool {
+    let name = call.name.to_string().to_ascii_lowercase();
+    call.over.is_some() || SHIFTS.contains(&name.as_str()) || series_function(&name).is_some()
+}
+
+/// The first window call in a piece of syntax, subqueries left out.
+fn window_call<V: Visit>(node: &V) -> Option<Function> {
+    struct Find(Option<Function>, usize);
+    impl Visitor for Find {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.1 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.1 -= 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(call) if self.1 == 0 && is_window_call(call) => {
+                    self.0 = Some(call.clone());
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let mut find = Find(None, 0);
+    let _ = node.visit(&mut find);
+    find.0
 }
 
 /// Whether an aggregate's name is used for a rolling function: a series, then a whole number.
@@ -352,6 +413,7 @@ impl VisitorMut for Rewriter<'_> {
                 *item = SelectItem::ExprWithAlias { expr: Expr::Identifier(alias.clone()), alias };
             }
         }
+        self.misplaced(select);
         self.scopes.push(Scope::of(select, self.tables, &self.defined));
         let mut windows = BTreeMap::new();
         for definition in std::mem::take(&mut select.named_window) {

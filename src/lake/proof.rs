@@ -1,0 +1,104 @@
+//! The proof that a file is sorted: symbol and time read once.
+
+use super::columns::instant;
+use super::files::{Format, Kind, symbol_of};
+use super::profile::{Profile, Profiler, RowGroup};
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
+use arrow::compute::{cast, partition};
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::{SessionState, TaskContext};
+use futures::StreamExt;
+use object_store::{ObjectMeta, ObjectStore};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// Proves the order of files by reading symbol and time.
+pub(super) struct Prover {
+    pub session: Arc<SessionState>,
+    /// Made once: it copies every registered function.
+    pub task: Arc<TaskContext>,
+    pub format: Format,
+    pub store_url: ObjectStoreUrl,
+    pub store: Arc<dyn ObjectStore>,
+    pub read: TableSchema,
+    pub named_by_file: bool,
+    /// Positions of time and, unless the file names it, symbol.
+    pub projection: Vec<usize>,
+}
+
+impl Prover {
+    pub async fn prove(&self, meta: ObjectMeta) -> Result<Profile> {
+        let mut row_groups = vec![];
+        let mut schema = 0;
+        if self.format.kind == Kind::Parquet {
+            let footers = self.session.runtime_env().cache_manager.get_file_metadata_cache();
+            let footer = DFParquetMetadata::new(self.store.as_ref(), &meta).with_file_metadata_cache(Some(footers));
+            let footer = footer.fetch_metadata().await?;
+            for group in footer.row_groups() {
+                let column = group.column(0);
+                let offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+                row_groups.push(RowGroup { rows: usize::try_from(group.num_rows()).unwrap_or_default(), offset });
+            }
+            let mut hasher = DefaultHasher::new();
+            format!("{:?}", footer.file_metadata().schema()).hash(&mut hasher);
+            schema = hasher.finish();
+        }
+        let own = symbol_of(meta.location.as_ref());
+        let mut file = PartitionedFile::new_from_meta(meta);
+        if self.named_by_file {
+            file = file.with_partition_values(vec![ScalarValue::Utf8View(Some(own.clone()))]);
+        }
+        let reader = self.format.reader(self.session.as_ref());
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), reader.file_source(self.read.clone()))
+            .with_file_compression_type(self.format.compression)
+            .with_projection_indices(Some(self.projection.clone()))?
+            .with_file_group(FileGroup::new(vec![file]))
+            .build();
+        let plan = reader.create_physical_plan(self.session.as_ref(), config).await?;
+        let mut profiler = Profiler::new(row_groups, schema);
+        let mut stream = plan.execute(0, Arc::clone(&self.task))?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            let times = microseconds(batch.column(0))?;
+            note_batch(&mut profiler, batch.columns().get(1), &own, &times)?;
+        }
+        Ok(profiler.finish())
+    }
+}
+
+/// Times as int64 microseconds.
+fn microseconds(times: &ArrayRef) -> Result<ArrayRef> {
+    let times = match times.data_type() {
+        DataType::Int64 => return Ok(Arc::clone(times)),
+        _ => cast(times, &instant())?,
+    };
+    Ok(arrow::array::make_array(times.to_data().into_builder().data_type(DataType::Int64).build()?))
+}
+
+fn note_batch(profiler: &mut Profiler, symbols: Option<&ArrayRef>, own: &str, times: &ArrayRef) -> Result<()> {
+    let rows = times.len();
+    if rows == 0 {
+        return Ok(());
+    }
+    let times = times.as_primitive::<Int64Type>();
+    if !profiler.is_sorted() || times.null_count() > 0 {
+        profiler.stretch(None, None, rows);
+        return Ok(());
+    }
+    let Some(symbols) = symbols else {
+        profiler.stretch(Some(own), Some(times.values()), rows);
+        return Ok(());
+    };
+    let names: &StringViewArray = symbols.as_string_view();
+    for range in partition(std::slice::from_ref(symbols))?.ranges() {
+        let name = names.is_valid(range.start).then(|| names.value(range.start));
+        profiler.stretch(name, Some(&times.values()[range.clone()]), range.len());
+    }
+    Ok(())
+}
