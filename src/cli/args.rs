@@ -155,6 +155,14 @@ pub(super) struct OutputArgs {
     pub max_rows: usize,
 }
 
+impl OutputArgs {
+    /// Whether rows appear on the terminal while they are computed; a table appears when it is complete.
+    pub fn streams_to_terminal(&self) -> bool {
+        let table = matches!(self.format, None | Some(Format::Table | Format::Markdown));
+        self.output.is_none() && !table && std::io::IsTerminal::is_terminal(&std::io::stdout())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     Table,

@@ -75,7 +75,7 @@ pub(super) async fn run_text(
         let silent = is_silent(&statement);
         let frame = session.frame(statement).await?;
         let plan = frame.create_physical_plan().await?;
-        let progress = Progress::new(config.quiet, None, "rows");
+        let progress = Progress::new(config.quiet || output.streams_to_terminal(), None, "rows");
         let mut batches = session.execute(std::sync::Arc::clone(&plan))?;
         let mut writer = if silent { None } else { Some(Writer::new(output, plan.schema())?) };
         while let Some(batch) = batches.next().await {
@@ -85,6 +85,7 @@ pub(super) async fn run_text(
                 writer.write(&batch)?;
             }
         }
+        progress.clear();
         let rows = writer.map(Writer::finish).transpose()?.unwrap_or_default();
         progress.finish(Some(&plan), rows as u64);
     }

@@ -42,6 +42,11 @@ impl Progress {
         self.bar.inc(rows);
     }
 
+    /// Takes the bar off the screen, before a result is printed there.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Ends the bar; after a long job says what it took.
     pub fn finish(self, plan: Option<&Arc<dyn ExecutionPlan>>, rows: u64) {
         self.bar.finish_and_clear();

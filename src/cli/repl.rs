@@ -137,7 +137,13 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
             None => return Err(Failure::Usage(format!("no table `{table}`"))),
         },
         (".functions", pattern) => {
-            for f in describe_all().iter().filter(|f| f.name.contains(pattern) || f.family.contains(pattern)) {
+            let all = describe_all();
+            let matches = |text: &String| text.to_ascii_lowercase().contains(&pattern.to_ascii_lowercase());
+            let found: Vec<_> = all.iter().filter(|f| [&f.name, &f.family, &f.doc].into_iter().any(matches)).collect();
+            if found.is_empty() {
+                return Err(Failure::Usage(format!("no function matches `{pattern}`")));
+            }
+            for f in found {
                 let _ = writeln!(out, "{:<60} {}", f.usage, f.doc);
             }
         }

@@ -233,7 +233,7 @@ impl CandleTable {
             bytes: self.files.files.iter().map(|m| m.size).sum(),
             rows: self.profiles.iter().map(|p| p.rows).sum(),
             symbols: sorted.then(|| runs().map(|r| &r.symbol).collect::<HashSet<_>>().len()),
-            times: times.filter(|_| sorted),
+            times: times.filter(|_| sorted && self.epoch.is_none()),
             layout: match (&self.order, sorted) {
                 (Some(_), _) => "sorted by (symbol, ts); files hold disjoint symbols: read without sort or shuffle",
                 (None, true) => "files sorted by (symbol, ts) but sharing symbols: merged or sorted when read",
