@@ -9,7 +9,7 @@ use crate::engine::dialect::Params;
 use crate::engine::reach::reach;
 use crate::error::Error;
 use crate::pipeline::synth::Synth;
-use crate::pipeline::{functions as listing, named};
+use crate::pipeline::{functions as listing, gaps, named};
 use crate::{Session, lake::TableSummary};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
@@ -243,23 +243,12 @@ pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), 
     for field in datafusion::catalog::TableProvider::schema(table.as_ref()).fields() {
         out!("  {:<10} {}", field.name(), field.data_type());
     }
-    gaps(&session, &args.table).await
+    show_gaps(&session, &args.table).await
 }
 
-/// Bars that are missing where most symbols have one: against the universe, not a calendar.
-async fn gaps(session: &Session, table: &str) -> Result<(), Failure> {
-    let quoted = format!("\"{}\"", table.replace('"', "\"\""));
-    let sql = format!(
-        "with bars as (select symbol, ts from {quoted}), \
-         spans as (select symbol, min(ts) as first, max(ts) as last, count(*) as bars from bars group by symbol), \
-         times as (select ts, count(*) as present from bars group by ts), \
-         days as (select t.ts from times t, spans s where s.first <= t.ts and t.ts <= s.last \
-                  group by t.ts, t.present having 2 * t.present > count(*)), \
-         expected as (select s.symbol, s.bars, count(*) as expected from spans s, days d \
-                      where s.first <= d.ts and d.ts <= s.last group by s.symbol, s.bars) \
-         select symbol, bars, expected - bars as missing from expected where expected > bars \
-         order by missing desc, symbol"
-    );
+/// Bars that are missing where most symbols have one.
+async fn show_gaps(session: &Session, table: &str) -> Result<(), Failure> {
+    let sql = gaps::sql(table);
     let frame = session.sql(&sql).await?;
     let batches = session.collect(frame).await?;
     let symbols: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
@@ -267,10 +256,11 @@ async fn gaps(session: &Session, table: &str) -> Result<(), Failure> {
         out!("gaps      none against the bars that most symbols have");
         return Ok(());
     }
-    out!("gaps      {symbols} symbols miss bars that most have");
+    let (noun, verb) = if symbols == 1 { ("symbol", "misses") } else { ("symbols", "miss") };
+    out!("gaps      {symbols} {noun} {verb} bars that most have");
     for batch in batches.iter().map(|b| b.slice(0, b.num_rows().min(10))).take(1) {
         let column = |i: usize| arrow::util::display::ArrayFormatter::try_new(batch.column(i), &Default::default());
-        let (symbol, missing) = (column(0).map_err(Error::from)?, column(2).map_err(Error::from)?);
+        let (symbol, missing) = (column(0).map_err(Error::from)?, column(1).map_err(Error::from)?);
         for row in 0..batch.num_rows() {
             out!("  {:<10} {}", symbol.value(row).to_string(), missing.value(row));
         }

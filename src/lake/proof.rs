@@ -2,7 +2,7 @@
 
 use super::columns::instant;
 use super::files::{Format, Kind, symbol_of};
-use super::profile::{Profile, Profiler, RowGroup};
+use super::profile::{Profile, Profiler, RowGroup, Run};
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
 use arrow::compute::{cast, partition};
 use arrow::datatypes::{DataType, Int64Type};
@@ -13,6 +13,9 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::{SessionState, TaskContext};
+use datafusion::parquet::basic::{LogicalType, TimeUnit as ParquetTimeUnit};
+use datafusion::parquet::file::metadata::ParquetMetaData;
+use datafusion::parquet::file::statistics::Statistics as ParquetStatistics;
 use futures::StreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -48,6 +51,10 @@ impl Prover {
             let mut hasher = DefaultHasher::new();
             format!("{:?}", footer.file_metadata().schema()).hash(&mut hasher);
             schema = hasher.finish();
+            let declared = self.declared(&footer, &symbol_of(meta.location.as_ref()));
+            if let Some((run, rows)) = declared {
+                return Ok(Profile { rows, sorted: true, runs: vec![run], row_groups, schema });
+            }
         }
         let own = symbol_of(meta.location.as_ref());
         let mut file = PartitionedFile::new_from_meta(meta);
@@ -69,6 +76,57 @@ impl Prover {
             note_batch(&mut profiler, batch.columns().get(1), &own, &times)?;
         }
         Ok(profiler.finish())
+    }
+}
+
+impl Prover {
+    /// What the footer alone says of a file that declares to be sorted and holds a single symbol; most lakes of one file
+    /// a symbol need not be read twice. That the declaration is true is checked whenever the file is read.
+    fn declared(&self, footer: &ParquetMetaData, own: &str) -> Option<(Run, usize)> {
+        let (ts, symbol) = (*self.projection.first()?, self.projection.get(1).copied());
+        let columns = footer.file_metadata().schema_descr();
+        let micros = |i: usize| {
+            let column = columns.column(i);
+            matches!(column.logical_type_ref(), Some(LogicalType::Timestamp(t)) if t.unit == ParquetTimeUnit::MICROS)
+        };
+        if columns.num_columns() != self.read.file_schema().fields().len() || !micros(ts) {
+            return None;
+        }
+        let key: Vec<i32> = symbol.into_iter().chain([ts]).filter_map(|i| i32::try_from(i).ok()).collect();
+        let mut found: Option<Run> = None;
+        let mut rows = 0;
+        for group in footer.row_groups() {
+            let sorted = group.sorting_columns()?;
+            let by_key = sorted.iter().zip(&key).filter(|(s, k)| s.column_idx == **k && !s.descending).count();
+            let (first, last) = match group.column(ts).statistics()? {
+                ParquetStatistics::Int64(times) if times.null_count_opt() == Some(0) => {
+                    (*times.min_opt()?, *times.max_opt()?)
+                }
+                _ => return None,
+            };
+            let name = match symbol.map(|i| group.column(i).statistics()) {
+                None => own.to_string(),
+                Some(Some(ParquetStatistics::ByteArray(names)))
+                    if names.null_count_opt() == Some(0)
+                        && names.min_is_exact()
+                        && names.max_is_exact()
+                        && names.min_opt() == names.max_opt() =>
+                {
+                    names.min_opt()?.as_utf8().ok()?.to_string()
+                }
+                _ => return None,
+            };
+            if by_key < key.len() {
+                return None;
+            }
+            match &mut found {
+                None => found = Some(Run { symbol: name, start: 0, first, last }),
+                Some(run) if run.symbol == name && run.last < first => run.last = last,
+                Some(_) => return None,
+            }
+            rows += usize::try_from(group.num_rows()).ok()?;
+        }
+        found.map(|run| (run, rows))
     }
 }
 

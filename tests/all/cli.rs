@@ -149,3 +149,16 @@ fn every_named_query_runs_on_the_sample() {
         assert!(text(&out.stdout).lines().count() >= 3, "{query}: {}", text(&out.stdout));
     }
 }
+
+#[test]
+fn describe_shows_layout_and_the_known_gaps() {
+    let out = text(&tallow(&["describe", "candles"]).stdout);
+    for part in
+        ["rows      619040", "symbols   505", "2013-02-08 to 2018-02-07", "without sort or shuffle", "6 symbols miss"]
+    {
+        assert!(out.contains(part), "{part}\n{out}");
+    }
+    let missing: u32 =
+        out.lines().rev().take(6).map(|l| l.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap()).sum();
+    assert_eq!(missing, 51, "{out}");
+}

@@ -132,6 +132,44 @@ async fn a_lie_about_order_is_found_out() {
     }
 }
 
+/// Files of one symbol that declare their order are taken at their word, and held to it while they are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_order_is_checked_while_reading() {
+    use datafusion::parquet::file::metadata::SortingColumn;
+    let folder = tempfile::tempdir().unwrap();
+    let sorting = [0, 1].map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false });
+    let write = |name: &str, bars: &[Bar]| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let properties = datafusion::parquet::file::properties::WriterProperties::builder()
+            .set_sorting_columns(Some(sorting.to_vec()))
+            .set_max_row_group_row_count(Some(16))
+            .build();
+        let file = std::fs::File::create(&path).unwrap();
+        let all = batch(bars);
+        let mut writer =
+            datafusion::parquet::arrow::ArrowWriter::try_new(file, all.schema(), Some(properties)).unwrap();
+        writer.write(&all).unwrap();
+        writer.close().unwrap();
+    };
+    let session = session().await;
+    let bars = walk(&SYMBOLS, 40);
+    for symbol in SYMBOLS {
+        write(&format!("good/{symbol}.parquet"), &of(&bars, symbol));
+    }
+    let table = format!("'{}/good/'", folder.path().display());
+    assert_close(&rsi(&session, &table).await.1, &expected(&session, &bars).await, "declared");
+    let plan = plan(&session, &format!("select rsi(14) from {table}")).await;
+    assert!(!plan.contains("SortExec") && plan.contains("output_partitioning=Range"), "{plan}");
+
+    let mut lie = of(&bars, "AAA");
+    lie.swap(20, 21);
+    write("bad/AAA.parquet", &lie);
+    let sql = format!("select rsi(14) from '{}/bad/'", folder.path().display());
+    let error = try_query(&session, &sql).await.unwrap_err().to_string();
+    assert!(error.contains("series AAA steps back in time to 2020-01-21"), "{error}");
+}
+
 fn with_times(bars: &[Bar], times: ArrayRef) -> RecordBatch {
     let all = batch(bars);
     let mut fields: Vec<Field> = all.schema().fields().iter().map(|f| f.as_ref().clone()).collect();

@@ -51,11 +51,17 @@ async fn messages_worth_reading() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_problems_of_a_text_are_told_at_once() {
-    let sql = "select smaa(20),\n       rsi(clsoe, 14)\nfrom candles\nqualify rsi(close, 0) < 30";
+    let sql =
+        "select smaa(20),\n       rsi(clsoe, 14)\nfrom candles\nqualify rsi(close, 0) < (select max(x) from nowhere)";
     let error = try_query(&session().await, sql).await.unwrap_err().to_string();
-    for part in
-        ["unknown function `smaa`", "unknown column `clsoe`", "line 2, column 12", "`timeperiod` of rsi is 0", "line 4"]
-    {
+    for part in [
+        "unknown function `smaa`",
+        "unknown column `clsoe`",
+        "line 2, column 12",
+        "`timeperiod` of rsi is 0",
+        "line 4",
+        "unknown table `nowhere`",
+    ] {
         assert!(error.contains(part), "{part}\n{error}");
     }
 }

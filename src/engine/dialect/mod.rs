@@ -46,7 +46,7 @@ impl Params {
 /// Parses a text and rewrites it; `Err` holds every problem found.
 pub(super) async fn rewrite(text: &str, params: &Params, context: &SessionContext) -> Result<Vec<Statement>> {
     let mut statements = parse(text)?;
-    let tables = Tables::resolve(&statements, text, context).await?;
+    let tables = Tables::resolve(&statements, context).await;
     let mut rewriter = Rewriter::new(text, params, &tables, context);
     for statement in &mut statements {
         rewriter.statement(statement);

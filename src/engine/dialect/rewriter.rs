@@ -65,7 +65,7 @@ impl<'a> Rewriter<'a> {
             defined: BTreeSet::new(),
             scopes: vec![],
             windows: vec![],
-            problems: vec![],
+            problems: tables.problems.clone(),
         }
     }
 

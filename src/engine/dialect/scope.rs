@@ -1,8 +1,8 @@
 //! Which tables a text reads, and which columns a name can mean.
 
-use super::problem::{Problem, Problems};
+use super::problem::Problem;
 use super::suggest::closest;
-use crate::error::{Error, Result, readable};
+use crate::error::readable;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
@@ -12,9 +12,13 @@ use datafusion::sql::sqlparser::ast::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-/// The tables of a text and their columns.
+/// The tables of a text.
 #[derive(Debug, Default)]
-pub(super) struct Tables(BTreeMap<String, Vec<String>>);
+pub(super) struct Tables {
+    columns: BTreeMap<String, Vec<String>>,
+    /// Tables that are not there.
+    pub problems: Vec<Problem>,
+}
 
 /// Collects relation names, and the names that WITH defines.
 #[derive(Default)]
@@ -43,33 +47,29 @@ impl Visitor for Relations {
 
 impl Tables {
     /// Looks up every table that the statements read; a missing one is a problem.
-    pub async fn resolve(statements: &[Statement], text: &str, context: &SessionContext) -> Result<Tables> {
+    pub async fn resolve(statements: &[Statement], context: &SessionContext) -> Tables {
         let mut relations = Relations::default();
         for statement in statements {
             visit(statement, &mut relations);
         }
         let mut tables = Tables::default();
-        let mut problems = vec![];
         for name in &relations.read {
             let reference = reference(name);
             let key = reference.to_string();
-            if relations.defined.contains(&key) || tables.0.contains_key(&key) {
+            if relations.defined.contains(&key) || tables.columns.contains_key(&key) {
                 continue;
             }
             match context.table_provider(reference.clone()).await {
                 Ok(table) => {
                     let schema = table.schema();
-                    tables.0.insert(key, schema.fields().iter().map(|f| f.name().clone()).collect());
+                    tables.columns.insert(key, schema.fields().iter().map(|f| f.name().clone()).collect());
                 }
-                Err(error) => problems.push(missing(name, &reference, &error, context)),
+                // A statement before may create what a later one reads.
+                Err(_) if statements.len() > 1 => {}
+                Err(error) => tables.problems.push(missing(name, &reference, &error, context)),
             }
         }
-        // A statement before may create what a later one reads; only a text of one statement is checked here.
-        if problems.is_empty() || statements.len() > 1 {
-            Ok(tables)
-        } else {
-            Err(Error::Text(Problems::new(text, problems)))
-        }
+        tables
     }
 }
 
@@ -171,7 +171,7 @@ fn relation_of(factor: &TableFactor, tables: &Tables, defined: &BTreeSet<String>
             let renamed = alias.as_ref().is_some_and(|a| !a.columns.is_empty());
             let is_cte = name.0.len() == 1 && defined.contains(&key);
             let known = !renamed && !is_cte;
-            let columns = tables.0.get(&key).filter(|_| known).cloned();
+            let columns = tables.columns.get(&key).filter(|_| known).cloned();
             let own = name.0.last().and_then(|p| p.as_ident()).map(normal).unwrap_or_default();
             (alias.as_ref().map_or(own, |a| normal(&a.name)), columns)
         }
