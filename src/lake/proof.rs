@@ -37,6 +37,8 @@ pub(super) struct Prover {
 
 impl Prover {
     pub async fn prove(&self, meta: ObjectMeta) -> Result<Profile> {
+        let mut own = symbol_of(meta.location.as_ref());
+        let mut projection = self.projection.clone();
         let mut row_groups = vec![];
         let mut schema = 0;
         if self.format.kind == Kind::Parquet {
@@ -51,12 +53,14 @@ impl Prover {
             let mut hasher = DefaultHasher::new();
             format!("{:?}", footer.file_metadata().schema()).hash(&mut hasher);
             schema = hasher.finish();
-            let declared = self.declared(&footer, &symbol_of(meta.location.as_ref()));
-            if let Some((run, rows)) = declared {
-                return Ok(Profile { rows, sorted: true, runs: vec![run], row_groups, schema });
+            if let Some(only) = self.only_symbol(&footer, &own) {
+                if let Some((run, rows)) = self.declared(&footer, &only) {
+                    return Ok(Profile { rows, sorted: true, runs: vec![run], row_groups, schema });
+                }
+                own = only;
+                projection.truncate(1);
             }
         }
-        let own = symbol_of(meta.location.as_ref());
         let mut file = PartitionedFile::new_from_meta(meta);
         if self.named_by_file {
             file = file.with_partition_values(vec![ScalarValue::Utf8View(Some(own.clone()))]);
@@ -64,7 +68,7 @@ impl Prover {
         let reader = self.format.reader(self.session.as_ref());
         let config = FileScanConfigBuilder::new(self.store_url.clone(), reader.file_source(self.read.clone()))
             .with_file_compression_type(self.format.compression)
-            .with_projection_indices(Some(self.projection.clone()))?
+            .with_projection_indices(Some(projection))?
             .with_file_group(FileGroup::new(vec![file]))
             .build();
         let plan = reader.create_physical_plan(self.session.as_ref(), config).await?;
@@ -80,48 +84,54 @@ impl Prover {
 }
 
 impl Prover {
-    /// What the footer alone says of a file that declares to be sorted and holds a single symbol; most lakes of one file
-    /// a symbol need not be read twice. That the declaration is true is checked whenever the file is read.
-    fn declared(&self, footer: &ParquetMetaData, own: &str) -> Option<(Run, usize)> {
-        let (ts, symbol) = (*self.projection.first()?, self.projection.get(1).copied());
-        let columns = footer.file_metadata().schema_descr();
-        let micros = |i: usize| {
-            let column = columns.column(i);
-            matches!(column.logical_type_ref(), Some(LogicalType::Timestamp(t)) if t.unit == ParquetTimeUnit::MICROS)
-        };
-        if columns.num_columns() != self.read.file_schema().fields().len() || !micros(ts) {
+    /// The symbol of a file that holds just one, by its statistics or, without a symbol column, by its name.
+    fn only_symbol(&self, footer: &ParquetMetaData, own: &str) -> Option<String> {
+        let Some(&symbol) = self.projection.get(1) else { return Some(own.to_string()) };
+        if !self.is_flat(footer) {
             return None;
         }
-        let key: Vec<i32> = symbol.into_iter().chain([ts]).filter_map(|i| i32::try_from(i).ok()).collect();
+        let mut only: Option<&str> = None;
+        for group in footer.row_groups() {
+            let ParquetStatistics::ByteArray(names) = group.column(symbol).statistics()? else { return None };
+            let exact = names.null_count_opt() == Some(0) && names.min_is_exact() && names.max_is_exact();
+            let name = names.min_opt().filter(|min| exact && names.max_opt() == Some(min))?.as_utf8().ok()?;
+            if only.is_some_and(|known| known != name) {
+                return None;
+            }
+            only = Some(name);
+        }
+        only.map(str::to_string)
+    }
+
+    /// Whether leaf columns stand at the positions of the schema's fields.
+    fn is_flat(&self, footer: &ParquetMetaData) -> bool {
+        footer.file_metadata().schema_descr().num_columns() == self.read.file_schema().fields().len()
+    }
+
+    /// What the footer alone says of a file of one symbol that declares to be sorted; a lake of such files need not be
+    /// read twice. That the declaration is true is checked whenever the file is read.
+    fn declared(&self, footer: &ParquetMetaData, symbol: &str) -> Option<(Run, usize)> {
+        let ts = *self.projection.first()?;
+        let column = footer.file_metadata().schema_descr().column(ts);
+        let micros =
+            matches!(column.logical_type_ref(), Some(LogicalType::Timestamp(t)) if t.unit == ParquetTimeUnit::MICROS);
+        if !self.is_flat(footer) || !micros {
+            return None;
+        }
+        let key: Vec<i32> = self.projection.iter().rev().filter_map(|&i| i32::try_from(i).ok()).collect();
         let mut found: Option<Run> = None;
         let mut rows = 0;
         for group in footer.row_groups() {
-            let sorted = group.sorting_columns()?;
-            let by_key = sorted.iter().zip(&key).filter(|(s, k)| s.column_idx == **k && !s.descending).count();
-            let (first, last) = match group.column(ts).statistics()? {
-                ParquetStatistics::Int64(times) if times.null_count_opt() == Some(0) => {
-                    (*times.min_opt()?, *times.max_opt()?)
-                }
-                _ => return None,
-            };
-            let name = match symbol.map(|i| group.column(i).statistics()) {
-                None => own.to_string(),
-                Some(Some(ParquetStatistics::ByteArray(names)))
-                    if names.null_count_opt() == Some(0)
-                        && names.min_is_exact()
-                        && names.max_is_exact()
-                        && names.min_opt() == names.max_opt() =>
-                {
-                    names.min_opt()?.as_utf8().ok()?.to_string()
-                }
-                _ => return None,
-            };
-            if by_key < key.len() {
+            let declared = group.sorting_columns()?;
+            let by_key = declared.iter().zip(&key).filter(|(s, k)| s.column_idx == **k && !s.descending).count();
+            let ParquetStatistics::Int64(times) = group.column(ts).statistics()? else { return None };
+            if by_key < key.len() || times.null_count_opt() != Some(0) {
                 return None;
             }
+            let (first, last) = (*times.min_opt()?, *times.max_opt()?);
             match &mut found {
-                None => found = Some(Run { symbol: name, start: 0, first, last }),
-                Some(run) if run.symbol == name && run.last < first => run.last = last,
+                None => found = Some(Run { symbol: symbol.to_string(), start: 0, first, last }),
+                Some(run) if run.last < first => run.last = last,
                 Some(_) => return None,
             }
             rows += usize::try_from(group.num_rows()).ok()?;
