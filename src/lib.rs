@@ -18,9 +18,11 @@ pub mod engine;
 pub mod error;
 pub mod lake;
 pub mod pipeline;
+mod session;
 
-pub use engine::session::{Session, Settings};
+pub use engine::session::Settings;
 pub use error::{Error, Result};
+pub use session::Session;
 
 // The README's Rust examples are compiled with the documentation tests.
 #[cfg(doctest)]

@@ -44,7 +44,7 @@ impl Params {
 }
 
 /// Parses a text and rewrites it; `Err` holds every problem found.
-pub(super) async fn rewrite(text: &str, params: &Params, context: &SessionContext) -> Result<Vec<Statement>> {
+pub(crate) async fn rewrite(text: &str, params: &Params, context: &SessionContext) -> Result<Vec<Statement>> {
     let mut statements = parse(text)?;
     let tables = Tables::resolve(&statements, context).await;
     let mut rewriter = Rewriter::new(text, params, &tables, context);
