@@ -221,15 +221,18 @@ fn a_bar_without_a_value_is_passed_over() {
 
 #[test]
 fn positions_point_at_the_extreme() {
-    for (position, value) in [("maxindex", "ta_max"), ("minindex", "ta_min")] {
-        let [position, value] = [position, value].map(|n| default_call(series_function(n).unwrap()));
+    let [max, min] = ["ta_max", "ta_min"].map(|n| default_call(series_function(n).unwrap()));
+    for (name, extremes) in [("maxindex", vec![&max]), ("minindex", vec![&min]), ("minmaxindex", vec![&min, &max])] {
+        let position = default_call(series_function(name).unwrap());
         let args = arguments(position.function(), 500);
         let close = floats(&args[0]);
-        let (bars_ago, extreme) = (outputs(&position, &args), outputs(&value, &args));
-        for row in 29..500 {
-            let back = bars_ago[0][row];
-            assert!((0.0..30.0).contains(&back), "row {row}: {back} bars ago");
-            assert_eq!(close[row - back as usize], extreme[0][row], "row {row}");
+        for (bars_ago, extreme) in outputs(&position, &args).iter().zip(extremes) {
+            let extreme = &outputs(extreme, &args)[0];
+            for row in 29..500 {
+                let back = bars_ago[row];
+                assert!((0.0..30.0).contains(&back), "{name}, row {row}: {back} bars ago");
+                assert_eq!(close[row - back as usize], extreme[row], "{name}, row {row}");
+            }
         }
     }
 }
