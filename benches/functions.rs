@@ -53,6 +53,11 @@ fn alignment(c: &mut Criterion) {
             b.iter_batched(|| &minutes, |ts| grid.floor(black_box(ts)), BatchSize::LargeInput);
         });
     }
+    // Where no neighbour shares a bar.
+    let n = minutes.len();
+    let scattered: Vec<i64> = (0..n).map(|i| minutes[i * 7919 % n]).collect();
+    let grid = Grid::new("4h".parse().unwrap(), "utc".parse().unwrap());
+    group.bench_function("4h utc, any order", |b| b.iter(|| grid.floor(black_box(&scattered))));
     group.finish();
 }
 
