@@ -3,7 +3,7 @@
 use crate::engine::dialect::{self, Params};
 use crate::engine::session::{Settings, context};
 use crate::error::{Error, Result};
-use crate::lake::{Lake, LakeSchema, ProfileCache};
+use crate::lake::{IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, Stores};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
@@ -15,12 +15,14 @@ use datafusion::sql::parser::Statement;
 use futures::{Stream, StreamExt};
 use std::future::Future;
 use std::sync::Arc;
+use tallow_udfs::candle::Timeframe;
 use tokio::runtime::Runtime;
 
 /// A DataFusion session with tallow's functions, tables, rules and limits, and a runtime of its own for computing.
 pub struct Session {
     context: SessionContext,
     schema: Arc<LakeSchema>,
+    stores: Arc<Stores>,
     cpu: Option<Runtime>,
 }
 
@@ -30,8 +32,10 @@ impl Session {
         if settings.threads == 0 {
             return Err(Error::Setting("threads 0: expected at least 1".to_string()));
         }
-        let context = context(&settings)?;
-        let lake = Lake { url: settings.lake.clone(), candles: settings.candles.clone() };
+        let stores = Arc::new(Stores::default());
+        let context = context(&settings, Arc::clone(&stores) as _)?;
+        let as_of = settings.as_of.as_deref().map(str::parse).transpose()?;
+        let lake = Lake { url: settings.lake.clone(), candles: settings.candles.clone(), as_of };
         let cache = ProfileCache::new(settings.cache_dir.clone());
         let schema = Arc::new(LakeSchema::open(lake, cache, &context.state()).await?);
         let state = context.state_weak_ref();
@@ -49,7 +53,7 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|e| Error::File("starting threads".to_string(), e))?;
-        Ok(Session { context, schema, cpu: Some(cpu) })
+        Ok(Session { context, schema, stores, cpu: Some(cpu) })
     }
 
     /// The DataFusion session inside.
@@ -60,6 +64,23 @@ impl Session {
     /// The tables of the lake.
     pub fn tables(&self) -> &LakeSchema {
         &self.schema
+    }
+
+    /// Bytes read from files and object stores so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.stores.bytes_read()
+    }
+
+    /// Ingests files into the lake's table of a timeframe, in one atomic commit.
+    pub async fn ingest(
+        &self,
+        timeframe: Timeframe,
+        options: IngestOptions,
+        progress: &IngestProgress,
+    ) -> Result<IngestSummary> {
+        let (schema, progress) = (Arc::clone(&self.schema), progress.clone());
+        let work = async move { schema.ingest(timeframe, &options, &progress).await };
+        Ok(self.on_cpu(work).await??)
     }
 
     /// Plans one statement of tallow's dialect.

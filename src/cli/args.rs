@@ -32,6 +32,9 @@ pub(super) struct Global {
     /// Where sorts spill [default: the system's temporary folder; env: TALLOW_SPILL_DIR]
     #[arg(long, global = true, value_name = "DIR")]
     pub spill_dir: Option<PathBuf>,
+    /// Read tables as they were at a version (12) or a time (2024-01-31T09:30Z)
+    #[arg(long, global = true, value_name = "VERSION|TIME")]
+    pub as_of: Option<String>,
     /// Say nothing but results and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -63,6 +66,8 @@ pub(super) enum Command {
     Tables,
     /// Show the symbols, rows, range and layout of a table
     Describe(DescribeArgs),
+    /// Take files into the lake: recognised, checked, merged, in one atomic commit
+    Ingest(Box<IngestArgs>),
     /// Write synthetic candles
     Synth(SynthArgs),
     /// Show the settings in force and where each comes from
@@ -125,6 +130,46 @@ pub(super) struct FunctionsArgs {
 pub(super) struct DescribeArgs {
     /// A table of the lake, or a path
     pub table: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct IngestArgs {
+    /// Files, folders, globs and URLs: csv, tsv, ndjson, parquet, arrow, also .gz and .zst
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<String>,
+    /// Length of the bars: 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo
+    #[arg(long, short, value_name = "TF")]
+    pub timeframe: String,
+    /// A column of the table and the file's name for it, such as ts='Gmt time'; ts=Date+Time joins two; x=- drops one
+    #[arg(long, value_name = "NAME=COLUMN")]
+    pub map: Vec<String>,
+    /// The columns of files without a header, in order
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub columns: Option<Vec<String>>,
+    /// The symbol of all rows
+    #[arg(long, value_name = "SYMBOL", conflicts_with = "symbol_from")]
+    pub symbol: Option<String>,
+    /// A pattern on each file's path; its first group is the symbol
+    #[arg(long, value_name = "REGEX")]
+    pub symbol_from: Option<String>,
+    /// Zone of times that name none [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub tz: Option<String>,
+    /// How times are written, such as '%d/%m/%Y %H:%M' [default: recognised]
+    #[arg(long, value_name = "FORMAT")]
+    pub time_format: Option<String>,
+    /// Multiply prices, such as 1e-5 for points
+    #[arg(long, value_name = "FACTOR")]
+    pub scale: Option<f64>,
+    /// Times are those of the close, not of the open
+    #[arg(long)]
+    pub close_as_ts: bool,
+    /// Where bars begin: utc, forex_utc1, ny_17, session:HH:MM@Zone [default: the table's, else utc]
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<String>,
+    /// Read and check, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, ClapArgs)]

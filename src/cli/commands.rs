@@ -228,7 +228,8 @@ pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), 
             near.map_or_else(|| "`tallow tables` lists what there is".to_string(), |n| format!("did you mean `{n}`?"));
         return Err(Error::Setting(format!("no candle table `{}`; {hint}", args.table)).into());
     };
-    let TableSummary { location, files, bytes, rows, symbols, times, layout } = table.summary();
+    let TableSummary { location, files, bytes, rows, symbols, times, layout, version, timeframe, origin } =
+        table.summary();
     out!("location  {location}");
     out!("files     {files}, {:.1} MB", bytes as f64 / 1e6);
     out!("rows      {rows}");
@@ -239,6 +240,12 @@ pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), 
         out!("range     {} to {}", date(first), date(last));
     }
     out!("layout    {layout}");
+    if let Some(version) = version {
+        out!("version   {version}");
+    }
+    if let (Some(timeframe), Some(origin)) = (timeframe, origin) {
+        out!("bars      {timeframe}, origin {origin}");
+    }
     out!("columns");
     for field in datafusion::catalog::TableProvider::schema(table.as_ref()).fields() {
         out!("  {:<10} {}", field.name(), field.data_type());

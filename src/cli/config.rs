@@ -39,6 +39,7 @@ pub(super) struct Config {
     spill_dir: Layered<Option<PathBuf>>,
     cache_dir: Layered<Option<PathBuf>>,
     queries: Layered<PathBuf>,
+    pub as_of: Option<String>,
     pub quiet: bool,
 }
 
@@ -109,6 +110,7 @@ impl Config {
                 file.queries.map(PathBuf::from),
                 "queries".into(),
             )?,
+            as_of: flags.as_of.clone(),
             quiet: flags.quiet,
         })
     }
@@ -126,6 +128,7 @@ impl Config {
             threads: self.threads.value,
             spill_dir: self.spill_dir.value.clone(),
             cache_dir: self.cache_dir.value.clone(),
+            as_of: self.as_of.clone(),
             ..Settings::default()
         })
         .await

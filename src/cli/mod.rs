@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod config;
+mod ingest;
 mod output;
 mod progress;
 mod repl;
@@ -72,6 +73,7 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
         Some(Command::Functions(functions)) => commands::functions(&functions),
         Some(Command::Tables) => commands::tables(&config).await,
         Some(Command::Describe(describe)) => commands::describe(&config, describe).await,
+        Some(Command::Ingest(args)) => ingest::ingest(&config, *args).await,
         Some(Command::Synth(synth)) => commands::synth(&config, &synth),
         Some(Command::Config) => config.show(),
     }

@@ -47,6 +47,17 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
+    /// After a long job that ran no plan of its own, says what it took.
+    pub fn finish_reading(self, rows: u64, bytes: u64) {
+        let took = self.started.elapsed();
+        if self.quiet || took < LONG {
+            return;
+        }
+        let memory = peak_memory().map_or_else(String::new, |peak| format!(", {} MB peak memory", peak / 1000));
+        let read = bytes as f64 / 1e6;
+        let _ = writeln!(std::io::stderr(), "{rows} rows, {:.1} s, {read:.1} MB read{memory}", took.as_secs_f64());
+    }
+
     /// Ends the bar; after a long job says what it took.
     pub fn finish(self, plan: Option<&Arc<dyn ExecutionPlan>>, rows: u64) {
         self.bar.finish_and_clear();

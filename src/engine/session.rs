@@ -6,6 +6,7 @@ use super::series_exec::SeriesRule;
 use crate::error::{Error, Result};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::optimizer::Analyzer;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Rows per batch.
     pub batch_size: usize,
+    /// Read tables as they were at a version or a time, by default as they are.
+    pub as_of: Option<String>,
 }
 
 impl Default for Settings {
@@ -45,14 +48,15 @@ impl Default for Settings {
             spill_dir: None,
             cache_dir: None,
             batch_size: 8192,
+            as_of: None,
         }
     }
 }
 
 /// A DataFusion session with tallow's functions, rules and limits, and no tables yet.
-pub(crate) fn context(settings: &Settings) -> Result<SessionContext> {
+pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>) -> Result<SessionContext> {
     let pool = TrackConsumersPool::new(FairSpillPool::new(settings.memory), NonZeroUsize::MIN.saturating_add(2));
-    let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool));
+    let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_object_store_registry(stores);
     if let Some(folder) = &settings.spill_dir {
         std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?;
         runtime = runtime.with_temp_file_path(folder);

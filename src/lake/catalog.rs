@@ -1,6 +1,8 @@
 //! Tables by name: the timeframes of a lake, and any quoted path, glob or URL.
 
+use super::delta::{AsOf, Log};
 use super::files::{Files, Format};
+use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::profile::ProfileCache;
 use super::table::{CandleTable, nothing_at};
 use async_trait::async_trait;
@@ -23,6 +25,8 @@ pub struct Lake {
     pub url: String,
     /// A path, glob or URL that is `candles`, in place of the lake's default timeframe.
     pub candles: Option<String>,
+    /// Read tables as they were; by default as they are.
+    pub as_of: Option<AsOf>,
 }
 
 /// How tables get at the state of the session that they belong to, which they must not keep alive.
@@ -33,16 +37,56 @@ pub struct LakeSchema {
     lake: Lake,
     cache: ProfileCache,
     state: OnceLock<StateOf>,
-    /// Timeframes found in the lake; listed once.
-    timeframes: Vec<Timeframe>,
-    tables: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
+    /// Tables found in the lake.
+    found: Mutex<Found>,
+    tables: Mutex<BTreeMap<String, Cached>>,
+}
+
+/// Timeframes that have tables.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    candles: Vec<Timeframe>,
+    quarantine: Vec<Timeframe>,
+}
+
+/// A table that was opened before.
+#[derive(Debug, Clone)]
+enum Cached {
+    /// Files without a log are what they were when the session first saw them.
+    Fixed(Arc<dyn TableProvider>),
+    /// A table with a log is read as it is by now.
+    Logged { log: Arc<Log>, version: u64, table: Arc<dyn TableProvider> },
 }
 
 impl LakeSchema {
     /// Lists the timeframes of the lake. A lake that is not there has none.
     pub async fn open(lake: Lake, cache: ProfileCache, session: &dyn datafusion::catalog::Session) -> Result<Self> {
-        let timeframes = list_timeframes(&lake, session).await?;
-        Ok(Self { lake, cache, state: OnceLock::new(), timeframes, tables: Mutex::default() })
+        let found = Mutex::new(Found::list(&lake, session).await?);
+        Ok(Self { lake, cache, state: OnceLock::new(), found, tables: Mutex::default() })
+    }
+
+    fn found(&self) -> Found {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ingests files into the table of a timeframe, which is made if it is not there.
+    pub async fn ingest(
+        &self,
+        timeframe: Timeframe,
+        options: &IngestOptions,
+        progress: &IngestProgress,
+    ) -> Result<IngestSummary> {
+        let state = Arc::new(self.state()?);
+        let done = ingest::ingest(&state, &self.cache, &self.lake.url, timeframe, options, progress).await;
+        self.look_again().await?;
+        done
+    }
+
+    /// Takes notice of tables that were made since the session began.
+    async fn look_again(&self) -> Result<()> {
+        let found = Found::list(&self.lake, &self.state()?).await?;
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
     }
 
     /// Ties the schema to the session that it is registered in.
@@ -55,29 +99,38 @@ impl LakeSchema {
         &self.lake
     }
 
-    /// Days where there are any, else the longest timeframe.
-    fn default_timeframe(&self) -> Option<Timeframe> {
-        self.timeframes.iter().find(|t| **t == Timeframe::Day).or_else(|| self.timeframes.iter().max()).copied()
-    }
-
-    /// The path, glob or URL that a name stands for; `None` for a name that is no table of the lake.
-    fn location(&self, name: &str) -> Option<String> {
-        let folder = |t: Timeframe| format!("{}/candles/{t}/", self.lake.url.trim_end_matches('/'));
-        if name == "candles" {
-            return self.lake.candles.clone().or_else(|| self.default_timeframe().map(folder));
-        }
-        match name.strip_prefix("candles_") {
-            Some(timeframe) => timeframe.parse::<Timeframe>().ok().filter(|t| self.timeframes.contains(t)).map(folder),
-            None if is_location(name) => Some(name.to_string()),
-            None => None,
-        }
+    /// The path, glob or URL that a name stands for, and the version that it names after `@`; `None` for a name that is
+    /// no table of the lake.
+    fn location(&self, name: &str) -> Result<Option<(String, Option<AsOf>)>> {
+        let folder = |family: &str, t: Timeframe| format!("{}/{family}/{t}/", self.lake.url.trim_end_matches('/'));
+        let (plain, version) = match name.rsplit_once('@') {
+            Some((plain, version)) if !version.contains('/') => {
+                let version = version.parse().map_err(|e: crate::Error| DataFusionError::Plan(e.to_string()))?;
+                (plain, Some(version))
+            }
+            _ => (name, None),
+        };
+        let found = self.found();
+        let of_family = |family: &str, known: &[Timeframe]| {
+            let timeframe = plain.strip_prefix(family)?.strip_prefix('_')?.parse::<Timeframe>().ok()?;
+            known.contains(&timeframe).then(|| folder(family, timeframe))
+        };
+        let own = if plain == "candles" {
+            self.lake.candles.clone().or_else(|| found.default_timeframe().map(|t| folder("candles", t)))
+        } else {
+            of_family("candles", &found.candles).or_else(|| of_family("quarantine", &found.quarantine))
+        };
+        let location = own.or_else(|| is_location(plain).then(|| plain.to_string()));
+        let as_of = version.or_else(|| self.lake.as_of.clone());
+        Ok(location.map(|location| (location, as_of)))
     }
 
     /// The candle table with this name or path, if it is one.
     pub async fn candle_table(&self, name: &str) -> Result<Option<Arc<CandleTable>>> {
-        match self.location(name) {
-            Some(location) => {
-                Ok(CandleTable::open(&Arc::new(self.state()?), &location, &self.cache).await?.map(Arc::new))
+        match self.location(name)? {
+            Some((location, as_of)) => {
+                let state = Arc::new(self.state()?);
+                Ok(CandleTable::open(&state, &location, as_of.as_ref(), &self.cache).await?.map(Arc::new))
             }
             None => Ok(None),
         }
@@ -90,12 +143,28 @@ impl LakeSchema {
             .ok_or_else(|| DataFusionError::Internal("the lake outlived its session".to_string()))
     }
 
-    fn cached(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+    fn cached(&self, name: &str) -> Option<Cached> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    fn keep(&self, name: &str, table: Arc<dyn TableProvider>) -> Option<Arc<dyn TableProvider>> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), table)
+    fn keep(&self, name: &str, table: Cached) {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), table);
+    }
+
+    /// A table with a transaction log, of candles or of anything else.
+    async fn logged(&self, location: &str, as_of: Option<&AsOf>) -> Result<Option<Cached>> {
+        if location.contains(['*', '?', '[']) || Format::of(location).is_some() {
+            return Ok(None);
+        }
+        let state = Arc::new(self.state()?);
+        let log = Log::at(state.as_ref(), location)?;
+        let Some(snapshot) = log.snapshot(as_of).await? else { return Ok(None) };
+        let table: Arc<dyn TableProvider> = match CandleTable::of_snapshot(&state, &log, &snapshot, &self.cache).await?
+        {
+            Some(table) => Arc::new(table),
+            None => log.plain_table(&snapshot)?,
+        };
+        Ok(Some(Cached::Logged { log: Arc::new(log), version: snapshot.version, table }))
     }
 
     /// Files that hold no candles: labels, reference tables.
@@ -120,7 +189,7 @@ impl LakeSchema {
 
 impl Debug for LakeSchema {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LakeSchema").field("lake", &self.lake).field("timeframes", &self.timeframes).finish()
+        f.debug_struct("LakeSchema").field("lake", &self.lake).field("found", &self.found()).finish()
     }
 }
 
@@ -133,13 +202,31 @@ pub(super) fn is_location(name: &str) -> bool {
     name.contains(['/', '\\', '*']) || Format::of(name).is_some()
 }
 
-async fn list_timeframes(lake: &Lake, session: &dyn datafusion::catalog::Session) -> Result<Vec<Timeframe>> {
-    let url = ListingTableUrl::parse(format!("{}/candles/", lake.url.trim_end_matches('/')))?;
+impl Found {
+    async fn list(lake: &Lake, session: &dyn datafusion::catalog::Session) -> Result<Found> {
+        Ok(Found {
+            candles: list_timeframes(lake, session, "candles").await?,
+            quarantine: list_timeframes(lake, session, "quarantine").await?,
+        })
+    }
+
+    /// Days where there are any, else the longest timeframe.
+    fn default_timeframe(&self) -> Option<Timeframe> {
+        self.candles.iter().find(|t| **t == Timeframe::Day).or_else(|| self.candles.iter().max()).copied()
+    }
+}
+
+async fn list_timeframes(
+    lake: &Lake,
+    session: &dyn datafusion::catalog::Session,
+    family: &str,
+) -> Result<Vec<Timeframe>> {
+    let url = ListingTableUrl::parse(format!("{}/{family}/", lake.url.trim_end_matches('/')))?;
     let store = session.runtime_env().object_store(url.object_store())?;
     let listed = match store.list_with_delimiter(Some(url.prefix())).await {
         Ok(listed) => listed,
-        Err(object_store::Error::NotFound { .. }) => return Ok(vec![]),
-        Err(error) => return Err(error.into()),
+        Err(object_store::Error::NotFound { .. } | object_store::Error::NotImplemented { .. }) => return Ok(vec![]),
+        Err(error) => return Err(DataFusionError::from(error).context(format!("cannot list the lake {}", lake.url))),
     };
     let name = |path: &Path| path.filename().and_then(|n| n.parse::<Timeframe>().ok());
     let mut found: Vec<_> = listed.common_prefixes.iter().filter_map(name).collect();
@@ -151,39 +238,59 @@ async fn list_timeframes(lake: &Lake, session: &dyn datafusion::catalog::Session
 impl SchemaProvider for LakeSchema {
     fn table_names(&self) -> Vec<String> {
         let registered = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut names: Vec<String> = registered.keys().filter(|name| !is_location(name)).cloned().collect();
-        names.extend(self.location("candles").map(|_| "candles".to_string()));
-        names.extend(self.timeframes.iter().map(|t| format!("candles_{t}")));
+        let own = |name: &&String| !is_location(name) && !name.contains('@');
+        let mut names: Vec<String> = registered.keys().filter(own).cloned().collect();
+        drop(registered);
+        let found = self.found();
+        if self.lake.candles.is_some() || found.default_timeframe().is_some() {
+            names.push("candles".to_string());
+        }
+        names.extend(found.candles.iter().map(|t| format!("candles_{t}")));
+        names.extend(found.quarantine.iter().map(|t| format!("quarantine_{t}")));
         names.sort();
         names.dedup();
         names
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = self.cached(name) {
-            return Ok(Some(table));
+        match self.cached(name) {
+            Some(Cached::Fixed(table)) => return Ok(Some(table)),
+            Some(Cached::Logged { log, version, table }) => {
+                let fixed = self.lake.as_of.is_some() || name.contains('@');
+                if fixed || log.latest_version(version).await? == version {
+                    return Ok(Some(table));
+                }
+            }
+            None => {}
         }
-        let Some(location) = self.location(name) else { return Ok(None) };
-        let table: Arc<dyn TableProvider> = match self.candle_table(name).await? {
-            Some(table) => table,
-            None => self.plain_table(&location).await?,
+        let Some((location, as_of)) = self.location(name)? else { return Ok(None) };
+        let opened = match self.logged(&location, as_of.as_ref()).await? {
+            Some(logged) => logged,
+            None => Cached::Fixed(match self.candle_table(name).await? {
+                Some(table) => table,
+                None => self.plain_table(&location).await?,
+            }),
         };
-        self.keep(name, Arc::clone(&table));
+        let (Cached::Fixed(table) | Cached::Logged { table, .. }) = &opened;
+        let table = Arc::clone(table);
+        self.keep(name, opened);
         Ok(Some(table))
     }
 
     fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
-        if self.location(&name).is_some() {
+        if self.location(&name)?.is_some() {
             return exec_err!("table `{name}` is a table of the lake already");
         }
-        Ok(self.keep(&name, table))
+        self.keep(&name, Cached::Fixed(table));
+        Ok(None)
     }
 
     fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name))
+        let removed = self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        Ok(removed.map(|(Cached::Fixed(table) | Cached::Logged { table, .. })| table))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.cached(name).is_some() || self.location(name).is_some()
+        self.cached(name).is_some() || self.location(name).is_ok_and(|l| l.is_some())
     }
 }

@@ -1,9 +1,11 @@
 //! Which files a path, glob, folder or URL stands for, and their common format.
 
+use super::delta::{Log, Snapshot};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::{Result, plan_err};
 use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::JsonFormat;
@@ -19,7 +21,9 @@ use std::sync::Arc;
 pub(super) enum Kind {
     Parquet,
     Csv,
+    Tsv,
     Json,
+    Arrow,
 }
 
 /// Format and compression, told by the file name.
@@ -38,7 +42,9 @@ impl Format {
         };
         let kind = match stem.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
             "parquet" | "pq" => Kind::Parquet,
-            "csv" => Kind::Csv,
+            "csv" | "txt" => Kind::Csv,
+            "tsv" => Kind::Tsv,
+            "arrow" | "feather" => Kind::Arrow,
             "json" | "ndjson" | "jsonl" => Kind::Json,
             _ => return None,
         };
@@ -50,16 +56,19 @@ impl Format {
             Kind::Parquet => {
                 Arc::new(ParquetFormat::new().with_options(session.default_table_options().parquet.clone()))
             }
-            Kind::Csv => {
-                Arc::new(CsvFormat::default().with_has_header(true).with_file_compression_type(self.compression))
+            Kind::Csv | Kind::Tsv => {
+                let delimiter = if self.kind == Kind::Tsv { b'\t' } else { b',' };
+                let format = CsvFormat::default().with_has_header(true).with_delimiter(delimiter);
+                Arc::new(format.with_file_compression_type(self.compression))
             }
+            Kind::Arrow => Arc::new(ArrowFormat),
             Kind::Json => Arc::new(JsonFormat::default().with_file_compression_type(self.compression)),
         }
     }
 }
 
 /// The files behind a location, all of one format.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Files {
     pub location: String,
     pub store_url: ObjectStoreUrl,
@@ -95,11 +104,27 @@ impl Files {
                 other.kind
             );
         }
-        if let Some((_, meta)) = files.iter().find(|(_, meta)| meta.size == 0) {
-            return plan_err!("{} is empty (0 bytes)", meta.location);
-        }
         let files = files.into_iter().map(|(_, meta)| meta).collect();
         Ok(Some(Files { location: location.to_string(), store_url, store, format, files }))
+    }
+
+    /// The files that a version of a Delta table names.
+    pub fn of_log(log: &Log, snapshot: &Snapshot) -> Files {
+        Files {
+            location: log.location.clone(),
+            store_url: log.store_url.clone(),
+            store: Arc::clone(&log.store),
+            format: Format { kind: Kind::Parquet, compression: FileCompressionType::UNCOMPRESSED },
+            files: snapshot.files.iter().map(|f| f.meta.clone()).collect(),
+        }
+    }
+
+    /// A file without a byte is no file of any format.
+    pub fn check_not_empty(&self) -> Result<()> {
+        match self.files.iter().find(|meta| meta.size == 0) {
+            Some(meta) => plan_err!("{} is empty (0 bytes)", meta.location),
+            None => Ok(()),
+        }
     }
 
     /// The common schema; `alike` if all files are known to have the same.

@@ -1,13 +1,20 @@
-//! Where candles lie: files and folders of files, as tables whose order and partitioning are known.
+//! Where candles lie: Delta tables, files and folders of files, as tables whose order and partitioning are known.
 
 mod catalog;
 mod columns;
+mod delta;
 mod files;
+mod ingest;
 mod profile;
 mod proof;
 mod ranges;
+mod stores;
 mod table;
+mod writer;
 
 pub use catalog::{Lake, LakeSchema};
+pub use delta::AsOf;
+pub use ingest::{IngestOptions, IngestProgress, IngestSummary, Naming};
 pub use profile::ProfileCache;
+pub use stores::Stores;
 pub use table::{CandleTable, TableSummary};

@@ -8,15 +8,41 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The rows of one symbol in a file.
+/// The rows of one symbol in a file, or of several where it is not known where each begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Run {
     pub symbol: String,
+    /// The last symbol, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<String>,
+    /// How many there are.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub symbols: usize,
     /// First row.
     pub start: usize,
     /// First and last time, microseconds.
     pub first: i64,
     pub last: i64,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(symbols: &usize) -> bool {
+    *symbols == 1
+}
+
+impl Run {
+    /// The rows of one symbol.
+    pub fn of(symbol: &str, start: usize, first: i64, last: i64) -> Run {
+        Run { symbol: symbol.to_string(), through: None, symbols: 1, start, first, last }
+    }
+
+    /// The last symbol of the run, which is mostly its only one.
+    pub fn last_symbol(&self) -> &str {
+        self.through.as_deref().unwrap_or(&self.symbol)
+    }
 }
 
 /// What is known of a file.
@@ -171,7 +197,7 @@ impl Profiler {
         let last = times[times.len() - 1];
         match self.profile.runs.last_mut() {
             Some(run) if run.symbol == symbol => run.last = last,
-            _ => self.profile.runs.push(Run { symbol: symbol.to_string(), start, first: times[0], last }),
+            _ => self.profile.runs.push(Run::of(symbol, start, times[0], last)),
         }
         match &mut self.last {
             Some((name, time)) if name == symbol => *time = last,

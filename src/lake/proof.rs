@@ -130,7 +130,7 @@ impl Prover {
             }
             let (first, last) = (*times.min_opt()?, *times.max_opt()?);
             match &mut found {
-                None => found = Some(Run { symbol: symbol.to_string(), start: 0, first, last }),
+                None => found = Some(Run::of(symbol, 0, first, last)),
                 Some(run) if run.last < first => run.last = last,
                 Some(_) => return None,
             }

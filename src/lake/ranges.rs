@@ -1,7 +1,7 @@
 //! How sorted files are cut into partitions at symbol borders.
 
-use super::profile::Profile;
-use std::collections::HashSet;
+use super::profile::{Profile, Run};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Rows of one file that a partition reads, and the symbols they hold.
@@ -32,27 +32,70 @@ pub(super) fn disjoint_order(profiles: &[Profile]) -> Option<Vec<usize>> {
     let ends = |i: usize| profiles[i].runs.first().zip(profiles[i].runs.last());
     order.sort_by(|&a, &b| ends(a).map(|(f, _)| &f.symbol).cmp(&ends(b).map(|(f, _)| &f.symbol)));
     let disjoint = order.windows(2).all(|pair| match (ends(pair[0]), ends(pair[1])) {
-        (Some((_, last)), Some((first, _))) => last.symbol < first.symbol,
+        (Some((_, last)), Some((first, _))) => last.last_symbol() < first.symbol.as_str(),
         _ => false,
     });
     disjoint.then_some(order)
 }
 
-/// Cuts files into at most `partitions` parts of about equal rows, at symbol borders; `wanted` leaves out all other
-/// symbols. A file whose rows cannot be addressed (`divisible` false) stays whole.
+/// Sorted files in as few chains as possible, in each of which symbols follow each other without overlap.
+pub(super) fn chains(profiles: &[Profile]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..profiles.len()).filter(|&i| !profiles[i].runs.is_empty()).collect();
+    let first = |i: usize| &profiles[i].runs[0].symbol;
+    let last = |i: usize| profiles[i].runs[profiles[i].runs.len() - 1].last_symbol();
+    order.sort_by(|&a, &b| first(a).cmp(first(b)));
+    let mut chains: Vec<Vec<usize>> = vec![];
+    for file in order {
+        let free = chains.iter_mut().find(|chain| chain.last().is_some_and(|&end| last(end) < first(file).as_str()));
+        match free {
+            Some(chain) => chain.push(file),
+            None => chains.push(vec![file]),
+        }
+    }
+    chains
+}
+
+/// The rows that a query can want.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wanted {
+    /// These symbols only.
+    pub symbols: Option<BTreeSet<String>>,
+    /// From and to these times, both included.
+    pub from: i64,
+    pub to: i64,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Wanted { symbols: None, from: i64::MIN, to: i64::MAX }
+    }
+}
+
+impl Wanted {
+    /// Whether a run may hold such rows.
+    pub fn touches(&self, run: &Run) -> bool {
+        let named = |symbols: &BTreeSet<String>| match &run.through {
+            None => symbols.contains(&run.symbol),
+            Some(last) => symbols.range(run.symbol.clone()..=last.clone()).next().is_some(),
+        };
+        run.first <= self.to && run.last >= self.from && self.symbols.as_ref().is_none_or(named)
+    }
+}
+
+/// Cuts files into at most `partitions` parts of about equal rows, at symbol borders, leaving out what is not wanted. A
+/// file whose rows cannot be addressed (`divisible` false) stays whole.
 pub(super) fn cut(
     profiles: &[Profile],
     order: &[usize],
-    wanted: Option<&HashSet<String>>,
+    wanted: &Wanted,
     divisible: bool,
     partitions: usize,
 ) -> Ranges {
-    let is_wanted = |symbol: &str| wanted.is_none_or(|w| w.contains(symbol));
     let units: Vec<(usize, Range<usize>)> = order
         .iter()
         .flat_map(|&file| {
             let runs = &profiles[file].runs;
-            let wanted: Vec<usize> = (0..runs.len()).filter(|&r| is_wanted(&runs[r].symbol)).collect();
+            let wanted: Vec<usize> = (0..runs.len()).filter(|&r| wanted.touches(&runs[r])).collect();
             let whole = if wanted.is_empty() { vec![] } else { vec![(file, 0..runs.len())] };
             if divisible { wanted.into_iter().map(|r| (file, r..r + 1)).collect() } else { whole }
         })
@@ -90,21 +133,21 @@ fn append(parts: &mut Vec<Part>, profiles: &[Profile], (file, runs): &(usize, Ra
     let times = profile.runs[runs.clone()]
         .iter()
         .fold((i64::MAX, i64::MIN), |(lo, hi), run| (lo.min(run.first), hi.max(run.last)));
-    let last_symbol = &profile.runs[runs.end - 1].symbol;
+    let last_symbol = profile.runs[runs.end - 1].last_symbol();
     match parts.last_mut() {
         Some(part) if part.file == *file => {
             match part.rows.last_mut() {
                 Some(range) if range.end == rows.start => range.end = rows.end,
                 _ => part.rows.push(rows),
             }
-            part.last_symbol.clone_from(last_symbol);
+            part.last_symbol = last_symbol.to_string();
             part.times = (part.times.0.min(times.0), part.times.1.max(times.1));
         }
         _ => parts.push(Part {
             file: *file,
             rows: vec![rows],
             first_symbol: profile.runs[runs.start].symbol.clone(),
-            last_symbol: last_symbol.clone(),
+            last_symbol: last_symbol.to_string(),
             times,
         }),
     }
@@ -112,7 +155,6 @@ fn append(parts: &mut Vec<Part>, profiles: &[Profile], (file, runs): &(usize, Ra
 
 #[cfg(test)]
 mod tests {
-    use super::super::profile::Run;
     use super::*;
     use proptest::prelude::*;
 
@@ -121,7 +163,7 @@ mod tests {
         let runs = symbols
             .iter()
             .map(|(symbol, n)| {
-                let run = Run { symbol: symbol.to_string(), start: rows, first: 0, last: *n as i64 };
+                let run = Run::of(symbol, rows, 0, *n as i64);
                 rows += n;
                 run
             })
@@ -132,7 +174,7 @@ mod tests {
     #[test]
     fn one_big_file_is_cut_at_a_symbol_border() {
         let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
-        let cut = cut(&files, &[0], None, true, 2);
+        let cut = cut(&files, &[0], &Wanted::default(), true, 2);
         assert_eq!(cut.partitions.len(), 2);
         assert_eq!(cut.partitions[0][0].rows, vec![0..20]);
         assert_eq!(
@@ -144,16 +186,38 @@ mod tests {
     #[test]
     fn only_the_wanted_symbols_are_read() {
         let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
-        let wanted = HashSet::from(["A".to_string(), "C".to_string()]);
-        let cut = cut(&files, &[0], Some(&wanted), true, 1);
+        let symbols = Some(BTreeSet::from(["A".to_string(), "C".to_string()]));
+        let cut = cut(&files, &[0], &Wanted { symbols, ..Wanted::default() }, true, 1);
         assert_eq!(cut.partitions[0][0].rows, vec![0..10, 20..40]);
         assert_eq!(cut.rows, 30);
+    }
+
+    #[test]
+    fn a_run_of_several_symbols_is_read_if_one_of_them_is_wanted() {
+        let run = Run { through: Some("F".to_string()), symbols: 3, ..Run::of("B", 0, 10, 20) };
+        let wanted = |s: &str| Wanted { symbols: Some(BTreeSet::from([s.to_string()])), ..Wanted::default() };
+        assert!(wanted("B").touches(&run) && wanted("C").touches(&run) && wanted("F").touches(&run));
+        assert!(!wanted("A").touches(&run) && !wanted("G").touches(&run));
+        assert!(Wanted { from: 20, ..Wanted::default() }.touches(&run));
+        assert!(!Wanted { from: 21, ..Wanted::default() }.touches(&run));
+        assert!(!Wanted { to: 9, ..Wanted::default() }.touches(&run));
     }
 
     #[test]
     fn files_that_share_a_symbol_are_not_disjoint() {
         assert_eq!(disjoint_order(&[profile(&[("A", 1), ("C", 1)]), profile(&[("C", 1)])]), None);
         assert_eq!(disjoint_order(&[profile(&[("D", 1)]), profile(&[("A", 1), ("C", 1)])]), Some(vec![1, 0]));
+    }
+
+    #[test]
+    fn overlapping_files_form_few_chains() {
+        let files = [
+            profile(&[("A", 1), ("C", 1)]),
+            profile(&[("A", 1), ("Z", 1)]),
+            profile(&[("D", 1), ("F", 1)]),
+            profile(&[("G", 1)]),
+        ];
+        assert_eq!(chains(&files), [vec![0, 2, 3], vec![1]]);
     }
 
     proptest! {
@@ -163,7 +227,7 @@ mod tests {
             let all: Vec<(&str, usize)> = names.iter().map(String::as_str).zip(sizes.iter().copied()).collect();
             let files: Vec<Profile> = all.chunks(per_file).map(profile).collect();
             let order = disjoint_order(&files).unwrap();
-            let cut = cut(&files, &order, None, true, partitions);
+            let cut = cut(&files, &order, &Wanted::default(), true, partitions);
             prop_assert!(cut.partitions.len() <= partitions);
             prop_assert_eq!(cut.rows, sizes.iter().sum::<usize>());
             for (i, file) in files.iter().enumerate() {

@@ -1,10 +1,12 @@
-//! A candle table over files without a transaction log.
+//! A candle table: files in known order, with or without a transaction log.
 
 use super::columns::{Columns, instant, unit};
-use super::files::{Files, Kind, symbol_of};
+use super::delta::{AsOf, Log, Snapshot};
+use super::files::{Files, Format, Kind, symbol_of};
 use super::profile::{Profile, ProfileCache, RowGroup};
 use super::proof::Prover;
-use super::ranges::{Part, cut, disjoint_order};
+use super::ranges::{Part, Wanted, chains, cut, disjoint_order};
+use super::writer::profile_of;
 use arrow::array::AsArray;
 use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
@@ -23,11 +25,13 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPu
 use datafusion::parquet::arrow::arrow_reader::RowSelection;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, RangePartitioning};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use object_store::ObjectMeta;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -35,7 +39,7 @@ use std::sync::Arc;
 const MAX_MERGED_FILES: usize = 16;
 
 /// Files of candles with canonical columns, known order and symbol ranges.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CandleTable {
     files: Files,
     columns: Columns,
@@ -48,6 +52,9 @@ pub struct CandleTable {
     /// Times that have to be cast after reading, from this type.
     epoch: Option<DataType>,
     schema: SchemaRef,
+    /// Version and properties, where the table has a transaction log.
+    version: Option<u64>,
+    properties: HashMap<String, String>,
 }
 
 /// What `describe` shows.
@@ -67,22 +74,81 @@ pub struct TableSummary {
     pub times: Option<(i64, i64)>,
     /// How the rows lie.
     pub layout: &'static str,
+    /// Version, where the table has a transaction log.
+    pub version: Option<u64>,
+    /// Timeframe and origin, where the table knows them.
+    pub timeframe: Option<String>,
+    /// See [`TableSummary::timeframe`].
+    pub origin: Option<String>,
 }
 
+/// Property of a table: the length of its bars.
+pub(super) const TIMEFRAME: &str = "tallow.timeframe";
+/// Property of a table: where its bars begin.
+pub(super) const ORIGIN: &str = "tallow.origin";
+
 impl CandleTable {
-    /// Opens the files behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
+    /// Opens the table behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
     pub async fn open(
         session: &Arc<SessionState>,
         location: &str,
+        as_of: Option<&AsOf>,
         cache: &ProfileCache,
     ) -> Result<Option<CandleTable>> {
-        let state = session;
-        let session: &dyn Session = session.as_ref();
-        let Some(files) = Files::list(session, location).await? else { return Ok(None) };
+        if !location.contains(['*', '?', '[']) && Format::of(location).is_none() {
+            let log = Log::at(session.as_ref(), location)?;
+            if let Some(snapshot) = log.snapshot(as_of).await? {
+                return Self::of_snapshot(session, &log, &snapshot, cache).await;
+            }
+        }
+        if let Some(version) = as_of {
+            return plan_err!("{location} has no transaction log, so there is no version {version} of it");
+        }
+        let Some(files) = Files::list(session.as_ref(), location).await? else { return Ok(None) };
+        files.check_not_empty()?;
         let known = cache.load(&files.location, &files.files);
         let one_schema = |p: &Profile| p.schema != 0 && known.values().all(|q| q.schema == p.schema);
         let alike = known.len() == files.files.len() && known.values().next().is_some_and(one_schema);
-        let file_schema = files.schema(session, alike).await?;
+        let file_schema = files.schema(session.as_ref(), alike).await?;
+        Self::new(session, files, file_schema, known, cache).await
+    }
+
+    /// The table as a version of its log has it.
+    pub(super) async fn of_snapshot(
+        session: &Arc<SessionState>,
+        log: &Log,
+        snapshot: &Snapshot,
+        cache: &ProfileCache,
+    ) -> Result<Option<CandleTable>> {
+        let files = Files::of_log(log, snapshot);
+        let mut known = HashMap::new();
+        for file in &snapshot.files {
+            if let Some(profile) = profile_of(&file.add) {
+                known.insert(file.meta.location.to_string(), profile);
+            }
+        }
+        if known.len() < snapshot.files.len() {
+            for (path, profile) in cache.load(&files.location, &files.files) {
+                known.entry(path).or_insert(profile);
+            }
+        }
+        let table = Self::new(session, files, Arc::clone(&snapshot.schema), known, cache).await?;
+        Ok(table.map(|table| CandleTable {
+            version: Some(snapshot.version),
+            properties: snapshot.properties.clone(),
+            ..table
+        }))
+    }
+
+    async fn new(
+        state: &Arc<SessionState>,
+        files: Files,
+        file_schema: SchemaRef,
+        known: HashMap<String, Profile>,
+        cache: &ProfileCache,
+    ) -> Result<Option<CandleTable>> {
+        let session: &dyn Session = state.as_ref();
+        let location = files.location.clone();
         let text = files.format.kind != Kind::Parquet;
         let Some(first) = Columns::recognise(&file_schema, None, text) else { return Ok(None) };
         let whole_numbers = file_schema.field(first.ts).data_type().is_integer();
@@ -109,7 +175,19 @@ impl CandleTable {
             })
             .collect();
         let schema = Arc::new(Schema::new(fields));
-        let mut table = CandleTable { files, columns, profiles: vec![], order: None, read, positions, epoch, schema };
+        let (version, properties) = (None, HashMap::new());
+        let mut table = CandleTable {
+            files,
+            columns,
+            profiles: vec![],
+            order: None,
+            read,
+            positions,
+            epoch,
+            schema,
+            version,
+            properties,
+        };
         table.profiles = table.profile(state, cache, known).await?;
         table.order = disjoint_order(&table.profiles);
         Ok(Some(table))
@@ -147,6 +225,21 @@ impl CandleTable {
             cache.store(&self.files.location, &all.collect::<Vec<_>>());
         }
         Ok(self.files.files.iter().filter_map(|m| known.remove(m.location.as_ref())).collect())
+    }
+
+    /// What is known of each file.
+    pub(super) fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
+    /// Files in the longest chain that follow each other without overlap; the others lie beside them.
+    pub(super) fn longest_chain(&self) -> usize {
+        chains(&self.profiles).iter().map(Vec::len).max().unwrap_or_default()
+    }
+
+    /// The length of the bars and where they begin, where the table knows.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
     }
 
     fn prover(&self, session: &Arc<SessionState>) -> Prover {
@@ -232,14 +325,26 @@ impl CandleTable {
             files: self.files.files.len(),
             bytes: self.files.files.iter().map(|m| m.size).sum(),
             rows: self.profiles.iter().map(|p| p.rows).sum(),
-            symbols: sorted.then(|| runs().map(|r| &r.symbol).collect::<HashSet<_>>().len()),
+            symbols: self.symbols().filter(|_| sorted),
             times: times.filter(|_| sorted && self.epoch.is_none()),
             layout: match (&self.order, sorted) {
                 (Some(_), _) => "sorted by (symbol, ts); files hold disjoint symbols: read without sort or shuffle",
                 (None, true) => "files sorted by (symbol, ts) but sharing symbols: merged or sorted when read",
                 (None, false) => "not sorted by (symbol, ts): sorted when read",
             },
+            version: self.version,
+            timeframe: self.property(TIMEFRAME).map(str::to_string),
+            origin: self.property(ORIGIN).map(str::to_string),
         }
+    }
+
+    /// How many symbols there are, where that can be told without reading.
+    fn symbols(&self) -> Option<usize> {
+        let runs = || self.profiles.iter().flat_map(|p| &p.runs);
+        if self.order.is_some() {
+            return Some(runs().map(|r| r.symbols).sum());
+        }
+        runs().all(|r| r.through.is_none()).then(|| runs().map(|r| &r.symbol).collect::<HashSet<_>>().len())
     }
 }
 
@@ -265,15 +370,62 @@ impl TableProvider for CandleTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = session.config().target_partitions().max(1);
+        self.scan_in(session, projection, &self.wanted(filters), limit, partitions).await
+    }
+}
+
+impl CandleTable {
+    /// The rows of some files by (symbol, ts), in one partition; of these times only, roughly.
+    pub(super) async fn read_in_order(
+        &self,
+        session: &Arc<SessionState>,
+        files: &[usize],
+        times: Option<(i64, i64)>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut table = self.clone();
+        table.files.files = files.iter().map(|&i| self.files.files[i].clone()).collect();
+        table.profiles = files.iter().map(|&i| self.profiles[i].clone()).collect();
+        table.order = disjoint_order(&table.profiles);
+        let (from, to) = times.unwrap_or((i64::MIN, i64::MAX));
+        let wanted = Wanted { from, to, ..Wanted::default() };
+        let scan = table.scan_in(session.as_ref(), None, &wanted, None, 1).await?;
+        let key = ["symbol", "ts"].map(|name| self.schema.index_of(name).map(|i| Column::new(name, i)));
+        let [symbol, ts] = key;
+        let ascending = SortOptions { descending: false, nulls_first: false };
+        let key = [symbol?, ts?].map(|column| PhysicalSortExpr::new(Arc::new(column), ascending));
+        let Some(key) = LexOrdering::new(key) else { return Ok(scan) };
+        let scan = match table.is_sorted() {
+            true => scan,
+            false => Arc::new(SortExec::new(key.clone(), scan).with_preserve_partitioning(true)) as _,
+        };
+        if scan.output_partitioning().partition_count() == 1 {
+            return Ok(scan);
+        }
+        Ok(Arc::new(SortPreservingMergeExec::new(key, scan)))
+    }
+
+    fn is_sorted(&self) -> bool {
+        self.profiles.iter().all(|p| p.sorted)
+    }
+
+    async fn scan_in(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        wanted: &Wanted,
+        limit: Option<usize>,
+        partitions: usize,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let reader = self.files.format.reader(session);
         let mut config =
             FileScanConfigBuilder::new(self.files.store_url.clone(), reader.file_source(self.read.clone()))
                 .with_file_compression_type(self.files.format.compression)
                 .with_limit(limit);
 
-        let rows = if let Some(order) = &self.order {
-            let divisible = self.files.format.kind == Kind::Parquet;
-            let ranges = cut(&self.profiles, order, wanted_symbols(filters).as_ref(), divisible, partitions);
+        let divisible = self.files.format.kind == Kind::Parquet;
+        let mut statistics = Statistics::new_unknown(self.read.table_schema());
+        if let Some(order) = &self.order {
+            let ranges = cut(&self.profiles, order, wanted, divisible, partitions);
             let groups = ranges.partitions.iter();
             let groups: Vec<_> =
                 groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
@@ -285,25 +437,73 @@ impl TableProvider for CandleTable {
                 let range = RangePartitioning::try_new(symbol, splits)?;
                 config = config.with_output_partitioning(Some(Partitioning::Range(range)));
             }
-            ranges.rows
-        } else {
-            let plain = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
-            let merged = self.files.files.len() <= MAX_MERGED_FILES && self.profiles.iter().all(|p| p.sorted);
-            config = if merged {
-                let groups = plain.map(|file| FileGroup::new(vec![file])).collect();
+            let parts: Vec<&Part> = ranges.partitions.iter().flatten().collect();
+            statistics = self.table_statistics(&parts, ranges.rows);
+        } else if self.is_sorted() && !self.profiles.is_empty() {
+            // Each chain holds files in disjoint symbol ranges; chains overlap and are merged.
+            let chains = chains(&self.profiles);
+            let parts = |chain: &Vec<usize>| -> Vec<Part> {
+                cut(&self.profiles, chain, wanted, divisible, 1).partitions.into_iter().flatten().collect()
+            };
+            let chains: Vec<Vec<Part>> = chains.iter().map(parts).filter(|parts| !parts.is_empty()).collect();
+            let groups: Vec<FileGroup> =
+                chains.iter().map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
+            let all: Vec<&Part> = chains.iter().flatten().collect();
+            let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
+            statistics = self.table_statistics(&all, rows);
+            config = if groups.len() <= MAX_MERGED_FILES {
+                let groups = if groups.is_empty() { vec![FileGroup::new(vec![])] } else { groups };
                 config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect())
             } else {
-                config.with_file_groups(FileGroup::new(plain.collect()).split_files(partitions))
+                let files = groups.into_iter().flat_map(FileGroup::into_inner).collect();
+                config.with_file_groups(FileGroup::new(files).split_files(partitions))
             };
-            self.profiles.iter().map(|p| p.rows).sum()
-        };
-        let statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
+        } else {
+            let plain = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
+            config = config.with_file_groups(FileGroup::new(plain.collect()).split_files(partitions));
+            statistics.num_rows = Precision::Exact(self.profiles.iter().map(|p| p.rows).sum());
+        }
         let all: Vec<usize> = (0..self.positions.len()).collect();
         let columns = projection.unwrap_or(&all);
         let read = columns.iter().map(|&i| self.positions[i]).collect();
         let config = config.with_statistics(statistics).with_projection_indices(Some(read))?.build();
         let scan = reader.create_physical_plan(session, config).await?;
         self.renamed(scan, columns)
+    }
+
+    /// What is known of all that a scan reads, so that counts and ends need no reading.
+    fn table_statistics(&self, parts: &[&Part], rows: usize) -> Statistics {
+        let mut statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
+        let whole = |p: &&&Part| p.rows == [0..self.profiles[p.file].rows];
+        if parts.is_empty() || parts.iter().any(|p| !whole(&p)) {
+            return statistics;
+        }
+        let each: Vec<Statistics> = parts.iter().map(|p| self.part_statistics(p, 0)).collect();
+        for (position, column) in statistics.column_statistics.iter_mut().enumerate() {
+            let of = |s: &Statistics| s.column_statistics.get(position).cloned();
+            let known = each.iter().filter_map(of);
+            let merged = known.reduce(|a, b| ColumnStatistics {
+                null_count: a.null_count.add(&b.null_count),
+                min_value: a.min_value.min(&b.min_value),
+                max_value: a.max_value.max(&b.max_value),
+                ..ColumnStatistics::new_unknown()
+            });
+            if let Some(merged) = merged {
+                *column = merged;
+            }
+        }
+        statistics
+    }
+
+    /// What filters leave of the table, where they say so plainly.
+    fn wanted(&self, filters: &[Expr]) -> Wanted {
+        let mut wanted = Wanted { symbols: wanted_symbols(filters), ..Wanted::default() };
+        if self.epoch.is_none() {
+            for filter in filters {
+                narrow_times(filter, &mut wanted);
+            }
+        }
+        wanted
     }
 }
 
@@ -394,9 +594,46 @@ fn access_plan(groups: &[RowGroup], rows: &[Range<usize>]) -> ParquetAccessPlan 
     ParquetAccessPlan::new(access.collect())
 }
 
+/// Takes in what a filter says of the time: a comparison of `ts` with a literal, or several with AND.
+fn narrow_times(filter: &Expr, wanted: &mut Wanted) {
+    let is_ts = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "ts");
+    let micros = |e: &Expr| match e {
+        Expr::Literal(value, _) => match value.cast_to(&instant()) {
+            Ok(ScalarValue::TimestampMicrosecond(at, _)) => at,
+            _ => None,
+        },
+        _ => None,
+    };
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            narrow_times(left, wanted);
+            narrow_times(right, wanted);
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (op, at) = match (is_ts(left), is_ts(right)) {
+                (true, false) => (Some(*op), micros(right)),
+                (false, true) => (op.swap(), micros(left)),
+                _ => return,
+            };
+            let Some(at) = at else { return };
+            match op {
+                Some(Operator::Eq) => (wanted.from, wanted.to) = (wanted.from.max(at), wanted.to.min(at)),
+                Some(Operator::Gt | Operator::GtEq) => wanted.from = wanted.from.max(at),
+                Some(Operator::Lt | Operator::LtEq) => wanted.to = wanted.to.min(at),
+                _ => {}
+            }
+        }
+        Expr::Between(between) if !between.negated && is_ts(&between.expr) => {
+            wanted.from = wanted.from.max(micros(&between.low).unwrap_or(i64::MIN));
+            wanted.to = wanted.to.min(micros(&between.high).unwrap_or(i64::MAX));
+        }
+        _ => {}
+    }
+}
+
 /// The symbols that filters leave, where they say so by `=` or `IN`.
-fn wanted_symbols(filters: &[Expr]) -> Option<HashSet<String>> {
-    let mut wanted: Option<HashSet<String>> = None;
+fn wanted_symbols(filters: &[Expr]) -> Option<BTreeSet<String>> {
+    let mut wanted: Option<BTreeSet<String>> = None;
     for set in filters.iter().filter_map(symbols_of) {
         wanted = Some(match wanted {
             Some(so_far) => so_far.intersection(&set).cloned().collect(),
@@ -406,7 +643,7 @@ fn wanted_symbols(filters: &[Expr]) -> Option<HashSet<String>> {
     wanted
 }
 
-fn symbols_of(filter: &Expr) -> Option<HashSet<String>> {
+fn symbols_of(filter: &Expr) -> Option<BTreeSet<String>> {
     let is_symbol = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "symbol");
     let text = |e: &Expr| match e {
         Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_string),
@@ -414,10 +651,10 @@ fn symbols_of(filter: &Expr) -> Option<HashSet<String>> {
     };
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_symbol(left) => {
-            text(right).map(|s| HashSet::from([s]))
+            text(right).map(|s| BTreeSet::from([s]))
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_symbol(right) => {
-            text(left).map(|s| HashSet::from([s]))
+            text(left).map(|s| BTreeSet::from([s]))
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
             let (mut a, b) = (symbols_of(left)?, symbols_of(right)?);

@@ -26,7 +26,7 @@ pub mod rolling;
 pub mod series;
 pub mod technical;
 
-use candle::{Alignment, AlignmentKind, CandleField, Candlestick, CandlestickSource, SessionVwap};
+use candle::{Alignment, AlignmentKind, CandleField, Candlestick, CandlestickSource, SessionVwap, ValidateCandle};
 use datafusion_common::Result;
 use datafusion_expr::registry::FunctionRegistry;
 use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
@@ -91,7 +91,9 @@ pub fn all_aggregate_functions() -> Vec<Arc<AggregateUDF>> {
 pub fn all_scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let alignment = [AlignmentKind::Floor, AlignmentKind::End, AlignmentKind::Aligned].map(Alignment::new);
     let alignment = alignment.into_iter().map(ScalarUDF::from);
-    alignment.chain(CandleField::all().map(ScalarUDF::from)).map(Arc::new).collect()
+    let candle = CandleField::all().map(ScalarUDF::from);
+    let validate = ScalarUDF::from(ValidateCandle::default());
+    alignment.chain(candle).chain([validate]).map(Arc::new).collect()
 }
 
 /// Registers everything in a session.

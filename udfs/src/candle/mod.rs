@@ -4,6 +4,7 @@ mod accessors;
 mod alignment;
 mod candlestick;
 mod grid;
+mod quality;
 mod session_vwap;
 mod timeframe;
 
@@ -11,5 +12,6 @@ pub use accessors::CandleField;
 pub use alignment::{Alignment, AlignmentKind};
 pub use candlestick::{Candlestick, CandlestickSource};
 pub use grid::{Grid, Origin};
+pub use quality::{Bar, Fault, Rule, ValidateCandle};
 pub use session_vwap::SessionVwap;
 pub use timeframe::Timeframe;

@@ -1,0 +1,360 @@
+//! From delivered rows to candles: types, times, scale, and the rules that decide which rows are taken.
+
+use super::cells::{Cells, Chunk, Texts};
+use super::mapping::{FilePlan, PRICES, Plan, SymbolOf, truth};
+use super::quarantine::Reject;
+use super::times::Zone;
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tallow_udfs::candle::{Bar, Grid, Rule};
+
+/// The name of the column that keeps the order of delivery until rows are merged.
+pub(super) const SEQUENCE: &str = "__delivered";
+
+/// What is done to every row.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub grid: Grid,
+    pub zone: Zone,
+    /// Prices are divided by this, or multiplied by it.
+    pub scale: Option<Scale>,
+    /// Times are those of the close.
+    pub close_as_ts: bool,
+    /// Bars that end later are not complete.
+    pub now: i64,
+}
+
+/// A factor for prices.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Scale {
+    factor: f64,
+    /// The whole number whose inverse the factor is: division by it rounds once and right.
+    divisor: Option<f64>,
+}
+
+impl Scale {
+    pub fn new(factor: f64) -> Scale {
+        let divisor = (1.0 / factor).round();
+        let exact = factor < 1.0 && (divisor * factor - 1.0).abs() < 1e-12;
+        Scale { factor, divisor: exact.then_some(divisor) }
+    }
+
+    fn apply(self, value: f64) -> f64 {
+        match self.divisor {
+            Some(divisor) => {
+                // Points are whole numbers; what noise has made of them is made whole again.
+                let whole = value.round();
+                let points = if (value - whole).abs() < 1e-6 { whole } else { value };
+                points / divisor
+            }
+            None => value * self.factor,
+        }
+    }
+}
+
+/// What became of a chunk.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// The rows that were taken, with their order of delivery.
+    pub batch: Option<RecordBatch>,
+    pub rejects: Vec<Reject>,
+    pub rows: u64,
+    pub incomplete: u64,
+    pub future: u64,
+    /// Rows that were taken although open, high or low is missing, or the close lies outside the quotes.
+    pub warnings: HashMap<&'static str, u64>,
+    /// Times that are no opening of a bar: how many for each distance from one, and some of the times.
+    pub offsets: HashMap<i64, u64>,
+    pub misplaced: Vec<i64>,
+}
+
+/// The schema of what is taken: the table's columns and the order of delivery.
+pub(super) fn delivered_schema(plan: &Plan) -> SchemaRef {
+    let mut fields = plan.schema.fields().to_vec();
+    fields.push(Arc::new(Field::new(SEQUENCE, DataType::Int64, false)));
+    Arc::new(Schema::new(fields))
+}
+
+/// Times kept for finding an origin.
+const MISPLACED_KEPT: usize = 4096;
+
+/// Turns a chunk into candles.
+pub(super) fn take(chunk: &Chunk, path: &str, plan: &Plan, rules: &Rules) -> Result<Taken> {
+    let file = &plan.files[chunk.file];
+    let rows = chunk.rows();
+    let mut taken = Taken { rows: rows as u64, ..Taken::default() };
+    let mut reject = Rejects { chunk, path, list: vec![], symbols: None };
+    if let Cells::Text(table) = &chunk.cells {
+        taken.rows += table.ragged.len() as u64;
+        reject.ragged(&table.ragged, file.header.len());
+    }
+    let symbols = symbols(chunk, &file.symbol)?;
+    reject.symbols = Some(&symbols);
+    let mut keep = vec![true; rows];
+    let (mut ts, floors) = times(chunk, file, rules)?;
+
+    // Columns after symbol and ts, in the order of the table.
+    let mut numbers: HashMap<&str, Vec<f64>> = HashMap::new();
+    let mut arrays: Vec<ArrayRef> = vec![];
+    let mut strange: HashMap<usize, usize> = HashMap::new();
+    let mut texts: Vec<(usize, ArrayRef)> = vec![];
+    for (i, field) in plan.schema.fields().iter().enumerate().skip(2) {
+        let Some(column) = file.columns[i - 2] else {
+            numbers.insert(field.name(), vec![f64::NAN; rows]);
+            continue;
+        };
+        match field.data_type() {
+            DataType::Float64 => {
+                let (mut values, bad) = chunk.numbers(column)?;
+                bad.into_iter().for_each(|row| {
+                    strange.entry(row).or_insert(column);
+                });
+                if let Some(scale) = rules.scale
+                    && field.name() != "volume"
+                    && (PRICES.contains(&field.name().as_str())
+                        || ["bid", "ask", "vwap", "adj_close"].contains(&field.name().as_str()))
+                {
+                    values.iter_mut().for_each(|v| *v = scale.apply(*v));
+                }
+                numbers.insert(field.name(), values);
+            }
+            DataType::Boolean => {
+                let text = chunk.texts(column)?;
+                let values: BooleanArray = (0..rows).map(|row| truth(text.get(row))).collect();
+                texts.push((i, Arc::new(values)));
+            }
+            _ => {
+                let text = chunk.texts(column)?;
+                let filled = |row| Some(text.get(row)).filter(|t| !t.is_empty());
+                texts.push((i, Arc::new((0..rows).map(filled).collect::<StringViewArray>())));
+            }
+        }
+    }
+    let complete = file.complete.map(|column| chunk.texts(column)).transpose()?;
+    let of = |name: &str| numbers.get(name).map(Vec::as_slice);
+    let none: Vec<f64> = vec![];
+    let [open, high, low, close, volume] = PRICES.map(|name| of(name).unwrap_or(&none));
+    let (bid, ask) = (of("bid"), of("ask"));
+    let now = rules.grid.floor(&[rules.now])[0];
+    for row in 0..rows {
+        let Some(at) = ts[row] else {
+            keep[row] = false;
+            reject.time(row, file);
+            continue;
+        };
+        if let Some(&column) = strange.get(&row) {
+            keep[row] = false;
+            reject.one(row, Some(at), "type", &file.header[column], chunk.show(row, column), "a number");
+            continue;
+        }
+        if symbols.get(row).is_empty() {
+            keep[row] = false;
+            reject.one(row, Some(at), "symbol", "symbol", String::new(), "a symbol");
+            continue;
+        }
+        if complete.as_ref().is_some_and(|c| truth(c.get(row)) == Some(false)) {
+            keep[row] = false;
+            taken.incomplete += 1;
+            continue;
+        }
+        let bar = Bar {
+            open: open[row],
+            high: high[row],
+            low: low[row],
+            close: close[row],
+            volume: volume[row],
+            bid: bid.map_or(f64::NAN, |b| b[row]),
+            ask: ask.map_or(f64::NAN, |a| a[row]),
+        };
+        if let Some(fault) = bar.fault() {
+            if fault.rule.is_error() {
+                keep[row] = false;
+                let position = plan.schema.index_of(fault.column).ok();
+                let value = match position.and_then(|p| file.columns[p - 2]) {
+                    Some(column) => chunk.show(row, column),
+                    None => fault.value.to_string(),
+                };
+                reject.one(row, Some(at), fault.rule.name(), fault.column, value, fault.expected);
+                continue;
+            }
+            *taken.warnings.entry(fault.rule.name()).or_default() += 1;
+        }
+        if at != floors[row] {
+            keep[row] = false;
+            *taken.offsets.entry(at - floors[row]).or_default() += 1;
+            if taken.misplaced.len() < MISPLACED_KEPT {
+                taken.misplaced.push(at);
+            }
+            let value = reject.shown_time(row, file);
+            reject.one(row, Some(at), Rule::Aligned.name(), "ts", value, "the opening of a bar of the timeframe");
+            continue;
+        }
+        if at >= now {
+            keep[row] = false;
+            taken.future += 1;
+        }
+    }
+    taken.rejects = reject.list;
+    if keep.iter().any(|k| *k) {
+        arrays.push(symbols.into_array(rows));
+        let times: TimestampMicrosecondArray = ts.drain(..).collect();
+        arrays.push(Arc::new(times.with_timezone("UTC")));
+        let mut texts = texts.into_iter().peekable();
+        for (i, field) in plan.schema.fields().iter().enumerate().skip(2) {
+            if let Some((_, array)) = texts.next_if(|(at, _)| *at == i) {
+                arrays.push(array);
+                continue;
+            }
+            let values = numbers.remove(field.name().as_str()).unwrap_or_default();
+            arrays.push(match field.data_type() {
+                DataType::Float64 => Arc::new(float_array(values)) as ArrayRef,
+                other => arrow::array::new_null_array(other, rows),
+            });
+        }
+        let first = i64::from(chunk.number) << 32;
+        arrays.push(Arc::new(Int64Array::from_iter_values((0..rows as i64).map(|row| first + row))));
+        let batch = RecordBatch::try_new(delivered_schema(plan), arrays)?;
+        taken.batch =
+            Some(if keep.iter().all(|k| *k) { batch } else { filter_record_batch(&batch, &BooleanArray::from(keep))? });
+    }
+    Ok(taken)
+}
+
+/// NaN is null: no NaN is ever stored.
+fn float_array(values: Vec<f64>) -> Float64Array {
+    if values.iter().any(|v| v.is_nan()) {
+        values.into_iter().map(|v| Some(v).filter(|v| !v.is_nan())).collect()
+    } else {
+        Float64Array::from(values)
+    }
+}
+
+/// The times of the bars' opening, and the opening of the bar that contains each.
+fn times(chunk: &Chunk, file: &FilePlan, rules: &Rules) -> Result<(Vec<Option<i64>>, Vec<i64>)> {
+    let mut zone = rules.zone.clone();
+    let mut ts = match file.ts.as_slice() {
+        [column] => chunk.times(*column, &file.time_format, &mut zone)?,
+        columns => {
+            let parts = columns.iter().map(|c| chunk.texts(*c)).collect::<Result<Vec<_>>>()?;
+            let joined = |row| parts.iter().map(|p| p.get(row)).collect::<Vec<_>>().join(" ");
+            (0..chunk.rows()).map(|row| file.time_format.parse(&joined(row), &mut zone)).collect()
+        }
+    };
+    if rules.close_as_ts {
+        // A bar that closes at an instant is the one that the instant before lies in.
+        let inside: Vec<i64> = ts.iter().map(|t| t.unwrap_or_default() - 1).collect();
+        let (opens, ends) = (rules.grid.floor(&inside), rules.grid.end(&inside));
+        for (i, t) in ts.iter_mut().enumerate() {
+            *t = t.map(|t| if t == ends[i] { opens[i] } else { t });
+        }
+    }
+    let plain: Vec<i64> = ts.iter().map(|t| t.unwrap_or_default()).collect();
+    Ok((ts, rules.grid.floor(&plain)))
+}
+
+enum Symbols<'a> {
+    Column(Texts<'a>),
+    File(&'a str),
+}
+
+fn symbols<'a>(chunk: &'a Chunk, of: &'a SymbolOf) -> Result<Symbols<'a>> {
+    Ok(match of {
+        SymbolOf::Column(column) => Symbols::Column(chunk.texts(*column)?),
+        SymbolOf::File(symbol) => Symbols::File(symbol),
+    })
+}
+
+impl Symbols<'_> {
+    fn get(&self, row: usize) -> &str {
+        match self {
+            Symbols::Column(texts) => texts.get(row),
+            Symbols::File(symbol) => symbol,
+        }
+    }
+
+    fn into_array(self, rows: usize) -> ArrayRef {
+        let mut builder = StringViewBuilder::with_capacity(rows);
+        (0..rows).for_each(|row| builder.append_value(self.get(row)));
+        Arc::new(builder.finish())
+    }
+}
+
+/// Collects the rows that are not taken.
+struct Rejects<'a> {
+    chunk: &'a Chunk,
+    path: &'a str,
+    list: Vec<Reject>,
+    symbols: Option<&'a Symbols<'a>>,
+}
+
+impl Rejects<'_> {
+    fn one(&mut self, row: usize, ts: Option<i64>, rule: &str, column: &str, value: String, expected: &str) {
+        let symbol = self.symbols.map(|s| s.get(row).to_string()).filter(|s| !s.is_empty());
+        self.list.push(Reject {
+            source: self.path.to_string(),
+            line: self.chunk.line(row),
+            symbol,
+            ts,
+            rule: rule.to_string(),
+            column: column.to_string(),
+            value,
+            expected: expected.to_string(),
+            row: self.chunk.show_row(row),
+        });
+    }
+
+    fn shown_time(&self, row: usize, file: &FilePlan) -> String {
+        file.ts.iter().map(|c| self.chunk.show(row, *c)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn time(&mut self, row: usize, file: &FilePlan) {
+        let value = self.shown_time(row, file);
+        let first = file.ts[0];
+        if value.trim().eq_ignore_ascii_case(file.header[first].trim()) {
+            return self.one(row, None, "header", &file.header[first], value, "a row, not the header again");
+        }
+        let expected = match (&file.time_format, value.trim().is_empty()) {
+            (_, true) => "a time".to_string(),
+            (format, false) => format!("a time written like the others ({format})"),
+        };
+        self.one(row, None, "time", &file.header[first], value, &expected);
+    }
+
+    fn ragged(&mut self, ragged: &[(u64, usize, String)], width: usize) {
+        for (line, found, text) in ragged {
+            self.list.push(Reject {
+                source: self.path.to_string(),
+                line: self.chunk.first_line + line,
+                symbol: None,
+                ts: None,
+                rule: "fields".to_string(),
+                column: String::new(),
+                value: format!("{found} fields"),
+                expected: format!("{width} fields"),
+                row: text.clone(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scaling_points_gives_the_nearest_decimal() {
+        let scale = Scale::new(1e-5);
+        assert_eq!(scale.apply(112_345.0), 1.12345);
+        assert_eq!(scale.apply(112_345.000_000_001), 1.12345);
+        assert_eq!(scale.apply(112_345.5), 1.123455);
+        assert_eq!(Scale::new(1e-4).apply(12_345.0), 1.2345);
+        assert_eq!(Scale::new(100.0).apply(1.5), 150.0);
+    }
+}

@@ -1,0 +1,322 @@
+//! Rows as they were delivered: lines of text cut into fields, or columns that have types already.
+
+use super::times::{TimeFormat, Zone};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringViewArray};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::{Result, exec_datafusion_err};
+use std::borrow::Cow;
+
+/// Some rows of one file.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// Which file.
+    pub file: usize,
+    /// Chunks are numbered over all files, in the order of delivery.
+    pub number: u32,
+    /// Line of the first row, from 1; for formats without lines its row.
+    pub first_line: u64,
+    pub cells: Cells,
+}
+
+#[derive(Debug)]
+pub(super) enum Cells {
+    Text(TextTable),
+    Arrays(RecordBatch),
+}
+
+/// Fields of delimited text.
+#[derive(Debug, Default)]
+pub(super) struct TextTable {
+    text: String,
+    /// Start and end of each field, row after row.
+    spans: Vec<(u32, u32)>,
+    width: usize,
+    /// Line of each row after the first line, where rows do not simply follow each other.
+    lines: Option<Vec<u64>>,
+    /// Rows with more or fewer fields: line after the first line, number of fields, text.
+    pub ragged: Vec<(u64, usize, String)>,
+}
+
+impl TextTable {
+    /// Cuts a block of whole records into fields; blank lines are passed over.
+    pub fn parse(block: &[u8], delimiter: u8, width: usize) -> Result<TextTable> {
+        if memchr::memchr(b'"', block).is_some() {
+            Self::quoted(block, delimiter, width)
+        } else {
+            Ok(Self::plain(block, delimiter, width))
+        }
+    }
+
+    /// Without quotes, a line is a record and a delimiter ends a field.
+    fn plain(block: &[u8], delimiter: u8, width: usize) -> TextTable {
+        let text = String::from_utf8_lossy(block).into_owned();
+        let bytes = text.as_bytes();
+        let mut table = TextTable { width, ..TextTable::default() };
+        // Rows are seldom shorter than this.
+        table.spans.reserve(bytes.len() / 8);
+        let mut regular = true;
+        let mut lines: Vec<u64> = vec![];
+        let mut start = 0;
+        for (line, end) in memchr::memchr_iter(b'\n', bytes).chain(std::iter::once(bytes.len())).enumerate() {
+            let (from, mut to) = (start, end);
+            start = end + 1;
+            if to > from && bytes[to - 1] == b'\r' {
+                to -= 1;
+            }
+            if from >= to {
+                if regular && start < bytes.len() {
+                    regular = false;
+                    lines.extend(0..(table.spans.len() / width) as u64);
+                }
+                continue;
+            }
+            let before = table.spans.len();
+            let mut field = from;
+            for stop in memchr::memchr_iter(delimiter, &bytes[from..to]) {
+                table.spans.push((field as u32, (from + stop) as u32));
+                field = from + stop + 1;
+            }
+            table.spans.push((field as u32, to as u32));
+            let found = table.spans.len() - before;
+            if found != width {
+                table.spans.truncate(before);
+                if regular {
+                    regular = false;
+                    lines.extend(0..(before / width) as u64);
+                }
+                table.ragged.push((line as u64, found, text.get(from..to).unwrap_or_default().to_string()));
+            } else if !regular {
+                lines.push(line as u64);
+            }
+        }
+        table.lines = (!regular).then_some(lines);
+        table.text = text;
+        table
+    }
+
+    fn quoted(block: &[u8], delimiter: u8, width: usize) -> Result<TextTable> {
+        let mut reader =
+            csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(block);
+        let mut table = TextTable { width, lines: Some(vec![]), ..TextTable::default() };
+        let mut record = csv::ByteRecord::new();
+        while reader.read_byte_record(&mut record).map_err(|e| exec_datafusion_err!("not delimited text: {e}"))? {
+            let line = record.position().map_or(0, |p| p.line() - 1);
+            if record.len() != width {
+                let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
+                table.ragged.push((line, record.len(), fields.join(&(delimiter as char).to_string())));
+                continue;
+            }
+            for field in &record {
+                let from = table.text.len() as u32;
+                table.text.push_str(&String::from_utf8_lossy(field));
+                table.spans.push((from, table.text.len() as u32));
+            }
+            if let Some(lines) = &mut table.lines {
+                lines.push(line);
+            }
+        }
+        Ok(table)
+    }
+
+    fn rows(&self) -> usize {
+        self.spans.len() / self.width.max(1)
+    }
+
+    fn field(&self, row: usize, column: usize) -> &str {
+        let (from, to) = self.spans[row * self.width + column];
+        self.text.get(from as usize..to as usize).unwrap_or_default()
+    }
+}
+
+impl Chunk {
+    pub fn rows(&self) -> usize {
+        match &self.cells {
+            Cells::Text(table) => table.rows(),
+            Cells::Arrays(batch) => batch.num_rows(),
+        }
+    }
+
+    /// The line that a row stands in.
+    pub fn line(&self, row: usize) -> u64 {
+        match &self.cells {
+            Cells::Text(TextTable { lines: Some(lines), .. }) => self.first_line + lines[row],
+            _ => self.first_line + row as u64,
+        }
+    }
+
+    /// A value as text, for people.
+    pub fn show(&self, row: usize, column: usize) -> String {
+        match &self.cells {
+            Cells::Text(table) => table.field(row, column).to_string(),
+            Cells::Arrays(batch) => {
+                let options = FormatOptions::default();
+                let formatter = ArrayFormatter::try_new(batch.column(column), &options);
+                formatter.map(|f| f.value(row).to_string()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// A whole row as text, for people.
+    pub fn show_row(&self, row: usize) -> String {
+        let width = match &self.cells {
+            Cells::Text(table) => table.width,
+            Cells::Arrays(batch) => batch.num_columns(),
+        };
+        (0..width).map(|column| self.show(row, column)).collect::<Vec<_>>().join(",")
+    }
+
+    /// A column of text; what is null is empty.
+    pub fn texts(&self, column: usize) -> Result<Texts<'_>> {
+        match &self.cells {
+            Cells::Text(table) => Ok(Texts::Fields(table, column)),
+            Cells::Arrays(batch) => {
+                let text = cast_with_options(batch.column(column), &DataType::Utf8View, &lenient())?;
+                Ok(Texts::Array(text.as_string_view().clone()))
+            }
+        }
+    }
+
+    /// A column of numbers; NaN where there is none. Rows that hold something else are told.
+    pub fn numbers(&self, column: usize) -> Result<(Vec<f64>, Vec<usize>)> {
+        let mut strange = vec![];
+        let values = match &self.cells {
+            Cells::Arrays(batch) if batch.column(column).data_type().is_numeric() => {
+                let array = cast_with_options(batch.column(column), &DataType::Float64, &lenient())?;
+                let array: &Float64Array = array.as_primitive::<Float64Type>();
+                match array.null_count() {
+                    0 => array.values().to_vec(),
+                    _ => array.iter().map(|v| v.unwrap_or(f64::NAN)).collect(),
+                }
+            }
+            _ => {
+                let texts = self.texts(column)?;
+                let parse = |row| match number(texts.get(row)) {
+                    Some(value) => value,
+                    None => {
+                        strange.push(row);
+                        f64::NAN
+                    }
+                };
+                (0..self.rows()).map(parse).collect()
+            }
+        };
+        Ok((values, strange))
+    }
+
+    /// A column of times in microseconds UTC; `None` where there is none.
+    pub fn times(&self, column: usize, format: &TimeFormat, zone: &mut Zone) -> Result<Vec<Option<i64>>> {
+        if let Cells::Arrays(batch) = &self.cells {
+            let array = batch.column(column);
+            let micros = |zoned: bool| {
+                let zone: Option<std::sync::Arc<str>> = zoned.then(|| "UTC".into());
+                cast_with_options(array, &DataType::Timestamp(TimeUnit::Microsecond, zone), &lenient())
+            };
+            match array.data_type() {
+                DataType::Timestamp(_, Some(_)) => return Ok(instants(&micros(true)?)),
+                DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => {
+                    let local = instants(&micros(false)?);
+                    return Ok(local.into_iter().map(|at| at.and_then(|at| zone.to_utc(at))).collect());
+                }
+                other if other.is_integer() && matches!(format, TimeFormat::Epoch(_)) => {
+                    let whole = cast_with_options(array, &DataType::Int64, &lenient())?;
+                    let whole = whole.as_primitive::<Int64Type>();
+                    return Ok(whole.iter().map(|v| v.and_then(|v| format.parse_epoch(v))).collect());
+                }
+                _ => {}
+            }
+        }
+        let texts = self.texts(column)?;
+        Ok((0..self.rows()).map(|row| format.parse(texts.get(row), zone)).collect())
+    }
+}
+
+fn instants(array: &ArrayRef) -> Vec<Option<i64>> {
+    array.as_primitive::<TimestampMicrosecondType>().iter().collect()
+}
+
+fn lenient() -> CastOptions<'static> {
+    CastOptions { safe: true, ..CastOptions::default() }
+}
+
+/// A column of text.
+pub(super) enum Texts<'a> {
+    Fields(&'a TextTable, usize),
+    Array(StringViewArray),
+}
+
+impl Texts<'_> {
+    pub fn get(&self, row: usize) -> &str {
+        match self {
+            Texts::Fields(table, column) => table.field(row, *column).trim(),
+            Texts::Array(array) if array.is_null(row) => "",
+            Texts::Array(array) => array.value(row).trim(),
+        }
+    }
+}
+
+/// Words that stand for a missing number.
+const MISSING: [&str; 8] = ["null", "nan", "na", "n/a", "none", "-", "nil", "#n/a"];
+
+/// A number; NaN for a missing one, `None` for what is no number.
+pub(super) fn number(text: &str) -> Option<f64> {
+    if text.is_empty() {
+        return Some(f64::NAN);
+    }
+    match text.parse::<f64>() {
+        Ok(value) => Some(value),
+        Err(_) if MISSING.iter().any(|m| m.eq_ignore_ascii_case(text)) => Some(f64::NAN),
+        Err(_) => thousands(text).and_then(|plain| plain.parse().ok()),
+    }
+}
+
+/// `1,234,567.8` without its commas; only where they stand between groups of three digits.
+fn thousands(text: &str) -> Option<Cow<'_, str>> {
+    let (whole, _) = text.split_once('.').unwrap_or((text, ""));
+    let mut groups = whole.trim_start_matches('-').split(',');
+    let first = groups.next()?;
+    let grouped = (1..=3).contains(&first.len()) && whole.contains(',') && groups.all(|g| g.len() == 3);
+    grouped.then(|| text.replace(',', "").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(table: &TextTable) -> Vec<Vec<String>> {
+        (0..table.rows()).map(|r| (0..table.width).map(|c| table.field(r, c).to_string()).collect()).collect()
+    }
+
+    #[test]
+    fn fields_are_cut_alike_with_and_without_quotes() {
+        let plain = TextTable::parse(b"a,b\r\n\r\n1,2\nx\n3,\n", b',', 2).unwrap();
+        let quoted = TextTable::parse(b"\"a\",b\r\n\r\n1,2\nx\n3,\n", b',', 2).unwrap();
+        assert_eq!(rows(&plain), rows(&quoted));
+        assert_eq!(rows(&plain), [["a", "b"], ["1", "2"], ["3", ""]]);
+        let lines = |table: TextTable| {
+            let ragged = table.ragged.clone();
+            let chunk = Chunk { file: 0, number: 0, first_line: 10, cells: Cells::Text(table) };
+            ((0..3).map(|r| chunk.line(r)).collect::<Vec<_>>(), ragged)
+        };
+        let expected = (vec![10, 12, 14], vec![(3, 1, "x".to_string())]);
+        assert_eq!(lines(plain), expected);
+        assert_eq!(lines(quoted), expected);
+    }
+
+    #[test]
+    fn a_quoted_field_may_hold_anything() {
+        let table = TextTable::parse(b"\"a,\"\"b\"\"\nc\",2\n3,4\n", b',', 2).unwrap();
+        assert_eq!(rows(&table), [["a,\"b\"\nc", "2"], ["3", "4"]]);
+        assert_eq!(table.lines, Some(vec![0, 2]));
+    }
+
+    #[test]
+    fn numbers_in_text() {
+        assert_eq!(number("1.5e3"), Some(1500.0));
+        assert_eq!(number("-1,234,567.5"), Some(-1_234_567.5));
+        assert_eq!(number("1,2"), None);
+        assert_eq!(number("abc"), None);
+        assert!(number("").unwrap().is_nan() && number("N/A").unwrap().is_nan());
+    }
+}

@@ -1,0 +1,292 @@
+//! Which columns of the delivered files become which columns of the table.
+
+use super::cells::{Chunk, number};
+use super::source::Source;
+use super::times::TimeFormat;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::{Result, plan_datafusion_err, plan_err};
+use regex::Regex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Columns that every candle has.
+pub(super) const PRICES: [&str; 5] = ["open", "high", "low", "close", "volume"];
+
+/// By which names a column is recognised, in any case and with any signs between the words.
+const NAMES: [(&str, &[&str]); 13] = [
+    ("symbol", &["ticker", "sym", "name", "instrument"]),
+    ("ts", &["timestamp", "datetime", "date", "time", "open_time", "opentime", "gmt_time", "dt"]),
+    ("open", &["o"]),
+    ("high", &["h"]),
+    ("low", &["l"]),
+    ("close", &["c", "last"]),
+    ("volume", &["v", "vol", "tick_volume", "tickvol"]),
+    ("bid", &["bid_close"]),
+    ("ask", &["ask_close", "offer"]),
+    ("complete", &["is_complete", "is_final", "closed"]),
+    ("adj_close", &["adjclose", "adjusted_close", "adj_close_price"]),
+    ("trades", &["number_of_trades", "trade_count", "n_trades"]),
+    ("vwap", &["vw"]),
+];
+
+/// Columns that only decide whether a row is taken.
+const NOT_KEPT: [&str; 1] = ["complete"];
+
+/// What the user said of the columns.
+#[derive(Debug, Clone, Default)]
+pub struct Naming {
+    /// Column of the file by column of the table (`ts=Gmt time`); `-` drops a column (`close_time=-`). A time in two
+    /// columns is `ts=Date+Time`.
+    pub map: Vec<(String, String)>,
+    /// The symbol of all rows.
+    pub symbol: Option<String>,
+    /// A pattern on the path of a file; its first group is the symbol.
+    pub symbol_from: Option<Regex>,
+    /// How times are written, where it cannot be told.
+    pub time_format: Option<String>,
+}
+
+/// Where the symbols of a file come from.
+#[derive(Debug, Clone)]
+pub(super) enum SymbolOf {
+    Column(usize),
+    File(String),
+}
+
+/// How a file becomes rows of the table.
+#[derive(Debug, Clone)]
+pub(super) struct FilePlan {
+    pub symbol: SymbolOf,
+    /// One column, or a date and a time of day.
+    pub ts: Vec<usize>,
+    pub time_format: TimeFormat,
+    /// For each column of the table after `symbol` and `ts`: the file's column.
+    pub columns: Vec<Option<usize>>,
+    pub complete: Option<usize>,
+    /// Names of the columns, as the header gives them: a header that comes again is no row.
+    pub header: Vec<String>,
+}
+
+/// How a delivery becomes rows of a table.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// Columns of the table that the delivery fills, in order.
+    pub schema: SchemaRef,
+    pub files: Vec<FilePlan>,
+}
+
+/// The time type of candles.
+pub(super) fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// Recognises the columns of all files. `table` is the schema of the table, where there is one.
+pub(super) fn plan(sources: &[Source], heads: &[Chunk], naming: &Naming, table: Option<&Schema>) -> Result<Plan> {
+    let named: Vec<BTreeMap<String, Vec<usize>>> =
+        sources.iter().map(|s| name_columns(s, naming)).collect::<Result<_>>()?;
+    let mut further: BTreeMap<String, DataType> = BTreeMap::new();
+    for ((source, head), names) in sources.iter().zip(heads).zip(&named) {
+        for (name, columns) in names {
+            let own = name == "symbol" || name == "ts" || PRICES.contains(&name.as_str());
+            if own || NOT_KEPT.contains(&name.as_str()) {
+                continue;
+            }
+            let Some(&column) = columns.first() else { continue };
+            let found = further_type(source, head, column);
+            let merged = match further.get(name) {
+                Some(known) if *known != found => DataType::Utf8View,
+                _ => found,
+            };
+            further.insert(name.clone(), merged);
+        }
+    }
+    let mut fields = vec![Field::new("symbol", DataType::Utf8View, true), Field::new("ts", instant(), true)];
+    fields.extend(PRICES.map(|name| Field::new(name, DataType::Float64, true)));
+    for (name, found) in further {
+        let data_type = match table.and_then(|t| t.field_with_name(&name).ok()).map(Field::data_type) {
+            Some(DataType::Float64) => DataType::Float64,
+            Some(DataType::Boolean) => DataType::Boolean,
+            Some(DataType::Utf8 | DataType::Utf8View) => DataType::Utf8View,
+            Some(other) => {
+                return plan_err!(
+                    "column `{name}` of the table is {other}, which ingest cannot write; drop it with --map {name}=-"
+                );
+            }
+            None => found,
+        };
+        fields.push(Field::new(name, data_type, true));
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let files = sources
+        .iter()
+        .zip(heads)
+        .zip(&named)
+        .map(|((source, head), names)| file_plan(source, head, names, naming, &schema))
+        .collect::<Result<_>>()?;
+    Ok(Plan { schema, files })
+}
+
+fn file_plan(
+    source: &Source,
+    head: &Chunk,
+    names: &BTreeMap<String, Vec<usize>>,
+    naming: &Naming,
+    schema: &Schema,
+) -> Result<FilePlan> {
+    let one = |name: &str| names.get(name).and_then(|c| c.first()).copied();
+    let missing = |what: &str| {
+        plan_datafusion_err!(
+            "{}: no {what} column among {}; name it with --map {}=COLUMN",
+            source.path,
+            source.names.join(", "),
+            if what == "time" { "ts" } else { what }
+        )
+    };
+    let ts = names.get("ts").cloned().ok_or_else(|| missing("time"))?;
+    one("close").ok_or_else(|| missing("close"))?;
+    let symbol = match (&naming.symbol, &naming.symbol_from, one("symbol")) {
+        (Some(symbol), _, _) => SymbolOf::File(symbol.clone()),
+        (None, Some(pattern), _) => {
+            let found = pattern.captures(&source.path).and_then(|c| c.get(1).or_else(|| c.get(0)));
+            match found {
+                Some(symbol) => SymbolOf::File(symbol.as_str().to_string()),
+                None => return plan_err!("{}: --symbol-from '{pattern}' does not match its path", source.path),
+            }
+        }
+        (None, None, Some(column)) => SymbolOf::Column(column),
+        (None, None, None) => SymbolOf::File(crate::lake::files::symbol_of(source.meta.location.as_ref())),
+    };
+    let time_format = time_format(source, head, &ts, naming)?;
+    let columns = schema.fields().iter().skip(2).map(|f| one(f.name())).collect();
+    Ok(FilePlan { symbol, ts, time_format, columns, complete: one("complete"), header: source.names.clone() })
+}
+
+fn time_format(source: &Source, head: &Chunk, ts: &[usize], naming: &Naming) -> Result<TimeFormat> {
+    if let Some(pattern) = &naming.time_format {
+        return Ok(TimeFormat::Pattern(pattern.clone()));
+    }
+    let typed = |t: &DataType| matches!(t, DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64);
+    if source.type_of(ts[0]).is_some_and(typed) {
+        return Ok(TimeFormat::Epoch(1));
+    }
+    let texts = head.texts(ts[0])?;
+    let is_header = |text: &str| text.eq_ignore_ascii_case(source.names[ts[0]].trim());
+    let samples: Vec<&str> = (0..head.rows()).map(|row| texts.get(row)).filter(|text| !is_header(text)).collect();
+    if samples.is_empty() {
+        return Ok(TimeFormat::Epoch(1));
+    }
+    TimeFormat::detect(samples.into_iter())
+        .map_err(|said| plan_datafusion_err!("{}, column `{}`: {said}", source.path, source.names[ts[0]]))
+}
+
+/// Columns of the table by name, each with the file's columns that make it.
+fn name_columns(source: &Source, naming: &Naming) -> Result<BTreeMap<String, Vec<usize>>> {
+    let position = |wanted: &str| {
+        let exact = source.names.iter().position(|n| n == wanted);
+        exact.or_else(|| source.names.iter().position(|n| n.eq_ignore_ascii_case(wanted)))
+    };
+    let mut result: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut taken = vec![false; source.names.len()];
+    for (target, from) in &naming.map {
+        if from == "-" {
+            // A column may be dropped under the name it has or the one it would get.
+            for (i, name) in source.names.iter().enumerate() {
+                taken[i] |= name == target || plain(name) == plain(target);
+            }
+            continue;
+        }
+        let parts: Vec<&str> = match position(from) {
+            Some(_) => vec![from.as_str()],
+            None => from.split('+').map(str::trim).collect(),
+        };
+        let columns = parts
+            .iter()
+            .map(|part| {
+                position(part).ok_or_else(|| {
+                    plan_datafusion_err!(
+                        "{}: --map {target}={from}: no column `{part}` among {}",
+                        source.path,
+                        source.names.join(", ")
+                    )
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        columns.iter().for_each(|&c| taken[c] = true);
+        result.insert(plain(target), columns);
+    }
+    let free =
+        |taken: &[bool], name: &str| source.names.iter().enumerate().position(|(i, n)| !taken[i] && plain(n) == name);
+    for (name, others) in NAMES {
+        if result.contains_key(name) || name == "symbol" && naming.symbol.is_some() {
+            continue;
+        }
+        let known = std::iter::once(&name).chain(others);
+        if let Some(column) = known.into_iter().find_map(|known| free(&taken, known)) {
+            taken[column] = true;
+            let mut columns = vec![column];
+            // Some programs write the date and the time of day side by side.
+            if name == "ts"
+                && plain(&source.names[column]) == "date"
+                && source.types.is_none()
+                && let Some(time) = free(&taken, "time")
+            {
+                taken[time] = true;
+                columns.push(time);
+            }
+            result.insert(name.to_string(), columns);
+        }
+    }
+    for (i, name) in source.names.iter().enumerate() {
+        let name = plain(name);
+        if !taken[i] && !name.is_empty() {
+            result.entry(name).or_insert_with(|| vec![i]);
+        }
+    }
+    Ok(result)
+}
+
+/// A name in lower case with `_` between its words, as every engine accepts it.
+fn plain(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
+}
+
+/// The type of a further column: number, truth value or text.
+fn further_type(source: &Source, head: &Chunk, column: usize) -> DataType {
+    match source.type_of(column) {
+        Some(t) if t.is_numeric() => return DataType::Float64,
+        Some(DataType::Boolean) => return DataType::Boolean,
+        Some(t) if !t.is_string() => return DataType::Utf8View,
+        _ => {}
+    }
+    let Ok(texts) = head.texts(column) else { return DataType::Utf8View };
+    let values = || (0..head.rows()).map(|row| texts.get(row)).filter(|t| !t.is_empty());
+    if values().all(|t| number(t).is_some()) {
+        DataType::Float64
+    } else if values().all(|t| truth(t).is_some()) {
+        DataType::Boolean
+    } else {
+        DataType::Utf8View
+    }
+}
+
+/// A truth value in words or digits.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "1" => Some(true),
+        "false" | "f" | "no" | "n" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_words_that_every_engine_accepts() {
+        assert_eq!(plain("Adj Close"), "adj_close");
+        assert_eq!(plain("<TICKVOL>"), "tickvol");
+        assert_eq!(plain("Quote asset volume"), "quote_asset_volume");
+    }
+}

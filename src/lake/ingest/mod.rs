@@ -1,0 +1,586 @@
+//! Ingest: files of any shape become validated candles in one atomic commit.
+//!
+//! Rows are parsed, checked and merged as a stream: in the order of delivery if that is the table's order, else through a
+//! sort that spills. What breaks a rule goes to the quarantine. The commit names the new files; until then nothing of the
+//! table has changed, and if somebody else commits first the merge is done again over what they wrote.
+
+mod canonical;
+mod cells;
+mod mapping;
+mod origin;
+mod quarantine;
+mod source;
+pub(in crate::lake) mod times;
+mod upsert;
+
+use super::delta::{Change, Log, Outcome, Snapshot};
+use super::profile::ProfileCache;
+use super::table::{CandleTable, ORIGIN, TIMEFRAME};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use canonical::{Rules, SEQUENCE, Scale, Taken, delivered_schema, take};
+use cells::Chunk;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalSortExpr};
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::{StreamExt, TryStreamExt, stream};
+pub use mapping::Naming;
+use mapping::Plan;
+use quarantine::Reject;
+use source::Source;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tallow_udfs::candle::{Grid, Origin, Timeframe};
+use times::Zone;
+use upsert::{Counts, Delivered, MAX_TAILS, Merged, OutOfOrder, REWRITE_BYTES, Upsert};
+
+/// How often a commit is tried when others commit first.
+pub(super) const ATTEMPTS: u32 = 10;
+/// More rejected rows than this are a wrong mapping, not bad rows.
+const MAX_REJECTS: usize = 1_000_000;
+/// Rows after which misplaced times are judged.
+const ENOUGH_ROWS: u64 = 1_000;
+/// Deliveries up to this size may become files of their own beside a large table.
+const SMALL_DELIVERY: u64 = 256 << 20;
+
+/// What to ingest, and how its rows are to be read.
+#[derive(Debug, Clone, Default)]
+pub struct IngestOptions {
+    /// Paths, globs and URLs.
+    pub sources: Vec<String>,
+    /// Names of the columns, for files without a header.
+    pub columns: Option<Vec<String>>,
+    /// Which column is what, and where symbols come from.
+    pub naming: Naming,
+    /// The zone of times that name none, UTC by default.
+    pub zone: Option<String>,
+    /// Prices are multiplied by this.
+    pub scale: Option<f64>,
+    /// Times are those of the close.
+    pub close_as_ts: bool,
+    /// Where bars begin, for a table that is made by this delivery.
+    pub origin: Option<String>,
+    /// Read and check, but write nothing.
+    pub dry_run: bool,
+    /// Tables larger than this get new files for new rows; `None`: 2 GiB.
+    pub rewrite_bytes: Option<u64>,
+}
+
+/// What an ingest did. `rows` is the sum of `new`, `unchanged`, `restated`, `duplicates`, `incomplete`, `future` and all
+/// of `rejected`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IngestSummary {
+    /// Files read, and those without a byte.
+    pub files: usize,
+    /// Files without a row.
+    pub empty_files: Vec<String>,
+    /// Rows read.
+    pub rows: u64,
+    /// Rows for a (symbol, ts) that was not in the table.
+    pub new: u64,
+    /// Rows that the table had just so.
+    pub unchanged: u64,
+    /// Rows that replaced other values.
+    pub restated: u64,
+    /// Rows that a later row of the delivery repeats ...
+    pub duplicates: u64,
+    /// ... and those of them that say something else than the later one.
+    pub conflicting: u64,
+    /// Bars marked as not complete, and bars that have not ended yet.
+    pub incomplete: u64,
+    /// See [`IngestSummary::incomplete`].
+    pub future: u64,
+    /// Rows in the quarantine, by rule.
+    pub rejected: BTreeMap<String, u64>,
+    /// Rows that were taken with a warning, by rule.
+    pub warnings: BTreeMap<String, u64>,
+    /// The version of the table afterwards; `None` where nothing was committed.
+    pub version: Option<u64>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Rows read so far.
+#[derive(Debug, Default, Clone)]
+pub struct IngestProgress(Arc<AtomicU64>);
+
+impl IngestProgress {
+    /// Rows read so far; starts again when a pass is repeated.
+    pub fn rows(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Ingests files into the table of a timeframe.
+pub(super) async fn ingest(
+    state: &Arc<SessionState>,
+    cache: &ProfileCache,
+    lake: &str,
+    timeframe: Timeframe,
+    options: &IngestOptions,
+    progress: &IngestProgress,
+) -> Result<IngestSummary> {
+    let started = Instant::now();
+    let lake = lake.trim_end_matches('/');
+    let candles = Log::at(state.as_ref(), &format!("{lake}/candles/{timeframe}"))?;
+    let quarantine = Log::at(state.as_ref(), &format!("{lake}/quarantine/{timeframe}"))?;
+    let zone = match &options.zone {
+        Some(name) => Zone::parse(name).ok_or_else(|| {
+            exec_datafusion_err!("--tz '{name}': expected a zone such as America/New_York, UTC or +02:00")
+        })?,
+        None => Zone::Fixed(0),
+    };
+    let (mut sources, mut empty_files) = source::list(state, &options.sources, options.columns.as_deref()).await?;
+    let mut heads = vec![];
+    let mut with_rows = vec![];
+    for mut source in std::mem::take(&mut sources) {
+        match source.open(state, with_rows.len()).await? {
+            Some(head) => {
+                heads.push(head);
+                with_rows.push(source);
+            }
+            None => empty_files.push(source.path),
+        }
+    }
+    let files = with_rows.len() + empty_files.len();
+    let mut summary = IngestSummary { files, empty_files, ..IngestSummary::default() };
+    if with_rows.is_empty() {
+        summary.took = started.elapsed();
+        return Ok(summary);
+    }
+    let mut in_order = true;
+    let mut append = true;
+    let mut attempt = 0;
+    loop {
+        let base = candles.snapshot(None).await?;
+        let table = existing(state, cache, &candles, base.as_ref()).await?;
+        let origin = origin_of(base.as_ref(), options.origin.as_deref(), timeframe)?;
+        let plan = mapping::plan(&with_rows, &heads, &options.naming, base.as_ref().map(|b| b.schema.as_ref()))?;
+        let rules = Rules {
+            grid: Grid::new(timeframe, origin.1),
+            zone: zone.clone(),
+            scale: options.scale.map(Scale::new),
+            close_as_ts: options.close_as_ts,
+            now: chrono::Utc::now().timestamp_micros(),
+        };
+        let schema = table_schema(base.as_ref(), &plan)?;
+        progress.0.store(0, Ordering::Relaxed);
+        let delivery = Delivery::new(state, &with_rows, plan, rules, timeframe, progress.clone());
+        let job = Job { state, log: &candles, table: table.as_ref(), base: base.as_ref(), schema: &schema, options };
+        let merged = match job.run(&delivery, in_order, append).await {
+            Ok(Some(merged)) => merged,
+            // Some rows restate others: their files are rewritten after all.
+            Ok(None) => {
+                append = false;
+                continue;
+            }
+            Err(error) if in_order && is_out_of_order(&error) => {
+                tracing::debug!("rows are not in order: sorting them");
+                in_order = false;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let tally = delivery.finish();
+        if let Err(error) = tally.check_origin(timeframe) {
+            candles.discard(&merged.adds).await;
+            return Err(error);
+        }
+        summary = tally.summary(summary, &merged.counts);
+        if options.dry_run {
+            candles.discard(&merged.adds).await;
+            summary.took = started.elapsed();
+            return Ok(summary);
+        }
+        if !tally.rejects.is_empty() {
+            quarantine::store(state, &quarantine, &tally.rejects).await?;
+        }
+        if merged.adds.is_empty() && merged.removes.is_empty() {
+            summary.took = started.elapsed();
+            return Ok(summary);
+        }
+        let outcome = job.commit(merged, timeframe, &origin.0).await?;
+        match outcome {
+            Outcome::Committed(version) => {
+                summary.version = Some(version);
+                summary.took = started.elapsed();
+                return Ok(summary);
+            }
+            Outcome::Conflict => {
+                attempt += 1;
+                if attempt >= ATTEMPTS {
+                    return exec_err!(
+                        "{}: {ATTEMPTS} times another writer committed first; nothing was written, try again",
+                        candles.location
+                    );
+                }
+                tracing::info!("another writer committed first: merging again");
+                pause(attempt).await;
+            }
+        }
+    }
+}
+
+/// Waits a little, longer each time, and not as long as another process that waits too.
+pub(super) async fn pause(attempt: u32) {
+    let spread = u64::from(std::process::id() % 37) * 3;
+    tokio::time::sleep(Duration::from_millis(20 * (1 << attempt.min(6)) + spread)).await;
+}
+
+async fn existing(
+    state: &Arc<SessionState>,
+    cache: &ProfileCache,
+    log: &Log,
+    base: Option<&Snapshot>,
+) -> Result<Option<CandleTable>> {
+    let Some(base) = base else {
+        refuse_plain_files(state, log).await?;
+        return Ok(None);
+    };
+    if base.files.is_empty() {
+        return Ok(None);
+    }
+    match CandleTable::of_snapshot(state, log, base, cache).await? {
+        Some(table) => Ok(Some(table)),
+        None => exec_err!("the table at {} has no columns `ts` and `close`", log.location),
+    }
+}
+
+/// A folder of plain files would vanish from queries once a log stands beside them.
+async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> Result<()> {
+    let files = super::files::Files::list(state.as_ref(), &format!("{}/", log.location)).await;
+    match files {
+        Ok(Some(files)) if !files.files.iter().all(|m| is_ours(m.location.filename().unwrap_or_default())) => {
+            exec_err!(
+                "{} holds {} plain files without a transaction log, which a table there would hide: ingest into another lake \
+             (--lake), and these files with it",
+                log.location,
+                files.files.len()
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Left behind by an ingest that was cut off before its first commit.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("part-") && name.contains(".zstd.parquet")
+}
+
+/// The origin by name and as a grid: the table's own, which a delivery cannot change.
+fn origin_of(base: Option<&Snapshot>, given: Option<&str>, timeframe: Timeframe) -> Result<(String, Origin)> {
+    let known = base.and_then(|b| b.properties.get(ORIGIN)).map(String::as_str);
+    if let (Some(known), Some(given)) = (known, given)
+        && known != given
+    {
+        return plan_err!("--origin '{given}': the bars of this {timeframe} table begin by `{known}`");
+    }
+    let name = known.or(given).unwrap_or("utc");
+    Ok((name.to_string(), name.parse()?))
+}
+
+/// The table's columns, and those that the delivery adds.
+fn table_schema(base: Option<&Snapshot>, plan: &Plan) -> Result<SchemaRef> {
+    let mut fields: Vec<Field> = vec![];
+    if let Some(base) = base {
+        for field in base.schema.fields() {
+            let data_type = match field.data_type() {
+                DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+                other => other.clone(),
+            };
+            fields.push(Field::new(field.name(), data_type, true));
+        }
+        for (i, name) in ["symbol", "ts"].iter().enumerate() {
+            if fields.get(i).map(Field::name).is_none_or(|n| n != name) {
+                return plan_err!(
+                    "the table's columns are {}: tallow writes to tables that begin with symbol, ts",
+                    fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
+                );
+            }
+        }
+    }
+    for field in plan.schema.fields() {
+        if fields.iter().all(|f| f.name() != field.name()) {
+            fields.push(field.as_ref().clone());
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// One try at merging a delivery into a table.
+struct Job<'a> {
+    state: &'a Arc<SessionState>,
+    log: &'a Log,
+    table: Option<&'a CandleTable>,
+    base: Option<&'a Snapshot>,
+    schema: &'a SchemaRef,
+    options: &'a IngestOptions,
+}
+
+impl Job<'_> {
+    async fn run(&self, delivery: &Delivery, in_order: bool, append: bool) -> Result<Option<Merged>> {
+        let files = self.base.map_or(&[][..], |b| &b.files);
+        let upsert =
+            Upsert { state: self.state, log: self.log, table: self.table, files, schema: Arc::clone(self.schema) };
+        let rows = if in_order { delivery.as_delivered()? } else { delivery.sorted()? };
+        let size: u64 = files.iter().map(|f| f.meta.size).sum();
+        let large = size > self.options.rewrite_bytes.unwrap_or(REWRITE_BYTES);
+        let tails = files.len().saturating_sub(self.table.map_or(0, CandleTable::longest_chain));
+        if append && large && delivery.bytes() < SMALL_DELIVERY && tails < MAX_TAILS {
+            let rows: Vec<RecordBatch> = rows.try_collect().await?;
+            return upsert.append(&rows).await;
+        }
+        upsert.rewrite(&mut Delivered::new(rows)).await.map(Some)
+    }
+
+    async fn commit(&self, merged: Merged, timeframe: Timeframe, origin: &str) -> Result<Outcome> {
+        let files = self.base.map_or(&[][..], |b| &b.files);
+        let number = |n: u64| serde_json::Value::from(n);
+        let metrics = [
+            ("new", number(merged.counts.new)),
+            ("restated", number(merged.counts.restated)),
+            ("unchanged", number(merged.counts.unchanged)),
+            ("files_added", number(merged.adds.len() as u64)),
+            ("files_removed", number(merged.removes.len() as u64)),
+        ];
+        let written = merged.adds.clone();
+        let change = Change {
+            adds: merged.adds,
+            removes: merged.removes.iter().map(|&i| files[i].add.clone()).collect(),
+            schema: Some(log_schema(self.schema)),
+            properties: HashMap::from([
+                (TIMEFRAME.to_string(), timeframe.to_string()),
+                (ORIGIN.to_string(), origin.to_string()),
+            ]),
+            data_change: true,
+            metrics: metrics.into_iter().map(|(k, v)| (k.to_string(), v)).collect(),
+            operation: "INGEST",
+        };
+        let outcome = self.log.commit(self.base, change).await;
+        if !matches!(outcome, Ok(Outcome::Committed(_))) {
+            self.log.discard(&written).await;
+        }
+        outcome
+    }
+}
+
+/// Types as a log names them.
+pub(super) fn log_schema(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8View => field.as_ref().clone().with_data_type(DataType::Utf8),
+        _ => field.as_ref().clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn is_out_of_order(error: &DataFusionError) -> bool {
+    match error {
+        DataFusionError::External(inner) => {
+            inner.is::<OutOfOrder>() || inner.downcast_ref::<DataFusionError>().is_some_and(is_out_of_order)
+        }
+        DataFusionError::Context(_, inner) => is_out_of_order(inner),
+        DataFusionError::Shared(inner) => is_out_of_order(inner),
+        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+            arrow::error::ArrowError::ExternalError(inner) => {
+                inner.is::<OutOfOrder>() || inner.downcast_ref::<DataFusionError>().is_some_and(is_out_of_order)
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// What is counted while rows stream by.
+#[derive(Debug, Default)]
+struct Tally {
+    rows: u64,
+    incomplete: u64,
+    future: u64,
+    warnings: BTreeMap<String, u64>,
+    rejects: Vec<Reject>,
+    offsets: HashMap<i64, u64>,
+    misplaced: Vec<i64>,
+}
+
+impl Tally {
+    fn add(&mut self, taken: &mut Taken) {
+        self.rows += taken.rows;
+        self.incomplete += taken.incomplete;
+        self.future += taken.future;
+        taken.warnings.drain().for_each(|(rule, n)| *self.warnings.entry(rule.to_string()).or_default() += n);
+        self.rejects.append(&mut taken.rejects);
+        taken.offsets.drain().for_each(|(offset, n)| *self.offsets.entry(offset).or_default() += n);
+        if self.misplaced.len() < ENOUGH_ROWS as usize {
+            self.misplaced.append(&mut taken.misplaced);
+        }
+    }
+
+    /// Stops where most times are off by the same amount: the bars begin elsewhere.
+    fn check_origin(&self, timeframe: Timeframe) -> Result<()> {
+        let off: u64 = self.offsets.values().sum();
+        if off * 2 <= self.rows {
+            return Ok(());
+        }
+        origin::explain(timeframe, &self.misplaced, off, self.rows)
+    }
+
+    fn summary(&self, so_far: IngestSummary, counts: &Counts) -> IngestSummary {
+        let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
+        self.rejects.iter().for_each(|r| *rejected.entry(r.rule.clone()).or_default() += 1);
+        IngestSummary {
+            rows: self.rows,
+            new: counts.new,
+            unchanged: counts.unchanged,
+            restated: counts.restated,
+            duplicates: counts.duplicates,
+            conflicting: counts.conflicting,
+            incomplete: self.incomplete,
+            future: self.future,
+            rejected,
+            warnings: self.warnings.clone(),
+            ..so_far
+        }
+    }
+}
+
+/// The rows of a delivery, as often as they are asked for.
+#[derive(Debug)]
+struct Delivery {
+    state: Arc<SessionState>,
+    sources: Vec<Source>,
+    plan: Arc<Plan>,
+    rules: Rules,
+    timeframe: Timeframe,
+    progress: IngestProgress,
+    tally: Arc<Mutex<Tally>>,
+}
+
+impl Delivery {
+    fn new(
+        state: &Arc<SessionState>,
+        sources: &[Source],
+        plan: Plan,
+        rules: Rules,
+        timeframe: Timeframe,
+        progress: IngestProgress,
+    ) -> Delivery {
+        Delivery {
+            state: Arc::clone(state),
+            sources: sources.to_vec(),
+            plan: Arc::new(plan),
+            rules,
+            timeframe,
+            progress,
+            tally: Arc::default(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.sources.iter().map(|s| s.meta.size).sum()
+    }
+
+    fn finish(&self) -> Tally {
+        std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The rows in the order of delivery.
+    fn as_delivered(&self) -> Result<SendableRecordBatchStream> {
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = Tally::default();
+        let state = Arc::clone(&self.state);
+        let opened = stream::iter(self.sources.clone().into_iter().enumerate())
+            .map(move |(file, source)| source.chunks(Arc::clone(&state), file))
+            .buffered(4)
+            .try_flatten();
+        let sources: Arc<Vec<String>> = Arc::new(self.sources.iter().map(|s| s.path.clone()).collect());
+        let (plan, rules) = (Arc::clone(&self.plan), self.rules.clone());
+        let threads = tokio::runtime::Handle::current().metrics().num_workers();
+        let parsed = opened
+            .enumerate()
+            .map(move |(number, pending)| {
+                let (plan, rules, sources) = (Arc::clone(&plan), rules.clone(), Arc::clone(&sources));
+                async move {
+                    let pending = pending?;
+                    let work = SpawnedTask::spawn(async move {
+                        let chunk = Chunk { number: number as u32, ..pending.parse()? };
+                        let path = &sources[chunk.file];
+                        take(&chunk, path, &plan, &rules).map_err(|e| e.context(format!("cannot read {path}")))
+                    });
+                    work.join().await.map_err(|e| DataFusionError::External(Box::new(e)))?
+                }
+            })
+            .buffered(threads + 1);
+        let (tally, progress, timeframe) = (Arc::clone(&self.tally), self.progress.clone(), self.timeframe);
+        let schema = delivered_schema(&self.plan);
+        let rows = parsed.try_filter_map(move |mut taken| {
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.0.fetch_add(taken.rows, Ordering::Relaxed);
+            tally.add(&mut taken);
+            let judged = if tally.rows >= ENOUGH_ROWS { tally.check_origin(timeframe) } else { Ok(()) };
+            let judged = judged.and_then(|()| match tally.rejects.get(MAX_REJECTS) {
+                Some(one) => exec_err!(
+                    "more than {MAX_REJECTS} rows break a rule, such as {} line {}: {} '{}', expected {}; nothing was \
+                     written. Are the columns and the format of the times right?",
+                    one.source,
+                    one.line,
+                    one.column,
+                    one.value,
+                    one.expected
+                ),
+                None => Ok(()),
+            });
+            std::future::ready(judged.map(|()| taken.batch))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    /// The rows by (symbol, ts) and order of delivery, through a sort that spills.
+    fn sorted(&self) -> Result<SendableRecordBatchStream> {
+        let schema = delivered_schema(&self.plan);
+        let rows = Once { schema: Arc::clone(&schema), rows: Mutex::new(Some(self.as_delivered()?)) };
+        let scan = StreamingTableExec::try_new(schema, vec![Arc::new(rows)], None, vec![], false, None)?;
+        let key = ["symbol", "ts", SEQUENCE].map(|name| {
+            let column = Column::new_with_schema(name, &scan.schema())?;
+            Ok::<_, DataFusionError>(PhysicalSortExpr::new_default(Arc::new(column)))
+        });
+        let key = key.into_iter().collect::<Result<Vec<_>>>()?;
+        let Some(key) = LexOrdering::new(key) else { return self.as_delivered() };
+        let partitions = self.state.config().target_partitions();
+        let spread: Arc<dyn ExecutionPlan> =
+            Arc::new(RepartitionExec::try_new(Arc::new(scan), Partitioning::RoundRobinBatch(partitions))?);
+        let sort = SortExec::new(key.clone(), spread).with_preserve_partitioning(true);
+        execute_stream(Arc::new(SortPreservingMergeExec::new(key, Arc::new(sort))), self.state.task_ctx())
+    }
+}
+
+/// A stream that is read once.
+struct Once {
+    schema: SchemaRef,
+    rows: Mutex<Option<SendableRecordBatchStream>>,
+}
+
+impl std::fmt::Debug for Once {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Once")
+    }
+}
+
+impl PartitionStream for Once {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
+        rows.unwrap_or_else(|| Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::empty())))
+    }
+}

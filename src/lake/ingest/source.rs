@@ -1,0 +1,333 @@
+//! The files of a delivery: what their columns are called, and their rows in chunks.
+
+use super::cells::{Cells, Chunk, TextTable};
+use crate::lake::files::{Files, Format, Kind};
+use arrow::datatypes::{DataType, SchemaRef};
+use bytes::Bytes;
+use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::SessionState;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use std::sync::Arc;
+
+/// Bytes of text that are parsed at once.
+const BLOCK: usize = 4 << 20;
+/// Bytes of text by which a file's columns and formats are recognised.
+const HEAD: usize = 256 << 10;
+/// No record of text is longer.
+const LONGEST_RECORD: usize = 64 << 20;
+/// Delimiters, most usual first.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// One file of a delivery.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    /// Path in its store, for messages and for the quarantine.
+    pub path: String,
+    pub meta: ObjectMeta,
+    store_url: ObjectStoreUrl,
+    store: Arc<dyn ObjectStore>,
+    format: Format,
+    /// Names of its columns, in order.
+    pub names: Vec<String>,
+    /// Types of its columns; text has none.
+    pub types: Option<SchemaRef>,
+    delimiter: u8,
+    has_header: bool,
+}
+
+/// Lists the files of a delivery, in order of their paths within each location.
+pub(super) async fn list(
+    session: &SessionState,
+    locations: &[String],
+    columns: Option<&[String]>,
+) -> Result<(Vec<Source>, Vec<String>)> {
+    let (mut found, mut empty) = (vec![], vec![]);
+    for location in locations {
+        let Some(files) = Files::list(session, location).await? else {
+            return plan_err!(
+                "nothing to ingest at '{location}': expected .csv, .txt, .tsv, .json, .ndjson, .parquet or .arrow files \
+                 (also .gz, .zst)"
+            );
+        };
+        let (full, none): (Vec<_>, Vec<_>) = files.files.into_iter().partition(|meta| meta.size > 0);
+        empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta)));
+        found.extend(full.into_iter().map(|meta| Source {
+            path: shown(&files.store_url, &meta),
+            meta,
+            store_url: files.store_url.clone(),
+            store: Arc::clone(&files.store),
+            format: files.format,
+            names: columns.map(<[String]>::to_vec).unwrap_or_default(),
+            types: None,
+            delimiter: b',',
+            has_header: columns.is_none(),
+        }));
+    }
+    Ok((found, empty))
+}
+
+fn shown(store: &ObjectStoreUrl, meta: &ObjectMeta) -> String {
+    match store.as_str() {
+        "file:///" => format!("/{}", meta.location),
+        other => format!("{other}{}", meta.location),
+    }
+}
+
+impl Source {
+    /// Reads the names of the columns, and some rows by which their formats are recognised. `None`: no rows.
+    pub async fn open(&mut self, session: &Arc<SessionState>, file: usize) -> Result<Option<Chunk>> {
+        let opened = match self.format.kind {
+            Kind::Csv | Kind::Tsv => self.open_text(file).await,
+            _ => self.open_arrays(session, file).await,
+        };
+        opened.map_err(|e| e.context(format!("cannot read {}", self.path)))
+    }
+
+    async fn open_text(&mut self, file: usize) -> Result<Option<Chunk>> {
+        let mut bytes = self.bytes(HEAD);
+        let mut head: Vec<u8> = vec![];
+        while head.len() < HEAD
+            && let Some(more) = bytes.try_next().await?
+        {
+            head.extend_from_slice(&more);
+        }
+        let head = without_mark(&head);
+        let whole =
+            if head.len() < HEAD { head.len() } else { memchr::memrchr(b'\n', head).map_or(head.len(), |at| at + 1) };
+        let head = &head[..whole];
+        let first_end = memchr::memchr(b'\n', head).map_or(head.len(), |at| at + 1);
+        let first = String::from_utf8_lossy(&head[..first_end]).trim().to_string();
+        let count = |d: &&u8| first.bytes().filter(|b| b == *d).count();
+        self.delimiter = *DELIMITERS.iter().rev().max_by_key(count).unwrap_or(&b',');
+        let fields = first_record(&head[..first_end], self.delimiter);
+        if self.has_header {
+            if fields.iter().any(|f| super::cells::number(f).is_some_and(f64::is_finite)) {
+                return plan_err!(
+                    "the first line is no header ('{first}'): name the columns, as in --columns ts,open,high,low,close,volume"
+                );
+            }
+            self.names = fields;
+        } else if fields.len() != self.names.len() {
+            return plan_err!(
+                "--columns names {} columns, the first line has {} ('{first}')",
+                self.names.len(),
+                fields.len()
+            );
+        }
+        let from = if self.has_header { first_end } else { 0 };
+        let table = TextTable::parse(&head[from..], self.delimiter, self.names.len())?;
+        let first_line = 1 + u64::from(self.has_header);
+        let chunk = Chunk { file, number: 0, first_line, cells: Cells::Text(table) };
+        Ok((chunk.rows() > 0 || whole > from).then_some(chunk))
+    }
+
+    async fn open_arrays(&mut self, session: &Arc<SessionState>, file: usize) -> Result<Option<Chunk>> {
+        let reader = self.format.reader(session.as_ref());
+        let schema = reader.infer_schema(session.as_ref(), &self.store, std::slice::from_ref(&self.meta)).await?;
+        self.names = schema.fields().iter().map(|f| f.name().clone()).collect();
+        self.types = Some(schema);
+        let batch = self.batches(session, Some(1000)).await?.try_next().await?;
+        Ok(batch.map(|batch| Chunk { file, number: 0, first_line: 1, cells: Cells::Arrays(batch) }))
+    }
+
+    /// The type of a column, where the file has types.
+    pub fn type_of(&self, column: usize) -> Option<&DataType> {
+        self.types.as_ref().map(|schema| schema.field(column).data_type())
+    }
+
+    /// All rows, as work that yields a chunk each.
+    pub async fn chunks(self, session: Arc<SessionState>, file: usize) -> Result<BoxStream<'static, Result<Pending>>> {
+        if matches!(self.format.kind, Kind::Csv | Kind::Tsv) {
+            let first_line = 1;
+            let blocks = Blocks {
+                bytes: self.bytes(BLOCK),
+                rest: vec![],
+                line: first_line,
+                skip_header: self.has_header,
+                started: false,
+                ended: false,
+            };
+            let (delimiter, width) = (self.delimiter, self.names.len());
+            let path = self.path.clone();
+            let blocks = stream::try_unfold(blocks, |mut blocks| async move {
+                let next = blocks.next().await?;
+                Ok(next.map(|block| (block, blocks)))
+            });
+            let pending =
+                blocks.map_ok(move |(first_line, block)| Pending::Text { file, first_line, block, delimiter, width });
+            return Ok(pending.map_err(move |e: DataFusionError| e.context(format!("cannot read {path}"))).boxed());
+        }
+        let path = self.path.clone();
+        let batches = self.batches(&session, None).await?;
+        let rows = stream::try_unfold((batches, 1), move |(mut batches, first_line)| async move {
+            let Some(batch) = batches.try_next().await? else { return Ok(None) };
+            let next = first_line + batch.num_rows() as u64;
+            let chunk = Chunk { file, number: 0, first_line, cells: Cells::Arrays(batch) };
+            Ok(Some((Pending::Ready(chunk), (batches, next))))
+        });
+        Ok(rows.map_err(move |e: DataFusionError| e.context(format!("cannot read {path}"))).boxed())
+    }
+
+    /// The file's text, decompressed.
+    fn bytes(&self, at_once: usize) -> BoxStream<'static, Result<Bytes>> {
+        let (store, location, size) = (Arc::clone(&self.store), self.meta.location.clone(), self.meta.size);
+        if self.format.compression == FileCompressionType::UNCOMPRESSED {
+            let starts = (0..size).step_by(at_once);
+            return stream::iter(starts)
+                .map(move |start| {
+                    let (store, location) = (Arc::clone(&store), location.clone());
+                    let range = start..size.min(start + at_once as u64);
+                    async move { Ok(store.get_range(&location, range).await?) }
+                })
+                .buffered(2)
+                .boxed();
+        }
+        let compression = self.format.compression;
+        let opened = async move {
+            let packed = store.get(&location).await?.into_stream().map_err(DataFusionError::from).boxed();
+            compression.convert_stream(packed)
+        };
+        stream::once(opened).try_flatten().boxed()
+    }
+
+    async fn batches(
+        &self,
+        session: &Arc<SessionState>,
+        limit: Option<usize>,
+    ) -> Result<datafusion::execution::SendableRecordBatchStream> {
+        let Some(schema) = &self.types else { return exec_err!("{} was not opened", self.path) };
+        let reader = self.format.reader(session.as_ref());
+        let source = reader.file_source(TableSchema::from(Arc::clone(schema)));
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
+            .with_file_compression_type(self.format.compression)
+            .with_file_group(FileGroup::new(vec![PartitionedFile::new_from_meta(self.meta.clone())]))
+            .with_limit(limit)
+            .build();
+        reader.create_physical_plan(session.as_ref(), config).await?.execute(0, session.task_ctx())
+    }
+}
+
+/// A chunk, or the text that becomes one.
+pub(super) enum Pending {
+    Ready(Chunk),
+    Text { file: usize, first_line: u64, block: Vec<u8>, delimiter: u8, width: usize },
+}
+
+impl Pending {
+    /// Does the work.
+    pub fn parse(self) -> Result<Chunk> {
+        match self {
+            Pending::Ready(chunk) => Ok(chunk),
+            Pending::Text { file, first_line, block, delimiter, width } => {
+                let table = TextTable::parse(&block, delimiter, width)?;
+                Ok(Chunk { file, number: 0, first_line, cells: Cells::Text(table) })
+            }
+        }
+    }
+}
+
+/// Cuts text into blocks of whole records.
+struct Blocks {
+    bytes: BoxStream<'static, Result<Bytes>>,
+    rest: Vec<u8>,
+    /// Line of the first byte of `rest`.
+    line: u64,
+    skip_header: bool,
+    started: bool,
+    ended: bool,
+}
+
+impl Blocks {
+    async fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
+        loop {
+            while !self.ended && self.rest.len() < BLOCK {
+                match self.bytes.try_next().await? {
+                    Some(more) => self.rest.extend_from_slice(&more),
+                    None => self.ended = true,
+                }
+            }
+            if !self.started {
+                self.started = true;
+                let mark = self.rest.len() - without_mark(&self.rest).len();
+                let header = if self.skip_header {
+                    memchr::memchr(b'\n', &self.rest).map_or(self.rest.len(), |at| at + 1)
+                } else {
+                    mark
+                };
+                self.line += u64::from(self.skip_header);
+                self.rest.drain(..header.max(mark));
+                continue;
+            }
+            if self.rest.is_empty() {
+                return Ok(None);
+            }
+            let end = if self.ended { Some(self.rest.len()) } else { last_record_end(&self.rest) };
+            let Some(end) = end else {
+                if self.rest.len() > LONGEST_RECORD {
+                    return exec_err!(
+                        "line {}: a record longer than {} MB, or a quote that is never closed",
+                        self.line,
+                        LONGEST_RECORD >> 20
+                    );
+                }
+                match self.bytes.try_next().await? {
+                    Some(more) => self.rest.extend_from_slice(&more),
+                    None => self.ended = true,
+                }
+                continue;
+            };
+            let after = self.rest.split_off(end);
+            let block = std::mem::replace(&mut self.rest, after);
+            let first_line = self.line;
+            self.line += memchr::memchr_iter(b'\n', &block).count() as u64;
+            return Ok(Some((first_line, block)));
+        }
+    }
+}
+
+/// The end of the last whole record: a line break outside quotes.
+fn last_record_end(text: &[u8]) -> Option<usize> {
+    if memchr::memchr(b'"', text).is_none() {
+        return memchr::memrchr(b'\n', text).map(|at| at + 1);
+    }
+    let (mut quoted, mut end) = (false, None);
+    for at in memchr::memchr2_iter(b'"', b'\n', text) {
+        if text[at] == b'"' {
+            quoted = !quoted;
+        } else if !quoted {
+            end = Some(at + 1);
+        }
+    }
+    end
+}
+
+/// Text without the byte order mark that some programs put in front.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+fn first_record(line: &[u8], delimiter: u8) -> Vec<String> {
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).from_reader(line);
+    let mut record = csv::ByteRecord::new();
+    let _ = reader.read_byte_record(&mut record);
+    record.iter().map(|f| String::from_utf8_lossy(f).trim().trim_matches(['<', '>']).to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_ends_with_a_record() {
+        assert_eq!(last_record_end(b"a,b\nc,d\ne"), Some(8));
+        assert_eq!(last_record_end(b"a,\"b\nc\",d\ne"), Some(10));
+        assert_eq!(last_record_end(b"\"a\nb"), None);
+    }
+}

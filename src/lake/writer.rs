@@ -1,0 +1,498 @@
+//! Writes rows into the Parquet files of a Delta table: row groups encoded on all threads, files cut at symbol borders.
+
+use super::delta::Log;
+use super::profile::{Profile, RowGroup, Run};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::{cast, partition};
+use arrow::datatypes::{DataType, SchemaRef};
+use bytes::Bytes;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
+use datafusion::parquet::arrow::ArrowSchemaConverter;
+use datafusion::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::metadata::{RowGroupMetaData, SortingColumn};
+use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use datafusion::parquet::file::statistics::Statistics;
+use datafusion::parquet::file::writer::SerializedFileWriter;
+use datafusion::parquet::schema::types::{ColumnPath, SchemaDescriptor};
+use deltalake_core::kernel::Add;
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, VecDeque};
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::AsyncWriteExt;
+
+/// A row group ends at the first symbol border after this many rows ...
+const GROUP_ROWS: usize = 100_000;
+/// ... and inside a symbol after this many.
+const GROUP_MAX_ROWS: usize = 200_000;
+/// Rows of a data page: what is read for a few bars of one symbol.
+const PAGE_ROWS: usize = 8_192;
+/// Bytes after which a file ends, at the next symbol border.
+pub(super) const FILE_BYTES: u64 = 64 << 20;
+/// Bytes of a row before any was written.
+const ROW_BYTES: u64 = 32;
+
+/// The tag of files whose rows are sorted by (symbol, ts).
+const SORTED: &str = "tallow.sorted";
+/// The tag that tells where their symbols lie.
+const GROUPS: &str = "tallow.groups";
+const SORTED_BY: &str = "symbol,ts";
+
+/// How the rows of a table lie in its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// By the first two columns, `symbol` and `ts`, which is how rows must be pushed.
+    Sorted,
+    Unsorted,
+}
+
+/// Writes files. Nothing belongs to the table until what `finish` returns is committed.
+pub(super) struct TableWriter<'a> {
+    log: &'a Log,
+    schema: SchemaRef,
+    parquet: Arc<SchemaDescriptor>,
+    properties: WriterPropertiesPtr,
+    layout: Layout,
+    target: u64,
+    group: Group,
+    encoding: VecDeque<(GroupFacts, SpawnedTask<Result<Vec<ArrowColumnChunk>>>)>,
+    file: Option<OpenFile>,
+    done: Vec<Add>,
+    started: u64,
+    bytes: u64,
+    rows: u64,
+}
+
+/// Rows that wait to become a row group.
+#[derive(Default)]
+struct Group {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    symbols: usize,
+    first: Option<String>,
+    last: Option<String>,
+}
+
+/// Where the symbols of a row group lie; kept in the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct GroupFacts {
+    rows: usize,
+    #[serde(default)]
+    offset: i64,
+    first: String,
+    last: String,
+    symbols: usize,
+    #[serde(default)]
+    from: i64,
+    #[serde(default)]
+    to: i64,
+}
+
+struct OpenFile {
+    name: String,
+    writer: SerializedFileWriter<Sink>,
+    sink: Sink,
+    factory: ArrowRowGroupWriterFactory,
+    upload: BufWriter,
+    /// Rows given to it, and row groups of them that are begun.
+    rows: u64,
+    begun: usize,
+    groups: Vec<GroupFacts>,
+    size: u64,
+}
+
+/// Bytes on their way from the encoder to the store.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn take(&self) -> Bytes {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+/// How columns are written. Prices: plain under zstd; dictionaries of distinct prices are built only to be dropped.
+fn properties(schema: &arrow::datatypes::Schema, layout: Layout) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS)
+        .set_max_row_group_row_count(Some(usize::MAX));
+    for field in schema.fields() {
+        let column = ColumnPath::from(field.name().as_str());
+        properties = match field.data_type() {
+            DataType::Float64 => properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::PLAIN),
+            DataType::Timestamp(_, _) | DataType::Int64 => properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
+            _ => properties,
+        };
+    }
+    if layout == Layout::Sorted {
+        let sorting = [0, 1].map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false });
+        properties = properties.set_sorting_columns(Some(sorting.to_vec()));
+    }
+    properties.build()
+}
+
+impl<'a> TableWriter<'a> {
+    /// Writes rows of this schema into a table's folder.
+    pub fn new(log: &'a Log, schema: SchemaRef, layout: Layout) -> Result<TableWriter<'a>> {
+        let parquet = Arc::new(ArrowSchemaConverter::new().convert(&schema).map_err(failed)?);
+        let properties = Arc::new(properties(&schema, layout));
+        Ok(TableWriter {
+            log,
+            schema,
+            parquet,
+            properties,
+            layout,
+            target: FILE_BYTES,
+            group: Group::default(),
+            encoding: VecDeque::new(),
+            file: None,
+            done: vec![],
+            started: 0,
+            bytes: 0,
+            rows: 0,
+        })
+    }
+
+    /// Files end after this many bytes.
+    pub fn with_file_bytes(mut self, target: u64) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Takes rows, in order if the layout is sorted.
+    pub async fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if self.layout == Layout::Unsorted {
+            self.group.rows += batch.num_rows();
+            self.group.batches.push(batch);
+            if self.group.rows >= GROUP_ROWS {
+                self.end_group(true).await?;
+            }
+            return Ok(());
+        }
+        let symbols = Arc::clone(batch.column(0));
+        let names = symbols.as_string_view();
+        let mut from = 0;
+        for run in partition(&[Arc::clone(&symbols)])?.ranges() {
+            let symbol = names.value(run.start);
+            if self.group.last.as_deref() != Some(symbol) {
+                if self.group.rows + run.start - from >= GROUP_ROWS {
+                    self.stage(&batch, from, run.start);
+                    from = run.start;
+                    self.end_group(true).await?;
+                }
+                self.group.symbols += 1;
+                self.group.last = Some(symbol.to_string());
+                self.group.first.get_or_insert_with(|| symbol.to_string());
+            }
+            while self.group.rows + run.end - from > GROUP_MAX_ROWS {
+                let to = from + GROUP_MAX_ROWS - self.group.rows;
+                self.stage(&batch, from, to);
+                from = to;
+                self.end_group(false).await?;
+                self.group.symbols = 1;
+                self.group.first = Some(symbol.to_string());
+                self.group.last = Some(symbol.to_string());
+            }
+        }
+        self.stage(&batch, from, batch.num_rows());
+        Ok(())
+    }
+
+    fn stage(&mut self, batch: &RecordBatch, from: usize, to: usize) {
+        if to > from {
+            self.group.rows += to - from;
+            self.group.batches.push(batch.slice(from, to - from));
+        }
+    }
+
+    /// Hands the waiting rows to an encoder; `border`: the file may end here.
+    async fn end_group(&mut self, border: bool) -> Result<()> {
+        let group = std::mem::take(&mut self.group);
+        if group.rows == 0 {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(Self::open(self.log, self.started, &self.parquet, &self.properties, &self.schema)?),
+        };
+        let columns = file.factory.create_column_writers(file.begun).map_err(failed)?;
+        file.begun += 1;
+        file.rows += group.rows as u64;
+        let facts = GroupFacts {
+            rows: group.rows,
+            offset: 0,
+            first: group.first.unwrap_or_default(),
+            last: group.last.unwrap_or_default(),
+            symbols: group.symbols,
+            from: 0,
+            to: 0,
+        };
+        let (schema, batches) = (Arc::clone(&self.schema), group.batches);
+        let task = SpawnedTask::spawn(async move {
+            let mut chunks = vec![];
+            for ((i, field), mut column) in schema.fields().iter().enumerate().zip(columns) {
+                for batch in &batches {
+                    for leaf in compute_leaves(field, batch.column(i)).map_err(failed)? {
+                        column.write(&leaf).map_err(failed)?;
+                    }
+                }
+                chunks.push(column.close().map_err(failed)?);
+            }
+            Ok(chunks)
+        });
+        let enough = file.rows * self.bytes.max(1).checked_div(self.rows).unwrap_or(ROW_BYTES) >= self.target;
+        self.encoding.push_back((facts, task));
+        let threads = tokio::runtime::Handle::current().metrics().num_workers();
+        while self.encoding.len() > threads {
+            self.append_oldest().await?;
+        }
+        if border && enough {
+            self.end_file().await?;
+        }
+        Ok(())
+    }
+
+    fn open(
+        log: &Log,
+        number: u64,
+        parquet: &SchemaDescriptor,
+        properties: &WriterPropertiesPtr,
+        schema: &SchemaRef,
+    ) -> Result<OpenFile> {
+        let name = format!("part-{number:05}-{}.zstd.parquet", uuid::Uuid::new_v4());
+        let sink = Sink::default();
+        let writer = SerializedFileWriter::new(sink.clone(), parquet.root_schema_ptr(), Arc::clone(properties));
+        let writer = writer.map_err(failed)?;
+        let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema));
+        let store: Arc<dyn ObjectStore> = Arc::clone(&log.store);
+        let upload = BufWriter::new(store, log.path_of(&name));
+        Ok(OpenFile { name, writer, sink, factory, upload, rows: 0, begun: 0, groups: vec![], size: 0 })
+    }
+
+    /// Waits for the oldest row group and writes it.
+    async fn append_oldest(&mut self) -> Result<()> {
+        let (Some((mut facts, task)), Some(file)) = (self.encoding.pop_front(), &mut self.file) else { return Ok(()) };
+        let chunks = task.join().await.map_err(|e| DataFusionError::External(Box::new(e)))??;
+        let mut group = file.writer.next_row_group().map_err(failed)?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut group).map_err(failed)?;
+        }
+        let written = group.close().map_err(failed)?;
+        let column = written.column(0);
+        facts.offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        if self.layout == Layout::Sorted
+            && let Some((from, to)) = times(&written)
+        {
+            (facts.from, facts.to) = (from, to);
+        }
+        self.rows += facts.rows as u64;
+        file.groups.push(facts);
+        let bytes = file.sink.take();
+        self.bytes += bytes.len() as u64;
+        file.size += bytes.len() as u64;
+        file.upload.put(bytes).await?;
+        Ok(())
+    }
+
+    async fn end_file(&mut self) -> Result<()> {
+        while !self.encoding.is_empty() {
+            self.append_oldest().await?;
+        }
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let metadata = file.writer.finish().map_err(failed)?;
+        let bytes = file.sink.take();
+        file.size += bytes.len() as u64;
+        file.upload.put(bytes).await?;
+        file.upload.shutdown().await.map_err(|e| exec_datafusion_err!("cannot write {}: {e}", file.name))?;
+        self.started += 1;
+        let mut tags = HashMap::new();
+        if self.layout == Layout::Sorted {
+            let groups = serde_json::to_string(&file.groups).map_err(|e| exec_datafusion_err!("{e}"))?;
+            tags.insert(SORTED.to_string(), Some(SORTED_BY.to_string()));
+            tags.insert(GROUPS.to_string(), Some(groups));
+        }
+        self.done.push(Add {
+            path: file.name,
+            partition_values: HashMap::new(),
+            size: i64::try_from(file.size).unwrap_or_default(),
+            modification_time: chrono::Utc::now().timestamp_millis(),
+            data_change: true,
+            stats: Some(statistics(&self.schema, metadata.row_groups(), file.rows).to_string()),
+            tags: Some(tags),
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        });
+        Ok(())
+    }
+
+    /// Ends the last file. The files are in the table's folder; a commit makes them part of it.
+    pub async fn finish(mut self) -> Result<Vec<Add>> {
+        self.end_group(true).await?;
+        self.end_file().await?;
+        Ok(self.done)
+    }
+
+    /// Ends the current file, so that what follows goes to another.
+    pub async fn cut(&mut self) -> Result<()> {
+        self.end_group(true).await?;
+        self.end_file().await
+    }
+
+    /// Gives up the files from this one on.
+    pub async fn discard_since(&mut self, mark: usize) {
+        let files = self.done.split_off(mark);
+        self.log.discard(&files).await;
+    }
+
+    /// Files that are complete so far.
+    pub fn files(&self) -> &[Add] {
+        &self.done
+    }
+}
+
+/// What the log says of one of our files: enough to read it in order without opening it. `None` for others' files.
+pub(super) fn profile_of(add: &Add) -> Option<Profile> {
+    let tag = |name: &str| add.tags.as_ref()?.get(name)?.as_deref();
+    if tag(SORTED) != Some(SORTED_BY) {
+        return None;
+    }
+    let groups: Vec<GroupFacts> = serde_json::from_str(tag(GROUPS)?).ok()?;
+    let mut profile = Profile { rows: 0, sorted: true, runs: vec![], row_groups: vec![], schema: 0 };
+    for group in groups {
+        profile.row_groups.push(RowGroup { rows: group.rows, offset: group.offset });
+        let start = profile.rows;
+        profile.rows += group.rows;
+        match profile.runs.last_mut() {
+            // A symbol that goes on from one row group into the next must not be cut there.
+            Some(run) if run.last_symbol() == group.first => {
+                run.symbols += group.symbols - 1;
+                run.through = Some(group.last);
+                run.first = run.first.min(group.from);
+                run.last = run.last.max(group.to);
+            }
+            _ => profile.runs.push(Run {
+                symbol: group.first,
+                through: Some(group.last),
+                symbols: group.symbols,
+                start,
+                first: group.from,
+                last: group.to,
+            }),
+        }
+    }
+    Some(profile)
+}
+
+fn times(group: &RowGroupMetaData) -> Option<(i64, i64)> {
+    match group.column(1).statistics()? {
+        Statistics::Int64(times) => Some((*times.min_opt()?, *times.max_opt()?)),
+        _ => None,
+    }
+}
+
+/// The statistics of a file as Delta keeps them.
+fn statistics(schema: &SchemaRef, groups: &[RowGroupMetaData], rows: u64) -> Value {
+    let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
+    for (i, field) in schema.fields().iter().enumerate() {
+        let known: Option<Vec<&Statistics>> = groups.iter().map(|g| g.column(i).statistics()).collect();
+        let Some(known) = known else { continue };
+        if let Some(count) = known.iter().map(|s| s.null_count_opt()).sum::<Option<u64>>() {
+            nulls.insert(field.name().clone(), count.into());
+        }
+        if let Some((low, high)) = extremes(field.data_type(), &known) {
+            min.insert(field.name().clone(), low);
+            max.insert(field.name().clone(), high);
+        }
+    }
+    json!({ "numRecords": rows, "minValues": min, "maxValues": max, "nullCount": nulls })
+}
+
+fn extremes(data_type: &DataType, groups: &[&Statistics]) -> Option<(Value, Value)> {
+    // Row groups of nulls only have no extremes.
+    let filled: Vec<_> = groups.iter().filter(|s| s.min_bytes_opt().is_some() && s.max_bytes_opt().is_some()).collect();
+    match (data_type, filled.first()?) {
+        (DataType::Float64, Statistics::Double(_)) => {
+            let mut ends = (f64::INFINITY, f64::NEG_INFINITY);
+            for group in &filled {
+                let Statistics::Double(s) = group else { return None };
+                ends = (ends.0.min(*s.min_opt()?), ends.1.max(*s.max_opt()?));
+            }
+            (ends.0.is_finite() && ends.1.is_finite()).then(|| (ends.0.into(), ends.1.into()))
+        }
+        (DataType::Timestamp(_, _) | DataType::Int64, Statistics::Int64(_)) => {
+            let mut ends = (i64::MAX, i64::MIN);
+            for group in &filled {
+                let Statistics::Int64(s) = group else { return None };
+                ends = (ends.0.min(*s.min_opt()?), ends.1.max(*s.max_opt()?));
+            }
+            if *data_type == DataType::Int64 {
+                return Some((ends.0.into(), ends.1.into()));
+            }
+            // Other readers take milliseconds; the last one begins at or before the last time.
+            let text = |micros: i64| {
+                let at = chrono::DateTime::from_timestamp_micros(micros)?;
+                Some(Value::from(at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()))
+            };
+            Some((text(ends.0)?, text(ends.1)?))
+        }
+        (DataType::Utf8 | DataType::Utf8View, Statistics::ByteArray(_)) => {
+            let mut ends: Option<(String, String)> = None;
+            for group in &filled {
+                let Statistics::ByteArray(s) = group else { return None };
+                if !s.min_is_exact() || !s.max_is_exact() {
+                    return None;
+                }
+                let (low, high) = (s.min_opt()?.as_utf8().ok()?.to_string(), s.max_opt()?.as_utf8().ok()?.to_string());
+                ends = Some(match ends {
+                    None => (low, high),
+                    Some((a, b)) => (a.min(low), b.max(high)),
+                });
+            }
+            ends.map(|(low, high)| (low.into(), high.into()))
+        }
+        _ => None,
+    }
+}
+
+/// Rows with the columns of a schema, by name: missing ones are null, others are cast.
+pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+        Some(column) => cast(column, field.data_type()),
+        None => Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows())),
+    });
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?)
+}
+
+fn failed(error: ParquetError) -> DataFusionError {
+    DataFusionError::ParquetError(Box::new(error))
+}

@@ -1,0 +1,300 @@
+//! What makes a bar wrong: the rules of one row, and `validate_candle`, which tells the rule that a bar breaks.
+
+use super::grid::{Grid, Origin};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, StringBuilder, StructArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Field, Fields, Float64Type, TimeUnit, TimestampMicrosecondType};
+use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
+use datafusion_expr::{
+    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+use std::sync::{Arc, LazyLock};
+
+/// Prices this close to each other, relative to their size, are equal: the noise of arithmetic on them is no fault.
+const NOISE: f64 = 1e-9;
+
+/// A close may lie this far outside the quotes, relative to the price.
+const BASIS_POINT: f64 = 1e-4;
+
+/// A rule for one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// The close is a finite number above zero.
+    Close,
+    /// Open, high and low, where present, are finite numbers above zero.
+    Price,
+    /// Low and high enclose open and close.
+    Range,
+    /// The volume, where present, is not negative.
+    Volume,
+    /// The bid lies below the ask.
+    Quote,
+    /// The time is the opening of a bar of the timeframe.
+    Aligned,
+    /// Open, high and low are present. Such a bar is kept.
+    Incomplete,
+    /// The close lies within bid and ask, give or take a basis point. Such a bar is kept.
+    QuotedClose,
+}
+
+impl Rule {
+    /// The rule's name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Close => "close",
+            Rule::Price => "price",
+            Rule::Range => "range",
+            Rule::Volume => "volume",
+            Rule::Quote => "quote",
+            Rule::Aligned => "aligned",
+            Rule::Incomplete => "incomplete",
+            Rule::QuotedClose => "quoted_close",
+        }
+    }
+
+    /// Whether a bar that breaks the rule cannot be used.
+    pub fn is_error(self) -> bool {
+        !matches!(self, Rule::Incomplete | Rule::QuotedClose)
+    }
+}
+
+/// The numbers of a bar; NaN where there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct Bar {
+    /// First price.
+    pub open: f64,
+    /// Highest price.
+    pub high: f64,
+    /// Lowest price.
+    pub low: f64,
+    /// Last price.
+    pub close: f64,
+    /// Traded volume.
+    pub volume: f64,
+    /// Best bid at the close.
+    pub bid: f64,
+    /// Best ask at the close.
+    pub ask: f64,
+}
+
+/// How a bar breaks a rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fault {
+    /// The rule.
+    pub rule: Rule,
+    /// The column at fault.
+    pub column: &'static str,
+    /// Its value; NaN where it is missing.
+    pub value: f64,
+    /// What was expected of it.
+    pub expected: &'static str,
+}
+
+impl Bar {
+    /// The first rule that the bar breaks, errors before warnings.
+    pub fn fault(&self) -> Option<Fault> {
+        let Bar { open, high, low, close, volume, bid, ask } = *self;
+        // Nearly every bar is sound, and comparisons with what is missing are false.
+        let priced = low > 0.0 && high < f64::INFINITY;
+        let enclosed = low <= open && low <= close && open <= high && close <= high;
+        if priced && enclosed && volume >= 0.0 && bid.is_nan() && ask.is_nan() {
+            return None;
+        }
+        let fault = |rule, column, value, expected| Some(Fault { rule, column, value, expected });
+        let sound = |price: f64| price > 0.0 && price.is_finite();
+        if !sound(close) {
+            return fault(Rule::Close, "close", close, "a finite number above 0");
+        }
+        for (column, price) in [("open", open), ("high", high), ("low", low)] {
+            if !price.is_nan() && !sound(price) {
+                return fault(Rule::Price, column, price, "a finite number above 0, or none");
+            }
+        }
+        let above = |a: f64, b: f64| a > b && a - b > NOISE * a.abs();
+        for (price, what) in [(open, "at most the open"), (close, "at most the close"), (high, "at most the high")] {
+            if above(low, price) {
+                return fault(Rule::Range, "low", low, what);
+            }
+        }
+        for (price, what) in [(open, "at least the open"), (close, "at least the close")] {
+            if above(price, high) {
+                return fault(Rule::Range, "high", high, what);
+            }
+        }
+        if volume < 0.0 || volume.is_infinite() {
+            return fault(Rule::Volume, "volume", volume, "a finite number from 0, or none");
+        }
+        if bid >= ask {
+            return fault(Rule::Quote, "bid", bid, "less than the ask");
+        }
+        if open.is_nan() || high.is_nan() || low.is_nan() {
+            let missing = [("open", open), ("high", high), ("low", low)].into_iter().find(|(_, v)| v.is_nan());
+            return fault(Rule::Incomplete, missing.map_or("open", |(name, _)| name), f64::NAN, "a price");
+        }
+        if close < bid - BASIS_POINT * close || close > ask + BASIS_POINT * close {
+            return fault(Rule::QuotedClose, "close", close, "between bid and ask");
+        }
+        None
+    }
+}
+
+/// `validate_candle(ts, open, high, low, close, volume, timeframe [, origin])`: the rule that a bar breaks, or null.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct ValidateCandle {
+    signature: Signature,
+    documentation: Documentation,
+}
+
+const USAGE: &str = "validate_candle(ts, open, high, low, close, volume, timeframe, origin => 'utc')";
+
+static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+    let text = ["rule", "severity", "column"].map(|name| Field::new(name, DataType::Utf8, true));
+    let mut fields = text.to_vec();
+    fields.push(Field::new("value", DataType::Float64, true));
+    fields.push(Field::new("expected", DataType::Utf8, true));
+    fields.into()
+});
+
+impl Default for ValidateCandle {
+    fn default() -> Self {
+        let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
+        let documentation = Documentation::builder(section, "The rule that a bar breaks, or null", USAGE)
+            .with_argument("ts", "opening time of the bar")
+            .with_argument("timeframe", "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo")
+            .with_argument("origin", "utc, forex_utc1, ny_17 or session:HH:MM@Zone")
+            .build();
+        let signature = Signature::user_defined(Volatility::Immutable);
+        let names = vec!["ts", "open", "high", "low", "close", "volume", "timeframe", "origin"];
+        let signature = signature.clone().with_parameter_names(names).unwrap_or(signature);
+        Self { signature, documentation }
+    }
+}
+
+impl ScalarUDFImpl for ValidateCandle {
+    fn name(&self) -> &str {
+        "validate_candle"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Struct(FIELDS.clone()))
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        if !(7..=8).contains(&arg_types.len()) {
+            return plan_err!("validate_candle takes 7 or 8 arguments, not {}: {USAGE}", arg_types.len());
+        }
+        let numbers = &arg_types[1..6];
+        if let Some(other) = numbers.iter().find(|t| !t.is_numeric() && !t.is_null()) {
+            return plan_err!("prices and volume of validate_candle must be numbers, not {other}: {USAGE}");
+        }
+        let mut types = vec![DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))];
+        types.resize(6, DataType::Float64);
+        types.resize(arg_types.len(), DataType::Utf8);
+        Ok(types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let text = |i: usize, name: &str| match &args.args[i] {
+            ColumnarValue::Scalar(ScalarValue::Utf8(Some(text))) => Ok(text.clone()),
+            _ => plan_err!("`{name}` of validate_candle must be a text literal: {USAGE}"),
+        };
+        let timeframe = text(6, "timeframe")?.parse()?;
+        let origin = if args.args.len() > 7 { text(7, "origin")?.parse()? } else { Origin::Utc(0) };
+        let arrays = args.args[..6].iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
+        let ts = arrays[0]
+            .as_primitive_opt::<TimestampMicrosecondType>()
+            .ok_or_else(|| internal_datafusion_err!("validate_candle: ts was not coerced"))?;
+        let aligned = Grid::new(timeframe, origin).is_aligned(ts.values());
+        let numbers: Vec<&Float64Array> = arrays[1..].iter().map(|a| a.as_primitive::<Float64Type>()).collect();
+        let at = |i: usize, row: usize| if numbers[i].is_null(row) { f64::NAN } else { numbers[i].value(row) };
+        let mut out = Faults::default();
+        for row in 0..args.number_rows {
+            let [open, high, low, close, volume] = [0, 1, 2, 3, 4].map(|i| at(i, row));
+            let bar = Bar { open, high, low, close, volume, bid: f64::NAN, ask: f64::NAN };
+            let misplaced =
+                Fault { rule: Rule::Aligned, column: "ts", value: f64::NAN, expected: "the opening of a bar" };
+            let fault = match bar.fault() {
+                Some(fault) if fault.rule.is_error() => Some(fault),
+                _ if ts.is_null(row) || !aligned[row] => Some(misplaced),
+                other => other,
+            };
+            out.push(fault);
+        }
+        out.finish().map(ColumnarValue::Array)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}
+
+#[derive(Default)]
+struct Faults {
+    texts: [StringBuilder; 4],
+    value: Float64Builder,
+    valid: Vec<bool>,
+}
+
+impl Faults {
+    fn push(&mut self, fault: Option<Fault>) {
+        self.valid.push(fault.is_some());
+        let [rule, severity, column, expected] = &mut self.texts;
+        rule.append_option(fault.map(|f| f.rule.name()));
+        severity.append_option(fault.map(|f| if f.rule.is_error() { "error" } else { "warning" }));
+        column.append_option(fault.map(|f| f.column));
+        expected.append_option(fault.map(|f| f.expected));
+        self.value.append_option(fault.map(|f| f.value).filter(|v| !v.is_nan()));
+    }
+
+    fn finish(mut self) -> Result<ArrayRef> {
+        let [rule, severity, column, expected] = self.texts.each_mut().map(|b| Arc::new(b.finish()) as ArrayRef);
+        let columns = vec![rule, severity, column, Arc::new(self.value.finish()), expected];
+        Ok(Arc::new(StructArray::try_new(FIELDS.clone(), columns, Some(NullBuffer::from(self.valid)))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOUND: Bar =
+        Bar { open: 10.0, high: 12.0, low: 9.0, close: 11.0, volume: 100.0, bid: f64::NAN, ask: f64::NAN };
+
+    fn rule(bar: Bar) -> Option<(&'static str, &'static str)> {
+        bar.fault().map(|f| (f.rule.name(), f.column))
+    }
+
+    #[test]
+    fn a_sound_bar_breaks_no_rule() {
+        assert_eq!(rule(SOUND), None);
+        assert_eq!(rule(Bar { volume: f64::NAN, ..SOUND }), None);
+        assert_eq!(rule(Bar { volume: 0.0, ..SOUND }), None);
+        assert_eq!(rule(Bar { bid: 10.9, ask: 11.1, ..SOUND }), None);
+    }
+
+    #[test]
+    fn each_rule_is_told() {
+        assert_eq!(rule(Bar { close: 0.0, ..SOUND }), Some(("close", "close")));
+        assert_eq!(rule(Bar { close: f64::NAN, ..SOUND }), Some(("close", "close")));
+        assert_eq!(rule(Bar { close: f64::INFINITY, ..SOUND }), Some(("close", "close")));
+        assert_eq!(rule(Bar { open: -1.0, ..SOUND }), Some(("price", "open")));
+        assert_eq!(rule(Bar { high: f64::INFINITY, ..SOUND }), Some(("price", "high")));
+        assert_eq!(rule(Bar { low: 10.5, ..SOUND }), Some(("range", "low")));
+        assert_eq!(rule(Bar { high: 10.5, ..SOUND }), Some(("range", "high")));
+        assert_eq!(rule(Bar { open: f64::NAN, high: 8.0, ..SOUND }), Some(("range", "low")));
+        assert_eq!(rule(Bar { volume: -1.0, ..SOUND }), Some(("volume", "volume")));
+        assert_eq!(rule(Bar { bid: 11.0, ask: 11.0, ..SOUND }), Some(("quote", "bid")));
+        assert_eq!(rule(Bar { bid: 11.5, ask: 11.6, ..SOUND }), Some(("quoted_close", "close")));
+        assert_eq!(rule(Bar { open: f64::NAN, ..SOUND }), Some(("incomplete", "open")));
+    }
+
+    #[test]
+    fn the_noise_of_arithmetic_is_no_fault() {
+        assert_eq!(rule(Bar { high: 11.0 - 1e-12, ..SOUND }), None);
+        assert_eq!(rule(Bar { high: 11.0 - 1e-6, ..SOUND }), Some(("range", "high")));
+    }
+}
