@@ -128,7 +128,11 @@ impl Sink {
     }
 }
 
-/// How columns are written. Prices: plain under zstd; dictionaries of distinct prices are built only to be dropped.
+/// How columns are written.
+///
+/// Prices: plain under zstd. Dictionaries of prices took a third longer and made files larger by half; byte-stream-split
+/// was quicker by a sixth but made files larger by a quarter (synthetic) to a half (stocks), zstd 3 smaller only for
+/// synthetic prices.
 fn properties(schema: &arrow::datatypes::Schema, layout: Layout) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -446,7 +450,7 @@ fn extremes(data_type: &DataType, groups: &[&Statistics]) -> Option<(Value, Valu
                 let Statistics::Double(s) = group else { return None };
                 ends = (ends.0.min(*s.min_opt()?), ends.1.max(*s.max_opt()?));
             }
-            (ends.0.is_finite() && ends.1.is_finite()).then(|| (ends.0.into(), ends.1.into()))
+            (ends.0.is_finite() && ends.1.is_finite()).then(|| ((ends.0 + 0.0).into(), (ends.1 + 0.0).into()))
         }
         (DataType::Timestamp(_, _) | DataType::Int64, Statistics::Int64(_)) => {
             let mut ends = (i64::MAX, i64::MIN);

@@ -41,17 +41,16 @@ pub(super) struct TextTable {
 
 impl TextTable {
     /// Cuts a block of whole records into fields; blank lines are passed over.
-    pub fn parse(block: &[u8], delimiter: u8, width: usize) -> Result<TextTable> {
-        if memchr::memchr(b'"', block).is_some() {
-            Self::quoted(block, delimiter, width)
-        } else {
-            Ok(Self::plain(block, delimiter, width))
+    pub fn parse(block: Vec<u8>, delimiter: u8, width: usize) -> Result<TextTable> {
+        if memchr::memchr(b'"', &block).is_some() {
+            return Self::quoted(&block, delimiter, width);
         }
+        let text = String::from_utf8(block).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        Ok(Self::plain(text, delimiter, width))
     }
 
     /// Without quotes, a line is a record and a delimiter ends a field.
-    fn plain(block: &[u8], delimiter: u8, width: usize) -> TextTable {
-        let text = String::from_utf8_lossy(block).into_owned();
+    fn plain(text: String, delimiter: u8, width: usize) -> TextTable {
         let bytes = text.as_bytes();
         let mut table = TextTable { width, ..TextTable::default() };
         // Rows are seldom shorter than this.
@@ -249,10 +248,18 @@ pub(super) enum Texts<'a> {
 impl Texts<'_> {
     pub fn get(&self, row: usize) -> &str {
         match self {
-            Texts::Fields(table, column) => table.field(row, *column).trim(),
+            Texts::Fields(table, column) => trim(table.field(row, *column)),
             Texts::Array(array) if array.is_null(row) => "",
-            Texts::Array(array) => array.value(row).trim(),
+            Texts::Array(array) => trim(array.value(row)),
         }
+    }
+}
+
+/// Nearly every value begins and ends with a letter or digit.
+fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
     }
 }
 
@@ -290,8 +297,8 @@ mod tests {
 
     #[test]
     fn fields_are_cut_alike_with_and_without_quotes() {
-        let plain = TextTable::parse(b"a,b\r\n\r\n1,2\nx\n3,\n", b',', 2).unwrap();
-        let quoted = TextTable::parse(b"\"a\",b\r\n\r\n1,2\nx\n3,\n", b',', 2).unwrap();
+        let plain = TextTable::parse(b"a,b\r\n\r\n1,2\nx\n3,\n".to_vec(), b',', 2).unwrap();
+        let quoted = TextTable::parse(b"\"a\",b\r\n\r\n1,2\nx\n3,\n".to_vec(), b',', 2).unwrap();
         assert_eq!(rows(&plain), rows(&quoted));
         assert_eq!(rows(&plain), [["a", "b"], ["1", "2"], ["3", ""]]);
         let lines = |table: TextTable| {
@@ -306,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_quoted_field_may_hold_anything() {
-        let table = TextTable::parse(b"\"a,\"\"b\"\"\nc\",2\n3,4\n", b',', 2).unwrap();
+        let table = TextTable::parse(b"\"a,\"\"b\"\"\nc\",2\n3,4\n".to_vec(), b',', 2).unwrap();
         assert_eq!(rows(&table), [["a,\"b\"\nc", "2"], ["3", "4"]]);
         assert_eq!(table.lines, Some(vec![0, 2]));
     }

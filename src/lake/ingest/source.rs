@@ -17,7 +17,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
 
 /// Bytes of text that are parsed at once.
-const BLOCK: usize = 4 << 20;
+const BLOCK: usize = 1 << 20;
 /// Bytes of text by which a file's columns and formats are recognised.
 const HEAD: usize = 256 << 10;
 /// No record of text is longer.
@@ -122,7 +122,7 @@ impl Source {
             );
         }
         let from = if self.has_header { first_end } else { 0 };
-        let table = TextTable::parse(&head[from..], self.delimiter, self.names.len())?;
+        let table = TextTable::parse(head[from..].to_vec(), self.delimiter, self.names.len())?;
         let first_line = 1 + u64::from(self.has_header);
         let chunk = Chunk { file, number: 0, first_line, cells: Cells::Text(table) };
         Ok((chunk.rows() > 0 || whole > from).then_some(chunk))
@@ -226,7 +226,7 @@ impl Pending {
         match self {
             Pending::Ready(chunk) => Ok(chunk),
             Pending::Text { file, first_line, block, delimiter, width } => {
-                let table = TextTable::parse(&block, delimiter, width)?;
+                let table = TextTable::parse(block, delimiter, width)?;
                 Ok(Chunk { file, number: 0, first_line, cells: Cells::Text(table) })
             }
         }
