@@ -4,6 +4,8 @@ use crate::engine::dialect::{self, Params};
 use crate::engine::session::{Settings, context};
 use crate::error::{Error, Result};
 use crate::lake::{IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, Stores};
+use crate::pipeline::resample::{self, Fill};
+use crate::pipeline::views;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
@@ -83,6 +85,40 @@ impl Session {
         Ok(self.on_cpu(work).await??)
     }
 
+    /// Makes bars of a timeframe from the bars of a shorter one and merges them into the lake's table; a second run
+    /// changes nothing unless the shorter bars have changed.
+    pub async fn resample(
+        &self,
+        timeframe: Timeframe,
+        from: Option<Timeframe>,
+        origin: Option<&str>,
+        fill: Fill,
+    ) -> Result<IngestSummary> {
+        if fill == Fill::Null {
+            return Err(Error::Setting(
+                "fill 'null': a bar without a close is not stored; use none or prev_close".into(),
+            ));
+        }
+        let own = self.schema.origin(timeframe).await?;
+        let origin = origin.map(str::to_string).or(own);
+        let bars = resample::sql(&self.schema, timeframe, from, origin.as_deref(), fill, false).await?;
+        let origin = origin.unwrap_or_else(|| "utc".to_string());
+        let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
+        let sql = format!("select * from ({bars}) where {ended} order by symbol, ts");
+        let plan = self.sql(&sql).await?.create_physical_plan().await?;
+        let schema = Arc::clone(&self.schema);
+        Ok(self.on_cpu(async move { schema.merge(timeframe, &origin, plan).await }).await??)
+    }
+
+    /// Runs work on the lake's tables on the session's own threads.
+    pub async fn care<T, F>(&self, work: impl FnOnce(Arc<LakeSchema>) -> F) -> Result<T>
+    where
+        F: Future<Output = datafusion::common::Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        Ok(self.on_cpu(work(Arc::clone(&self.schema))).await??)
+    }
+
     /// Plans one statement of tallow's dialect.
     pub async fn sql(&self, text: &str) -> Result<DataFrame> {
         self.sql_with(text, &Params::default()).await
@@ -101,7 +137,8 @@ impl Session {
     /// Parses and rewrites a text of any number of statements.
     pub async fn parse(&self, text: &str, params: &Params) -> Result<Vec<Statement>> {
         let (text, params, context) = (text.to_string(), params.clone(), self.context.clone());
-        self.on_cpu(async move { dialect::rewrite(&text, &params, &context).await }).await?
+        let functions = views::Views::new(&self.schema);
+        self.on_cpu(async move { dialect::rewrite(&text, &params, &context, &functions).await }).await?
     }
 
     /// Plans a rewritten statement. Statements that define or set something take effect here.

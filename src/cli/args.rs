@@ -68,6 +68,16 @@ pub(super) enum Command {
     Describe(DescribeArgs),
     /// Take files into the lake: recognised, checked, merged, in one atomic commit
     Ingest(Box<IngestArgs>),
+    /// Show what is wrong with stored candles: broken rules, gaps, jumps
+    Validate(ValidateArgs),
+    /// Rewrite small and overlapping files into sorted ones
+    Optimize(OptimizeArgs),
+    /// Make longer bars from shorter ones and store them
+    Resample(ResampleArgs),
+    /// Delete files that no recent version of a table needs
+    Vacuum(VacuumArgs),
+    /// List the commits of a table
+    History(HistoryArgs),
     /// Write synthetic candles
     Synth(SynthArgs),
     /// Show the settings in force and where each comes from
@@ -170,6 +180,82 @@ pub(super) struct IngestArgs {
     /// Read and check, but write nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ValidateArgs {
+    /// A table, a timeframe, or a path
+    #[arg(default_value = "candles")]
+    pub table: String,
+    /// Which bars there should be: observed (those that most symbols have), 24/7, weekdays
+    #[arg(long, default_value = "observed")]
+    pub calendar: String,
+    /// A one-bar move larger than this ratio is a jump
+    #[arg(long, default_value_t = 1.5)]
+    pub jump: f64,
+    /// Length of the bars [default: the table's, else 1d]
+    #[arg(long, value_name = "TF")]
+    pub timeframe: Option<String>,
+    /// Where bars begin [default: the table's, else utc]
+    #[arg(long)]
+    pub origin: Option<String>,
+    /// One row a symbol instead of one row an issue
+    #[arg(long)]
+    pub summary: bool,
+    /// Exit with status 1 if there are errors
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OptimizeArgs {
+    /// A table, a timeframe, or a path
+    #[arg(default_value = "candles")]
+    pub table: String,
+    /// Size of files, such as 128m [default: 64m]
+    #[arg(long, value_name = "SIZE")]
+    pub file_size: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ResampleArgs {
+    /// Length of the bars to make
+    #[arg(value_name = "TF")]
+    pub timeframe: String,
+    /// Length of the bars to make them from [default: the longest stored that divides it]
+    #[arg(long, value_name = "TF")]
+    pub from: Option<String>,
+    /// Where bars begin [default: that of the source]
+    #[arg(long)]
+    pub origin: Option<String>,
+    /// What stands where there was no trade: none or prev_close
+    #[arg(long, default_value = "none")]
+    pub fill: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct VacuumArgs {
+    /// A table, a timeframe, or a path
+    #[arg(default_value = "candles")]
+    pub table: String,
+    /// Keep what versions younger than this need, such as 7d, 12h or 0h
+    #[arg(long, default_value = "7d", value_name = "AGE")]
+    pub keep: String,
+    /// Only list the files
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct HistoryArgs {
+    /// A table, a timeframe, or a path
+    #[arg(default_value = "candles")]
+    pub table: String,
+    /// Only the newest
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
 }
 
 #[derive(Debug, ClapArgs)]

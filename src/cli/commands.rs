@@ -9,7 +9,8 @@ use crate::engine::dialect::Params;
 use crate::engine::reach::reach;
 use crate::error::Error;
 use crate::pipeline::synth::Synth;
-use crate::pipeline::{functions as listing, gaps, named};
+use crate::pipeline::validate::{Calendar, Validation};
+use crate::pipeline::{functions as listing, named};
 use crate::{Session, lake::TableSummary};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
@@ -25,6 +26,7 @@ macro_rules! out {
         }
     };
 }
+pub(super) use out;
 
 pub(super) fn params(given: &[String]) -> Result<Params, Failure> {
     let mut params = Params::default();
@@ -255,7 +257,14 @@ pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), 
 
 /// Bars that are missing where most symbols have one.
 async fn show_gaps(session: &Session, table: &str) -> Result<(), Failure> {
-    let sql = gaps::sql(table);
+    let observed = Validation {
+        table: table.to_string(),
+        timeframe: "1d".to_string(),
+        origin: "utc".to_string(),
+        calendar: Calendar::Observed,
+        jump: 1.5,
+    };
+    let sql = observed.missing();
     let frame = session.sql(&sql).await?;
     let batches = session.collect(frame).await?;
     let symbols: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();

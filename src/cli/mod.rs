@@ -1,6 +1,7 @@
 //! The command line: arguments, formats, progress, exit status. No analytics.
 
 mod args;
+mod care;
 mod commands;
 mod config;
 mod ingest;
@@ -74,6 +75,11 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
         Some(Command::Tables) => commands::tables(&config).await,
         Some(Command::Describe(describe)) => commands::describe(&config, describe).await,
         Some(Command::Ingest(args)) => ingest::ingest(&config, *args).await,
+        Some(Command::Validate(args)) => care::validate(&config, args).await,
+        Some(Command::Optimize(args)) => care::optimize(&config, args).await,
+        Some(Command::Resample(args)) => care::resample(&config, args).await,
+        Some(Command::Vacuum(args)) => care::vacuum(&config, args).await,
+        Some(Command::History(args)) => care::history(&config, args).await,
         Some(Command::Synth(synth)) => commands::synth(&config, &synth),
         Some(Command::Config) => config.show(),
     }

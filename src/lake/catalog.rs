@@ -1,17 +1,20 @@
 //! Tables by name: the timeframes of a lake, and any quoted path, glob or URL.
 
-use super::delta::{AsOf, Log};
+use super::care::{self, HistoryEntry, OptimizeSummary};
+use super::delta::{AsOf, Log, no_table};
 use super::files::{Files, Format};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::profile::ProfileCache;
-use super::table::{CandleTable, nothing_at};
+use super::table::{CandleTable, ORIGIN, nothing_at};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err};
+use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err, plan_err};
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
 };
-use datafusion::execution::SessionState;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use object_store::path::Path;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
@@ -80,6 +83,65 @@ impl LakeSchema {
         let done = ingest::ingest(&state, &self.cache, &self.lake.url, timeframe, options, progress).await;
         self.look_again().await?;
         done
+    }
+
+    /// Timeframes that the lake has candles of, shortest first.
+    pub fn timeframes(&self) -> Vec<Timeframe> {
+        self.found().candles
+    }
+
+    /// Where the bars of a timeframe begin, if its table says so.
+    pub async fn origin(&self, timeframe: Timeframe) -> Result<Option<String>> {
+        let table = self.candle_table(&format!("candles_{timeframe}")).await?;
+        Ok(table.and_then(|t| t.property(ORIGIN).map(str::to_string)))
+    }
+
+    /// The columns of a table of the lake or a path.
+    pub async fn columns(&self, name: &str) -> Result<Vec<String>> {
+        match self.table(name).await? {
+            Some(table) => Ok(table.schema().fields().iter().map(|f| f.name().clone()).collect()),
+            None => plan_err!("there is no table `{name}`"),
+        }
+    }
+
+    /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe.
+    pub async fn merge(
+        &self,
+        timeframe: Timeframe,
+        origin: &str,
+        rows: Arc<dyn ExecutionPlan>,
+    ) -> Result<IngestSummary> {
+        let state = Arc::new(self.state()?);
+        let rows = PlanRows { state: Arc::clone(&state), plan: rows };
+        let done = ingest::merge_rows(&state, &self.cache, &self.lake.url, timeframe, origin, &rows).await;
+        self.look_again().await?;
+        done
+    }
+
+    /// Brings a table into the layout that is read fastest.
+    pub async fn optimize(&self, name: &str, file_bytes: Option<u64>) -> Result<OptimizeSummary> {
+        care::optimize(&Arc::new(self.state()?), &self.cache, &self.log(name)?, file_bytes).await
+    }
+
+    /// The commits of a table, newest first.
+    pub async fn history(&self, name: &str, limit: Option<usize>) -> Result<Vec<HistoryEntry>> {
+        care::history(&self.log(name)?, limit).await
+    }
+
+    /// Deletes files that no version younger than `keep` needs; returns their names.
+    pub async fn vacuum(&self, name: &str, keep: chrono::Duration, dry_run: bool) -> Result<Vec<String>> {
+        let log = self.log(name)?;
+        if !log.exists().await? {
+            return no_table(&log.location);
+        }
+        log.vacuum(keep, dry_run).await
+    }
+
+    fn log(&self, name: &str) -> Result<Log> {
+        match self.location(name)? {
+            Some((location, _)) => Log::at(&self.state()?, &location),
+            None => plan_err!("there is no table `{name}`; `tallow tables` lists them"),
+        }
     }
 
     /// Takes notice of tables that were made since the session began.
@@ -184,6 +246,24 @@ impl LakeSchema {
             return nothing_at(location);
         }
         Ok(Arc::new(ListingTable::try_new(config)?))
+    }
+}
+
+/// The rows of a plan.
+struct PlanRows {
+    state: Arc<SessionState>,
+    plan: Arc<dyn ExecutionPlan>,
+}
+
+impl ingest::Rows for PlanRows {
+    fn schema(&self) -> SchemaRef {
+        self.plan.schema()
+    }
+
+    fn stream(&self) -> Result<SendableRecordBatchStream> {
+        // A plan keeps state of its last run.
+        let plan = datafusion::physical_plan::execution_plan::reset_plan_states(Arc::clone(&self.plan))?;
+        execute_stream(plan, self.state.task_ctx())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Where candles lie: Delta tables, files and folders of files, as tables whose order and partitioning are known.
 
+mod care;
 mod catalog;
+mod clusters;
 mod columns;
 mod delta;
 mod files;
@@ -12,6 +14,7 @@ mod stores;
 mod table;
 mod writer;
 
+pub use care::{HistoryEntry, OptimizeSummary};
 pub use catalog::{Lake, LakeSchema};
 pub use delta::AsOf;
 pub use ingest::{IngestOptions, IngestProgress, IngestSummary, Naming};

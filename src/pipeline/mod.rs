@@ -1,6 +1,9 @@
-//! What users ask for, as plans and facts: named queries, the function list, synthetic candles.
+//! What users ask for, as plans and facts: named queries, views, validation, the function list, synthetic candles.
 
+pub mod adjust;
 pub mod functions;
-pub mod gaps;
 pub mod named;
+pub mod resample;
 pub mod synth;
+pub mod validate;
+pub(crate) mod views;

@@ -26,7 +26,9 @@ pub mod rolling;
 pub mod series;
 pub mod technical;
 
-use candle::{Alignment, AlignmentKind, CandleField, Candlestick, CandlestickSource, SessionVwap, ValidateCandle};
+use candle::{
+    Alignment, AlignmentKind, CandleField, Candlestick, CandlestickSource, SessionVwap, Span, SpanKind, ValidateCandle,
+};
 use datafusion_common::Result;
 use datafusion_expr::registry::FunctionRegistry;
 use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
@@ -93,7 +95,8 @@ pub fn all_scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let alignment = alignment.into_iter().map(ScalarUDF::from);
     let candle = CandleField::all().map(ScalarUDF::from);
     let validate = ScalarUDF::from(ValidateCandle::default());
-    alignment.chain(candle).chain([validate]).map(Arc::new).collect()
+    let spans = [SpanKind::Range, SpanKind::Missing].map(|kind| ScalarUDF::from(Span::new(kind)));
+    alignment.chain(candle).chain(spans).chain([validate]).map(Arc::new).collect()
 }
 
 /// Registers everything in a session.

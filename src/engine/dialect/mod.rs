@@ -10,9 +10,11 @@ mod problem;
 mod rewriter;
 mod scope;
 mod suggest;
+mod table_function;
 
 pub use problem::{Problem, Problems};
 pub use suggest::closest;
+pub use table_function::{TableArguments, TableFunctions};
 
 use crate::error::{Error, Result};
 use datafusion::prelude::SessionContext;
@@ -44,9 +46,16 @@ impl Params {
 }
 
 /// Parses a text and rewrites it; `Err` holds every problem found.
-pub(crate) async fn rewrite(text: &str, params: &Params, context: &SessionContext) -> Result<Vec<Statement>> {
+pub(crate) async fn rewrite(
+    text: &str,
+    params: &Params,
+    context: &SessionContext,
+    functions: &dyn TableFunctions,
+) -> Result<Vec<Statement>> {
     let mut statements = parse(text)?;
-    let tables = Tables::resolve(&statements, context).await;
+    let problems = table_function::expand(&mut statements, functions).await;
+    let mut tables = Tables::resolve(&statements, context).await;
+    tables.problems.extend(problems);
     let mut rewriter = Rewriter::new(text, params, &tables, context);
     for statement in &mut statements {
         rewriter.statement(statement);

@@ -173,7 +173,7 @@ pub(super) async fn ingest(
             close_as_ts: options.close_as_ts,
             now: chrono::Utc::now().timestamp_micros(),
         };
-        let schema = table_schema(base.as_ref(), &plan)?;
+        let schema = table_schema(base.as_ref(), &plan.schema)?;
         progress.0.store(0, Ordering::Relaxed);
         let delivery = Delivery::new(state, &with_rows, plan, rules, timeframe, progress.clone());
         let job = Job { state, log: &candles, table: table.as_ref(), base: base.as_ref(), schema: &schema, options };
@@ -209,7 +209,7 @@ pub(super) async fn ingest(
             summary.took = started.elapsed();
             return Ok(summary);
         }
-        let outcome = job.commit(merged, timeframe, &origin.0).await?;
+        let outcome = job.commit(merged, timeframe, &origin.0, "INGEST").await?;
         match outcome {
             Outcome::Committed(version) => {
                 summary.version = Some(version);
@@ -229,6 +229,73 @@ pub(super) async fn ingest(
             }
         }
     }
+}
+
+/// Rows by (symbol, ts), as often as they are asked for.
+pub(super) trait Rows: Send + Sync {
+    /// Columns `symbol`, `ts` and others.
+    fn schema(&self) -> SchemaRef;
+    /// The rows, from the start.
+    fn stream(&self) -> Result<SendableRecordBatchStream>;
+}
+
+/// Merges rows that are candles already into the table of a timeframe.
+pub(super) async fn merge_rows(
+    state: &Arc<SessionState>,
+    cache: &ProfileCache,
+    lake: &str,
+    timeframe: Timeframe,
+    origin: &str,
+    rows: &dyn Rows,
+) -> Result<IngestSummary> {
+    let started = Instant::now();
+    let log = Log::at(state.as_ref(), &format!("{}/candles/{timeframe}", lake.trim_end_matches('/')))?;
+    let options = IngestOptions::default();
+    for attempt in 1..=ATTEMPTS {
+        let base = log.snapshot(None).await?;
+        let table = existing(state, cache, &log, base.as_ref()).await?;
+        let (origin, _) = origin_of(base.as_ref(), Some(origin), timeframe)?;
+        let schema = table_schema(base.as_ref(), &rows.schema())?;
+        let job =
+            Job { state, log: &log, table: table.as_ref(), base: base.as_ref(), schema: &schema, options: &options };
+        let merged = job.upsert().rewrite(&mut Delivered::new(numbered(rows.stream()?))).await?;
+        let counts = merged.counts;
+        let mut summary = IngestSummary {
+            rows: counts.new + counts.unchanged + counts.restated + counts.duplicates,
+            new: counts.new,
+            unchanged: counts.unchanged,
+            restated: counts.restated,
+            duplicates: counts.duplicates,
+            ..IngestSummary::default()
+        };
+        summary.took = started.elapsed();
+        if merged.adds.is_empty() && merged.removes.is_empty() {
+            return Ok(summary);
+        }
+        if let Outcome::Committed(version) = job.commit(merged, timeframe, &origin, "RESAMPLE").await? {
+            return Ok(IngestSummary { version: Some(version), took: started.elapsed(), ..summary });
+        }
+        pause(attempt).await;
+    }
+    exec_err!("{}: {ATTEMPTS} times another writer committed first; nothing was written, try again", log.location)
+}
+
+/// Rows with the order in which they come.
+fn numbered(rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let mut fields = rows.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new(SEQUENCE, DataType::Int64, false)));
+    let schema = Arc::new(Schema::new(fields));
+    let target = Arc::clone(&schema);
+    let mut next = 0i64;
+    let numbered = rows.map(move |batch| {
+        let batch = batch?;
+        let end = next + batch.num_rows() as i64;
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(arrow::array::Int64Array::from_iter_values(next..end)));
+        next = end;
+        Ok(RecordBatch::try_new(Arc::clone(&target), columns)?)
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, numbered))
 }
 
 /// Waits a little, longer each time, and not as long as another process that waits too.
@@ -290,7 +357,7 @@ fn origin_of(base: Option<&Snapshot>, given: Option<&str>, timeframe: Timeframe)
 }
 
 /// The table's columns, and those that the delivery adds.
-fn table_schema(base: Option<&Snapshot>, plan: &Plan) -> Result<SchemaRef> {
+fn table_schema(base: Option<&Snapshot>, delivered: &SchemaRef) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = vec![];
     if let Some(base) = base {
         for field in base.schema.fields() {
@@ -309,7 +376,7 @@ fn table_schema(base: Option<&Snapshot>, plan: &Plan) -> Result<SchemaRef> {
             }
         }
     }
-    for field in plan.schema.fields() {
+    for field in delivered.fields() {
         if fields.iter().all(|f| f.name() != field.name()) {
             fields.push(field.as_ref().clone());
         }
@@ -328,10 +395,14 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    async fn run(&self, delivery: &Delivery, in_order: bool, append: bool) -> Result<Option<Merged>> {
+    fn upsert(&self) -> Upsert<'_> {
         let files = self.base.map_or(&[][..], |b| &b.files);
-        let upsert =
-            Upsert { state: self.state, log: self.log, table: self.table, files, schema: Arc::clone(self.schema) };
+        Upsert { state: self.state, log: self.log, table: self.table, files, schema: Arc::clone(self.schema) }
+    }
+
+    async fn run(&self, delivery: &Delivery, in_order: bool, append: bool) -> Result<Option<Merged>> {
+        let upsert = self.upsert();
+        let files = upsert.files;
         let rows = if in_order { delivery.as_delivered()? } else { delivery.sorted()? };
         let size: u64 = files.iter().map(|f| f.meta.size).sum();
         let large = size > self.options.rewrite_bytes.unwrap_or(REWRITE_BYTES);
@@ -343,7 +414,13 @@ impl Job<'_> {
         upsert.rewrite(&mut Delivered::new(rows)).await.map(Some)
     }
 
-    async fn commit(&self, merged: Merged, timeframe: Timeframe, origin: &str) -> Result<Outcome> {
+    async fn commit(
+        &self,
+        merged: Merged,
+        timeframe: Timeframe,
+        origin: &str,
+        operation: &'static str,
+    ) -> Result<Outcome> {
         let files = self.base.map_or(&[][..], |b| &b.files);
         let number = |n: u64| serde_json::Value::from(n);
         let metrics = [
@@ -364,7 +441,7 @@ impl Job<'_> {
             ]),
             data_change: true,
             metrics: metrics.into_iter().map(|(k, v)| (k.to_string(), v)).collect(),
-            operation: "INGEST",
+            operation,
         };
         let outcome = self.log.commit(self.base, change).await;
         if !matches!(outcome, Ok(Outcome::Committed(_))) {

@@ -1,8 +1,8 @@
 //! Merges delivered rows into the files of a table: by (symbol, ts), the later delivery wins.
 
 use super::canonical::SEQUENCE;
+use crate::lake::clusters::{Cluster, clusters};
 use crate::lake::delta::{DataFile, Log};
-use crate::lake::profile::Profile;
 use crate::lake::table::CandleTable;
 use crate::lake::writer::{FILE_BYTES, Layout, TableWriter, conform};
 use arrow::array::{
@@ -174,47 +174,6 @@ fn comparators(
 ) -> Result<Vec<DynComparator>> {
     let compare = |(i, j): (usize, usize)| make_comparator(a.column(i), b.column(j), SortOptions::default());
     Ok(columns.map(compare).collect::<Result<_, _>>()?)
-}
-
-/// A set of files whose symbol ranges overlap; no file outside shares a symbol with them.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cluster {
-    pub files: Vec<usize>,
-    pub first: String,
-    pub last: String,
-    pub bytes: u64,
-}
-
-/// Files in clusters, in symbol order. Files without a proven order are one cluster, with everything they may touch.
-pub(super) fn clusters(files: &[DataFile], profiles: &[Profile]) -> Vec<Cluster> {
-    if profiles.iter().any(|p| !p.sorted) {
-        let bytes = files.iter().map(|f| f.meta.size).sum();
-        return vec![Cluster {
-            files: (0..files.len()).collect(),
-            first: String::new(),
-            last: "\u{10ffff}".into(),
-            bytes,
-        }];
-    }
-    let mut order: Vec<usize> = (0..files.len()).filter(|&i| !profiles[i].runs.is_empty()).collect();
-    order.sort_by(|&a, &b| profiles[a].runs[0].symbol.cmp(&profiles[b].runs[0].symbol));
-    let mut found: Vec<Cluster> = vec![];
-    for i in order {
-        let runs = &profiles[i].runs;
-        let (first, last) = (&runs[0].symbol, runs[runs.len() - 1].last_symbol());
-        let bytes = files[i].meta.size;
-        match found.last_mut() {
-            Some(cluster) if *first <= cluster.last => {
-                cluster.files.push(i);
-                cluster.bytes += bytes;
-                if cluster.last.as_str() < last {
-                    cluster.last = last.to_string();
-                }
-            }
-            _ => found.push(Cluster { files: vec![i], first: first.clone(), last: last.to_string(), bytes }),
-        }
-    }
-    found
 }
 
 /// What a merge leaves behind: files to add and files to remove.

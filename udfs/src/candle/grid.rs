@@ -148,7 +148,7 @@ impl Grid {
     }
 
     /// The date that a session day goes by: a day that begins at noon or later is named after the next calendar day.
-    fn date(&self, ts: i64) -> NaiveDate {
+    pub(super) fn date(&self, ts: i64) -> NaiveDate {
         match self.origin {
             Origin::Utc(offset) => utc(ts - offset).date_naive(),
             Origin::Local(begins, zone) => {

@@ -6,6 +6,7 @@ mod candlestick;
 mod grid;
 mod quality;
 mod session_vwap;
+mod span;
 mod timeframe;
 
 pub use accessors::CandleField;
@@ -14,4 +15,5 @@ pub use candlestick::{Candlestick, CandlestickSource};
 pub use grid::{Grid, Origin};
 pub use quality::{Bar, Fault, Rule, ValidateCandle};
 pub use session_vwap::SessionVwap;
+pub use span::{Calendar, Span, SpanKind};
 pub use timeframe::Timeframe;

@@ -40,6 +40,15 @@ impl Timeframe {
     pub fn all() -> impl Iterator<Item = Timeframe> {
         NAMES.iter().map(|(_, timeframe)| *timeframe)
     }
+
+    /// Whether bars of this length make up whole bars of a longer one.
+    pub fn divides(self, longer: Timeframe) -> bool {
+        match (self, longer) {
+            (Timeframe::Fixed(a), Timeframe::Fixed(b)) => a < b && b % a == 0,
+            (Timeframe::Fixed(_), _) | (Timeframe::Day, Timeframe::Week | Timeframe::Month) => true,
+            _ => false,
+        }
+    }
 }
 
 impl FromStr for Timeframe {

@@ -1,0 +1,171 @@
+//! Table functions that stand for a query: `candles('4h')` is put in place as a subquery.
+
+use super::problem::Problem;
+use super::scope::normal;
+use crate::error::{Result, readable};
+use async_trait::async_trait;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Spanned, TableAlias,
+    TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// The arguments of a table function: literals by position, and by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TableArguments {
+    /// By position.
+    pub positional: Vec<String>,
+    /// By name, in lower case.
+    pub named: BTreeMap<String, String>,
+}
+
+/// Knows table functions and the SQL that they stand for.
+#[async_trait]
+pub trait TableFunctions: Send + Sync {
+    /// Their names.
+    fn names(&self) -> &[&str];
+
+    /// The query behind a call.
+    async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String>;
+}
+
+/// Puts queries in the place of table functions; what cannot be is a problem.
+pub(super) async fn expand(statements: &mut [Statement], functions: &dyn TableFunctions) -> Vec<Problem> {
+    let mut calls = Calls { names: functions.names(), found: vec![] };
+    statements.iter().for_each(|s| visit(s, &mut calls));
+    let mut problems = vec![];
+    let mut queries = BTreeMap::new();
+    for (name, args, span) in calls.found {
+        let said = match arguments(&args) {
+            Ok(arguments) => match functions.sql(&name, &arguments).await {
+                Ok(sql) => match parse(&sql) {
+                    Ok(query) => {
+                        queries.insert((name, arguments), query);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Err(crate::Error::DataFusion(error)) => readable(&error),
+                Err(error) => error.to_string(),
+            },
+            Err(said) => said,
+        };
+        problems.push(Problem::new(said, span));
+    }
+    let mut replace = Replace { queries };
+    for statement in statements {
+        visit_mut(statement, &mut replace);
+    }
+    problems
+}
+
+fn parse(sql: &str) -> std::result::Result<Query, String> {
+    let parser = Parser::new(&GenericDialect {}).try_with_sql(sql);
+    parser.and_then(|mut p| p.parse_query()).map(|q| *q).map_err(|e| format!("{e} in {sql}"))
+}
+
+type Call = (String, Vec<FunctionArg>, datafusion::sql::sqlparser::tokenizer::Span);
+
+struct Calls<'a> {
+    names: &'a [&'a str],
+    found: Vec<Call>,
+}
+
+fn name_of(name: &ObjectName) -> Option<String> {
+    match name.0.as_slice() {
+        [part] => part.as_ident().map(normal),
+        _ => None,
+    }
+}
+
+impl Visitor for Calls<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(args), .. } = factor
+            && let Some(known) = name_of(name).filter(|n| self.names.contains(&n.as_str()))
+        {
+            self.found.push((known, args.args.clone(), name.span()));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Replace {
+    queries: BTreeMap<(String, TableArguments), Query>,
+}
+
+impl VisitorMut for Replace {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(args), alias, .. } = factor
+            && let Some(known) = name_of(name)
+            && let Ok(arguments) = arguments(&args.args)
+            && let Some(query) = self.queries.get(&(known.clone(), arguments))
+        {
+            let own = TableAlias { explicit: true, name: Ident::new(known), columns: vec![], at: None };
+            let alias = alias.take().unwrap_or(own);
+            *factor = TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(query.clone()),
+                alias: Some(alias),
+                sample: None,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn arguments(args: &[FunctionArg]) -> std::result::Result<TableArguments, String> {
+    let mut result = TableArguments::default();
+    for arg in args {
+        match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => result.positional.push(text(expr)?),
+            FunctionArg::Named {
+                name,
+                arg: FunctionArgExpr::Expr(expr),
+                operator: FunctionArgOperator::RightArrow,
+            } => {
+                result.named.insert(normal(name), text(expr)?);
+            }
+            other => return Err(format!("`{other}`: expected a text, or name => text")),
+        }
+    }
+    Ok(result)
+}
+
+fn text(expr: &Expr) -> std::result::Result<String, String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Ok(text.clone()),
+            Value::Number(number, _) => Ok(number.clone()),
+            other => Err(format!("`{other}`: expected a text such as '4h'")),
+        },
+        other => Err(format!("`{other}`: expected a text such as '4h'")),
+    }
+}
+
+fn visit(statement: &Statement, visitor: &mut Calls<'_>) {
+    match statement {
+        Statement::Statement(inner) => {
+            let _ = inner.visit(visitor);
+        }
+        Statement::Explain(explain) => visit(&explain.statement, visitor),
+        _ => {}
+    }
+}
+
+fn visit_mut(statement: &mut Statement, visitor: &mut Replace) {
+    match statement {
+        Statement::Statement(inner) => {
+            let _ = inner.visit(visitor);
+        }
+        Statement::Explain(explain) => visit_mut(&mut explain.statement, visitor),
+        _ => {}
+    }
+}

@@ -1,0 +1,127 @@
+//! Larger bars from smaller ones, as SQL.
+
+use crate::error::{Error, Result};
+use crate::lake::LakeSchema;
+use std::str::FromStr;
+use tallow_udfs::candle::Timeframe;
+
+/// What stands where no bar is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fill {
+    /// Nothing: a time without a trade has no row.
+    #[default]
+    None,
+    /// A bar without volume at the close before it.
+    PrevClose,
+    /// A row without values.
+    Null,
+}
+
+impl FromStr for Fill {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Fill> {
+        match name {
+            "none" => Ok(Fill::None),
+            "prev_close" => Ok(Fill::PrevClose),
+            "null" => Ok(Fill::Null),
+            _ => Err(Error::Setting(format!("unknown fill '{name}': expected none, prev_close or null"))),
+        }
+    }
+}
+
+/// SQL that yields the bars of a timeframe: the table of that timeframe, if `stored` counts and there is one, else bars
+/// made from `from`, by default from the coarsest stored timeframe that divides it.
+///
+/// A bar's open is that of its first smaller bar with trades.
+pub async fn sql(
+    lake: &LakeSchema,
+    timeframe: Timeframe,
+    from: Option<Timeframe>,
+    origin: Option<&str>,
+    fill: Fill,
+    stored: bool,
+) -> Result<String> {
+    let known = lake.timeframes();
+    let columns = "symbol, ts, open, high, low, close, volume";
+    let own = if known.contains(&timeframe) { lake.origin(timeframe).await? } else { None };
+    let fits = origin.is_none_or(|o| own.as_deref().unwrap_or("utc") == o);
+    let (bars, origin) = if stored && from.is_none() && known.contains(&timeframe) && fits {
+        (format!("select {columns} from candles_{timeframe}"), own.unwrap_or_else(|| "utc".to_string()))
+    } else {
+        let source = source(&known, timeframe, from)?;
+        let source_origin = lake.origin(source).await?.unwrap_or_else(|| "utc".to_string());
+        let origin = origin.unwrap_or(&source_origin).to_string();
+        (made_from(source, &source_origin, timeframe, &origin), origin)
+    };
+    if fill == Fill::None {
+        return Ok(bars);
+    }
+    let last_close = "last_value(b.close) ignore nulls over (partition by g.symbol order by g.ts rows between unbounded preceding and current row)";
+    let prices = ["open", "high", "low", "close"].map(|c| match fill {
+        Fill::PrevClose => format!("coalesce(b.{c}, {last_close}) as {c}"),
+        _ => format!("b.{c} as {c}"),
+    });
+    let volume = if fill == Fill::PrevClose { "coalesce(b.volume, 0.0) as volume" } else { "b.volume as volume" };
+    Ok(format!(
+        "with bars as ({bars}),
+         spans as (select symbol, min(ts) as first, max(ts) as last from bars group by symbol),
+         grid as (select symbol, unnest(bar_range(first, last, '{timeframe}', '{origin}')) as ts from spans)
+         select g.symbol as symbol, g.ts as ts, {}, {volume}
+         from grid g left join bars b on g.symbol = b.symbol and g.ts = b.ts",
+        prices.join(", ")
+    ))
+}
+
+/// The stored timeframe to make bars from.
+fn source(known: &[Timeframe], timeframe: Timeframe, from: Option<Timeframe>) -> Result<Timeframe> {
+    let listed = || known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(from) = from {
+        if !known.contains(&from) {
+            return Err(Error::Setting(format!("the lake has no {from} bars; it has {}", listed())));
+        }
+        if !from.divides(timeframe) {
+            return Err(Error::Setting(format!("{from} bars do not make up {timeframe} bars")));
+        }
+        return Ok(from);
+    }
+    known.iter().copied().filter(|t| t.divides(timeframe)).max().ok_or_else(|| {
+        Error::Setting(match known.is_empty() {
+            true => format!("the lake has no candles to make {timeframe} bars from"),
+            false => format!("no stored timeframe divides {timeframe}; the lake has {}", listed()),
+        })
+    })
+}
+
+fn made_from(source: Timeframe, source_origin: &str, timeframe: Timeframe, origin: &str) -> String {
+    let floor = format!("bar_floor(ts, '{timeframe}', '{origin}')");
+    // Where the grids may not nest, only bars that lie inside count.
+    let inside = if source_origin == origin {
+        String::new()
+    } else {
+        format!(" where bar_end(ts, '{source}', '{source_origin}') <= bar_end(ts, '{timeframe}', '{origin}')")
+    };
+    let parts = ["open", "high", "low", "close", "volume"].map(|c| format!("candle_{c}(bar) as {c}"));
+    format!(
+        "select symbol, ts, {} from (select symbol, {floor} as ts, candlestick(ts, open, high, low, close, volume) as bar \
+         from candles_{source}{inside} group by symbol, {floor})",
+        parts.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coarsest_timeframe_that_divides_is_the_source() {
+        let parse = |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect::<Vec<Timeframe>>();
+        let known = parse(&["1h", "4h", "1d"]);
+        let pick = |t: &str| source(&known, t.parse().unwrap(), None).map(|t| t.to_string());
+        assert_eq!(pick("12h").unwrap(), "4h");
+        assert_eq!(pick("6h").unwrap(), "1h");
+        assert_eq!(pick("1w").unwrap(), "1d");
+        assert!(pick("30m").unwrap_err().to_string().contains("1h, 4h, 1d"));
+        assert!(source(&known, known[2], Some(known[2])).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! What is wrong with stored candles, as SQL: one row an issue, and a summary of each symbol.
+
+use crate::error::{Error, Result};
+use std::str::FromStr;
+
+/// Which bars a market should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Calendar {
+    /// Those that more than half of the symbols have that trade at the time.
+    #[default]
+    Observed,
+    /// All.
+    Always,
+    /// From Monday to Friday.
+    Weekdays,
+}
+
+impl FromStr for Calendar {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Calendar> {
+        match name {
+            "observed" => Ok(Calendar::Observed),
+            "24/7" => Ok(Calendar::Always),
+            "weekdays" => Ok(Calendar::Weekdays),
+            _ => Err(Error::Setting(format!("unknown calendar '{name}': expected observed, 24/7 or weekdays"))),
+        }
+    }
+}
+
+/// How candles are judged.
+#[derive(Debug, Clone)]
+pub struct Validation {
+    /// The table: a name, path or URL.
+    pub table: String,
+    /// The length of its bars.
+    pub timeframe: String,
+    /// Where they begin.
+    pub origin: String,
+    /// Which bars it should have.
+    pub calendar: Calendar,
+    /// A one-bar move larger than this ratio is a jump.
+    pub jump: f64,
+}
+
+/// Share of missing bars above which a symbol is not valid.
+const MANY_GAPS: f64 = 0.05;
+
+impl Validation {
+    fn table(&self) -> String {
+        format!("\"{}\"", self.table.replace('"', "\"\""))
+    }
+
+    /// Common parts: `bars` with the bar before, and `gaps`, one row for each stretch of missing bars.
+    fn common(&self) -> String {
+        let (table, timeframe, origin) = (self.table(), &self.timeframe, &self.origin);
+        let bars = format!(
+            "bars as (
+               select symbol, ts, close, volume,
+                      validate_candle(ts, open, high, low, close, volume, '{timeframe}', '{origin}') as fault,
+                      lag(ts, 1) over (partition by symbol order by ts) as before,
+                      lag(close, 1) over (partition by symbol order by ts) as last_close
+               from {table})"
+        );
+        let gaps = match self.calendar {
+            Calendar::Observed => format!(
+                "spans as (select symbol, min(ts) as first, max(ts) as last from {table} group by symbol),
+                 times as (select ts, count(*) as present from {table} group by ts),
+                 begins as (select first as ts, count(*) as n from spans group by first),
+                 ends as (select last as ts, count(*) as n from spans group by last),
+                 counts as (
+                   select t.ts as ts, t.present as present, coalesce(b.n, 0) as begun, coalesce(e.n, 0) as ended
+                   from times t left join begins b on t.ts = b.ts left join ends e on t.ts = e.ts),
+                 running as (
+                   select ts, present, sum(begun) over (order by ts) - sum(ended) over (order by ts) + ended as trading
+                   from counts),
+                 marked as (select ts, case when 2 * present > trading then 1 else 0 end as expected from running),
+                 days as (select ts, expected, sum(expected) over (order by ts) as so_far from marked),
+                 placed as (
+                   select b.symbol as symbol, b.ts as ts, d.expected as expected, d.so_far as so_far,
+                          lag(d.so_far, 1) over (partition by b.symbol order by b.ts) as so_far_before
+                   from {table} b join days d on b.ts = d.ts),
+                 gaps as (
+                   select symbol, ts, so_far - so_far_before - expected as missing from placed
+                   where so_far - so_far_before - expected > 0)"
+            ),
+            calendar => {
+                let name = if calendar == Calendar::Always { "24/7" } else { "weekdays" };
+                format!(
+                    "spaced as (
+                       select symbol, ts, missing_bars(before, ts, '{timeframe}', '{name}', '{origin}') as missing from bars),
+                     gaps as (select symbol, ts, missing from spaced where missing > 0)"
+                )
+            }
+        };
+        format!("with {bars},\n{gaps}")
+    }
+
+    /// Symbols that miss bars, with their number, most first.
+    pub fn missing(&self) -> String {
+        format!(
+            "{} select symbol, sum(missing) as missing from gaps group by symbol order by missing desc, symbol",
+            self.common()
+        )
+    }
+
+    /// One row an issue: symbol, ts, rule, severity, column, value, expected.
+    pub fn issues(&self) -> String {
+        let jump = self.jump.ln();
+        let ratio = self.jump;
+        format!(
+            "{common}
+             select * from (
+               select symbol, ts, fault['rule'] as rule, fault['severity'] as severity, fault['column'] as \"column\",
+                      fault['value'] as value, fault['expected'] as expected
+               from bars where fault is not null
+               union all
+               select symbol, ts, 'duplicate', 'warning', 'ts', cast(null as double), 'one row a bar' from bars where ts = before
+               union all
+               select symbol, ts, 'gap', 'warning', 'ts', cast(missing as double), 'no missing bars before it' from gaps
+               union all
+               select symbol, ts, 'jump', 'warning', 'close', close / last_close, 'a move of less than {ratio} x'
+               from bars where close > 0 and last_close > 0 and abs(ln(close / last_close)) > {jump}
+             ) order by symbol, ts, rule",
+            common = self.common()
+        )
+    }
+
+    /// One row a symbol.
+    pub fn summary(&self) -> String {
+        let jump = self.jump.ln();
+        format!(
+            "{common},
+             missing as (select symbol, count(*) as gaps, sum(missing) as missing from gaps group by symbol),
+             each as (
+               select symbol, count(*) as rows, min(ts) as first, max(ts) as last,
+                      count(*) filter (where fault['severity'] = 'error') as errors,
+                      count(*) filter (where fault['severity'] = 'warning') as warnings,
+                      count(*) filter (where ts = before) as duplicates,
+                      count(*) filter (where close > 0 and last_close > 0 and abs(ln(close / last_close)) > {jump}) as jumps,
+                      count(*) filter (where volume = 0) as zero_volume
+               from bars group by symbol),
+             newest as (select max(ts) as ts from bars)
+             select e.symbol as symbol, rows, first, last, date_part('epoch', n.ts - last) / 86400 as days_behind,
+                    coalesce(gaps, 0) as gaps, coalesce(missing, 0) as missing_bars, errors,
+                    warnings + duplicates + jumps + coalesce(gaps, 0) as warnings, jumps, zero_volume,
+                    errors = 0 and coalesce(missing, 0) <= {MANY_GAPS} * (rows + coalesce(missing, 0)) as is_valid
+             from each e left join missing m on e.symbol = m.symbol cross join newest n
+             order by e.symbol",
+            common = self.common()
+        )
+    }
+}

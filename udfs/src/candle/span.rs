@@ -1,0 +1,229 @@
+//! The bars between two instants: `bar_range` lists them, `missing_bars` counts those that a market should have had.
+
+use super::grid::{Grid, Origin};
+use arrow::array::{ArrayRef, AsArray, Int64Array, ListBuilder, TimestampMicrosecondBuilder};
+use arrow::datatypes::{DataType, Field, TimeUnit, TimestampMicrosecondType};
+use chrono::{DateTime, Datelike, TimeDelta, Weekday};
+use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err, internal_datafusion_err, plan_err};
+use datafusion_expr::{
+    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// More bars than this between two instants are a mistake in one of them.
+const MOST: usize = 50_000_000;
+
+/// When a market has bars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Calendar {
+    /// Always.
+    Always,
+    /// From Monday to Friday, by the date of the session that a bar belongs to.
+    Weekdays,
+}
+
+impl FromStr for Calendar {
+    type Err = DataFusionError;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "24/7" => Ok(Calendar::Always),
+            "weekdays" => Ok(Calendar::Weekdays),
+            _ => plan_err!("unknown calendar '{name}'; expected 24/7 or weekdays"),
+        }
+    }
+}
+
+impl Calendar {
+    fn has(self, grid: &Grid, ts: i64) -> bool {
+        match self {
+            Calendar::Always => true,
+            Calendar::Weekdays => !matches!(grid.session_date(ts).weekday(), Weekday::Sat | Weekday::Sun),
+        }
+    }
+}
+
+/// Which of the two functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpanKind {
+    /// The openings of all bars from one to another, both included.
+    Range,
+    /// How many bars lie between two neighbours.
+    Missing,
+}
+
+/// `bar_range(first, last, timeframe [, origin])`, `missing_bars(before, ts, timeframe, calendar [, origin])`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    kind: SpanKind,
+    signature: Signature,
+    documentation: Documentation,
+}
+
+impl Span {
+    /// One of the two functions.
+    pub fn new(kind: SpanKind) -> Self {
+        let (doc, usage) = match kind {
+            SpanKind::Range => ("Openings of all bars from first to last", RANGE),
+            SpanKind::Missing => ("Bars that a market should have had between two that follow each other", MISSING),
+        };
+        let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
+        let documentation = Documentation::builder(section, doc, usage)
+            .with_argument("timeframe", "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo")
+            .with_argument("calendar", "24/7 or weekdays")
+            .with_argument("origin", "utc, forex_utc1, ny_17 or session:HH:MM@Zone")
+            .build();
+        Self { kind, signature: Signature::user_defined(Volatility::Immutable), documentation }
+    }
+
+    fn usage(&self) -> &'static str {
+        match self.kind {
+            SpanKind::Range => RANGE,
+            SpanKind::Missing => MISSING,
+        }
+    }
+}
+
+const RANGE: &str = "bar_range(first, last, timeframe, origin => 'utc')";
+const MISSING: &str = "missing_bars(before, ts, timeframe, calendar, origin => 'utc')";
+
+fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+impl ScalarUDFImpl for Span {
+    fn name(&self) -> &str {
+        match self.kind {
+            SpanKind::Range => "bar_range",
+            SpanKind::Missing => "missing_bars",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(match self.kind {
+            SpanKind::Range => DataType::List(Arc::new(Field::new_list_field(instant(), true))),
+            SpanKind::Missing => DataType::Int64,
+        })
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let fixed = if self.kind == SpanKind::Range { 3 } else { 4 };
+        if arg_types.len() != fixed && arg_types.len() != fixed + 1 {
+            return plan_err!("{} takes {fixed} or {} arguments: {}", self.name(), fixed + 1, self.usage());
+        }
+        let mut types = vec![instant(), instant()];
+        types.resize(arg_types.len(), DataType::Utf8);
+        Ok(types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let text = |i: usize| match args.args.get(i) {
+            Some(ColumnarValue::Scalar(ScalarValue::Utf8(Some(text)))) => Ok(Some(text.as_str())),
+            None => Ok(None),
+            _ => plan_err!("the texts of {} must be literals: {}", self.name(), self.usage()),
+        };
+        let timeframe = text(2)?.unwrap_or_default().parse()?;
+        let (calendar, at) = match self.kind {
+            SpanKind::Range => (Calendar::Always, 3),
+            SpanKind::Missing => (text(3)?.unwrap_or_default().parse()?, 4),
+        };
+        let grid = Grid::new(timeframe, text(at)?.map_or(Ok(Origin::Utc(0)), str::parse)?);
+        let ends = args.args[..2].iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
+        let instants = |i: usize| {
+            ends[i]
+                .as_primitive_opt::<TimestampMicrosecondType>()
+                .ok_or_else(|| internal_datafusion_err!("{}: times were not coerced", self.name()))
+        };
+        let (from, to) = (instants(0)?, instants(1)?);
+        let pairs = from.iter().zip(to.iter()).map(|(a, b)| a.zip(b));
+        let array: ArrayRef = match self.kind {
+            SpanKind::Range => {
+                let values = TimestampMicrosecondBuilder::new().with_data_type(instant());
+                let mut lists = ListBuilder::new(values);
+                for pair in pairs {
+                    if let Some((first, last)) = pair {
+                        each_bar(&grid, first, last, true, |ts| lists.values().append_value(ts))?;
+                    }
+                    lists.append(pair.is_some());
+                }
+                Arc::new(lists.finish())
+            }
+            SpanKind::Missing => {
+                let count = |pair: Option<(i64, i64)>| {
+                    let Some((before, ts)) = pair else { return Ok(None) };
+                    let mut missing = 0;
+                    each_bar(&grid, grid.bar(before).1, ts, false, |at| missing += i64::from(calendar.has(&grid, at)))?;
+                    Ok(Some(missing))
+                };
+                Arc::new(pairs.map(count).collect::<Result<Int64Array>>()?)
+            }
+        };
+        Ok(ColumnarValue::Array(array))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}
+
+/// Calls `f` with the opening of each bar from `first` up to `last`.
+fn each_bar(grid: &Grid, first: i64, last: i64, inclusive: bool, mut f: impl FnMut(i64)) -> Result<()> {
+    let mut ts = first;
+    for _ in 0..MOST {
+        if ts > last || (ts == last && !inclusive) {
+            return Ok(());
+        }
+        f(ts);
+        ts = grid.bar(ts).1;
+    }
+    let shown = |t: i64| DateTime::from_timestamp_micros(t).map(|t| t.to_rfc3339()).unwrap_or_default();
+    exec_err!("more than {MOST} bars between {} and {}", shown(first), shown(last))
+}
+
+impl Grid {
+    /// The date of the session that the bar of an instant belongs to. A bar belongs where its middle lies.
+    fn session_date(&self, ts: i64) -> chrono::NaiveDate {
+        let (open, end) = self.bar(ts);
+        self.date((open + (end - open) / 2).min(open + TimeDelta::hours(12).num_microseconds().unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> i64 {
+        DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros()
+    }
+
+    fn count(calendar: Calendar, timeframe: &str, origin: &str, before: &str, ts: &str) -> usize {
+        let grid = Grid::new(timeframe.parse().unwrap(), origin.parse().unwrap());
+        let mut n = 0;
+        each_bar(&grid, grid.bar(at(before)).1, at(ts), false, |t| n += usize::from(calendar.has(&grid, t))).unwrap();
+        n
+    }
+
+    #[test]
+    fn weekends_count_only_where_the_market_never_closes() {
+        let friday_to_monday = ("2020-01-03T00:00:00Z", "2020-01-06T00:00:00Z");
+        let days = |c| count(c, "1d", "utc", friday_to_monday.0, friday_to_monday.1);
+        assert_eq!((days(Calendar::Always), days(Calendar::Weekdays)), (2, 0));
+        assert_eq!(count(Calendar::Weekdays, "1d", "utc", "2020-01-02T00:00:00Z", "2020-01-07T00:00:00Z"), 2);
+        let hours = |c| count(c, "4h", "utc", "2020-01-03T20:00:00Z", "2020-01-06T04:00:00Z");
+        assert_eq!((hours(Calendar::Always), hours(Calendar::Weekdays)), (13, 1));
+        // The session that begins on Sunday at 17:00 in New York is Monday's.
+        let sunday = ("2020-01-03T22:00:00Z", "2020-01-07T22:00:00Z");
+        assert_eq!(count(Calendar::Weekdays, "1d", "ny_17", "2020-01-02T22:00:00Z", "2020-01-05T22:00:00Z"), 0);
+        assert_eq!(count(Calendar::Weekdays, "1d", "ny_17", sunday.0, sunday.1), 2);
+    }
+
+    #[test]
+    fn months_have_their_own_lengths() {
+        assert_eq!(count(Calendar::Always, "1mo", "utc", "2020-01-01T00:00:00Z", "2020-05-01T00:00:00Z"), 3);
+    }
+}
