@@ -89,8 +89,9 @@ fn start_logging(args: &Args) {
     use tracing_subscriber::EnvFilter;
     let level = match (args.global.quiet, args.global.verbose) {
         (true, _) => "error",
-        (_, 0) => "warn,tallow=info",
-        (_, 1) => "info,tallow=debug",
+        // The log's own library reports conflicts and missing versions, which are handled here.
+        (_, 0) => "warn,tallow=info,deltalake_core=off,buoyant_kernel=off",
+        (_, 1) => "info,tallow=debug,deltalake_core=warn,buoyant_kernel=off",
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("TALLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));

@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err, plan_err};
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
 };
@@ -213,6 +214,13 @@ impl LakeSchema {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), table);
     }
 
+    /// The quarantine of a timeframe that has candles and no row was ever rejected of.
+    fn empty_quarantine(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let timeframe = name.strip_prefix("quarantine_")?.parse().ok()?;
+        let known = self.found().candles.contains(&timeframe);
+        known.then(|| Arc::new(EmptyTable::new(ingest::quarantine::schema())) as _)
+    }
+
     /// A table with a transaction log, of candles or of anything else.
     async fn logged(&self, location: &str, as_of: Option<&AsOf>) -> Result<Option<Cached>> {
         if location.contains(['*', '?', '[']) || Format::of(location).is_some() {
@@ -343,7 +351,7 @@ impl SchemaProvider for LakeSchema {
             }
             None => {}
         }
-        let Some((location, as_of)) = self.location(name)? else { return Ok(None) };
+        let Some((location, as_of)) = self.location(name)? else { return Ok(self.empty_quarantine(name)) };
         let opened = match self.logged(&location, as_of.as_ref()).await? {
             Some(logged) => logged,
             None => Cached::Fixed(match self.candle_table(name).await? {
@@ -371,6 +379,8 @@ impl SchemaProvider for LakeSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.cached(name).is_some() || self.location(name).is_ok_and(|l| l.is_some())
+        self.cached(name).is_some()
+            || self.location(name).is_ok_and(|l| l.is_some())
+            || self.empty_quarantine(name).is_some()
     }
 }

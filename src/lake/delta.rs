@@ -169,11 +169,13 @@ impl Log {
             Some(AsOf::Time(time)) => Some(self.version_at(*time).await?),
         };
         let state = EagerSnapshot::try_new(self.log.as_ref(), version).await.map_err(|e| match version {
-            Some(version) => DataFusionError::Plan(format!(
-                "{} has no version {version} (`tallow history` lists those that can be read)",
-                self.location
-            ))
-            .context(e.to_string()),
+            Some(version) => {
+                tracing::debug!("{}: {e}", self.location);
+                DataFusionError::Plan(format!(
+                    "{} has no version {version} that can be read; `tallow history` lists its versions",
+                    self.location
+                ))
+            }
             None => self.failed(e),
         })?;
         self.check_readable(&state)?;

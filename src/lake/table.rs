@@ -19,11 +19,12 @@ use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::arrow_reader::RowSelection;
-use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_expr::expressions::{CastExpr, Column, binary, in_list, lit};
 use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, RangePartitioning};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -37,6 +38,11 @@ use std::sync::Arc;
 
 /// More sorted but overlapping files than this are sorted anew rather than merged: every merged file stays open.
 const MAX_MERGED_FILES: usize = 16;
+
+/// Values of an IN list that DataFusion still compares with the page index.
+const PAGE_LIST: usize = 20;
+/// With more lists than this, most pages hold a wanted symbol.
+const PAGE_LISTS: usize = 50;
 
 /// Files of candles with canonical columns, known order and symbol ranges.
 #[derive(Debug, Clone)]
@@ -417,10 +423,17 @@ impl CandleTable {
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let reader = self.files.format.reader(session);
-        let mut config =
-            FileScanConfigBuilder::new(self.files.store_url.clone(), reader.file_source(self.read.clone()))
-                .with_file_compression_type(self.files.format.compression)
-                .with_limit(limit);
+        let source = match self.pruning(wanted)? {
+            Some(predicate) => {
+                let options = session.default_table_options().parquet.clone();
+                let source = ParquetSource::new(self.read.clone()).with_table_parquet_options(options);
+                Arc::new(source.with_predicate(predicate)) as Arc<dyn FileSource>
+            }
+            None => reader.file_source(self.read.clone()),
+        };
+        let mut config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
+            .with_file_compression_type(self.files.format.compression)
+            .with_limit(limit);
 
         let divisible = self.files.format.kind == Kind::Parquet;
         let mut statistics = Statistics::new_unknown(self.read.table_schema());
@@ -471,11 +484,29 @@ impl CandleTable {
         self.renamed(scan, columns)
     }
 
+    /// A predicate that leaves out pages without the wanted symbols, where there are more of them than DataFusion looks
+    /// for in a page index by itself.
+    fn pruning(&self, wanted: &Wanted) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let Some(symbols) = &wanted.symbols else { return Ok(None) };
+        let (Some(position), Kind::Parquet) = (self.columns.symbol, self.files.format.kind) else { return Ok(None) };
+        if !(PAGE_LIST + 1..=PAGE_LISTS * PAGE_LIST).contains(&symbols.len()) {
+            return Ok(None);
+        }
+        let schema = self.read.table_schema();
+        let symbol: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(position).name(), position));
+        let literals: Vec<Arc<dyn PhysicalExpr>> =
+            symbols.iter().map(|s| lit(ScalarValue::Utf8View(Some(s.clone())))).collect();
+        let lists = literals.chunks(PAGE_LIST).map(|part| in_list(Arc::clone(&symbol), part.to_vec(), &false, schema));
+        let lists = lists.collect::<Result<Vec<_>>>()?.into_iter().map(Ok);
+        lists.reduce(|a, b: Result<Arc<dyn PhysicalExpr>>| binary(a?, Operator::Or, b?, schema)).transpose()
+    }
+
     /// What is known of all that a scan reads, so that counts and ends need no reading.
     fn table_statistics(&self, parts: &[&Part], rows: usize) -> Statistics {
         let mut statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
-        let whole = |p: &&&Part| p.rows == [0..self.profiles[p.file].rows];
-        if parts.is_empty() || parts.iter().any(|p| !whole(&p)) {
+        let files: HashSet<usize> = parts.iter().map(|p| p.file).collect();
+        let whole: usize = files.iter().map(|&file| self.profiles[file].rows).sum();
+        if rows == 0 || rows != whole {
             return statistics;
         }
         let each: Vec<Statistics> = parts.iter().map(|p| self.part_statistics(p, 0)).collect();

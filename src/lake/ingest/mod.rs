@@ -8,7 +8,7 @@ mod canonical;
 mod cells;
 mod mapping;
 mod origin;
-mod quarantine;
+pub(in crate::lake) mod quarantine;
 mod source;
 pub(in crate::lake) mod times;
 mod upsert;

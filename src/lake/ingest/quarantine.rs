@@ -28,7 +28,8 @@ pub(super) struct Reject {
 
 const TEXTS: [&str; 5] = ["rule", "column", "value", "expected", "row"];
 
-fn schema() -> SchemaRef {
+/// The columns of the table.
+pub(in crate::lake) fn schema() -> SchemaRef {
     let mut fields = vec![
         Field::new("source", DataType::Utf8, true),
         Field::new("line", DataType::Int64, true),
