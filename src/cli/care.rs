@@ -16,7 +16,7 @@ use std::io::Write;
 use tallow_udfs::candle::Timeframe;
 
 /// A table by its name, its timeframe or its path.
-fn table(given: &str) -> String {
+pub(super) fn table(given: &str) -> String {
     match given.parse::<Timeframe>() {
         Ok(timeframe) => format!("candles_{timeframe}"),
         Err(_) => given.to_string(),

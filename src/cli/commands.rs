@@ -223,7 +223,8 @@ fn date(ts: i64) -> String {
 
 pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), Failure> {
     let session = config.session().await?;
-    let Some(table) = session.tables().candle_table(&args.table).await? else {
+    let name = super::care::table(&args.table);
+    let Some(table) = session.tables().candle_table(&name).await? else {
         let known = datafusion::catalog::SchemaProvider::table_names(session.tables());
         let near = crate::engine::dialect::closest(&args.table, known.iter().map(String::as_str));
         let hint =
@@ -252,7 +253,7 @@ pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), 
     for field in datafusion::catalog::TableProvider::schema(table.as_ref()).fields() {
         out!("  {:<10} {}", field.name(), field.data_type());
     }
-    show_gaps(&session, &args.table).await
+    show_gaps(&session, &name).await
 }
 
 /// Bars that are missing where most symbols have one.

@@ -100,8 +100,13 @@ impl TextTable {
             csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(block);
         let mut table = TextTable { width, lines: Some(vec![]), ..TextTable::default() };
         let mut record = csv::ByteRecord::new();
+        let (mut line, mut counted) = (0, 0);
         while reader.read_byte_record(&mut record).map_err(|e| exec_datafusion_err!("not delimited text: {e}"))? {
-            let line = record.position().map_or(0, |p| p.line() - 1);
+            // The reader's position is where it went on, which may be before line breaks that it passed over.
+            let from = record.position().map_or(0, |p| p.byte() as usize);
+            let breaks = block[from..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            line += memchr::memchr_iter(b'\n', &block[counted..from + breaks]).count() as u64;
+            counted = from + breaks;
             if record.len() != width {
                 let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
                 table.ragged.push((line, record.len(), fields.join(&(delimiter as char).to_string())));

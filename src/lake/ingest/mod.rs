@@ -22,6 +22,8 @@ use canonical::{Rules, SEQUENCE, Scale, Taken, delivered_schema, take};
 use cells::Chunk;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryLimit};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalSortExpr};
@@ -50,6 +52,8 @@ pub(super) const ATTEMPTS: u32 = 10;
 const MAX_REJECTS: usize = 1_000_000;
 /// Rows after which misplaced times are judged.
 const ENOUGH_ROWS: u64 = 1_000;
+/// Memory that the rows of a delivery are sorted in.
+const SORT_BYTES: usize = 400 << 20;
 /// Deliveries up to this size may become files of their own beside a large table.
 const SMALL_DELIVERY: u64 = 256 << 20;
 
@@ -635,7 +639,20 @@ impl Delivery {
         let spread: Arc<dyn ExecutionPlan> =
             Arc::new(RepartitionExec::try_new(Arc::new(scan), Partitioning::RoundRobinBatch(partitions))?);
         let sort = SortExec::new(key.clone(), spread).with_preserve_partitioning(true);
-        execute_stream(Arc::new(SortPreservingMergeExec::new(key, Arc::new(sort))), self.state.task_ctx())
+        execute_stream(Arc::new(SortPreservingMergeExec::new(key, Arc::new(sort))), self.sort_context()?)
+    }
+
+    /// The session's context with a share of its memory: sorting in more is hardly faster than through the disk.
+    fn sort_context(&self) -> Result<Arc<TaskContext>> {
+        let context = TaskContext::from(self.state.as_ref());
+        let runtime = context.runtime_env();
+        let limit = match runtime.memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes.min(SORT_BYTES),
+            _ => SORT_BYTES,
+        };
+        let builder = RuntimeEnvBuilder::from_runtime_env(&runtime);
+        let own = builder.with_memory_pool(Arc::new(FairSpillPool::new(limit))).build_arc()?;
+        Ok(Arc::new(context.with_runtime(own)))
     }
 }
 

@@ -1,0 +1,348 @@
+//! Ingest: what is recognised, what is taken, what goes to the quarantine, and that a delivery can be repeated.
+
+use crate::common::{Bar, DAY, START, batch, numbers, query, settings, try_query, walk, write_csv, write_parquet};
+use arrow::array::{AsArray, RecordBatch};
+use proptest::prelude::*;
+use std::path::Path;
+use tallow::lake::{IngestOptions, IngestProgress, IngestSummary, Naming};
+use tallow::{Session, Settings};
+
+pub async fn lake(folder: &Path) -> Session {
+    let lake = folder.join("lake").display().to_string();
+    Session::open(Settings { lake, ..settings() }).await.unwrap()
+}
+
+pub fn from(path: &Path) -> IngestOptions {
+    IngestOptions { sources: vec![path.display().to_string()], ..IngestOptions::default() }
+}
+
+pub async fn ingest(session: &Session, timeframe: &str, options: IngestOptions) -> tallow::Result<IngestSummary> {
+    let summary = session.ingest(timeframe.parse().unwrap(), options, &IngestProgress::default()).await?;
+    let rejected: u64 = summary.rejected.values().sum();
+    let accounted = summary.new
+        + summary.unchanged
+        + summary.restated
+        + summary.duplicates
+        + summary.incomplete
+        + summary.future
+        + rejected;
+    assert_eq!(summary.rows, accounted, "{summary:?}");
+    Ok(summary)
+}
+
+async fn count(session: &Session, table: &str) -> f64 {
+    numbers(&query(session, &format!("select count(*) as n from {table}")).await, "n")[0]
+}
+
+fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
+    let array = arrow::compute::cast(batch.column_by_name(column).unwrap(), &arrow::datatypes::DataType::Utf8).unwrap();
+    array.as_string::<i32>().iter().map(|t| t.unwrap_or("null").to_string()).collect()
+}
+
+/// Writes a text file and ingests it into a lake of its own.
+async fn one(
+    name: &str,
+    text: &str,
+    timeframe: &str,
+    options: IngestOptions,
+) -> (Session, tallow::Result<IngestSummary>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    let session = lake(folder.path()).await;
+    let options = IngestOptions { sources: vec![path.display().to_string()], ..options };
+    let done = ingest(&session, timeframe, options).await;
+    (session, done, folder)
+}
+
+#[tokio::test]
+async fn the_stocks_round_trip_and_a_second_delivery_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path()).await;
+    let sample = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/data/candles/1d"));
+    let first = ingest(&session, "1d", from(sample)).await.unwrap();
+    assert_eq!((first.rows, first.new, first.version), (619_040, 619_028, Some(0)));
+    assert_eq!(first.rejected, [("range".to_string(), 12)].into());
+    assert_eq!(first.warnings, [("incomplete".to_string(), 11)].into());
+    let second = ingest(&session, "1d", from(sample)).await.unwrap();
+    assert_eq!((second.new, second.unchanged, second.version), (0, 619_028, None));
+    assert_eq!(count(&session, "quarantine_1d").await, 12.0);
+    // The same rows as the file has, but for those that are in the quarantine.
+    let sums = "select sum(close) as c, sum(volume) as v, count(open) as o from";
+    let ours = query(&session, &format!("{sums} candles")).await;
+    let sound = format!(
+        "{sums} '{}/*.parquet' where not (low > high or low > open or low > close or high < open or high < close)
+         or open is null",
+        sample.display()
+    );
+    let theirs = query(&session, &sound).await;
+    for column in ["c", "v", "o"] {
+        let (a, b) = (numbers(&ours, column)[0], numbers(&theirs, column)[0]);
+        assert!((a - b).abs() <= 1e-9 * b.abs(), "{column}: {a} {b}");
+    }
+}
+
+#[tokio::test]
+async fn every_format_gives_the_same_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = batch(&walk(&["A", "B", "C"], 50));
+    let base = folder.path().join("in");
+    write_parquet(&base.join("a.parquet"), &bars, 40);
+    write_csv(&base.join("a.csv"), &bars);
+    let csv = std::fs::read(base.join("a.csv")).unwrap();
+    let mut gzip = std::process::Command::new("gzip").arg("-kf").arg(base.join("a.csv")).spawn().unwrap();
+    assert!(gzip.wait().unwrap().success());
+    let semicolons = String::from_utf8(csv).unwrap().replace(',', ";").replace('\n', "\r\n");
+    std::fs::write(base.join("b.csv"), format!("\u{feff}{semicolons}")).unwrap();
+    let mut json = arrow::json::LineDelimitedWriter::new(std::fs::File::create(base.join("a.ndjson")).unwrap());
+    json.write(&bars).unwrap();
+    json.finish().unwrap();
+    let ipc = std::fs::File::create(base.join("a.arrow")).unwrap();
+    let mut ipc = arrow::ipc::writer::FileWriter::try_new(ipc, &bars.schema()).unwrap();
+    ipc.write(&bars).unwrap();
+    ipc.finish().unwrap();
+    let all = "select symbol, ts, open, high, low, close, volume from candles order by 1, 2";
+    let mut expected = None;
+    for file in ["a.parquet", "a.csv", "a.csv.gz", "b.csv", "a.ndjson", "a.arrow"] {
+        let own = tempfile::tempdir().unwrap();
+        let session = lake(own.path()).await;
+        let done = ingest(&session, "1d", from(&base.join(file))).await.unwrap();
+        assert_eq!(done.new, 150, "{file}: {done:?}");
+        let rows = query(&session, all).await;
+        assert_eq!(*expected.get_or_insert_with(|| rows.clone()), rows, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn each_rule_sends_its_row_to_the_quarantine_with_line_and_value() {
+    let text = "symbol,ts,open,high,low,close,volume,bid,ask\n\
+                A,2020-01-01,10,11,9,10,5,9.9,10.1\n\
+                A,2020-01-02,10,11,9,-1,5,,\n\
+                A,2020-01-03,0,11,9,10,5,,\n\
+                A,2020-01-04,10,11,10.5,10,5,,\n\
+                A,2020-01-05,10,11,9,10,-5,,\n\
+                A,2020-01-06,10,11,9,10,5,10.2,10.1\n\
+                A,2020-01-07 03:00,10,11,9,10,5,,\n\
+                A,soon,10,11,9,10,5,,\n\
+                ,2020-01-08,10,11,9,10,5,,\n\
+                A,2020-01-09,ten,11,9,10,5,,\n\
+                symbol,ts,open,high,low,close,volume,bid,ask\n\
+                A,2020-01-10,10\n\
+                A,2020-01-11,,11,9,10,,,\n\
+                A,2999-01-01,10,11,9,10,5,,\n";
+    let (session, done, _folder) = one("x.csv", text, "1d", IngestOptions::default()).await;
+    let done = done.unwrap();
+    assert_eq!((done.rows, done.new, done.future), (14, 2, 1));
+    let rows = query(&session, "select line, rule, \"column\", value, row from quarantine_1d order by line").await;
+    assert_eq!(numbers(&rows, "line"), [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0]);
+    let rules = ["close", "price", "range", "volume", "quote", "aligned", "time", "symbol", "type", "header", "fields"];
+    assert_eq!(texts(&rows, "rule"), rules);
+    assert_eq!(texts(&rows, "value")[..4], ["-1", "0", "10.5", "-5"]);
+    assert_eq!(texts(&rows, "row")[6], "A,soon,10,11,9,10,5,,");
+    assert_eq!(done.warnings, [("incomplete".to_string(), 1)].into());
+}
+
+#[tokio::test]
+async fn rows_of_one_key_the_later_wins_and_a_changed_one_restates() {
+    let text = "symbol,ts,open,high,low,close,volume\nB,2020-01-02,1,1,1,1,1\nA,2020-01-01,1,1,1,1,1\n\
+                A,2020-01-01,2,2,2,2,2\nB,2020-01-02,1,1,1,1,1\n";
+    let (session, done, folder) = one("x.csv", text, "1d", IngestOptions::default()).await;
+    let done = done.unwrap();
+    assert_eq!((done.new, done.duplicates, done.conflicting), (2, 2, 1));
+    let path = folder.path().join("y.csv");
+    std::fs::write(&path, "Date,Close,ticker\n2020-01-01,3,A\n2020-01-03,5,A\n").unwrap();
+    let done = ingest(&session, "1d", from(&path)).await.unwrap();
+    assert_eq!((done.new, done.restated, done.unchanged), (1, 1, 0));
+    let rows = query(&session, "select close, volume, open from candles order by symbol, ts").await;
+    assert_eq!(numbers(&rows, "close"), [3.0, 5.0, 1.0]);
+    // A delivery without a volume has not said that there was none.
+    assert_eq!(numbers(&rows, "volume")[0], 2.0);
+    assert!(numbers(&rows, "volume")[1].is_nan());
+}
+
+#[tokio::test]
+async fn further_columns_are_kept_and_new_ones_widen_the_table() {
+    let text = "symbol,ts,open,high,low,close,volume,Adj Close,note\nA,2020-01-01,1,1,1,1,1,0.5,x\n";
+    let (session, done, folder) = one("x.csv", text, "1d", IngestOptions::default()).await;
+    assert_eq!(done.unwrap().new, 1);
+    let path = folder.path().join("y.csv");
+    std::fs::write(&path, "symbol,ts,close,trades\nA,2020-01-02,2,7\nA,2020-01-03,2,many\n").unwrap();
+    let done = ingest(&session, "1d", from(&path)).await.unwrap();
+    // What is a number decides the head of the file; here not all are.
+    assert_eq!((done.new, done.rejected.len()), (2, 0));
+    let rows = query(&session, "select adj_close, note, trades from candles order by ts").await;
+    assert_eq!(texts(&rows, "note"), ["x", "null", "null"]);
+    assert_eq!(texts(&rows, "trades"), ["null", "7", "many"]);
+    assert_eq!(numbers(&rows, "adj_close")[0], 0.5);
+    std::fs::write(&path, "symbol,ts,close,adj_close\nA,2020-01-04,2,n/a\nA,2020-01-05,2,many\n").unwrap();
+    let done = ingest(&session, "1d", from(&path)).await.unwrap();
+    assert_eq!((done.new, done.rejected), (1, [("type".to_string(), 1)].into()));
+}
+
+#[tokio::test]
+async fn columns_symbols_and_times_can_be_named() {
+    let naming = |map: &[(&str, &str)]| Naming {
+        map: map.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+        ..Naming::default()
+    };
+    let first = "select symbol, cast(ts as bigint) as t, close from candles order by ts limit 1";
+    // A time in two columns, points, local time, a symbol in the name of the file.
+    let text = "<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<TICKVOL>\n2020.01.02,09:00,112345,112350.00000000001,112340,112345,7\n";
+    let options = IngestOptions {
+        scale: Some(1e-5),
+        zone: Some("Europe/Berlin".to_string()),
+        naming: Naming { symbol_from: Some(regex::Regex::new(r"([A-Z]{6})_").unwrap()), ..Naming::default() },
+        ..IngestOptions::default()
+    };
+    let (session, done, _f) = one("EURUSD_h1.csv", text, "1h", options).await;
+    assert_eq!(done.unwrap().new, 1);
+    let rows = query(&session, first).await;
+    assert_eq!(texts(&rows, "symbol"), ["EURUSD"]);
+    assert_eq!(numbers(&rows, "close"), [1.12345]);
+    assert_eq!(numbers(&rows, "t"), [1_577_952_000_000_000.0]);
+
+    // No header, a stamp of the close, epochs in milliseconds, a column that is dropped.
+    let text = "1577840400000,1,2,1,2,5,9\n1577844000000,1,2,1,2,5,9\n";
+    let names = ["ts", "open", "high", "low", "close", "volume", "junk"].map(str::to_string).to_vec();
+    let options = IngestOptions {
+        columns: Some(names),
+        close_as_ts: true,
+        naming: Naming { symbol: Some("X".to_string()), ..naming(&[("junk", "-")]) },
+        ..IngestOptions::default()
+    };
+    let (session, done, _f) = one("dump.csv", text, "1h", options).await;
+    assert_eq!(done.unwrap().new, 2);
+    assert_eq!(numbers(&query(&session, first).await, "t"), [START as f64]);
+    assert!(try_query(&session, "select junk from candles").await.is_err());
+
+    let text = "when,last\n02/01/2020,3\n01/02/2020,4\n";
+    let map = [("ts", "when"), ("close", "last")];
+    let (_s, said, _f) = one("A.csv", text, "1d", IngestOptions { naming: naming(&map), ..Default::default() }).await;
+    assert!(said.unwrap_err().to_string().contains("--time-format"), "day and month are told apart by nothing");
+    let naming = Naming { time_format: Some("%d/%m/%Y".to_string()), ..naming(&map) };
+    let (session, done, _f) = one("A.csv", text, "1d", IngestOptions { naming, ..Default::default() }).await;
+    assert_eq!(done.unwrap().new, 2);
+    assert_eq!(numbers(&query(&session, first).await, "t"), [(START + DAY) as f64]);
+}
+
+#[tokio::test]
+async fn a_wrong_delivery_is_refused_with_advice_and_nothing_is_written() {
+    let daily = |hour: &str| {
+        let rows: String = (1..29).map(|d| format!("A,2020-01-{d:02}T{hour}:00:00Z,1\n")).collect();
+        format!("symbol,ts,close\n{rows}")
+    };
+    for (name, text, timeframe, options, said) in [
+        ("x.csv", daily("05"), "1d", IngestOptions::default(), "--origin 'session:00:00@America/New_York'"),
+        ("x.csv", "a,b\n1,2\n".to_string(), "1d", IngestOptions::default(), "no time column among a, b"),
+        ("x.csv", "ts,open\n2020-01-01,2\n".to_string(), "1d", IngestOptions::default(), "no close column"),
+        ("x.csv", "2020-01-01,2\n".to_string(), "1d", IngestOptions::default(), "--columns"),
+        (
+            "x.csv",
+            daily("00"),
+            "1d",
+            IngestOptions { zone: Some("Mars/Olympus".to_string()), ..Default::default() },
+            "--tz 'Mars/Olympus'",
+        ),
+        (
+            "x.csv",
+            daily("00"),
+            "1d",
+            IngestOptions {
+                naming: Naming { map: vec![("close".to_string(), "closs".to_string())], ..Default::default() },
+                ..Default::default()
+            },
+            "no column `closs` among symbol, ts, close",
+        ),
+        ("x.parquet", "not parquet at all".to_string(), "1d", IngestOptions::default(), "cannot read"),
+        ("x.xlsx", "PK".to_string(), "1d", IngestOptions::default(), "nothing to ingest"),
+    ] {
+        let (_session, done, folder) = one(name, &text, timeframe, options).await;
+        let error = done.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        assert!(!folder.path().join("lake/candles/1d/_delta_log").exists(), "{said}: something was written");
+    }
+    // With the origin that was proposed, it works, and the table remembers it.
+    let origin = Some("session:00:00@America/New_York".to_string());
+    let (session, done, folder) =
+        one("x.csv", &daily("05"), "1d", IngestOptions { origin, ..Default::default() }).await;
+    assert_eq!(done.unwrap().new, 28);
+    let path = folder.path().join("x.csv");
+    let other = IngestOptions { origin: Some("utc".to_string()), ..from(&path) };
+    let error = ingest(&session, "1d", other).await.unwrap_err().to_string();
+    assert!(error.contains("begin by `session:00:00@America/New_York`"), "{error}");
+    assert_eq!(ingest(&session, "1d", from(&path)).await.unwrap().unchanged, 28);
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing_and_an_empty_file_is_told() {
+    let text = "symbol,ts,close\nA,2020-01-01,1\nA,2020-01-02,-1\n";
+    let (_session, done, folder) =
+        one("x.csv", text, "1d", IngestOptions { dry_run: true, ..Default::default() }).await;
+    let done = done.unwrap();
+    assert_eq!((done.new, done.rejected.values().sum::<u64>(), done.version), (1, 1, None));
+    let left: Vec<_> = walk_files(&folder.path().join("lake"));
+    assert!(left.is_empty(), "{left:?}");
+    std::fs::write(folder.path().join("empty.csv"), "").unwrap();
+    std::fs::write(folder.path().join("header.csv"), "symbol,ts,close\n").unwrap();
+    let session = lake(folder.path()).await;
+    let done = ingest(&session, "1d", from(&folder.path().join("*.csv"))).await.unwrap();
+    assert_eq!((done.files, done.empty_files.len(), done.new), (3, 2, 1));
+}
+
+pub fn walk_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
+    entries
+        .flat_map(|e| {
+            let path = e.unwrap().path();
+            if path.is_dir() { walk_files(&path) } else { vec![path] }
+        })
+        .collect()
+}
+
+/// A delivery: bars, in the order in which they come.
+fn deliveries() -> impl Strategy<Value = Vec<Vec<Bar>>> {
+    let bar = ("[A-D]", 0i64..12, 1u32..50).prop_map(|(s, day, close)| (s, day, f64::from(close)));
+    prop::collection::vec(prop::collection::vec(bar, 1..25), 1..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// However bars are cut into deliveries, whatever their order, and whichever way the table is written: the newest
+    /// value of each (symbol, ts) is there, once, in order.
+    #[test]
+    fn the_last_delivered_value_of_each_bar_is_in_the_table(deliveries in deliveries(), small in any::<bool>()) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let session = lake(folder.path()).await;
+            let mut expected: std::collections::BTreeMap<(String, i64), f64> = Default::default();
+            for (i, bars) in deliveries.iter().enumerate() {
+                let path = folder.path().join(format!("{i}.csv"));
+                write_csv(&path, &batch(bars));
+                let before = expected.len();
+                let mut keys = std::collections::HashSet::new();
+                for bar in bars {
+                    keys.insert((bar.0.clone(), bar.1));
+                    expected.insert((bar.0.clone(), bar.1), bar.2);
+                }
+                let rewrite_bytes = small.then_some(0);
+                let done = ingest(&session, "1d", IngestOptions { rewrite_bytes, ..from(&path) }).await.unwrap();
+                assert_eq!(done.new as usize, expected.len() - before);
+                assert_eq!((done.new + done.unchanged + done.restated) as usize, keys.len());
+            }
+            let check = |rows: &RecordBatch| {
+                let days: Vec<i64> = numbers(rows, "t").iter().map(|t| (*t as i64 - START) / DAY).collect();
+                let found: Vec<_> = texts(rows, "symbol").into_iter().zip(days).zip(numbers(rows, "close")).collect();
+                let wanted: Vec<_> = expected.iter().map(|(k, v)| (k.clone(), *v)).collect();
+                assert_eq!(found, wanted);
+            };
+            let sql = "select symbol, cast(ts as bigint) as t, close from candles order by symbol, ts";
+            check(&query(&session, sql).await);
+            let series = "select count(r) as n, count(*) as rows from (select roc(close, 1) as r from candles)";
+            assert_eq!(numbers(&query(&session, series).await, "rows"), [expected.len() as f64]);
+            session.care(|lake| async move { lake.optimize("candles", None).await }).await.unwrap();
+            check(&query(&session, sql).await);
+        });
+    }
+}
