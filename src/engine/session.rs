@@ -96,6 +96,8 @@ fn config(settings: &Settings) -> SessionConfig {
     let options = config.options_mut();
     // A sorted input is worth more than one more shuffle.
     options.optimizer.prefer_existing_sort = true;
+    // What a footer of our files mostly needs; the default reads half a megabyte of each file first.
+    options.execution.parquet.metadata_size_hint = Some(128 << 10);
     // A watch-list of 20 symbols or more would otherwise prune nothing.
     options.execution.parquet.max_in_list_size = 10_000;
     // Files stay in the partition whose symbol range they were given.

@@ -137,7 +137,7 @@ async fn each_rule_sends_its_row_to_the_quarantine_with_line_and_value() {
     assert_eq!(numbers(&rows, "line"), [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0]);
     let rules = ["close", "price", "range", "volume", "quote", "aligned", "time", "symbol", "type", "header", "fields"];
     assert_eq!(texts(&rows, "rule"), rules);
-    assert_eq!(texts(&rows, "value")[..4], ["-1", "0", "10.5", "-5"]);
+    assert_eq!(texts(&rows, "value")[..5], ["-1", "0", "10.5", "-5", "10.2"]);
     assert_eq!(texts(&rows, "row")[6], "A,soon,10,11,9,10,5,,");
     assert_eq!(done.warnings, [("incomplete".to_string(), 1)].into());
 }
@@ -166,13 +166,13 @@ async fn further_columns_are_kept_and_new_ones_widen_the_table() {
     let (session, done, folder) = one("x.csv", text, "1d", IngestOptions::default()).await;
     assert_eq!(done.unwrap().new, 1);
     let path = folder.path().join("y.csv");
-    std::fs::write(&path, "symbol,ts,close,trades\nA,2020-01-02,2,7\nA,2020-01-03,2,many\n").unwrap();
+    std::fs::write(&path, "symbol,ts,close,grade\nA,2020-01-02,2,7\nA,2020-01-03,2,many\n").unwrap();
     let done = ingest(&session, "1d", from(&path)).await.unwrap();
     // What is a number decides the head of the file; here not all are.
     assert_eq!((done.new, done.rejected.len()), (2, 0));
-    let rows = query(&session, "select adj_close, note, trades from candles order by ts").await;
+    let rows = query(&session, "select adj_close, note, grade from candles order by ts").await;
     assert_eq!(texts(&rows, "note"), ["x", "null", "null"]);
-    assert_eq!(texts(&rows, "trades"), ["null", "7", "many"]);
+    assert_eq!(texts(&rows, "grade"), ["null", "7", "many"]);
     assert_eq!(numbers(&rows, "adj_close")[0], 0.5);
     std::fs::write(&path, "symbol,ts,close,adj_close\nA,2020-01-04,2,n/a\nA,2020-01-05,2,many\n").unwrap();
     let done = ingest(&session, "1d", from(&path)).await.unwrap();

@@ -18,8 +18,8 @@ def show(name, frame):
 
 show("polars", pl.read_delta(table))
 show("deltalake", pl.from_arrow(DeltaTable(table).to_pyarrow_table()))
-files = DeltaTable(table).file_uris()
+files = [uri.removeprefix("file://") for uri in DeltaTable(table).file_uris()]
 row = duckdb.sql(
     f"select count(*), sum(close), sum(volume), count(open), count(distinct symbol) from read_parquet({files!r})"
-).fetchone()
+).fetchall()[0]
 print("duckdb", ",".join(repr(float(x)) for x in row))

@@ -139,7 +139,7 @@ pub(super) fn take(chunk: &Chunk, path: &str, plan: &Plan, rules: &Rules) -> Res
     }
     let complete = file.complete.map(|column| chunk.texts(column)).transpose()?;
     let of = |name: &str| numbers.get(name).map(Vec::as_slice);
-    let none: Vec<f64> = vec![];
+    let none = vec![f64::NAN; rows];
     let [open, high, low, close, volume] = PRICES.map(|name| of(name).unwrap_or(&none));
     let (bid, ask) = (of("bid"), of("ask"));
     let now = rules.grid.floor(&[rules.now])[0];

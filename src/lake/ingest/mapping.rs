@@ -29,6 +29,9 @@ const NAMES: [(&str, &[&str]); 13] = [
     ("vwap", &["vw"]),
 ];
 
+/// Further columns that are numbers whatever the first rows say.
+const NUMBERS: [&str; 6] = ["bid", "ask", "adj_close", "trades", "vwap", "quote_volume"];
+
 /// Columns that only decide whether a row is taken.
 const NOT_KEPT: [&str; 1] = ["complete"];
 
@@ -92,7 +95,10 @@ pub(super) fn plan(sources: &[Source], heads: &[Chunk], naming: &Naming, table: 
                 continue;
             }
             let Some(&column) = columns.first() else { continue };
-            let found = further_type(source, head, column);
+            let found = match NUMBERS.contains(&name.as_str()) {
+                true => DataType::Float64,
+                false => further_type(source, head, column),
+            };
             let merged = match further.get(name) {
                 Some(known) if *known != found => DataType::Utf8View,
                 _ => found,
@@ -101,7 +107,8 @@ pub(super) fn plan(sources: &[Source], heads: &[Chunk], naming: &Naming, table: 
         }
     }
     let mut fields = vec![Field::new("symbol", DataType::Utf8View, true), Field::new("ts", instant(), true)];
-    fields.extend(PRICES.map(|name| Field::new(name, DataType::Float64, true)));
+    let delivered = PRICES.into_iter().filter(|name| named.iter().any(|n| n.contains_key(*name)));
+    fields.extend(delivered.map(|name| Field::new(name, DataType::Float64, true)));
     for (name, found) in further {
         let data_type = match table.and_then(|t| t.field_with_name(&name).ok()).map(Field::data_type) {
             Some(DataType::Float64) => DataType::Float64,
@@ -260,7 +267,8 @@ fn further_type(source: &Source, head: &Chunk, column: usize) -> DataType {
         _ => {}
     }
     let Ok(texts) = head.texts(column) else { return DataType::Utf8View };
-    let values = || (0..head.rows()).map(|row| texts.get(row)).filter(|t| !t.is_empty());
+    let header = source.names[column].trim();
+    let values = || (0..head.rows()).map(|row| texts.get(row)).filter(|t| !t.is_empty() && *t != header);
     if values().all(|t| number(t).is_some()) {
         DataType::Float64
     } else if values().all(|t| truth(t).is_some()) {

@@ -35,7 +35,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt, stream};
 pub use mapping::Naming;
-use mapping::Plan;
+use mapping::{PRICES, Plan};
 use quarantine::Reject;
 use source::Source;
 use std::collections::{BTreeMap, HashMap};
@@ -379,6 +379,9 @@ fn table_schema(base: Option<&Snapshot>, delivered: &SchemaRef) -> Result<Schema
                 );
             }
         }
+    } else {
+        fields.extend(delivered.fields().iter().take(2).map(|f| f.as_ref().clone()));
+        fields.extend(PRICES.map(|name| Field::new(name, DataType::Float64, true)));
     }
     for field in delivered.fields() {
         if fields.iter().all(|f| f.name() != field.name()) {
