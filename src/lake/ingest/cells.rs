@@ -221,7 +221,7 @@ impl Chunk {
                 DataType::Timestamp(_, Some(_)) => return Ok(instants(&micros(true)?)),
                 DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => {
                     let local = instants(&micros(false)?);
-                    return Ok(local.into_iter().map(|at| at.and_then(|at| zone.to_utc(at))).collect());
+                    return Ok(local.into_iter().map(|at| at.and_then(|at| zone.utc(at))).collect());
                 }
                 other if other.is_integer() && matches!(format, TimeFormat::Epoch(_)) => {
                     let whole = cast_with_options(array, &DataType::Int64, &lenient())?;
@@ -276,11 +276,36 @@ pub(super) fn number(text: &str) -> Option<f64> {
     if text.is_empty() {
         return Some(f64::NAN);
     }
+    if let Some(value) = short_decimal(text.as_bytes()) {
+        return Some(value);
+    }
     match text.parse::<f64>() {
         Ok(value) => Some(value),
         Err(_) if MISSING.iter().any(|m| m.eq_ignore_ascii_case(text)) => Some(f64::NAN),
         Err(_) => thousands(text).and_then(|plain| plain.parse().ok()),
     }
+}
+
+/// A plain decimal of at most 15 digits: both its digits as a whole number and the power of ten are exact, so their
+/// quotient is the nearest double. Prices are nearly always such.
+fn short_decimal(bytes: &[u8]) -> Option<f64> {
+    const TENS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    if bytes.len() > 16 {
+        return None;
+    }
+    let (mut whole, mut digits, mut decimals, mut point) = (0u64, 0, 0, false);
+    for &byte in bytes {
+        match byte {
+            b'0'..=b'9' => {
+                whole = whole * 10 + u64::from(byte - b'0');
+                digits += 1;
+                decimals += usize::from(point);
+            }
+            b'.' if !point => point = true,
+            _ => return None,
+        }
+    }
+    ((1..=15).contains(&digits)).then(|| whole as f64 / TENS[decimals])
 }
 
 /// `1,234,567.8` without its commas; only where they stand between groups of three digits.
@@ -321,6 +346,15 @@ mod tests {
         let table = TextTable::parse(b"\"a,\"\"b\"\"\nc\",2\n3,4\n".to_vec(), b',', 2).unwrap();
         assert_eq!(rows(&table), [["a,\"b\"\nc", "2"], ["3", "4"]]);
         assert_eq!(table.lines, Some(vec![0, 2]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn short_decimals_are_read_as_the_standard_library_reads_them(text in "[0-9]{0,9}(\\.[0-9]{0,7})?") {
+            if let Some(value) = short_decimal(text.as_bytes()) {
+                proptest::prop_assert_eq!(Ok(value), text.parse::<f64>());
+            }
+        }
     }
 
     #[test]

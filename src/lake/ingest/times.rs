@@ -48,7 +48,7 @@ impl Zone {
     }
 
     /// Local microseconds to UTC; `None` for a time that the zone skips. Of a time that comes twice, the first.
-    pub fn to_utc(&mut self, local: i64) -> Option<i64> {
+    pub fn utc(&mut self, local: i64) -> Option<i64> {
         match self {
             Zone::Fixed(offset) => Some(local - *offset),
             Zone::Named { zone, day, offset } => {
@@ -153,14 +153,14 @@ impl TimeFormat {
                     Some((seconds * SECOND as f64).round() as i64)
                 }
             },
-            TimeFormat::Compact => zone.to_utc(parse_compact(bytes)?),
+            TimeFormat::Compact => zone.utc(parse_compact(bytes)?),
             TimeFormat::Date(order) => {
                 let (day, rest) = parse_date(bytes, *order)?;
                 let (time, offset) = parse_time_of_day(rest)?;
                 let local = day * DAY + time;
                 match offset {
                     Some(offset) => Some(local - offset),
-                    None => zone.to_utc(local),
+                    None => zone.utc(local),
                 }
             }
             TimeFormat::Pattern(pattern) => {
@@ -170,7 +170,7 @@ impl TimeFormat {
                 let local = NaiveDateTime::parse_from_str(text, pattern)
                     .or_else(|_| NaiveDate::parse_from_str(text, pattern).map(|d| d.and_time(NaiveTime::MIN)))
                     .ok()?;
-                zone.to_utc(local.and_utc().timestamp_micros())
+                zone.utc(local.and_utc().timestamp_micros())
             }
         }
     }

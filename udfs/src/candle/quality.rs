@@ -212,14 +212,14 @@ impl ScalarUDFImpl for ValidateCandle {
         let numbers: Vec<&Float64Array> = arrays[1..].iter().map(|a| a.as_primitive::<Float64Type>()).collect();
         let at = |i: usize, row: usize| if numbers[i].is_null(row) { f64::NAN } else { numbers[i].value(row) };
         let mut out = Faults::default();
-        for row in 0..args.number_rows {
+        for (row, aligned) in aligned.into_iter().enumerate() {
             let [open, high, low, close, volume] = [0, 1, 2, 3, 4].map(|i| at(i, row));
             let bar = Bar { open, high, low, close, volume, bid: f64::NAN, ask: f64::NAN };
             let misplaced =
                 Fault { rule: Rule::Aligned, column: "ts", value: f64::NAN, expected: "the opening of a bar" };
             let fault = match bar.fault() {
                 Some(fault) if fault.rule.is_error() => Some(fault),
-                _ if ts.is_null(row) || !aligned[row] => Some(misplaced),
+                _ if ts.is_null(row) || !aligned => Some(misplaced),
                 other => other,
             };
             out.push(fault);
