@@ -314,7 +314,13 @@ async fn list_timeframes(
     let listed = match store.list_with_delimiter(Some(url.prefix())).await {
         Ok(listed) => listed,
         Err(object_store::Error::NotFound { .. } | object_store::Error::NotImplemented { .. }) => return Ok(vec![]),
-        Err(error) => return Err(DataFusionError::from(error).context(format!("cannot list the lake {}", lake.url))),
+        Err(error) => {
+            let hint = match url.object_store().as_str() {
+                "file:///" => "",
+                _ => " (are the address and, in the environment, region and credentials right?)",
+            };
+            return Err(DataFusionError::from(error).context(format!("cannot list the lake {}{hint}", lake.url)));
+        }
     };
     let name = |path: &Path| path.filename().and_then(|n| n.parse::<Timeframe>().ok());
     let mut found: Vec<_> = listed.common_prefixes.iter().filter_map(name).collect();

@@ -178,7 +178,9 @@ impl Source {
     /// The file's text, decompressed.
     fn bytes(&self, at_once: usize) -> BoxStream<'static, Result<Bytes>> {
         let (store, location, size) = (Arc::clone(&self.store), self.meta.location.clone(), self.meta.size);
-        if self.format.compression == FileCompressionType::UNCOMPRESSED {
+        // A plain web server may not serve parts of a file.
+        let in_parts = !self.store_url.as_str().starts_with("http");
+        if in_parts && self.format.compression == FileCompressionType::UNCOMPRESSED {
             let starts = (0..size).step_by(at_once);
             return stream::iter(starts)
                 .map(move |start| {
