@@ -74,7 +74,7 @@ pub(super) async fn optimize(config: &Config, args: OptimizeArgs) -> Result<(), 
     let size = args.file_size.as_deref().map(parse_bytes).transpose()?.map(|s| s as u64);
     let session = config.session().await?;
     let name = table(&args.table);
-    let progress = Progress::new(config.quiet, None, "rows");
+    let progress = Progress::new(config, None, "rows");
     let summary = session.care(|lake| async move { lake.optimize(&name, size).await }).await?;
     progress.clear();
     match summary.version {
@@ -87,7 +87,7 @@ pub(super) async fn optimize(config: &Config, args: OptimizeArgs) -> Result<(), 
             out!("version  {version}");
         }
     }
-    progress.finish_reading(summary.rows, session.bytes_read());
+    progress.finish(None, summary.rows, session.bytes_read());
     Ok(())
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn resample(config: &Config, args: ResampleArgs) -> Result<(), 
     let timeframe = args.timeframe.parse()?;
     let from = args.from.as_deref().map(str::parse).transpose()?;
     let session = config.session().await?;
-    let progress = Progress::new(config.quiet, None, "rows");
+    let progress = Progress::new(config, None, "rows");
     let summary = session.resample(timeframe, from, args.origin.as_deref(), args.fill.parse()?).await?;
     progress.clear();
     out!("bars       {}", summary.rows);
@@ -103,7 +103,7 @@ pub(super) async fn resample(config: &Config, args: ResampleArgs) -> Result<(), 
     out!("unchanged  {}", summary.unchanged);
     out!("restated   {}", summary.restated);
     out!("version    {}", summary.version.map_or_else(|| "unchanged".to_string(), |v| v.to_string()));
-    progress.finish_reading(summary.rows, session.bytes_read());
+    progress.finish(None, summary.rows, session.bytes_read());
     Ok(())
 }
 

@@ -74,10 +74,11 @@ pub(super) async fn run_text(
         return Err(Failure::Usage("several statements cannot share one output file".to_string()));
     }
     for statement in statements {
+        let read_before = session.bytes_read();
         let silent = is_silent(&statement);
         let frame = session.frame(statement).await?;
         let plan = frame.create_physical_plan().await?;
-        let progress = Progress::new(config.quiet || output.streams_to_terminal(), None, "rows");
+        let progress = Progress::new(config, None, "rows").hidden(output.streams_to_terminal());
         let mut batches = session.execute(std::sync::Arc::clone(&plan))?;
         let mut writer = if silent { None } else { Some(Writer::new(output, plan.schema())?) };
         while let Some(batch) = batches.next().await {
@@ -89,7 +90,7 @@ pub(super) async fn run_text(
         }
         progress.clear();
         let rows = writer.map(Writer::finish).transpose()?.unwrap_or_default();
-        progress.finish(Some(&plan), rows as u64);
+        progress.finish(Some(&plan), rows as u64, session.bytes_read() - read_before);
     }
     Ok(())
 }
@@ -287,13 +288,13 @@ async fn show_gaps(session: &Session, table: &str) -> Result<(), Failure> {
 
 pub(super) fn synth(config: &Config, args: &SynthArgs) -> Result<(), Failure> {
     let synth = Synth { symbols: args.symbols as usize, bars: args.bars as usize, seed: args.seed };
-    let progress = Progress::new(config.quiet, Some(args.symbols.into()), "symbols");
+    let progress = Progress::new(config, Some(args.symbols.into()), "symbols");
     let each = |done: usize| progress.set(done as u64);
     if args.out.extension().is_some_and(|e| e == "parquet") {
         synth.write_file(&args.out, each)?;
     } else {
         synth.write_folder(&args.out, each)?;
     }
-    progress.finish(None, u64::from(args.symbols) * u64::from(args.bars));
+    progress.finish(None, u64::from(args.symbols) * u64::from(args.bars), 0);
     Ok(())
 }

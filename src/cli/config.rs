@@ -41,6 +41,7 @@ pub(super) struct Config {
     queries: Layered<PathBuf>,
     pub as_of: Option<String>,
     pub quiet: bool,
+    pub verbose: bool,
 }
 
 fn layer<T>(
@@ -112,6 +113,7 @@ impl Config {
             )?,
             as_of: flags.as_of.clone(),
             quiet: flags.quiet,
+            verbose: flags.verbose > 0,
         })
     }
 

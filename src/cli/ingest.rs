@@ -13,7 +13,7 @@ pub(super) async fn ingest(config: &Config, args: IngestArgs) -> Result<(), Fail
     let dry_run = args.dry_run;
     let options = options(args)?;
     let session = config.session().await?;
-    let (progress, rows) = (Progress::new(config.quiet, None, "rows"), IngestProgress::default());
+    let (progress, rows) = (Progress::new(config, None, "rows"), IngestProgress::default());
     let work = session.ingest(timeframe, options, &rows);
     futures::pin_mut!(work);
     let done = loop {
@@ -25,7 +25,7 @@ pub(super) async fn ingest(config: &Config, args: IngestArgs) -> Result<(), Fail
     progress.clear();
     let summary = done?;
     show(&summary, dry_run).map_err(|_| Failure::ClosedPipe)?;
-    progress.finish_reading(summary.rows, session.bytes_read());
+    progress.finish(None, summary.rows, session.bytes_read());
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! A progress bar on a terminal, and the summary after a long job.
 
+use super::config::Config;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,11 +16,13 @@ pub(super) struct Progress {
     bar: ProgressBar,
     started: Instant,
     quiet: bool,
+    verbose: bool,
 }
 
 impl Progress {
     /// Shown only on a terminal, and not with `--quiet`.
-    pub fn new(quiet: bool, total: Option<u64>, unit: &str) -> Progress {
+    pub fn new(config: &Config, total: Option<u64>, unit: &str) -> Progress {
+        let quiet = config.quiet;
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(5));
         if quiet || !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -31,7 +34,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
-        Progress { bar, started: Instant::now(), quiet }
+        Progress { bar, started: Instant::now(), quiet, verbose: config.verbose }
     }
 
     pub fn set(&self, position: u64) {
@@ -47,22 +50,19 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    /// After a long job that ran no plan of its own, says what it took.
-    pub fn finish_reading(self, rows: u64, bytes: u64) {
-        let took = self.started.elapsed();
-        if self.quiet || took < LONG {
-            return;
+    /// No bar, where results appear on the terminal as they come.
+    pub fn hidden(self, hidden: bool) -> Progress {
+        if hidden {
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        let memory = peak_memory().map_or_else(String::new, |peak| format!(", {} MB peak memory", peak / 1000));
-        let read = bytes as f64 / 1e6;
-        let _ = writeln!(std::io::stderr(), "{rows} rows, {:.1} s, {read:.1} MB read{memory}", took.as_secs_f64());
+        self
     }
 
-    /// Ends the bar; after a long job says what it took.
-    pub fn finish(self, plan: Option<&Arc<dyn ExecutionPlan>>, rows: u64) {
+    /// Ends the bar; after a long job, or with `--verbose`, says what it took.
+    pub fn finish(self, plan: Option<&Arc<dyn ExecutionPlan>>, rows: u64, bytes_read: u64) {
         self.bar.finish_and_clear();
         let took = self.started.elapsed();
-        if self.quiet || took < LONG {
+        if self.quiet || (took < LONG && !self.verbose) {
             return;
         }
         let mut parts = vec![if rows == 1 { "1 row".to_string() } else { format!("{rows} rows") }];
@@ -72,10 +72,8 @@ impl Progress {
                 parts.push(format!("{symbols} series"));
             }
         }
-        parts.push(format!("{:.1} s", took.as_secs_f64()));
-        if let Some(plan) = plan {
-            parts.push(format!("{:.1} MB read", sum(plan, &["bytes_scanned"]) as f64 / 1e6));
-        }
+        parts.push(format!("{:.2} s", took.as_secs_f64()));
+        parts.push(format!("{:.2} MB read", bytes_read as f64 / 1e6));
         if let Some(peak) = peak_memory() {
             parts.push(format!("{} MB peak memory", peak / 1000));
         }

@@ -73,7 +73,7 @@ pub(super) async fn optimize(
                 writer.finish().await?
             }
             Err(error) => {
-                log.discard(writer.files()).await;
+                writer.abandon().await;
                 return Err(error);
             }
         };

@@ -5,16 +5,23 @@
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
-/// Canonical names, and by which other names they are recognised (in any case, after the canonical name itself).
-const NAMES: [(&str, &[&str]); 7] = [
+/// Canonical names, and by which other names they are recognised, after the canonical name itself; in any case and with
+/// any signs between the words.
+pub(super) const NAMES: [(&str, &[&str]); 7] = [
     ("symbol", &["ticker", "sym", "name", "instrument"]),
-    ("ts", &["timestamp", "time", "datetime", "date", "open_time", "opentime"]),
+    ("ts", &["timestamp", "datetime", "date", "time", "open_time", "opentime", "gmt_time"]),
     ("open", &["o"]),
     ("high", &["h"]),
     ("low", &["l"]),
     ("close", &["c"]),
-    ("volume", &["v", "vol"]),
+    ("volume", &["v", "vol", "tick_volume", "tickvol"]),
 ];
+
+/// A name in lower case with `_` between its words, as every engine accepts it.
+pub(super) fn plain(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
+}
 
 /// The time type of candles.
 pub(super) fn instant() -> DataType {
@@ -43,7 +50,7 @@ impl Columns {
     pub fn recognise(file: &Schema, epoch: Option<i64>, text_format: bool) -> Option<Columns> {
         let mut names: Vec<String> = file.fields().iter().map(|f| f.name().clone()).collect();
         for (canonical, others) in NAMES {
-            let named = |name: &str| file.fields().iter().position(|f| f.name().eq_ignore_ascii_case(name));
+            let named = |name: &str| file.fields().iter().position(|f| plain(f.name()) == name);
             if let Some(i) = named(canonical).or_else(|| others.iter().find_map(|o| named(o))) {
                 names[i] = canonical.to_string();
             }
@@ -113,6 +120,13 @@ mod tests {
         assert_eq!(columns.read.field(0).data_type(), &instant());
         assert_eq!(columns.read.field(2).data_type(), &DataType::Float64);
         assert_eq!((columns.ts, columns.symbol), (0, Some(4)));
+    }
+
+    #[test]
+    fn names_become_words_that_every_engine_accepts() {
+        assert_eq!(plain("Adj Close"), "adj_close");
+        assert_eq!(plain("<TICKVOL>"), "tickvol");
+        assert_eq!(plain("Quote asset volume"), "quote_asset_volume");
     }
 
     #[test]

@@ -10,8 +10,10 @@ mod ingest;
 mod profile;
 mod proof;
 mod ranges;
+mod scan;
 mod stores;
 mod table;
+mod wanted;
 mod writer;
 
 pub use care::{HistoryEntry, OptimizeSummary};

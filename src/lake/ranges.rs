@@ -1,7 +1,7 @@
 //! How sorted files are cut into partitions at symbol borders.
 
-use super::profile::{Profile, Run};
-use std::collections::BTreeSet;
+use super::profile::Profile;
+use super::wanted::Wanted;
 use std::ops::Range;
 
 /// Rows of one file that a partition reads, and the symbols they hold.
@@ -53,33 +53,6 @@ pub(super) fn chains(profiles: &[Profile]) -> Vec<Vec<usize>> {
         }
     }
     chains
-}
-
-/// The rows that a query can want.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wanted {
-    /// These symbols only.
-    pub symbols: Option<BTreeSet<String>>,
-    /// From and to these times, both included.
-    pub from: i64,
-    pub to: i64,
-}
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Wanted { symbols: None, from: i64::MIN, to: i64::MAX }
-    }
-}
-
-impl Wanted {
-    /// Whether a run may hold such rows.
-    pub fn touches(&self, run: &Run) -> bool {
-        let named = |symbols: &BTreeSet<String>| match &run.through {
-            None => symbols.contains(&run.symbol),
-            Some(last) => symbols.range(run.symbol.clone()..=last.clone()).next().is_some(),
-        };
-        run.first <= self.to && run.last >= self.from && self.symbols.as_ref().is_none_or(named)
-    }
 }
 
 /// Cuts files into at most `partitions` parts of about equal rows, at symbol borders, leaving out what is not wanted. A
@@ -155,8 +128,10 @@ fn append(parts: &mut Vec<Part>, profiles: &[Profile], (file, runs): &(usize, Ra
 
 #[cfg(test)]
 mod tests {
+    use super::super::profile::Run;
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn profile(symbols: &[(&str, usize)]) -> Profile {
         let mut rows = 0;
@@ -190,17 +165,6 @@ mod tests {
         let cut = cut(&files, &[0], &Wanted { symbols, ..Wanted::default() }, true, 1);
         assert_eq!(cut.partitions[0][0].rows, vec![0..10, 20..40]);
         assert_eq!(cut.rows, 30);
-    }
-
-    #[test]
-    fn a_run_of_several_symbols_is_read_if_one_of_them_is_wanted() {
-        let run = Run { through: Some("F".to_string()), symbols: 3, ..Run::of("B", 0, 10, 20) };
-        let wanted = |s: &str| Wanted { symbols: Some(BTreeSet::from([s.to_string()])), ..Wanted::default() };
-        assert!(wanted("B").touches(&run) && wanted("C").touches(&run) && wanted("F").touches(&run));
-        assert!(!wanted("A").touches(&run) && !wanted("G").touches(&run));
-        assert!(Wanted { from: 20, ..Wanted::default() }.touches(&run));
-        assert!(!Wanted { from: 21, ..Wanted::default() }.touches(&run));
-        assert!(!Wanted { to: 9, ..Wanted::default() }.touches(&run));
     }
 
     #[test]

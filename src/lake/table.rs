@@ -2,62 +2,45 @@
 
 use super::columns::{Columns, instant, unit};
 use super::delta::{AsOf, Log, Snapshot};
-use super::files::{Files, Format, Kind, symbol_of};
-use super::profile::{Profile, ProfileCache, RowGroup};
+use super::files::{Files, Format, Kind};
+use super::profile::{Profile, ProfileCache};
 use super::proof::Prover;
-use super::ranges::{Part, Wanted, chains, cut, disjoint_order};
+use super::ranges::{chains, disjoint_order};
+use super::wanted::Wanted;
 use super::writer::profile_of;
 use arrow::array::AsArray;
-use arrow::compute::{SortOptions, cast};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::runtime::JoinSet;
-use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, DataFusionError, Result, ScalarValue, SplitPoint, Statistics, plan_err};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
-use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
-use datafusion::parquet::arrow::arrow_reader::RowSelection;
-use datafusion::physical_expr::expressions::{CastExpr, Column, binary, in_list, lit};
-use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, RangePartitioning};
-use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
-use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use object_store::ObjectMeta;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::Range;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-
-/// More sorted but overlapping files than this are sorted anew rather than merged: every merged file stays open.
-const MAX_MERGED_FILES: usize = 16;
-
-/// Values of an IN list that DataFusion still compares with the page index.
-const PAGE_LIST: usize = 20;
-/// With more lists than this, most pages hold a wanted symbol.
-const PAGE_LISTS: usize = 50;
 
 /// Files of candles with canonical columns, known order and symbol ranges.
 #[derive(Debug, Clone)]
 pub struct CandleTable {
-    files: Files,
-    columns: Columns,
-    profiles: Vec<Profile>,
+    pub(super) files: Files,
+    pub(super) columns: Columns,
+    pub(super) profiles: Vec<Profile>,
     /// Files in symbol order, if they are sorted and hold disjoint symbol ranges.
-    order: Option<Vec<usize>>,
-    read: TableSchema,
+    pub(super) order: Option<Vec<usize>>,
+    pub(super) read: TableSchema,
     /// Positions of the table's columns in `read`.
-    positions: Vec<usize>,
+    pub(super) positions: Vec<usize>,
     /// Times that have to be cast after reading, from this type.
-    epoch: Option<DataType>,
-    schema: SchemaRef,
+    pub(super) epoch: Option<DataType>,
+    pub(super) schema: SchemaRef,
     /// Version and properties, where the table has a transaction log.
     version: Option<u64>,
     properties: HashMap<String, String>,
@@ -263,64 +246,6 @@ impl CandleTable {
         }
     }
 
-    fn with_symbol(&self, file: PartitionedFile) -> PartitionedFile {
-        if self.columns.symbol.is_some() {
-            return file;
-        }
-        let symbol = symbol_of(file.path().as_ref());
-        file.with_partition_values(vec![ScalarValue::Utf8View(Some(symbol))])
-    }
-
-    /// Position of `symbol` in what is read.
-    fn symbol_position(&self) -> usize {
-        self.columns.symbol.unwrap_or(self.columns.read.fields().len())
-    }
-
-    fn sort_expr(&self, position: usize) -> PhysicalSortExpr {
-        let column = Column::new(self.read.table_schema().field(position).name(), position);
-        PhysicalSortExpr::new(Arc::new(column), SortOptions { descending: false, nulls_first: false })
-    }
-
-    fn ordering(&self) -> Option<LexOrdering> {
-        LexOrdering::new([self.sort_expr(self.symbol_position()), self.sort_expr(self.columns.ts)])
-    }
-
-    /// A file as one partition reads it.
-    fn file_of(&self, part: &Part) -> PartitionedFile {
-        let profile = &self.profiles[part.file];
-        let mut file = PartitionedFile::new_from_meta(self.files.files[part.file].clone());
-        if part.rows != [0..profile.rows] {
-            file = match whole_row_groups(&profile.row_groups, &part.rows) {
-                Some(bytes) => file.with_range(bytes.start, bytes.end),
-                None => file.with_extension(access_plan(&profile.row_groups, &part.rows)),
-            };
-        }
-        let rows = part.rows.iter().map(ExactSizeIterator::len).sum();
-        self.with_symbol(file).with_statistics(Arc::new(self.part_statistics(part, rows)))
-    }
-
-    /// What is known of a part: enough to order files by, and to leave files out.
-    fn part_statistics(&self, part: &Part, rows: usize) -> Statistics {
-        let exact = |min: ScalarValue, max: ScalarValue| ColumnStatistics {
-            null_count: Precision::Exact(0),
-            min_value: Precision::Exact(min),
-            max_value: Precision::Exact(max),
-            ..ColumnStatistics::new_unknown()
-        };
-        let mut statistics = Statistics::new_unknown(&self.columns.read).with_num_rows(Precision::Exact(rows));
-        let (first, last) = (part.first_symbol.clone(), part.last_symbol.clone());
-        if let Some(symbol) = self.columns.symbol {
-            let text = |s| ScalarValue::Utf8View(Some(s));
-            statistics.column_statistics[symbol] = exact(text(first), text(last));
-        }
-        let time_type = self.columns.read.field(self.columns.ts).data_type();
-        let time = |t: i64| ScalarValue::TimestampMicrosecond(Some(t), Some("UTC".into())).cast_to(time_type);
-        if let (Ok(from), Ok(to)) = (time(part.times.0), time(part.times.1)) {
-            statistics.column_statistics[self.columns.ts] = exact(from, to);
-        }
-        statistics
-    }
-
     /// Facts for people.
     pub fn summary(&self) -> TableSummary {
         let sorted = self.profiles.iter().all(|p| p.sorted);
@@ -376,185 +301,8 @@ impl TableProvider for CandleTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = session.config().target_partitions().max(1);
-        self.scan_in(session, projection, &self.wanted(filters), limit, partitions).await
-    }
-}
-
-impl CandleTable {
-    /// The rows of some files by (symbol, ts), in one partition; of these times only, roughly.
-    pub(super) async fn read_in_order(
-        &self,
-        session: &Arc<SessionState>,
-        files: &[usize],
-        times: Option<(i64, i64)>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut table = self.clone();
-        table.files.files = files.iter().map(|&i| self.files.files[i].clone()).collect();
-        table.profiles = files.iter().map(|&i| self.profiles[i].clone()).collect();
-        table.order = disjoint_order(&table.profiles);
-        let (from, to) = times.unwrap_or((i64::MIN, i64::MAX));
-        let wanted = Wanted { from, to, ..Wanted::default() };
-        let scan = table.scan_in(session.as_ref(), None, &wanted, None, 1).await?;
-        let key = ["symbol", "ts"].map(|name| self.schema.index_of(name).map(|i| Column::new(name, i)));
-        let [symbol, ts] = key;
-        let ascending = SortOptions { descending: false, nulls_first: false };
-        let key = [symbol?, ts?].map(|column| PhysicalSortExpr::new(Arc::new(column), ascending));
-        let Some(key) = LexOrdering::new(key) else { return Ok(scan) };
-        let scan = match table.is_sorted() {
-            true => scan,
-            false => Arc::new(SortExec::new(key.clone(), scan).with_preserve_partitioning(true)) as _,
-        };
-        if scan.output_partitioning().partition_count() == 1 {
-            return Ok(scan);
-        }
-        Ok(Arc::new(SortPreservingMergeExec::new(key, scan)))
-    }
-
-    fn is_sorted(&self) -> bool {
-        self.profiles.iter().all(|p| p.sorted)
-    }
-
-    async fn scan_in(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        wanted: &Wanted,
-        limit: Option<usize>,
-        partitions: usize,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let reader = self.files.format.reader(session);
-        let source = match self.pruning(wanted)? {
-            Some(predicate) => {
-                let options = session.default_table_options().parquet.clone();
-                let source = ParquetSource::new(self.read.clone()).with_table_parquet_options(options);
-                Arc::new(source.with_predicate(predicate)) as Arc<dyn FileSource>
-            }
-            None => reader.file_source(self.read.clone()),
-        };
-        let mut config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
-            .with_file_compression_type(self.files.format.compression)
-            .with_limit(limit);
-
-        let divisible = self.files.format.kind == Kind::Parquet;
-        let mut statistics = Statistics::new_unknown(self.read.table_schema());
-        if let Some(order) = &self.order {
-            let ranges = cut(&self.profiles, order, wanted, divisible, partitions);
-            let groups = ranges.partitions.iter();
-            let groups: Vec<_> =
-                groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
-            let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
-            let splits =
-                splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))])).collect();
-            config = config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect());
-            if let Some(symbol) = LexOrdering::new([self.sort_expr(self.symbol_position())]) {
-                let range = RangePartitioning::try_new(symbol, splits)?;
-                config = config.with_output_partitioning(Some(Partitioning::Range(range)));
-            }
-            let parts: Vec<&Part> = ranges.partitions.iter().flatten().collect();
-            statistics = self.table_statistics(&parts, ranges.rows);
-        } else if self.is_sorted() && !self.profiles.is_empty() {
-            // Each chain holds files in disjoint symbol ranges; chains overlap and are merged.
-            let chains = chains(&self.profiles);
-            let parts = |chain: &Vec<usize>| -> Vec<Part> {
-                cut(&self.profiles, chain, wanted, divisible, 1).partitions.into_iter().flatten().collect()
-            };
-            let chains: Vec<Vec<Part>> = chains.iter().map(parts).filter(|parts| !parts.is_empty()).collect();
-            let groups: Vec<FileGroup> =
-                chains.iter().map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
-            let all: Vec<&Part> = chains.iter().flatten().collect();
-            let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
-            statistics = self.table_statistics(&all, rows);
-            config = if groups.len() <= MAX_MERGED_FILES {
-                let groups = if groups.is_empty() { vec![FileGroup::new(vec![])] } else { groups };
-                config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect())
-            } else {
-                let files = groups.into_iter().flat_map(FileGroup::into_inner).collect();
-                config.with_file_groups(FileGroup::new(files).split_files(partitions))
-            };
-        } else {
-            let plain = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
-            config = config.with_file_groups(FileGroup::new(plain.collect()).split_files(partitions));
-            statistics.num_rows = Precision::Exact(self.profiles.iter().map(|p| p.rows).sum());
-        }
-        let all: Vec<usize> = (0..self.positions.len()).collect();
-        let columns = projection.unwrap_or(&all);
-        let read = columns.iter().map(|&i| self.positions[i]).collect();
-        let config = config.with_statistics(statistics).with_projection_indices(Some(read))?.build();
-        let scan = reader.create_physical_plan(session, config).await?;
-        self.renamed(scan, columns)
-    }
-
-    /// A predicate that leaves out pages without the wanted symbols, where there are more of them than DataFusion looks
-    /// for in a page index by itself.
-    fn pruning(&self, wanted: &Wanted) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        let Some(symbols) = &wanted.symbols else { return Ok(None) };
-        let (Some(position), Kind::Parquet) = (self.columns.symbol, self.files.format.kind) else { return Ok(None) };
-        if !(PAGE_LIST + 1..=PAGE_LISTS * PAGE_LIST).contains(&symbols.len()) {
-            return Ok(None);
-        }
-        let schema = self.read.table_schema();
-        let symbol: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(position).name(), position));
-        let literals: Vec<Arc<dyn PhysicalExpr>> =
-            symbols.iter().map(|s| lit(ScalarValue::Utf8View(Some(s.clone())))).collect();
-        let lists = literals.chunks(PAGE_LIST).map(|part| in_list(Arc::clone(&symbol), part.to_vec(), &false, schema));
-        let lists = lists.collect::<Result<Vec<_>>>()?.into_iter().map(Ok);
-        lists.reduce(|a, b: Result<Arc<dyn PhysicalExpr>>| binary(a?, Operator::Or, b?, schema)).transpose()
-    }
-
-    /// What is known of all that a scan reads, so that counts and ends need no reading.
-    fn table_statistics(&self, parts: &[&Part], rows: usize) -> Statistics {
-        let mut statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
-        let files: HashSet<usize> = parts.iter().map(|p| p.file).collect();
-        let whole: usize = files.iter().map(|&file| self.profiles[file].rows).sum();
-        if rows == 0 || rows != whole {
-            return statistics;
-        }
-        let each: Vec<Statistics> = parts.iter().map(|p| self.part_statistics(p, 0)).collect();
-        for (position, column) in statistics.column_statistics.iter_mut().enumerate() {
-            let of = |s: &Statistics| s.column_statistics.get(position).cloned();
-            let known = each.iter().filter_map(of);
-            let merged = known.reduce(|a, b| ColumnStatistics {
-                null_count: a.null_count.add(&b.null_count),
-                min_value: a.min_value.min(&b.min_value),
-                max_value: a.max_value.max(&b.max_value),
-                ..ColumnStatistics::new_unknown()
-            });
-            if let Some(merged) = merged {
-                *column = merged;
-            }
-        }
-        statistics
-    }
-
-    /// What filters leave of the table, where they say so plainly.
-    fn wanted(&self, filters: &[Expr]) -> Wanted {
-        let mut wanted = Wanted { symbols: wanted_symbols(filters), ..Wanted::default() };
-        if self.epoch.is_none() {
-            for filter in filters {
-                narrow_times(filter, &mut wanted);
-            }
-        }
-        wanted
-    }
-}
-
-impl CandleTable {
-    /// Gives columns their canonical names and times their type, where the file has others.
-    fn renamed(&self, scan: Arc<dyn ExecutionPlan>, columns: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
-        if self.columns.is_canonical() && self.epoch.is_none() {
-            return Ok(scan);
-        }
-        let schema = scan.schema();
-        let exprs = columns.iter().enumerate().map(|(i, &column)| {
-            let mut expr: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(i).name(), i));
-            let name = self.schema.field(column).name();
-            if let (Some(epoch), "ts") = (&self.epoch, name.as_str()) {
-                expr = Arc::new(CastExpr::new(expr, epoch.clone(), None));
-                expr = Arc::new(CastExpr::new(expr, instant(), None));
-            }
-            ProjectionExpr { expr, alias: name.clone() }
-        });
-        Ok(Arc::new(ProjectionExec::try_new(exprs.collect::<Vec<_>>(), scan)?))
+        let wanted = Wanted::by(filters, self.epoch.is_none());
+        self.scan_in(session, projection, &wanted, limit, partitions).await
     }
 }
 
@@ -583,117 +331,6 @@ async fn sample_epoch(session: &dyn Session, files: &Files, schema: &SchemaRef, 
             Ok(values.as_primitive::<Int64Type>().iter().flatten().next())
         }
         None => Ok(None),
-    }
-}
-
-/// The byte range that holds exactly these rows, if they are whole row groups.
-fn whole_row_groups(groups: &[RowGroup], rows: &[Range<usize>]) -> Option<Range<i64>> {
-    let [rows] = rows else { return None };
-    let (mut from, mut to, mut row) = (None, None, 0);
-    for group in groups {
-        if row == rows.start {
-            from = Some(group.offset);
-        }
-        if row == rows.end {
-            to = Some(group.offset);
-        }
-        row += group.rows;
-    }
-    if row == rows.end {
-        to = Some(i64::MAX);
-    }
-    Some(from?..to?)
-}
-
-fn access_plan(groups: &[RowGroup], rows: &[Range<usize>]) -> ParquetAccessPlan {
-    let mut from = 0;
-    let access = groups.iter().map(|group| {
-        let (start, end) = (from, from + group.rows);
-        from = end;
-        let inside: Vec<_> = rows
-            .iter()
-            .map(|r| r.start.max(start)..r.end.min(end))
-            .filter(|r| r.start < r.end)
-            .map(|r| r.start - start..r.end - start)
-            .collect();
-        match inside.as_slice() {
-            [] => RowGroupAccess::Skip,
-            [all] if all.len() == group.rows => RowGroupAccess::Scan,
-            _ => RowGroupAccess::Selection(RowSelection::from_consecutive_ranges(inside.into_iter(), group.rows)),
-        }
-    });
-    ParquetAccessPlan::new(access.collect())
-}
-
-/// Takes in what a filter says of the time: a comparison of `ts` with a literal, or several with AND.
-fn narrow_times(filter: &Expr, wanted: &mut Wanted) {
-    let is_ts = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "ts");
-    let micros = |e: &Expr| match e {
-        Expr::Literal(value, _) => match value.cast_to(&instant()) {
-            Ok(ScalarValue::TimestampMicrosecond(at, _)) => at,
-            _ => None,
-        },
-        _ => None,
-    };
-    match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
-            narrow_times(left, wanted);
-            narrow_times(right, wanted);
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let (op, at) = match (is_ts(left), is_ts(right)) {
-                (true, false) => (Some(*op), micros(right)),
-                (false, true) => (op.swap(), micros(left)),
-                _ => return,
-            };
-            let Some(at) = at else { return };
-            match op {
-                Some(Operator::Eq) => (wanted.from, wanted.to) = (wanted.from.max(at), wanted.to.min(at)),
-                Some(Operator::Gt | Operator::GtEq) => wanted.from = wanted.from.max(at),
-                Some(Operator::Lt | Operator::LtEq) => wanted.to = wanted.to.min(at),
-                _ => {}
-            }
-        }
-        Expr::Between(between) if !between.negated && is_ts(&between.expr) => {
-            wanted.from = wanted.from.max(micros(&between.low).unwrap_or(i64::MIN));
-            wanted.to = wanted.to.min(micros(&between.high).unwrap_or(i64::MAX));
-        }
-        _ => {}
-    }
-}
-
-/// The symbols that filters leave, where they say so by `=` or `IN`.
-fn wanted_symbols(filters: &[Expr]) -> Option<BTreeSet<String>> {
-    let mut wanted: Option<BTreeSet<String>> = None;
-    for set in filters.iter().filter_map(symbols_of) {
-        wanted = Some(match wanted {
-            Some(so_far) => so_far.intersection(&set).cloned().collect(),
-            None => set,
-        });
-    }
-    wanted
-}
-
-fn symbols_of(filter: &Expr) -> Option<BTreeSet<String>> {
-    let is_symbol = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "symbol");
-    let text = |e: &Expr| match e {
-        Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_string),
-        _ => None,
-    };
-    match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_symbol(left) => {
-            text(right).map(|s| BTreeSet::from([s]))
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_symbol(right) => {
-            text(left).map(|s| BTreeSet::from([s]))
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
-            let (mut a, b) = (symbols_of(left)?, symbols_of(right)?);
-            a.extend(b);
-            Some(a)
-        }
-        Expr::InList(list) if !list.negated && is_symbol(&list.expr) => list.list.iter().map(text).collect(),
-        _ => None,
     }
 }
 

@@ -365,6 +365,14 @@ impl<'a> TableWriter<'a> {
         Ok(self.done)
     }
 
+    /// Gives up everything that was written.
+    pub async fn abandon(mut self) {
+        if let Some(mut file) = self.file.take() {
+            let _ = file.upload.abort().await;
+        }
+        self.log.discard(&self.done).await;
+    }
+
     /// Ends the current file, so that what follows goes to another.
     pub async fn cut(&mut self) -> Result<()> {
         self.end_group(true).await?;

@@ -3,7 +3,8 @@
 use super::cells::{Chunk, number};
 use super::source::Source;
 use super::times::TimeFormat;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use crate::lake::columns::{NAMES, instant, plain};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -12,15 +13,8 @@ use std::sync::Arc;
 /// Columns that every candle has.
 pub(super) const PRICES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
-/// By which names a column is recognised, in any case and with any signs between the words.
-const NAMES: [(&str, &[&str]); 13] = [
-    ("symbol", &["ticker", "sym", "name", "instrument"]),
-    ("ts", &["timestamp", "datetime", "date", "time", "open_time", "opentime", "gmt_time", "dt"]),
-    ("open", &["o"]),
-    ("high", &["h"]),
-    ("low", &["l"]),
-    ("close", &["c", "last"]),
-    ("volume", &["v", "vol", "tick_volume", "tickvol"]),
+/// Columns beyond those that every candle has, and by which other names they are recognised.
+const FURTHER: [(&str, &[&str]); 6] = [
     ("bid", &["bid_close"]),
     ("ask", &["ask_close", "offer"]),
     ("complete", &["is_complete", "is_final", "closed"]),
@@ -78,79 +72,32 @@ pub(super) struct Plan {
     pub files: Vec<FilePlan>,
 }
 
-/// The time type of candles.
-pub(super) fn instant() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+/// What is known of a file after a look at its first rows.
+#[derive(Debug, Clone)]
+pub(super) struct Recognised {
+    symbol: SymbolOf,
+    ts: Vec<usize>,
+    time_format: TimeFormat,
+    /// The file's column by column of the table.
+    columns: BTreeMap<String, usize>,
+    /// Types of the columns beyond those that every candle has.
+    further: BTreeMap<String, DataType>,
+    header: Vec<String>,
 }
 
-/// Recognises the columns of all files. `table` is the schema of the table, where there is one.
-pub(super) fn plan(sources: &[Source], heads: &[Chunk], naming: &Naming, table: Option<&Schema>) -> Result<Plan> {
-    let named: Vec<BTreeMap<String, Vec<usize>>> =
-        sources.iter().map(|s| name_columns(s, naming)).collect::<Result<_>>()?;
-    let mut further: BTreeMap<String, DataType> = BTreeMap::new();
-    for ((source, head), names) in sources.iter().zip(heads).zip(&named) {
-        for (name, columns) in names {
-            let own = name == "symbol" || name == "ts" || PRICES.contains(&name.as_str());
-            if own || NOT_KEPT.contains(&name.as_str()) {
-                continue;
-            }
-            let Some(&column) = columns.first() else { continue };
-            let found = match NUMBERS.contains(&name.as_str()) {
-                true => DataType::Float64,
-                false => further_type(source, head, column),
-            };
-            let merged = match further.get(name) {
-                Some(known) if *known != found => DataType::Utf8View,
-                _ => found,
-            };
-            further.insert(name.clone(), merged);
-        }
-    }
-    let mut fields = vec![Field::new("symbol", DataType::Utf8View, true), Field::new("ts", instant(), true)];
-    let delivered = PRICES.into_iter().filter(|name| named.iter().any(|n| n.contains_key(*name)));
-    fields.extend(delivered.map(|name| Field::new(name, DataType::Float64, true)));
-    for (name, found) in further {
-        let data_type = match table.and_then(|t| t.field_with_name(&name).ok()).map(Field::data_type) {
-            Some(DataType::Float64) => DataType::Float64,
-            Some(DataType::Boolean) => DataType::Boolean,
-            Some(DataType::Utf8 | DataType::Utf8View) => DataType::Utf8View,
-            Some(other) => {
-                return plan_err!(
-                    "column `{name}` of the table is {other}, which ingest cannot write; drop it with --map {name}=-"
-                );
-            }
-            None => found,
-        };
-        fields.push(Field::new(name, data_type, true));
-    }
-    let schema = Arc::new(Schema::new(fields));
-    let files = sources
-        .iter()
-        .zip(heads)
-        .zip(&named)
-        .map(|((source, head), names)| file_plan(source, head, names, naming, &schema))
-        .collect::<Result<_>>()?;
-    Ok(Plan { schema, files })
-}
-
-fn file_plan(
-    source: &Source,
-    head: &Chunk,
-    names: &BTreeMap<String, Vec<usize>>,
-    naming: &Naming,
-    schema: &Schema,
-) -> Result<FilePlan> {
+/// Recognises the columns of a file by their names and its first rows.
+pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Result<Recognised> {
+    let names = name_columns(source, naming)?;
     let one = |name: &str| names.get(name).and_then(|c| c.first()).copied();
-    let missing = |what: &str| {
+    let missing = |what: &str, column: &str| {
         plan_datafusion_err!(
-            "{}: no {what} column among {}; name it with --map {}=COLUMN",
+            "{}: no {what} column among {}; name it with --map {column}=COLUMN",
             source.path,
-            source.names.join(", "),
-            if what == "time" { "ts" } else { what }
+            source.names.join(", ")
         )
     };
-    let ts = names.get("ts").cloned().ok_or_else(|| missing("time"))?;
-    one("close").ok_or_else(|| missing("close"))?;
+    let ts = names.get("ts").cloned().ok_or_else(|| missing("time", "ts"))?;
+    one("close").ok_or_else(|| missing("close", "close"))?;
     let symbol = match (&naming.symbol, &naming.symbol_from, one("symbol")) {
         (Some(symbol), _, _) => SymbolOf::File(symbol.clone()),
         (None, Some(pattern), _) => {
@@ -164,8 +111,53 @@ fn file_plan(
         (None, None, None) => SymbolOf::File(crate::lake::files::symbol_of(source.meta.location.as_ref())),
     };
     let time_format = time_format(source, head, &ts, naming)?;
-    let columns = schema.fields().iter().skip(2).map(|f| one(f.name())).collect();
-    Ok(FilePlan { symbol, ts, time_format, columns, complete: one("complete"), header: source.names.clone() })
+    let own = |name: &str| ["symbol", "ts"].contains(&name) || PRICES.contains(&name) || NOT_KEPT.contains(&name);
+    let columns: BTreeMap<String, usize> =
+        names.into_iter().filter_map(|(name, columns)| Some((name, *columns.first()?))).collect();
+    let further = columns.iter().filter(|(name, _)| !own(name)).map(|(name, &column)| {
+        let known = NUMBERS.contains(&name.as_str());
+        (name.clone(), if known { DataType::Float64 } else { further_type(source, head, column) })
+    });
+    let further = further.collect();
+    Ok(Recognised { symbol, ts, time_format, columns, further, header: source.names.clone() })
+}
+
+/// Puts files together. `table` is the schema of the table, where there is one.
+pub(super) fn plan(files: &[Recognised], table: Option<&Schema>) -> Result<Plan> {
+    let mut further: BTreeMap<&str, &DataType> = BTreeMap::new();
+    for (name, found) in files.iter().flat_map(|f| &f.further) {
+        let known = further.entry(name).or_insert(found);
+        if *known != found {
+            *known = &DataType::Utf8View;
+        }
+    }
+    let mut fields = vec![Field::new("symbol", DataType::Utf8View, true), Field::new("ts", instant(), true)];
+    let delivered = PRICES.into_iter().filter(|name| files.iter().any(|f| f.columns.contains_key(*name)));
+    fields.extend(delivered.map(|name| Field::new(name, DataType::Float64, true)));
+    for (name, found) in further {
+        let data_type = match table.and_then(|t| t.field_with_name(name).ok()).map(Field::data_type) {
+            Some(DataType::Float64) => DataType::Float64,
+            Some(DataType::Boolean) => DataType::Boolean,
+            Some(DataType::Utf8 | DataType::Utf8View) => DataType::Utf8View,
+            Some(other) => {
+                return plan_err!(
+                    "column `{name}` of the table is {other}, which ingest cannot write; drop it with --map {name}=-"
+                );
+            }
+            None => found.clone(),
+        };
+        fields.push(Field::new(name, data_type, true));
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let files = files.iter().map(|file| FilePlan {
+        symbol: file.symbol.clone(),
+        ts: file.ts.clone(),
+        time_format: file.time_format.clone(),
+        columns: schema.fields().iter().skip(2).map(|f| file.columns.get(f.name()).copied()).collect(),
+        complete: file.columns.get("complete").copied(),
+        header: file.header.clone(),
+    });
+    Ok(Plan { files: files.collect(), schema })
 }
 
 fn time_format(source: &Source, head: &Chunk, ts: &[usize], naming: &Naming) -> Result<TimeFormat> {
@@ -223,7 +215,7 @@ fn name_columns(source: &Source, naming: &Naming) -> Result<BTreeMap<String, Vec
     }
     let free =
         |taken: &[bool], name: &str| source.names.iter().enumerate().position(|(i, n)| !taken[i] && plain(n) == name);
-    for (name, others) in NAMES {
+    for (name, others) in NAMES.into_iter().chain(FURTHER) {
         if result.contains_key(name) || name == "symbol" && naming.symbol.is_some() {
             continue;
         }
@@ -252,12 +244,6 @@ fn name_columns(source: &Source, naming: &Naming) -> Result<BTreeMap<String, Vec
     Ok(result)
 }
 
-/// A name in lower case with `_` between its words, as every engine accepts it.
-fn plain(name: &str) -> String {
-    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
-    words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
-}
-
 /// The type of a further column: number, truth value or text.
 fn further_type(source: &Source, head: &Chunk, column: usize) -> DataType {
     match source.type_of(column) {
@@ -284,17 +270,5 @@ pub(super) fn truth(text: &str) -> Option<bool> {
         "true" | "t" | "yes" | "y" | "1" => Some(true),
         "false" | "f" | "no" | "n" | "0" => Some(false),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_become_words_that_every_engine_accepts() {
-        assert_eq!(plain("Adj Close"), "adj_close");
-        assert_eq!(plain("<TICKVOL>"), "tickvol");
-        assert_eq!(plain("Quote asset volume"), "quote_asset_volume");
     }
 }

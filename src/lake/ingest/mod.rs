@@ -6,6 +6,7 @@
 
 mod canonical;
 mod cells;
+mod delivery;
 mod mapping;
 mod origin;
 pub(in crate::lake) mod quarantine;
@@ -18,42 +19,25 @@ use super::profile::ProfileCache;
 use super::table::{CandleTable, ORIGIN, TIMEFRAME};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use canonical::{Rules, SEQUENCE, Scale, Taken, delivered_schema, take};
-use cells::Chunk;
-use datafusion::common::runtime::SpawnedTask;
+use canonical::{Rules, SEQUENCE, Scale};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryLimit};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalSortExpr};
-use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::{StreamExt, TryStreamExt, stream};
+use delivery::Delivery;
+use futures::{StreamExt, TryStreamExt};
 pub use mapping::Naming;
-use mapping::{PRICES, Plan};
-use quarantine::Reject;
-use source::Source;
+use mapping::PRICES;
+use source::Reading;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tallow_udfs::candle::{Grid, Origin, Timeframe};
 use times::Zone;
-use upsert::{Counts, Delivered, MAX_TAILS, Merged, OutOfOrder, REWRITE_BYTES, Upsert};
+use upsert::{Delivered, MAX_TAILS, Merged, OutOfOrder, REWRITE_BYTES, Upsert};
 
 /// How often a commit is tried when others commit first.
 pub(super) const ATTEMPTS: u32 = 10;
-/// More rejected rows than this are a wrong mapping, not bad rows.
-const MAX_REJECTS: usize = 1_000_000;
-/// Rows after which misplaced times are judged.
-const ENOUGH_ROWS: u64 = 1_000;
-/// Memory that the rows of a delivery are sorted in.
-const SORT_BYTES: usize = 400 << 20;
 /// Deliveries up to this size may become files of their own beside a large table.
 const SMALL_DELIVERY: u64 = 256 << 20;
 
@@ -144,13 +128,13 @@ pub(super) async fn ingest(
         })?,
         None => Zone::Fixed(0),
     };
-    let (mut sources, mut empty_files) = source::list(state, &options.sources, options.columns.as_deref()).await?;
-    let mut heads = vec![];
-    let mut with_rows = vec![];
-    for mut source in std::mem::take(&mut sources) {
-        match source.open(state, with_rows.len()).await? {
+    let reading = Reading::new(state);
+    let (listed, mut empty_files) = source::list(state, &options.sources, options.columns.as_deref()).await?;
+    let (mut with_rows, mut recognised) = (vec![], vec![]);
+    for mut source in listed {
+        match source.open(&reading, with_rows.len()).await? {
             Some(head) => {
-                heads.push(head);
+                recognised.push(mapping::recognise(&source, &head, &options.naming)?);
                 with_rows.push(source);
             }
             None => empty_files.push(source.path),
@@ -169,7 +153,7 @@ pub(super) async fn ingest(
         let base = candles.snapshot(None).await?;
         let table = existing(state, cache, &candles, base.as_ref()).await?;
         let origin = origin_of(base.as_ref(), options.origin.as_deref(), timeframe)?;
-        let plan = mapping::plan(&with_rows, &heads, &options.naming, base.as_ref().map(|b| b.schema.as_ref()))?;
+        let plan = mapping::plan(&recognised, base.as_ref().map(|b| b.schema.as_ref()))?;
         let rules = Rules {
             grid: Grid::new(timeframe, origin.1),
             zone: zone.clone(),
@@ -179,7 +163,7 @@ pub(super) async fn ingest(
         };
         let schema = table_schema(base.as_ref(), &plan.schema)?;
         progress.0.store(0, Ordering::Relaxed);
-        let delivery = Delivery::new(state, &with_rows, plan, rules, timeframe, progress.clone());
+        let delivery = Delivery::new(&reading, &with_rows, plan, rules, timeframe, progress.clone());
         let job = Job { state, log: &candles, table: table.as_ref(), base: base.as_ref(), schema: &schema, options };
         let merged = match job.run(&delivery, in_order, append).await {
             Ok(Some(merged)) => merged,
@@ -481,203 +465,5 @@ fn is_out_of_order(error: &DataFusionError) -> bool {
             _ => false,
         },
         _ => false,
-    }
-}
-
-/// What is counted while rows stream by.
-#[derive(Debug, Default)]
-struct Tally {
-    rows: u64,
-    incomplete: u64,
-    future: u64,
-    warnings: BTreeMap<String, u64>,
-    rejects: Vec<Reject>,
-    offsets: HashMap<i64, u64>,
-    misplaced: Vec<i64>,
-}
-
-impl Tally {
-    fn add(&mut self, taken: &mut Taken) {
-        self.rows += taken.rows;
-        self.incomplete += taken.incomplete;
-        self.future += taken.future;
-        taken.warnings.drain().for_each(|(rule, n)| *self.warnings.entry(rule.to_string()).or_default() += n);
-        self.rejects.append(&mut taken.rejects);
-        taken.offsets.drain().for_each(|(offset, n)| *self.offsets.entry(offset).or_default() += n);
-        if self.misplaced.len() < ENOUGH_ROWS as usize {
-            self.misplaced.append(&mut taken.misplaced);
-        }
-    }
-
-    /// Stops where most times are off by the same amount: the bars begin elsewhere.
-    fn check_origin(&self, timeframe: Timeframe) -> Result<()> {
-        let off: u64 = self.offsets.values().sum();
-        if off * 2 <= self.rows {
-            return Ok(());
-        }
-        origin::explain(timeframe, &self.misplaced, off, self.rows)
-    }
-
-    fn summary(&self, so_far: IngestSummary, counts: &Counts) -> IngestSummary {
-        let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
-        self.rejects.iter().for_each(|r| *rejected.entry(r.rule.clone()).or_default() += 1);
-        IngestSummary {
-            rows: self.rows,
-            new: counts.new,
-            unchanged: counts.unchanged,
-            restated: counts.restated,
-            duplicates: counts.duplicates,
-            conflicting: counts.conflicting,
-            incomplete: self.incomplete,
-            future: self.future,
-            rejected,
-            warnings: self.warnings.clone(),
-            ..so_far
-        }
-    }
-}
-
-/// The rows of a delivery, as often as they are asked for.
-#[derive(Debug)]
-struct Delivery {
-    state: Arc<SessionState>,
-    sources: Vec<Source>,
-    plan: Arc<Plan>,
-    rules: Rules,
-    timeframe: Timeframe,
-    progress: IngestProgress,
-    tally: Arc<Mutex<Tally>>,
-}
-
-impl Delivery {
-    fn new(
-        state: &Arc<SessionState>,
-        sources: &[Source],
-        plan: Plan,
-        rules: Rules,
-        timeframe: Timeframe,
-        progress: IngestProgress,
-    ) -> Delivery {
-        Delivery {
-            state: Arc::clone(state),
-            sources: sources.to_vec(),
-            plan: Arc::new(plan),
-            rules,
-            timeframe,
-            progress,
-            tally: Arc::default(),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.sources.iter().map(|s| s.meta.size).sum()
-    }
-
-    fn finish(&self) -> Tally {
-        std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The rows in the order of delivery.
-    fn as_delivered(&self) -> Result<SendableRecordBatchStream> {
-        *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = Tally::default();
-        let state = Arc::clone(&self.state);
-        let opened = stream::iter(self.sources.clone().into_iter().enumerate())
-            .map(move |(file, source)| source.chunks(Arc::clone(&state), file))
-            .buffered(4)
-            .try_flatten();
-        let sources: Arc<Vec<String>> = Arc::new(self.sources.iter().map(|s| s.path.clone()).collect());
-        let (plan, rules) = (Arc::clone(&self.plan), self.rules.clone());
-        let threads = tokio::runtime::Handle::current().metrics().num_workers();
-        let parsed = opened
-            .enumerate()
-            .map(move |(number, pending)| {
-                let (plan, rules, sources) = (Arc::clone(&plan), rules.clone(), Arc::clone(&sources));
-                async move {
-                    let pending = pending?;
-                    let work = SpawnedTask::spawn(async move {
-                        let chunk = Chunk { number: number as u32, ..pending.parse()? };
-                        let path = &sources[chunk.file];
-                        take(&chunk, path, &plan, &rules).map_err(|e| e.context(format!("cannot read {path}")))
-                    });
-                    work.join().await.map_err(|e| DataFusionError::External(Box::new(e)))?
-                }
-            })
-            .buffered(threads + 1);
-        let (tally, progress, timeframe) = (Arc::clone(&self.tally), self.progress.clone(), self.timeframe);
-        let schema = delivered_schema(&self.plan);
-        let rows = parsed.try_filter_map(move |mut taken| {
-            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            progress.0.fetch_add(taken.rows, Ordering::Relaxed);
-            tally.add(&mut taken);
-            let judged = if tally.rows >= ENOUGH_ROWS { tally.check_origin(timeframe) } else { Ok(()) };
-            let judged = judged.and_then(|()| match tally.rejects.get(MAX_REJECTS) {
-                Some(one) => exec_err!(
-                    "more than {MAX_REJECTS} rows break a rule, such as {} line {}: {} '{}', expected {}; nothing was \
-                     written. Are the columns and the format of the times right?",
-                    one.source,
-                    one.line,
-                    one.column,
-                    one.value,
-                    one.expected
-                ),
-                None => Ok(()),
-            });
-            std::future::ready(judged.map(|()| taken.batch))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
-    }
-
-    /// The rows by (symbol, ts) and order of delivery, through a sort that spills.
-    fn sorted(&self) -> Result<SendableRecordBatchStream> {
-        let schema = delivered_schema(&self.plan);
-        let rows = Once { schema: Arc::clone(&schema), rows: Mutex::new(Some(self.as_delivered()?)) };
-        let scan = StreamingTableExec::try_new(schema, vec![Arc::new(rows)], None, vec![], false, None)?;
-        let key = ["symbol", "ts", SEQUENCE].map(|name| {
-            let column = Column::new_with_schema(name, &scan.schema())?;
-            Ok::<_, DataFusionError>(PhysicalSortExpr::new_default(Arc::new(column)))
-        });
-        let key = key.into_iter().collect::<Result<Vec<_>>>()?;
-        let Some(key) = LexOrdering::new(key) else { return self.as_delivered() };
-        let partitions = self.state.config().target_partitions();
-        let spread: Arc<dyn ExecutionPlan> =
-            Arc::new(RepartitionExec::try_new(Arc::new(scan), Partitioning::RoundRobinBatch(partitions))?);
-        let sort = SortExec::new(key.clone(), spread).with_preserve_partitioning(true);
-        execute_stream(Arc::new(SortPreservingMergeExec::new(key, Arc::new(sort))), self.sort_context()?)
-    }
-
-    /// The session's context with a share of its memory: sorting in more is hardly faster than through the disk.
-    fn sort_context(&self) -> Result<Arc<TaskContext>> {
-        let context = TaskContext::from(self.state.as_ref());
-        let runtime = context.runtime_env();
-        let limit = match runtime.memory_pool.memory_limit() {
-            MemoryLimit::Finite(bytes) => bytes.min(SORT_BYTES),
-            _ => SORT_BYTES,
-        };
-        let builder = RuntimeEnvBuilder::from_runtime_env(&runtime);
-        let own = builder.with_memory_pool(Arc::new(FairSpillPool::new(limit))).build_arc()?;
-        Ok(Arc::new(context.with_runtime(own)))
-    }
-}
-
-/// A stream that is read once.
-struct Once {
-    schema: SchemaRef,
-    rows: Mutex<Option<SendableRecordBatchStream>>,
-}
-
-impl std::fmt::Debug for Once {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Once")
-    }
-}
-
-impl PartitionStream for Once {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
-        rows.unwrap_or_else(|| Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::empty())))
     }
 }

@@ -9,8 +9,8 @@ use datafusion::datasource::file_format::file_compression_type::FileCompressionT
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::{SessionState, TaskContext};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -19,11 +19,25 @@ use std::sync::Arc;
 /// Bytes of text that are parsed at once.
 const BLOCK: usize = 1 << 20;
 /// Bytes of text by which a file's columns and formats are recognised.
-const HEAD: usize = 256 << 10;
+const HEAD: usize = 64 << 10;
 /// No record of text is longer.
 const LONGEST_RECORD: usize = 64 << 20;
 /// Delimiters, most usual first.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// What files are read with.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    pub state: Arc<SessionState>,
+    /// Made once: it copies every registered function.
+    task: Arc<TaskContext>,
+}
+
+impl Reading {
+    pub fn new(state: &Arc<SessionState>) -> Reading {
+        Reading { state: Arc::clone(state), task: state.task_ctx() }
+    }
+}
 
 /// One file of a delivery.
 #[derive(Debug, Clone)]
@@ -82,7 +96,7 @@ fn shown(store: &ObjectStoreUrl, meta: &ObjectMeta) -> String {
 
 impl Source {
     /// Reads the names of the columns, and some rows by which their formats are recognised. `None`: no rows.
-    pub async fn open(&mut self, session: &Arc<SessionState>, file: usize) -> Result<Option<Chunk>> {
+    pub async fn open(&mut self, session: &Reading, file: usize) -> Result<Option<Chunk>> {
         let opened = match self.format.kind {
             Kind::Csv | Kind::Tsv => self.open_text(file).await,
             _ => self.open_arrays(session, file).await,
@@ -128,9 +142,9 @@ impl Source {
         Ok((chunk.rows() > 0 || whole > from).then_some(chunk))
     }
 
-    async fn open_arrays(&mut self, session: &Arc<SessionState>, file: usize) -> Result<Option<Chunk>> {
-        let reader = self.format.reader(session.as_ref());
-        let schema = reader.infer_schema(session.as_ref(), &self.store, std::slice::from_ref(&self.meta)).await?;
+    async fn open_arrays(&mut self, session: &Reading, file: usize) -> Result<Option<Chunk>> {
+        let reader = self.format.reader(session.state.as_ref());
+        let schema = reader.infer_schema(session.state.as_ref(), &self.store, std::slice::from_ref(&self.meta)).await?;
         self.names = schema.fields().iter().map(|f| f.name().clone()).collect();
         self.types = Some(schema);
         let batch = self.batches(session, Some(1000)).await?.try_next().await?;
@@ -143,7 +157,7 @@ impl Source {
     }
 
     /// All rows, as work that yields a chunk each.
-    pub async fn chunks(self, session: Arc<SessionState>, file: usize) -> Result<BoxStream<'static, Result<Pending>>> {
+    pub async fn chunks(self, session: Reading, file: usize) -> Result<BoxStream<'static, Result<Pending>>> {
         if matches!(self.format.kind, Kind::Csv | Kind::Tsv) {
             let first_line = 1;
             let blocks = Blocks {
@@ -201,18 +215,19 @@ impl Source {
 
     async fn batches(
         &self,
-        session: &Arc<SessionState>,
+        session: &Reading,
         limit: Option<usize>,
     ) -> Result<datafusion::execution::SendableRecordBatchStream> {
         let Some(schema) = &self.types else { return exec_err!("{} was not opened", self.path) };
-        let reader = self.format.reader(session.as_ref());
+        let reader = self.format.reader(session.state.as_ref());
         let source = reader.file_source(TableSchema::from(Arc::clone(schema)));
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_compression_type(self.format.compression)
             .with_file_group(FileGroup::new(vec![PartitionedFile::new_from_meta(self.meta.clone())]))
             .with_limit(limit)
             .build();
-        reader.create_physical_plan(session.as_ref(), config).await?.execute(0, session.task_ctx())
+        let plan = reader.create_physical_plan(session.state.as_ref(), config).await?;
+        plan.execute(0, Arc::clone(&session.task))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Times as they stand in files: epochs, ISO, `YYYYMMDD`, day or month first, with and without a zone.
 
+use crate::lake::columns::unit;
+use arrow::datatypes::TimeUnit;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
 use std::fmt::{Display, Formatter};
@@ -182,13 +184,12 @@ pub(crate) fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(format.parse(text, &mut Zone::Fixed(0))?)
 }
 
-/// The unit of an epoch by its size: whole seconds reach 1e11 in the year 5138.
 fn ticks_per_second(value: f64) -> i64 {
-    match value {
-        v if v < 1e11 => 1,
-        v if v < 1e14 => 1_000,
-        v if v < 1e17 => SECOND,
-        _ => 1_000_000_000,
+    match unit(value as i64) {
+        TimeUnit::Second => 1,
+        TimeUnit::Millisecond => 1_000,
+        TimeUnit::Microsecond => SECOND,
+        TimeUnit::Nanosecond => 1_000_000_000,
     }
 }
 

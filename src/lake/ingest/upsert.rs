@@ -224,7 +224,7 @@ impl Upsert<'_> {
         match (done, writer) {
             (Ok(()), writer) => merged.adds.extend(writer.finish().await?),
             (Err(error), writer) => {
-                self.log.discard(writer.files()).await;
+                writer.abandon().await;
                 return Err(error);
             }
         }
@@ -297,8 +297,7 @@ impl Upsert<'_> {
         let mut counts = match counts {
             Ok(counts) if counts.restated == 0 => counts,
             other => {
-                let files = writer.finish().await?;
-                self.log.discard(&files).await;
+                writer.abandon().await;
                 return other.map(|_| None);
             }
         };

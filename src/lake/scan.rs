@@ -1,0 +1,297 @@
+//! How a candle table is read: which files and rows, in how many partitions, in what order, with which statistics.
+
+use super::columns::instant;
+use super::files::{Kind, symbol_of};
+use super::profile::RowGroup;
+use super::ranges::{Part, chains, cut, disjoint_order};
+use super::table::CandleTable;
+use super::wanted::Wanted;
+use arrow::compute::SortOptions;
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, Result, ScalarValue, SplitPoint, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::Operator;
+use datafusion::parquet::arrow::arrow_reader::RowSelection;
+use datafusion::physical_expr::expressions::{CastExpr, Column, binary, in_list, lit};
+use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, RangePartitioning};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// More sorted but overlapping files than this are sorted anew rather than merged: every merged file stays open.
+const MAX_MERGED_FILES: usize = 16;
+
+/// Values of an IN list that DataFusion still compares with the page index.
+const PAGE_LIST: usize = 20;
+/// With more lists than this, most pages hold a wanted symbol.
+const PAGE_LISTS: usize = 50;
+
+impl CandleTable {
+    /// The rows of some files by (symbol, ts), in one partition; of these times only, roughly.
+    pub(super) async fn read_in_order(
+        &self,
+        session: &Arc<SessionState>,
+        files: &[usize],
+        times: Option<(i64, i64)>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut table = self.clone();
+        table.files.files = files.iter().map(|&i| self.files.files[i].clone()).collect();
+        table.profiles = files.iter().map(|&i| self.profiles[i].clone()).collect();
+        table.order = disjoint_order(&table.profiles);
+        let (from, to) = times.unwrap_or((i64::MIN, i64::MAX));
+        let wanted = Wanted { from, to, ..Wanted::default() };
+        let scan = table.scan_in(session.as_ref(), None, &wanted, None, 1).await?;
+        let key = ["symbol", "ts"].map(|name| self.schema.index_of(name).map(|i| Column::new(name, i)));
+        let [symbol, ts] = key;
+        let ascending = SortOptions { descending: false, nulls_first: false };
+        let key = [symbol?, ts?].map(|column| PhysicalSortExpr::new(Arc::new(column), ascending));
+        let Some(key) = LexOrdering::new(key) else { return Ok(scan) };
+        let scan = match table.is_sorted() {
+            true => scan,
+            false => Arc::new(SortExec::new(key.clone(), scan).with_preserve_partitioning(true)) as _,
+        };
+        if scan.output_partitioning().partition_count() == 1 {
+            return Ok(scan);
+        }
+        Ok(Arc::new(SortPreservingMergeExec::new(key, scan)))
+    }
+
+    pub(super) fn is_sorted(&self) -> bool {
+        self.profiles.iter().all(|p| p.sorted)
+    }
+
+    pub(super) async fn scan_in(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        wanted: &Wanted,
+        limit: Option<usize>,
+        partitions: usize,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let reader = self.files.format.reader(session);
+        let source = match self.pruning(wanted)? {
+            Some(predicate) => {
+                let options = session.default_table_options().parquet.clone();
+                let source = ParquetSource::new(self.read.clone()).with_table_parquet_options(options);
+                Arc::new(source.with_predicate(predicate)) as Arc<dyn FileSource>
+            }
+            None => reader.file_source(self.read.clone()),
+        };
+        let mut config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
+            .with_file_compression_type(self.files.format.compression)
+            .with_limit(limit);
+
+        let divisible = self.files.format.kind == Kind::Parquet;
+        let mut statistics = Statistics::new_unknown(self.read.table_schema());
+        if let Some(order) = &self.order {
+            let ranges = cut(&self.profiles, order, wanted, divisible, partitions);
+            let groups = ranges.partitions.iter();
+            let groups: Vec<_> =
+                groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
+            let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
+            let splits =
+                splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))])).collect();
+            config = config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect());
+            if let Some(symbol) = LexOrdering::new([self.sort_expr(self.symbol_position())]) {
+                let range = RangePartitioning::try_new(symbol, splits)?;
+                config = config.with_output_partitioning(Some(Partitioning::Range(range)));
+            }
+            let parts: Vec<&Part> = ranges.partitions.iter().flatten().collect();
+            statistics = self.table_statistics(&parts, ranges.rows);
+        } else if self.is_sorted() && !self.profiles.is_empty() {
+            // Each chain holds files in disjoint symbol ranges; chains overlap and are merged.
+            let chains = chains(&self.profiles);
+            let parts = |chain: &Vec<usize>| -> Vec<Part> {
+                cut(&self.profiles, chain, wanted, divisible, 1).partitions.into_iter().flatten().collect()
+            };
+            let chains: Vec<Vec<Part>> = chains.iter().map(parts).filter(|parts| !parts.is_empty()).collect();
+            let groups: Vec<FileGroup> =
+                chains.iter().map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
+            let all: Vec<&Part> = chains.iter().flatten().collect();
+            let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
+            statistics = self.table_statistics(&all, rows);
+            config = if groups.len() <= MAX_MERGED_FILES {
+                let groups = if groups.is_empty() { vec![FileGroup::new(vec![])] } else { groups };
+                config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect())
+            } else {
+                let files = groups.into_iter().flat_map(FileGroup::into_inner).collect();
+                config.with_file_groups(FileGroup::new(files).split_files(partitions))
+            };
+        } else {
+            let plain = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
+            config = config.with_file_groups(FileGroup::new(plain.collect()).split_files(partitions));
+            statistics.num_rows = Precision::Exact(self.profiles.iter().map(|p| p.rows).sum());
+        }
+        let all: Vec<usize> = (0..self.positions.len()).collect();
+        let columns = projection.unwrap_or(&all);
+        let read = columns.iter().map(|&i| self.positions[i]).collect();
+        let config = config.with_statistics(statistics).with_projection_indices(Some(read))?.build();
+        let scan = reader.create_physical_plan(session, config).await?;
+        self.renamed(scan, columns)
+    }
+
+    /// A predicate that leaves out pages without the wanted symbols, where there are more of them than DataFusion looks
+    /// for in a page index by itself.
+    fn pruning(&self, wanted: &Wanted) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let Some(symbols) = &wanted.symbols else { return Ok(None) };
+        let (Some(position), Kind::Parquet) = (self.columns.symbol, self.files.format.kind) else { return Ok(None) };
+        if !(PAGE_LIST + 1..=PAGE_LISTS * PAGE_LIST).contains(&symbols.len()) {
+            return Ok(None);
+        }
+        let schema = self.read.table_schema();
+        let symbol: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(position).name(), position));
+        let literals: Vec<Arc<dyn PhysicalExpr>> =
+            symbols.iter().map(|s| lit(ScalarValue::Utf8View(Some(s.clone())))).collect();
+        let lists = literals.chunks(PAGE_LIST).map(|part| in_list(Arc::clone(&symbol), part.to_vec(), &false, schema));
+        let lists = lists.collect::<Result<Vec<_>>>()?.into_iter().map(Ok);
+        lists.reduce(|a, b: Result<Arc<dyn PhysicalExpr>>| binary(a?, Operator::Or, b?, schema)).transpose()
+    }
+
+    /// What is known of all that a scan reads, so that counts and ends need no reading.
+    fn table_statistics(&self, parts: &[&Part], rows: usize) -> Statistics {
+        let mut statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
+        let files: HashSet<usize> = parts.iter().map(|p| p.file).collect();
+        let whole: usize = files.iter().map(|&file| self.profiles[file].rows).sum();
+        if rows == 0 || rows != whole {
+            return statistics;
+        }
+        let each: Vec<Statistics> = parts.iter().map(|p| self.part_statistics(p, 0)).collect();
+        for (position, column) in statistics.column_statistics.iter_mut().enumerate() {
+            let of = |s: &Statistics| s.column_statistics.get(position).cloned();
+            let known = each.iter().filter_map(of);
+            let merged = known.reduce(|a, b| ColumnStatistics {
+                null_count: a.null_count.add(&b.null_count),
+                min_value: a.min_value.min(&b.min_value),
+                max_value: a.max_value.max(&b.max_value),
+                ..ColumnStatistics::new_unknown()
+            });
+            if let Some(merged) = merged {
+                *column = merged;
+            }
+        }
+        statistics
+    }
+
+    /// Gives columns their canonical names and times their type, where the file has others.
+    fn renamed(&self, scan: Arc<dyn ExecutionPlan>, columns: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.columns.is_canonical() && self.epoch.is_none() {
+            return Ok(scan);
+        }
+        let schema = scan.schema();
+        let exprs = columns.iter().enumerate().map(|(i, &column)| {
+            let mut expr: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(i).name(), i));
+            let name = self.schema.field(column).name();
+            if let (Some(epoch), "ts") = (&self.epoch, name.as_str()) {
+                expr = Arc::new(CastExpr::new(expr, epoch.clone(), None));
+                expr = Arc::new(CastExpr::new(expr, instant(), None));
+            }
+            ProjectionExpr { expr, alias: name.clone() }
+        });
+        Ok(Arc::new(ProjectionExec::try_new(exprs.collect::<Vec<_>>(), scan)?))
+    }
+
+    fn with_symbol(&self, file: PartitionedFile) -> PartitionedFile {
+        if self.columns.symbol.is_some() {
+            return file;
+        }
+        let symbol = symbol_of(file.path().as_ref());
+        file.with_partition_values(vec![ScalarValue::Utf8View(Some(symbol))])
+    }
+
+    /// Position of `symbol` in what is read.
+    fn symbol_position(&self) -> usize {
+        self.columns.symbol.unwrap_or(self.columns.read.fields().len())
+    }
+
+    fn sort_expr(&self, position: usize) -> PhysicalSortExpr {
+        let column = Column::new(self.read.table_schema().field(position).name(), position);
+        PhysicalSortExpr::new(Arc::new(column), SortOptions { descending: false, nulls_first: false })
+    }
+
+    fn ordering(&self) -> Option<LexOrdering> {
+        LexOrdering::new([self.sort_expr(self.symbol_position()), self.sort_expr(self.columns.ts)])
+    }
+
+    /// A file as one partition reads it.
+    fn file_of(&self, part: &Part) -> PartitionedFile {
+        let profile = &self.profiles[part.file];
+        let mut file = PartitionedFile::new_from_meta(self.files.files[part.file].clone());
+        if part.rows != [0..profile.rows] {
+            file = match whole_row_groups(&profile.row_groups, &part.rows) {
+                Some(bytes) => file.with_range(bytes.start, bytes.end),
+                None => file.with_extension(access_plan(&profile.row_groups, &part.rows)),
+            };
+        }
+        let rows = part.rows.iter().map(ExactSizeIterator::len).sum();
+        self.with_symbol(file).with_statistics(Arc::new(self.part_statistics(part, rows)))
+    }
+
+    /// What is known of a part: enough to order files by, and to leave files out.
+    fn part_statistics(&self, part: &Part, rows: usize) -> Statistics {
+        let exact = |min: ScalarValue, max: ScalarValue| ColumnStatistics {
+            null_count: Precision::Exact(0),
+            min_value: Precision::Exact(min),
+            max_value: Precision::Exact(max),
+            ..ColumnStatistics::new_unknown()
+        };
+        let mut statistics = Statistics::new_unknown(&self.columns.read).with_num_rows(Precision::Exact(rows));
+        let (first, last) = (part.first_symbol.clone(), part.last_symbol.clone());
+        if let Some(symbol) = self.columns.symbol {
+            let text = |s| ScalarValue::Utf8View(Some(s));
+            statistics.column_statistics[symbol] = exact(text(first), text(last));
+        }
+        let time_type = self.columns.read.field(self.columns.ts).data_type();
+        let time = |t: i64| ScalarValue::TimestampMicrosecond(Some(t), Some("UTC".into())).cast_to(time_type);
+        if let (Ok(from), Ok(to)) = (time(part.times.0), time(part.times.1)) {
+            statistics.column_statistics[self.columns.ts] = exact(from, to);
+        }
+        statistics
+    }
+}
+
+/// The byte range that holds exactly these rows, if they are whole row groups.
+fn whole_row_groups(groups: &[RowGroup], rows: &[Range<usize>]) -> Option<Range<i64>> {
+    let [rows] = rows else { return None };
+    let (mut from, mut to, mut row) = (None, None, 0);
+    for group in groups {
+        if row == rows.start {
+            from = Some(group.offset);
+        }
+        if row == rows.end {
+            to = Some(group.offset);
+        }
+        row += group.rows;
+    }
+    if row == rows.end {
+        to = Some(i64::MAX);
+    }
+    Some(from?..to?)
+}
+
+fn access_plan(groups: &[RowGroup], rows: &[Range<usize>]) -> ParquetAccessPlan {
+    let mut from = 0;
+    let access = groups.iter().map(|group| {
+        let (start, end) = (from, from + group.rows);
+        from = end;
+        let inside: Vec<_> = rows
+            .iter()
+            .map(|r| r.start.max(start)..r.end.min(end))
+            .filter(|r| r.start < r.end)
+            .map(|r| r.start - start..r.end - start)
+            .collect();
+        match inside.as_slice() {
+            [] => RowGroupAccess::Skip,
+            [all] if all.len() == group.rows => RowGroupAccess::Scan,
+            _ => RowGroupAccess::Selection(RowSelection::from_consecutive_ranges(inside.into_iter(), group.rows)),
+        }
+    });
+    ParquetAccessPlan::new(access.collect())
+}

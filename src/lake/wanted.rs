@@ -1,0 +1,149 @@
+//! What filters leave of a table, where they say so plainly: some symbols, a span of time.
+
+use super::columns::instant;
+use super::profile::Run;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use std::collections::BTreeSet;
+
+/// The rows that a query can want.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wanted {
+    /// These symbols only.
+    pub symbols: Option<BTreeSet<String>>,
+    /// From and to these times, both included.
+    pub from: i64,
+    pub to: i64,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Wanted { symbols: None, from: i64::MIN, to: i64::MAX }
+    }
+}
+
+impl Wanted {
+    /// What filters leave; without `times`, what they say of the time is not used.
+    pub fn by(filters: &[Expr], times: bool) -> Wanted {
+        let mut wanted = Wanted { symbols: wanted_symbols(filters), ..Wanted::default() };
+        if times {
+            filters.iter().for_each(|filter| narrow_times(filter, &mut wanted));
+        }
+        wanted
+    }
+
+    /// Whether a run may hold such rows.
+    pub fn touches(&self, run: &Run) -> bool {
+        let named = |symbols: &BTreeSet<String>| match &run.through {
+            None => symbols.contains(&run.symbol),
+            Some(last) => symbols.range(run.symbol.clone()..=last.clone()).next().is_some(),
+        };
+        run.first <= self.to && run.last >= self.from && self.symbols.as_ref().is_none_or(named)
+    }
+}
+
+/// Takes in what a filter says of the time: a comparison of `ts` with a literal, or several with AND.
+fn narrow_times(filter: &Expr, wanted: &mut Wanted) {
+    let is_ts = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "ts");
+    let micros = |e: &Expr| match e {
+        Expr::Literal(value, _) => match value.cast_to(&instant()) {
+            Ok(ScalarValue::TimestampMicrosecond(at, _)) => at,
+            _ => None,
+        },
+        _ => None,
+    };
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            narrow_times(left, wanted);
+            narrow_times(right, wanted);
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (op, at) = match (is_ts(left), is_ts(right)) {
+                (true, false) => (Some(*op), micros(right)),
+                (false, true) => (op.swap(), micros(left)),
+                _ => return,
+            };
+            let Some(at) = at else { return };
+            match op {
+                Some(Operator::Eq) => (wanted.from, wanted.to) = (wanted.from.max(at), wanted.to.min(at)),
+                Some(Operator::Gt | Operator::GtEq) => wanted.from = wanted.from.max(at),
+                Some(Operator::Lt | Operator::LtEq) => wanted.to = wanted.to.min(at),
+                _ => {}
+            }
+        }
+        Expr::Between(between) if !between.negated && is_ts(&between.expr) => {
+            wanted.from = wanted.from.max(micros(&between.low).unwrap_or(i64::MIN));
+            wanted.to = wanted.to.min(micros(&between.high).unwrap_or(i64::MAX));
+        }
+        _ => {}
+    }
+}
+
+/// The symbols that filters leave, where they say so by `=` or `IN`.
+fn wanted_symbols(filters: &[Expr]) -> Option<BTreeSet<String>> {
+    let mut wanted: Option<BTreeSet<String>> = None;
+    for set in filters.iter().filter_map(symbols_of) {
+        wanted = Some(match wanted {
+            Some(so_far) => so_far.intersection(&set).cloned().collect(),
+            None => set,
+        });
+    }
+    wanted
+}
+
+fn symbols_of(filter: &Expr) -> Option<BTreeSet<String>> {
+    let is_symbol = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "symbol");
+    let text = |e: &Expr| match e {
+        Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_string),
+        _ => None,
+    };
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_symbol(left) => {
+            text(right).map(|s| BTreeSet::from([s]))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_symbol(right) => {
+            text(left).map(|s| BTreeSet::from([s]))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let (mut a, b) = (symbols_of(left)?, symbols_of(right)?);
+            a.extend(b);
+            Some(a)
+        }
+        Expr::InList(list) if !list.negated && is_symbol(&list.expr) => list.list.iter().map(text).collect(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::prelude::{col, lit};
+
+    #[test]
+    fn a_run_of_several_symbols_is_read_if_one_of_them_is_wanted() {
+        let run = Run { through: Some("F".to_string()), symbols: 3, ..Run::of("B", 0, 10, 20) };
+        let wanted = |s: &str| Wanted { symbols: Some(BTreeSet::from([s.to_string()])), ..Wanted::default() };
+        assert!(wanted("B").touches(&run) && wanted("C").touches(&run) && wanted("F").touches(&run));
+        assert!(!wanted("A").touches(&run) && !wanted("G").touches(&run));
+        assert!(Wanted { from: 20, ..Wanted::default() }.touches(&run));
+        assert!(!Wanted { from: 21, ..Wanted::default() }.touches(&run));
+        assert!(!Wanted { to: 9, ..Wanted::default() }.touches(&run));
+    }
+
+    #[test]
+    fn plain_filters_are_understood() {
+        let at = |micros| lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
+        let filters = [
+            col("symbol").in_list(vec![lit("B"), lit("A")], false),
+            col("ts").gt_eq(at(5)).and(at(9).gt(col("ts"))),
+            col("ts").between(at(6), at(100)),
+            col("close").gt(lit(1.0)),
+        ];
+        let wanted = Wanted::by(&filters, true);
+        let symbols = BTreeSet::from(["A".to_string(), "B".to_string()]);
+        assert_eq!(wanted, Wanted { symbols: Some(symbols), from: 6, to: 9 });
+        assert_eq!(Wanted::by(&filters[1..], false), Wanted::default());
+        // What is not plain leaves everything.
+        assert_eq!(Wanted::by(&[col("symbol").gt(lit("A")), !col("ts").eq(at(1))], true), Wanted::default());
+    }
+}
