@@ -99,10 +99,10 @@ impl Session {
                 "fill 'null': a bar without a close is not stored; use none or prev_close".into(),
             ));
         }
-        let own = self.schema.origin(timeframe).await?;
+        let own =
+            if self.schema.timeframes().contains(&timeframe) { self.schema.origin(timeframe).await? } else { None };
         let origin = origin.map(str::to_string).or(own);
-        let bars = resample::sql(&self.schema, timeframe, from, origin.as_deref(), fill, false).await?;
-        let origin = origin.unwrap_or_else(|| "utc".to_string());
+        let (bars, origin) = resample::sql(&self.schema, timeframe, from, origin.as_deref(), fill, false).await?;
         let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
         let sql = format!("select * from ({bars}) where {ended} order by symbol, ts");
         let plan = self.sql(&sql).await?.create_physical_plan().await?;

@@ -2,7 +2,7 @@
 
 use super::clusters::{Cluster, clusters};
 use super::delta::{Change, Log, Outcome, no_table};
-use super::ingest::{ATTEMPTS, log_schema, pause};
+use super::ingest::{ATTEMPTS, check_writable, log_schema, pause};
 use super::profile::ProfileCache;
 use super::table::CandleTable;
 use super::writer::{FILE_BYTES, Layout, TableWriter, conform, profile_of};
@@ -56,6 +56,7 @@ pub(super) async fn optimize(
         let Some(table) = CandleTable::of_snapshot(state, log, &base, cache).await? else {
             return exec_err!("the table at {} has no columns `ts` and `close`", log.location);
         };
+        check_writable(&log.location, &base.schema)?;
         let before = (base.files.len(), base.files.iter().map(|f| f.meta.size).sum());
         let ours: Vec<bool> = base.files.iter().map(|f| profile_of(&f.add).is_some()).collect();
         let groups = groups(&clusters(&base.files, table.profiles()), &ours, target);

@@ -62,7 +62,11 @@ impl Format {
                 Arc::new(format.with_file_compression_type(self.compression))
             }
             Kind::Arrow => Arc::new(ArrowFormat),
-            Kind::Json => Arc::new(JsonFormat::default().with_file_compression_type(self.compression)),
+            // A number that turns out to have decimals later on, or a key that comes late, would silently be cut off.
+            Kind::Json => {
+                let format = JsonFormat::default().with_schema_infer_max_rec(usize::MAX);
+                Arc::new(format.with_file_compression_type(self.compression))
+            }
         }
     }
 }
@@ -77,6 +81,11 @@ pub(super) struct Files {
     pub files: Vec<ObjectMeta>,
 }
 
+/// Written into a table's folder by tallow. Without a log that names it, such a file is no part of anything yet.
+fn is_uncommitted(meta: &ObjectMeta) -> bool {
+    meta.location.filename().is_some_and(|name| name.ends_with(super::writer::SUFFIX))
+}
+
 impl Files {
     /// Lists them. `Ok(None)`: nothing there looks like a table.
     pub async fn list(session: &dyn Session, location: &str) -> Result<Option<Files>> {
@@ -89,7 +98,7 @@ impl Files {
         };
         let mut files: Vec<(Format, ObjectMeta)> = listed
             .into_iter()
-            .filter(|meta| !hidden(meta))
+            .filter(|meta| !hidden(meta) && !(url.is_collection() && is_uncommitted(meta)))
             .filter_map(|meta| Some((Format::of(meta.location.as_ref())?, meta)))
             .collect();
         files.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));
@@ -139,12 +148,22 @@ impl Files {
     }
 }
 
+/// A file's name without what tells its format and compression; what else follows a dot belongs to the name, as in BRK.B.
+fn without_extensions(name: &str) -> &str {
+    if Format::of(name).is_none() {
+        return name;
+    }
+    let stem = |name: &'_ str| name.rsplit_once('.').map_or(name.len(), |(stem, _)| stem.len());
+    let inner = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+    &inner[..stem(inner)]
+}
+
 /// The symbol that a file stands for: `symbol=X` in its path, else its name without extensions.
 pub(super) fn symbol_of(path: &str) -> String {
     let keyed = path.split('/').find_map(|part| part.strip_prefix("symbol="));
     let name = match keyed {
         Some(value) => value,
-        None => path.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or(path),
+        None => without_extensions(path.rsplit('/').next().unwrap_or(path)),
     };
     // Listings percent-encode what a URL cannot hold.
     object_store::path::Path::from_url_path(name).map_or_else(|_| name.to_string(), |p| p.to_string())
@@ -158,6 +177,8 @@ mod tests {
     fn a_symbol_is_in_the_path_or_the_name() {
         assert_eq!(symbol_of("data/candles/1d/symbol=BRK.B/part-0.parquet"), "BRK.B");
         assert_eq!(symbol_of("dump/AAPL.csv.gz"), "AAPL");
+        assert_eq!(symbol_of("dump/BRK.B.csv"), "BRK.B");
+        assert_eq!(symbol_of("dump/7203.T.csv.zst"), "7203.T");
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl CandleTable {
         let ascending = SortOptions { descending: false, nulls_first: false };
         let key = [symbol?, ts?].map(|column| PhysicalSortExpr::new(Arc::new(column), ascending));
         let Some(key) = LexOrdering::new(key) else { return Ok(scan) };
-        let scan = match table.is_sorted() {
+        let scan = match scan.equivalence_properties().ordering_satisfy(key.clone())? {
             true => scan,
             false => Arc::new(SortExec::new(key.clone(), scan).with_preserve_partitioning(true)) as _,
         };
@@ -64,7 +64,7 @@ impl CandleTable {
         Ok(Arc::new(SortPreservingMergeExec::new(key, scan)))
     }
 
-    pub(super) fn is_sorted(&self) -> bool {
+    fn is_sorted(&self) -> bool {
         self.profiles.iter().all(|p| p.sorted)
     }
 

@@ -44,6 +44,9 @@ const SORTED: &str = "tallow.sorted";
 const GROUPS: &str = "tallow.groups";
 const SORTED_BY: &str = "symbol,ts";
 
+/// The end of the names of files that belong to a table with a log.
+pub(super) const SUFFIX: &str = ".tallow.parquet";
+
 /// How the rows of a table lie in its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
@@ -290,7 +293,7 @@ impl<'a> TableWriter<'a> {
         properties: &WriterPropertiesPtr,
         schema: &SchemaRef,
     ) -> Result<OpenFile> {
-        let name = format!("part-{number:05}-{}.zstd.parquet", uuid::Uuid::new_v4());
+        let name = format!("part-{number:05}-{}{SUFFIX}", uuid::Uuid::new_v4());
         let sink = Sink::default();
         let writer = SerializedFileWriter::new(sink.clone(), parquet.root_schema_ptr(), Arc::clone(properties));
         let writer = writer.map_err(failed)?;

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::lake::LakeSchema;
 
 /// SQL that yields the candles of a table with prices adjusted backwards for the actions of another: `symbol`, `ts` (the
-/// first day without the right), `split_ratio` (2 for two new shares per old one) and `dividend` (per share).
+/// first day without the right), `split_ratio` (2 for two new shares per old one; 0 or none for no split) and `dividend` (per share).
 ///
 /// Prices before an action are divided by the split ratio and multiplied by 1 - dividend / close of the bar before;
 /// volumes are multiplied by the ratio. An action on a day without a bar counts from the next bar. Adjusted prices look
@@ -31,20 +31,22 @@ pub async fn sql(lake: &LakeSchema, table: &str, actions: &str) -> Result<String
             columns.join(", ")
         )));
     }
-    let ratio = if has("split_ratio") { "coalesce(cast(split_ratio as double), 1.0)" } else { "1.0" };
+    let ratio = if has("split_ratio") { "coalesce(nullif(cast(split_ratio as double), 0.0), 1.0)" } else { "1.0" };
     let dividend = if has("dividend") { "coalesce(cast(dividend as double), 0.0)" } else { "0.0" };
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let (table, actions) = (quoted(&table), quoted(actions));
     let later = "partition by symbol order by ts rows between 1 following and unbounded following";
     Ok(format!(
-        "with actions as (
+        "with told as (
            select symbol, arrow_cast(ts, 'Timestamp(Microsecond, Some(\"UTC\"))') as ts, {ratio} as split_ratio, {dividend} as dividend from {actions}),
+         actions as (
+           select symbol, ts, sum(ln(split_ratio)) as log_ratio, sum(dividend) as dividend from told group by symbol, ts),
          placed as (
-           select a.symbol as symbol, a.split_ratio as split_ratio, a.dividend as dividend, min(b.ts) as ts
+           select a.symbol as symbol, a.ts as told_at, a.log_ratio as log_ratio, a.dividend as dividend, min(b.ts) as ts
            from actions a join {table} b on a.symbol = b.symbol and b.ts >= a.ts
-           group by a.symbol, a.ts, a.split_ratio, a.dividend),
+           group by a.symbol, a.ts, a.log_ratio, a.dividend),
          days as (
-           select symbol, ts, sum(ln(split_ratio)) as log_ratio, sum(dividend) as dividend from placed group by symbol, ts),
+           select symbol, ts, sum(log_ratio) as log_ratio, sum(dividend) as dividend from placed group by symbol, ts),
          bars as (
            select symbol, ts, open, high, low, close, volume, lag(close, 1) over (partition by symbol order by ts) as before
            from {table}),

@@ -33,7 +33,7 @@ impl FromStr for Fill {
 /// SQL that yields the bars of a timeframe: the table of that timeframe, if `stored` counts and there is one, else bars
 /// made from `from`, by default from the coarsest stored timeframe that divides it.
 ///
-/// A bar's open is that of its first smaller bar with trades.
+/// A bar's open is that of its first smaller bar with trades. Also tells where the bars begin.
 pub async fn sql(
     lake: &LakeSchema,
     timeframe: Timeframe,
@@ -41,7 +41,7 @@ pub async fn sql(
     origin: Option<&str>,
     fill: Fill,
     stored: bool,
-) -> Result<String> {
+) -> Result<(String, String)> {
     let known = lake.timeframes();
     let columns = "symbol, ts, open, high, low, close, volume";
     let own = if known.contains(&timeframe) { lake.origin(timeframe).await? } else { None };
@@ -55,7 +55,7 @@ pub async fn sql(
         (made_from(source, &source_origin, timeframe, &origin), origin)
     };
     if fill == Fill::None {
-        return Ok(bars);
+        return Ok((bars, origin));
     }
     let last_close = "last_value(b.close) ignore nulls over (partition by g.symbol order by g.ts rows between unbounded preceding and current row)";
     let prices = ["open", "high", "low", "close"].map(|c| match fill {
@@ -63,14 +63,15 @@ pub async fn sql(
         _ => format!("b.{c} as {c}"),
     });
     let volume = if fill == Fill::PrevClose { "coalesce(b.volume, 0.0) as volume" } else { "b.volume as volume" };
-    Ok(format!(
+    let filled = format!(
         "with bars as ({bars}),
          spans as (select symbol, min(ts) as first, max(ts) as last from bars group by symbol),
          grid as (select symbol, unnest(bar_range(first, last, '{timeframe}', '{origin}')) as ts from spans)
          select g.symbol as symbol, g.ts as ts, {}, {volume}
          from grid g left join bars b on g.symbol = b.symbol and g.ts = b.ts",
         prices.join(", ")
-    ))
+    );
+    Ok((filled, origin))
 }
 
 /// The stored timeframe to make bars from.

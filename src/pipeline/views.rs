@@ -41,7 +41,7 @@ impl TableFunctions for Views {
                 let timeframe: Timeframe = timeframe.parse()?;
                 let from = named("from").map(str::parse).transpose()?;
                 let fill = named("fill").unwrap_or("none").parse()?;
-                resample::sql(&self.lake, timeframe, from, named("origin"), fill, true).await
+                Ok(resample::sql(&self.lake, timeframe, from, named("origin"), fill, true).await?.0)
             }
             ("adjusted", [table, actions]) => adjust::sql(&self.lake, table, actions).await,
             (_, given) => Err(wrong(format!("{name} does not take {} arguments", given.len()))),

@@ -6,7 +6,6 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{Result, exec_datafusion_err};
-use std::borrow::Cow;
 
 /// Some rows of one file.
 #[derive(Debug)]
@@ -33,6 +32,7 @@ pub(super) struct TextTable {
     /// Start and end of each field, row after row.
     spans: Vec<(u32, u32)>,
     width: usize,
+    delimiter: u8,
     /// Line of each row after the first line, where rows do not simply follow each other.
     lines: Option<Vec<u64>>,
     /// Rows with more or fewer fields: line after the first line, number of fields, text.
@@ -52,7 +52,7 @@ impl TextTable {
     /// Without quotes, a line is a record and a delimiter ends a field.
     fn plain(text: String, delimiter: u8, width: usize) -> TextTable {
         let bytes = text.as_bytes();
-        let mut table = TextTable { width, ..TextTable::default() };
+        let mut table = TextTable { width, delimiter, ..TextTable::default() };
         // Rows are seldom shorter than this.
         table.spans.reserve(bytes.len() / 8);
         let mut regular = true;
@@ -98,7 +98,7 @@ impl TextTable {
     fn quoted(block: &[u8], delimiter: u8, width: usize) -> Result<TextTable> {
         let mut reader =
             csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(block);
-        let mut table = TextTable { width, lines: Some(vec![]), ..TextTable::default() };
+        let mut table = TextTable { width, delimiter, lines: Some(vec![]), ..TextTable::default() };
         let mut record = csv::ByteRecord::new();
         let (mut line, mut counted) = (0, 0);
         while reader.read_byte_record(&mut record).map_err(|e| exec_datafusion_err!("not delimited text: {e}"))? {
@@ -140,6 +140,11 @@ impl Chunk {
             Cells::Text(table) => table.rows(),
             Cells::Arrays(batch) => batch.num_rows(),
         }
+    }
+
+    /// Whether commas separate decimals: they do in text that separates fields by something else.
+    pub fn decimal_comma(&self) -> bool {
+        matches!(&self.cells, Cells::Text(table) if table.delimiter != b',')
     }
 
     /// The line that a row stands in.
@@ -196,7 +201,7 @@ impl Chunk {
             }
             _ => {
                 let texts = self.texts(column)?;
-                let parse = |row| match number(texts.get(row)) {
+                let parse = |row| match number(texts.get(row), self.decimal_comma()) {
                     Some(value) => value,
                     None => {
                         strange.push(row);
@@ -271,8 +276,8 @@ fn trim(text: &str) -> &str {
 /// Words that stand for a missing number.
 const MISSING: [&str; 8] = ["null", "nan", "na", "n/a", "none", "-", "nil", "#n/a"];
 
-/// A number; NaN for a missing one, `None` for what is no number.
-pub(super) fn number(text: &str) -> Option<f64> {
+/// A number; NaN for a missing one, `None` for what is no number. `1,085` is one and a bit where commas are decimal.
+pub(super) fn number(text: &str, decimal_comma: bool) -> Option<f64> {
     if text.is_empty() {
         return Some(f64::NAN);
     }
@@ -282,7 +287,11 @@ pub(super) fn number(text: &str) -> Option<f64> {
     match text.parse::<f64>() {
         Ok(value) => Some(value),
         Err(_) if MISSING.iter().any(|m| m.eq_ignore_ascii_case(text)) => Some(f64::NAN),
-        Err(_) => thousands(text).and_then(|plain| plain.parse().ok()),
+        Err(_) if decimal_comma => match text.split_once('.') {
+            None if text.matches(',').count() == 1 => text.replace(',', ".").parse().ok(),
+            _ => without_groups(text, '.', ',').and_then(|plain| plain.parse().ok()),
+        },
+        Err(_) => without_groups(text, ',', '.').and_then(|plain| plain.parse().ok()),
     }
 }
 
@@ -308,13 +317,13 @@ fn short_decimal(bytes: &[u8]) -> Option<f64> {
     ((1..=15).contains(&digits)).then(|| whole as f64 / TENS[decimals])
 }
 
-/// `1,234,567.8` without its commas; only where they stand between groups of three digits.
-fn thousands(text: &str) -> Option<Cow<'_, str>> {
-    let (whole, _) = text.split_once('.').unwrap_or((text, ""));
-    let mut groups = whole.trim_start_matches('-').split(',');
+/// `1,234,567.8` without its separators of groups; only where they stand between groups of three digits.
+fn without_groups(text: &str, separator: char, point: char) -> Option<String> {
+    let (whole, decimals) = text.split_once(point).unwrap_or((text, ""));
+    let mut groups = whole.trim_start_matches('-').split(separator);
     let first = groups.next()?;
-    let grouped = (1..=3).contains(&first.len()) && whole.contains(',') && groups.all(|g| g.len() == 3);
-    grouped.then(|| text.replace(',', "").into())
+    let grouped = (1..=3).contains(&first.len()) && whole.contains(separator) && groups.all(|g| g.len() == 3);
+    grouped.then(|| format!("{}.{decimals}", whole.replace(separator, "")))
 }
 
 #[cfg(test)]
@@ -359,10 +368,17 @@ mod tests {
 
     #[test]
     fn numbers_in_text() {
-        assert_eq!(number("1.5e3"), Some(1500.0));
-        assert_eq!(number("-1,234,567.5"), Some(-1_234_567.5));
-        assert_eq!(number("1,2"), None);
-        assert_eq!(number("abc"), None);
-        assert!(number("").unwrap().is_nan() && number("N/A").unwrap().is_nan());
+        let plain = |text| number(text, false);
+        assert_eq!(plain("1.5e3"), Some(1500.0));
+        assert_eq!(plain("-1,234,567.5"), Some(-1_234_567.5));
+        assert_eq!(plain("12,345"), Some(12_345.0));
+        assert_eq!(plain("1,2"), None);
+        assert_eq!(plain("abc"), None);
+        assert!(plain("").unwrap().is_nan() && plain("N/A").unwrap().is_nan());
+        let german = |text| number(text, true);
+        assert_eq!(german("1,085"), Some(1.085));
+        assert_eq!(german("-1.234.567,5"), Some(-1_234_567.5));
+        assert_eq!(german("1.085"), Some(1.085));
+        assert_eq!(german("1,2,3"), None);
     }
 }

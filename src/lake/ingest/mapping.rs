@@ -226,7 +226,7 @@ fn name_columns(source: &Source, naming: &Naming) -> Result<BTreeMap<String, Vec
             // Some programs write the date and the time of day side by side.
             if name == "ts"
                 && plain(&source.names[column]) == "date"
-                && source.types.is_none()
+                && source.type_of(column).is_none_or(DataType::is_string)
                 && let Some(time) = free(&taken, "time")
             {
                 taken[time] = true;
@@ -255,7 +255,11 @@ fn further_type(source: &Source, head: &Chunk, column: usize) -> DataType {
     let Ok(texts) = head.texts(column) else { return DataType::Utf8View };
     let header = source.names[column].trim();
     let values = || (0..head.rows()).map(|row| texts.get(row)).filter(|t| !t.is_empty() && *t != header);
-    if values().all(|t| number(t).is_some()) {
+    let decimal_comma = head.decimal_comma();
+    if values().next().is_none() {
+        // Nothing is known of it: text holds anything.
+        DataType::Utf8View
+    } else if values().all(|t| number(t, decimal_comma).is_some()) {
         DataType::Float64
     } else if values().all(|t| truth(t).is_some()) {
         DataType::Boolean

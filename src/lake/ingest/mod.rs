@@ -14,6 +14,7 @@ mod source;
 pub(in crate::lake) mod times;
 mod upsert;
 
+use super::columns::instant;
 use super::delta::{Change, Log, Outcome, Snapshot};
 use super::profile::ProfileCache;
 use super::table::{CandleTable, ORIGIN, TIMEFRAME};
@@ -305,6 +306,7 @@ async fn existing(
     if base.files.is_empty() {
         return Ok(None);
     }
+    check_writable(&log.location, &base.schema)?;
     match CandleTable::of_snapshot(state, log, base, cache).await? {
         Some(table) => Ok(Some(table)),
         None => exec_err!("the table at {} has no columns `ts` and `close`", log.location),
@@ -315,21 +317,14 @@ async fn existing(
 async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> Result<()> {
     let files = super::files::Files::list(state.as_ref(), &format!("{}/", log.location)).await;
     match files {
-        Ok(Some(files)) if !files.files.iter().all(|m| is_ours(m.location.filename().unwrap_or_default())) => {
-            exec_err!(
-                "{} holds {} plain files without a transaction log, which a table there would hide: ingest into another lake \
+        Ok(Some(files)) => exec_err!(
+            "{} holds {} plain files without a transaction log, which a table there would hide: ingest into another lake \
              (--lake), and these files with it",
-                log.location,
-                files.files.len()
-            )
-        }
+            log.location,
+            files.files.len()
+        ),
         _ => Ok(()),
     }
-}
-
-/// Left behind by an ingest that was cut off before its first commit.
-fn is_ours(name: &str) -> bool {
-    name.starts_with("part-") && name.contains(".zstd.parquet")
 }
 
 /// The origin by name and as a grid: the table's own, which a delivery cannot change.
@@ -344,6 +339,40 @@ fn origin_of(base: Option<&Snapshot>, given: Option<&str>, timeframe: Timeframe)
     Ok((name.to_string(), name.parse()?))
 }
 
+/// Refuses to write to a table whose candles have other names or types than ours: nothing of it would be kept right.
+pub(super) fn check_writable(location: &str, schema: &Schema) -> Result<()> {
+    let expected = |name: &str| match name {
+        "symbol" => Some(DataType::Utf8),
+        "ts" => Some(instant()),
+        name if PRICES.contains(&name) => Some(DataType::Float64),
+        _ => None,
+    };
+    for name in ["symbol", "ts", "close"] {
+        if schema.field_with_name(name).is_err() {
+            let found: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            return exec_err!(
+                "{location}: tallow writes to tables with the columns symbol, ts, close; this one has {}. Ingest it into \
+                 a table of its own",
+                found.join(", ")
+            );
+        }
+    }
+    for field in schema.fields() {
+        let text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        match expected(field.name()) {
+            Some(wanted) if *field.data_type() != wanted && !(text && wanted == DataType::Utf8) => {
+                return exec_err!(
+                    "{location}: column `{}` is {}, and tallow writes {wanted}. Ingest it into a table of its own",
+                    field.name(),
+                    field.data_type()
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The table's columns, and those that the delivery adds.
 fn table_schema(base: Option<&Snapshot>, delivered: &SchemaRef) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = vec![];
@@ -355,14 +384,12 @@ fn table_schema(base: Option<&Snapshot>, delivered: &SchemaRef) -> Result<Schema
             };
             fields.push(Field::new(field.name(), data_type, true));
         }
-        for (i, name) in ["symbol", "ts"].iter().enumerate() {
-            if fields.get(i).map(Field::name).is_none_or(|n| n != name) {
-                return plan_err!(
-                    "the table's columns are {}: tallow writes to tables that begin with symbol, ts",
-                    fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
-                );
-            }
-        }
+        // Files are sorted by their first two columns; the log goes by name.
+        fields.sort_by_key(|f| match f.name().as_str() {
+            "symbol" => 0,
+            "ts" => 1,
+            _ => 2,
+        });
     } else {
         fields.extend(delivered.fields().iter().take(2).map(|f| f.as_ref().clone()));
         fields.extend(PRICES.map(|name| Field::new(name, DataType::Float64, true)));
@@ -399,8 +426,15 @@ impl Job<'_> {
         let large = size > self.options.rewrite_bytes.unwrap_or(REWRITE_BYTES);
         let tails = files.len().saturating_sub(self.table.map_or(0, CandleTable::longest_chain));
         if append && large && delivery.bytes() < SMALL_DELIVERY && tails < MAX_TAILS {
-            let rows: Vec<RecordBatch> = rows.try_collect().await?;
-            return upsert.append(&rows).await;
+            let (mut small, mut bytes, mut rows) = (vec![], 0, rows);
+            while let Some(batch) = rows.try_next().await? {
+                bytes += batch.get_array_memory_size() as u64;
+                small.push(batch);
+                if bytes > SMALL_DELIVERY {
+                    return Ok(None);
+                }
+            }
+            return upsert.append(&small).await;
         }
         upsert.rewrite(&mut Delivered::new(rows)).await.map(Some)
     }

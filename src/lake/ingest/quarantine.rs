@@ -60,7 +60,7 @@ fn batch(rejects: &[Reject]) -> Result<RecordBatch> {
 }
 
 /// What makes two rejects the same.
-type Key = (String, i64, String, String);
+type Key = (String, i64, String, String, String);
 
 /// Adds rows to the quarantine; rows that are there already, from the same file and line for the same reason, are not
 /// added again. Returns how many were.
@@ -75,7 +75,7 @@ pub(super) async fn store(state: &Arc<SessionState>, log: &Log, rejects: &[Rejec
         let fresh: Vec<Reject> = rejects
             .iter()
             .filter(|r| {
-                let key = (r.source.clone(), r.line as i64, r.rule.clone(), r.value.clone());
+                let key = (r.source.clone(), r.line as i64, r.rule.clone(), r.value.clone(), r.row.clone());
                 !known.contains(&key) && seen.insert(key)
             })
             .cloned()
@@ -107,17 +107,17 @@ pub(super) async fn store(state: &Arc<SessionState>, log: &Log, rejects: &[Rejec
 async fn known(state: &Arc<SessionState>, log: &Log, base: &Snapshot, rejects: &[Reject]) -> Result<HashSet<Key>> {
     let sources: BTreeSet<&str> = rejects.iter().map(|r| r.source.as_str()).collect();
     let mut found = HashSet::new();
-    let plan = base.read(state, log, &["source", "line", "rule", "value"]).await?;
+    let plan = base.read(state, log, &["source", "line", "rule", "value", "row"]).await?;
     let mut rows = datafusion::physical_plan::execute_stream(plan, state.task_ctx())?;
     while let Some(batch) = rows.try_next().await? {
         let text = |i: usize| arrow::compute::cast(batch.column(i), &DataType::Utf8);
-        let (source, rule, value) = (text(0)?, text(2)?, text(3)?);
-        let (source, rule, value) = (source.as_string::<i32>(), rule.as_string::<i32>(), value.as_string::<i32>());
+        let (source, rule, value, whole) = (text(0)?, text(2)?, text(3)?, text(4)?);
+        let [source, rule, value, whole] = [&source, &rule, &value, &whole].map(|a| a.as_string::<i32>());
         let line = batch.column(1).as_primitive::<Int64Type>();
         for row in 0..batch.num_rows() {
             if !source.is_null(row) && sources.contains(source.value(row)) {
                 let text = |a: &StringArray| if a.is_null(row) { String::new() } else { a.value(row).to_string() };
-                found.insert((source.value(row).to_string(), line.value(row), text(rule), text(value)));
+                found.insert((source.value(row).to_string(), line.value(row), text(rule), text(value), text(whole)));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The files of a delivery: what their columns are called, and their rows in chunks.
 
 use super::cells::{Cells, Chunk, TextTable};
+use crate::lake::delta::Log;
 use crate::lake::files::{Files, Format, Kind};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
@@ -64,7 +65,7 @@ pub(super) async fn list(
 ) -> Result<(Vec<Source>, Vec<String>)> {
     let (mut found, mut empty) = (vec![], vec![]);
     for location in locations {
-        let Some(files) = Files::list(session, location).await? else {
+        let Some(files) = files_at(session, location).await? else {
             return plan_err!(
                 "nothing to ingest at '{location}': expected .csv, .txt, .tsv, .json, .ndjson, .parquet or .arrow files \
                  (also .gz, .zst)"
@@ -85,6 +86,17 @@ pub(super) async fn list(
         }));
     }
     Ok((found, empty))
+}
+
+/// The files at a location; of a Delta table those that its newest version names.
+async fn files_at(session: &SessionState, location: &str) -> Result<Option<Files>> {
+    if !location.contains(['*', '?', '[']) && Format::of(location).is_none() {
+        let log = Log::at(session, location)?;
+        if let Some(snapshot) = log.snapshot(None).await? {
+            return Ok(Some(Files::of_log(&log, &snapshot)));
+        }
+    }
+    Files::list(session, location).await
 }
 
 fn shown(store: &ObjectStoreUrl, meta: &ObjectMeta) -> String {
@@ -113,6 +125,9 @@ impl Source {
             head.extend_from_slice(&more);
         }
         let head = without_mark(&head);
+        let blank = head.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let blank_lines = memchr::memchr_iter(b'\n', &head[..blank]).count() as u64;
+        let head = &head[blank..];
         let whole =
             if head.len() < HEAD { head.len() } else { memchr::memrchr(b'\n', head).map_or(head.len(), |at| at + 1) };
         let head = &head[..whole];
@@ -121,8 +136,11 @@ impl Source {
         let count = |d: &&u8| first.bytes().filter(|b| b == *d).count();
         self.delimiter = *DELIMITERS.iter().rev().max_by_key(count).unwrap_or(&b',');
         let fields = first_record(&head[..first_end], self.delimiter);
+        if head.is_empty() {
+            return Ok(None);
+        }
         if self.has_header {
-            if fields.iter().any(|f| super::cells::number(f).is_some_and(f64::is_finite)) {
+            if fields.iter().any(|f| super::cells::number(f, false).is_some_and(f64::is_finite)) {
                 return plan_err!(
                     "the first line is no header ('{first}'): name the columns, as in --columns ts,open,high,low,close,volume"
                 );
@@ -137,7 +155,7 @@ impl Source {
         }
         let from = if self.has_header { first_end } else { 0 };
         let table = TextTable::parse(head[from..].to_vec(), self.delimiter, self.names.len())?;
-        let first_line = 1 + u64::from(self.has_header);
+        let first_line = 1 + blank_lines + u64::from(self.has_header);
         let chunk = Chunk { file, number: 0, first_line, cells: Cells::Text(table) };
         Ok((chunk.rows() > 0 || whole > from).then_some(chunk))
     }
@@ -273,13 +291,14 @@ impl Blocks {
             if !self.started {
                 self.started = true;
                 let mark = self.rest.len() - without_mark(&self.rest).len();
-                let header = if self.skip_header {
-                    memchr::memchr(b'\n', &self.rest).map_or(self.rest.len(), |at| at + 1)
-                } else {
-                    mark
-                };
-                self.line += u64::from(self.skip_header);
-                self.rest.drain(..header.max(mark));
+                let blank = self.rest[mark..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+                self.line += memchr::memchr_iter(b'\n', &self.rest[mark..mark + blank]).count() as u64;
+                self.rest.drain(..mark + blank);
+                if self.skip_header {
+                    self.line += 1;
+                    let header = memchr::memchr(b'\n', &self.rest).map_or(self.rest.len(), |at| at + 1);
+                    self.rest.drain(..header);
+                }
                 continue;
             }
             if self.rest.is_empty() {

@@ -123,7 +123,7 @@ impl Delivered {
             };
             let keep = self.last_of_each_key(&batch)?;
             let last = batch.num_rows() - 1;
-            self.held = Some(batch.slice(last, 1));
+            self.held = Some(alone(&batch, last)?);
             let rows = batch.slice(0, last);
             let rows = match keep {
                 Some(keep) => filter_record_batch(&rows, &keep.slice(0, last))?,
@@ -165,6 +165,18 @@ impl Delivered {
         }
         Ok(Some(keep.into()))
     }
+}
+
+/// One row that keeps nothing of the rows around it in memory.
+fn alone(batch: &RecordBatch, row: usize) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| {
+        let one = column.slice(row, 1);
+        match one.as_string_view_opt() {
+            Some(text) => Arc::new(text.gc()) as ArrayRef,
+            None => one,
+        }
+    });
+    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
 }
 
 fn comparators(

@@ -1,8 +1,10 @@
 //! Aggregates that build one candle: `candlestick` from bars, `candlestick_agg` from ticks, `rollup` from candles.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, StructArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StructArray, TimestampMicrosecondArray,
+};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{
@@ -119,7 +121,10 @@ impl AggregateUDFImpl for Candlestick {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new(format!("{}[candle]", args.name), candle_type(), true))])
+        Ok(vec![
+            Arc::new(Field::new(format!("{}[candle]", args.name), candle_type(), true)),
+            Arc::new(Field::new(format!("{}[opened]", args.name), DataType::Int64, true)),
+        ])
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -173,6 +178,15 @@ impl Candle {
         volume: None,
         turnover: None,
     };
+
+    /// When the open was seen, and in the last bit whether without trades: what a state needs beside the fields.
+    fn opened(&self) -> i64 {
+        self.open_seen.saturating_mul(2) | i64::from(!self.open_traded)
+    }
+
+    fn with_opened(self, opened: i64) -> Candle {
+        Candle { open_seen: opened >> 1, open_traded: opened & 1 == 0, ..self }
+    }
 
     fn merge(&mut self, other: &Candle) {
         if other.close.is_none() {
@@ -277,6 +291,29 @@ fn to_struct(candles: &[Candle]) -> ArrayRef {
     Arc::new(StructArray::new(FIELDS.clone(), columns, Some(NullBuffer::from_iter(candles.iter().map(some)))))
 }
 
+/// Candles as states that can be merged.
+fn to_state(candles: &[Candle]) -> Vec<ArrayRef> {
+    vec![to_struct(candles), Arc::new(candles.iter().map(|c| Some(c.opened())).collect::<Int64Array>())]
+}
+
+/// The states of [`to_state`], row by row.
+struct States<'a> {
+    rows: Rows<'a>,
+    opened: &'a Int64Array,
+}
+
+impl<'a> States<'a> {
+    fn of(states: &'a [ArrayRef]) -> Result<Self> {
+        let opened = states.get(1).and_then(|a| a.as_primitive_opt::<Int64Type>());
+        let opened = opened.ok_or_else(|| internal_datafusion_err!("a candle's state has two columns"))?;
+        Ok(Self { rows: Rows::of(CandlestickSource::Candles, &states[..1])?, opened })
+    }
+
+    fn get(&self, row: usize) -> Candle {
+        self.rows.get(row).with_opened(self.opened.value(row))
+    }
+}
+
 #[derive(Debug)]
 struct One {
     source: CandlestickSource,
@@ -284,12 +321,6 @@ struct One {
 }
 
 impl One {
-    fn fold(&mut self, source: CandlestickSource, values: &[ArrayRef]) -> Result<()> {
-        let rows = Rows::of(source, values)?;
-        (0..values[0].len()).for_each(|row| self.candle.merge(&rows.get(row)));
-        Ok(())
-    }
-
     fn scalar(&self) -> Result<ScalarValue> {
         ScalarValue::try_from_array(&to_struct(&[self.candle]), 0)
     }
@@ -297,11 +328,15 @@ impl One {
 
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.fold(self.source, values)
+        let rows = Rows::of(self.source, values)?;
+        (0..values[0].len()).for_each(|row| self.candle.merge(&rows.get(row)));
+        Ok(())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.fold(CandlestickSource::Candles, states)
+        let rows = States::of(states)?;
+        (0..states[0].len()).for_each(|row| self.candle.merge(&rows.get(row)));
+        Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -309,7 +344,7 @@ impl Accumulator for One {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.scalar()?])
+        Ok(vec![self.scalar()?, ScalarValue::Int64(Some(self.candle.opened()))])
     }
 
     fn size(&self) -> usize {
@@ -323,26 +358,6 @@ struct Many {
     candles: Vec<Candle>,
 }
 
-impl Many {
-    fn fold(
-        &mut self,
-        source: CandlestickSource,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> Result<()> {
-        self.candles.resize(total, Candle::EMPTY);
-        let rows = Rows::of(source, values)?;
-        for (row, &group) in groups.iter().enumerate() {
-            if filter.is_none_or(|f| f.is_valid(row) && f.value(row)) {
-                self.candles[group].merge(&rows.get(row));
-            }
-        }
-        Ok(())
-    }
-}
-
 impl GroupsAccumulator for Many {
     fn update_batch(
         &mut self,
@@ -351,11 +366,21 @@ impl GroupsAccumulator for Many {
         opt_filter: Option<&BooleanArray>,
         total_num_groups: usize,
     ) -> Result<()> {
-        self.fold(self.source, values, group_indices, opt_filter, total_num_groups)
+        self.candles.resize(total_num_groups, Candle::EMPTY);
+        let rows = Rows::of(self.source, values)?;
+        for (row, &group) in group_indices.iter().enumerate() {
+            if opt_filter.is_none_or(|f| f.is_valid(row) && f.value(row)) {
+                self.candles[group].merge(&rows.get(row));
+            }
+        }
+        Ok(())
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.fold(CandlestickSource::Candles, values, group_indices, None, total_num_groups)
+        self.candles.resize(total_num_groups, Candle::EMPTY);
+        let rows = States::of(values)?;
+        group_indices.iter().enumerate().for_each(|(row, &group)| self.candles[group].merge(&rows.get(row)));
+        Ok(())
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
@@ -363,7 +388,7 @@ impl GroupsAccumulator for Many {
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(emit_to)?])
+        Ok(to_state(&emit_to.take_needed(&mut self.candles)))
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
@@ -371,7 +396,7 @@ impl GroupsAccumulator for Many {
         let kept = |row: usize| opt_filter.is_none_or(|f| f.is_valid(row) && f.value(row));
         let candles: Vec<_> =
             (0..values[0].len()).map(|row| if kept(row) { rows.get(row) } else { Candle::EMPTY }).collect();
-        Ok(vec![to_struct(&candles)])
+        Ok(to_state(&candles))
     }
 
     fn size(&self) -> usize {
@@ -405,6 +430,19 @@ mod tests {
         candle.merge(&bar(1, [9.0, 9.0, 9.0, 9.0], 0.0));
         assert_eq!((candle.open, candle.open_time, candle.low), (Some(11.0), 1, Some(9.0)));
         assert_eq!((candle.close, candle.close_time, candle.volume), (Some(11.5), 2, Some(5.0)));
+    }
+
+    #[test]
+    fn states_merge_as_rows_do() {
+        let filler = bar(1, [9.0, 9.0, 9.0, 9.0], 0.0);
+        let (first, second) = (bar(2, [10.0, 10.0, 10.0, 10.0], 1.0), bar(3, [11.0, 11.0, 11.0, 11.0], 1.0));
+        let mut one = Candle::EMPTY;
+        [&filler, &second].into_iter().for_each(|c| one.merge(c));
+        let states = to_state(&[one, first, Candle::EMPTY]);
+        let rows = States::of(&states).unwrap();
+        let mut merged = Candle::EMPTY;
+        (0..3).for_each(|row| merged.merge(&rows.get(row)));
+        assert_eq!((merged.open, merged.open_time, merged.close), (Some(10.0), 1, Some(11.0)));
     }
 
     #[test]
