@@ -154,6 +154,8 @@ impl Log {
             Err(DeltaTableError::ObjectStore { source: object_store::Error::NotFound { .. } }) => Ok(false),
             // A store that cannot list, such as plain HTTP, holds no log.
             Err(DeltaTableError::ObjectStore { source: object_store::Error::NotImplemented { .. } }) => Ok(false),
+            // A file is no folder with a log in it.
+            Err(DeltaTableError::ObjectStore { source }) if source.to_string().contains("Not a directory") => Ok(false),
             Err(error) => Err(self.failed(error)),
         }
     }

@@ -346,3 +346,65 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn files_with_fewer_columns_leave_the_others_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path()).await;
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let first = write("a.csv", "symbol,ts,close,vwap\nA,2020-01-01,1,1.5\nB,2020-01-01,1,2.5\n");
+    let sources = |names: &[&String]| IngestOptions {
+        sources: names.iter().map(|n| n.to_string()).collect(),
+        ..IngestOptions::default()
+    };
+    ingest(&session, "1d", sources(&[&first])).await.unwrap();
+    let without = write("b.csv", "symbol,ts,close\nA,2020-01-01,1\nB,2020-01-01,3\n");
+    let with = write("c.csv", "symbol,ts,close,vwap\nC,2020-01-01,1,3.5\n");
+    let done = ingest(&session, "1d", sources(&[&without, &with])).await.unwrap();
+    assert_eq!((done.unchanged, done.restated, done.new), (1, 1, 1));
+    let rows = query(&session, "select close, vwap from candles order by symbol").await;
+    assert_eq!((numbers(&rows, "close"), numbers(&rows, "vwap")), (vec![1.0, 3.0, 1.0], vec![1.5, 2.5, 3.5]));
+}
+
+#[tokio::test]
+async fn odd_but_real_files_are_read_right() {
+    let close = "select symbol, close from candles order by symbol, ts";
+    // Decimal commas, where fields are separated by something else.
+    let text = "\r\n\r\nDatum;Date;Close;Volume\r\nx;2020-01-01;1,085;1.234\r\nx;2020-01-02;1,0853;1.234.567\r\n";
+    let (session, done, _f) = one("DAX.csv", text, "1d", IngestOptions::default()).await;
+    assert_eq!(done.unwrap().new, 2);
+    assert_eq!(numbers(&query(&session, close).await, "close"), [1.085, 1.0853]);
+    // Thousands, where commas separate fields.
+    let text = "Date,Close\n2020-01-01,\"1,085\"\n2020-01-02,\"1,085.5\"\n";
+    let (session, _, _f) = one("BRK.A.csv", text, "1d", IngestOptions::default()).await;
+    let rows = query(&session, close).await;
+    assert_eq!((texts(&rows, "symbol")[0].as_str(), numbers(&rows, "close")), ("BRK.A", vec![1085.0, 1085.5]));
+    // Whole numbers that get decimals, and keys that come late.
+    let line = |i: i64| {
+        let ts = chrono::DateTime::from_timestamp_micros(START + i * DAY).unwrap().format("%Y-%m-%d");
+        let rest = if i < 1500 { "\"close\":100".to_string() } else { "\"close\":100.5,\"volume\":2.5".to_string() };
+        format!("{{\"symbol\":\"A\",\"ts\":\"{ts}\",{rest}}}\n")
+    };
+    let text: String = (0..2000).map(line).collect();
+    let (session, _, _f) = one("x.ndjson", &text, "1d", IngestOptions::default()).await;
+    let rows = query(&session, "select sum(close) as c, sum(volume) as v from candles").await;
+    assert_eq!((numbers(&rows, "c")[0], numbers(&rows, "v")[0]), (150_000.0 + 50_250.0, 1_250.0));
+    // A column that is empty at first.
+    let mut text = "symbol,ts,close,note\n".to_string();
+    (0..3000).for_each(|i| text += &format!("A{i},2020-01-01,1,\n"));
+    text += "B,2020-01-01,1,halted\n";
+    let (session, done, _f) = one("x.csv", &text, "1d", IngestOptions::default()).await;
+    assert_eq!(done.unwrap().new, 3001);
+    assert_eq!(texts(&query(&session, "select note from candles where symbol = 'B'").await, "note"), ["halted"]);
+    // Another bad row under the same file name and line.
+    let (session, _, folder) = one("x.csv", "symbol,ts,close\nA,2020-01-01,0\n", "1d", IngestOptions::default()).await;
+    let path = folder.path().join("x.csv");
+    std::fs::write(&path, "symbol,ts,close\nZ,2020-01-02,0\n").unwrap();
+    ingest(&session, "1d", from(&path)).await.unwrap();
+    ingest(&session, "1d", from(&path)).await.unwrap();
+    assert_eq!(count(&session, "quarantine_1d").await, 2.0);
+}

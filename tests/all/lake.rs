@@ -177,6 +177,83 @@ async fn tables_that_would_be_read_wrongly_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn tables_of_others_are_written_to_only_in_their_own_types() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path()).await;
+    let path = delivery(folder.path(), "a.csv", 0..3, 10);
+    ingest(&session, "1d", from(&path)).await.unwrap();
+    let log = folder.path().join("lake/candles/1d/_delta_log/00000000000000000000.json");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let named =
+        |name: &str, other: &str| text.replace(&format!(r#"\"name\":\"{name}\""#), &format!(r#"\"name\":\"{other}\""#));
+    let volume = text.replace(r#"\"name\":\"volume\",\"type\":\"double\""#, r#"\"name\":\"volume\",\"type\":\"long\""#);
+    for (changed, said) in
+        [(named("symbol", "Ticker"), "columns symbol, ts, close"), (volume, "column `volume` is Int64")]
+    {
+        assert_ne!(changed, text, "{said}: the log looks different now");
+        std::fs::write(&log, changed).unwrap();
+        let session = lake(folder.path()).await;
+        let error = ingest(&session, "1d", from(&path)).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        let optimize = session.care(|lake| async move { lake.optimize("candles", Some(1)).await }).await;
+        assert!(optimize.unwrap_err().to_string().contains(said));
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_not_committed_are_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path()).await;
+    let path = delivery(folder.path(), "a.csv", 0..3, 10);
+    ingest(&session, "1d", from(&path)).await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("lake/candles/1d/_delta_log")).unwrap();
+    let session = lake(folder.path()).await;
+    assert!(try_query(&session, "select * from candles").await.is_err());
+    // What a killed first ingest left behind does not stop the next one.
+    assert_eq!(ingest(&session, "1d", from(&path)).await.unwrap().new, 30);
+}
+
+#[tokio::test]
+async fn many_overlapping_files_are_merged_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path()).await;
+    let bars = walk(&["A", "B"], 40);
+    let plain = folder.path().join("plain");
+    for day in 0..40 {
+        let one: Vec<_> = bars.iter().filter(|b| b.1 == (day * 7) % 40).cloned().collect();
+        write_csv(&plain.join(format!("{day}.csv")), &batch(&one));
+    }
+    let path = folder.path().join("first.csv");
+    write_csv(&path, &batch(&bars));
+    ingest(&session, "1d", from(&path)).await.unwrap();
+    let again = ingest(&session, "1d", from(&plain)).await.unwrap();
+    assert_eq!((again.unchanged, again.version), (80, None));
+    // The same days as files of a table that nobody has optimized.
+    let state = session.context().state();
+    let cache = tallow::lake::ProfileCache::new(None);
+    let pattern = format!("{}/*.csv", plain.display());
+    let table = tallow::lake::CandleTable::open(&std::sync::Arc::new(state), &pattern, None, &cache).await.unwrap();
+    assert_eq!(table.unwrap().summary().files, 40);
+}
+
+#[tokio::test]
+async fn resampled_bars_begin_where_their_source_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path()).await;
+    let rows: String =
+        (1..20).map(|d| format!("E,2020-01-{d:02}T01:00:00Z,1\nE,2020-01-{d:02}T05:00:00Z,2\n")).collect();
+    let path = folder.path().join("x.csv");
+    std::fs::write(&path, format!("symbol,ts,close\n{rows}")).unwrap();
+    let options = IngestOptions { origin: Some("forex_utc1".to_string()), ..from(&path) };
+    ingest(&session, "4h", options).await.unwrap();
+    let day = || session.resample("1d".parse().unwrap(), None, None, Fill::None);
+    let (first, second) = (day().await.unwrap(), day().await.unwrap());
+    assert_eq!((second.new, second.unchanged), (0, first.new));
+    let origin = session.care(|lake| async move { lake.origin("1d".parse()?).await }).await.unwrap();
+    assert_eq!(origin.as_deref(), Some("forex_utc1"));
+}
+
+#[tokio::test]
 async fn plain_files_are_not_hidden_by_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("lake/candles/1d");
@@ -270,7 +347,7 @@ async fn prices_are_adjusted_for_splits_as_the_publisher_did() {
     )
     .unwrap();
     let actions = folder.path().join("dividends.csv");
-    std::fs::write(&actions, "symbol,ts,dividend\nA,2020-01-04,1\n").unwrap();
+    std::fs::write(&actions, "symbol,ts,dividend,split_ratio\nA,2020-01-04,0.5,0\nA,2020-01-04,0.5,0\n").unwrap();
     let sql = format!("select close from adjusted('{}', '{}') order by ts", prices.display(), actions.display());
     assert_eq!(
         numbers(&query(&session, &sql).await, "close").iter().map(|c| c.round()).collect::<Vec<_>>(),
@@ -345,8 +422,9 @@ fn a_killed_ingest_leaves_the_old_version_or_the_new() {
     let count = |n: usize| format!("n,s\n{n},");
     let ingest = |path: &Path| ["ingest".to_string(), path.display().to_string(), "-t".to_string(), "1d".to_string()];
     let args = ingest(&first);
-    let none = ("unknown table `candles_1d`".to_string(), false);
-    killed(&lake, &args.each_ref().map(String::as_str), &[none, (count(250_000), true)]);
+    let none = ["unknown table `candles_1d`", "nothing to read"].map(|said| (said.to_string(), false));
+    let states = [&none[..], &[(count(250_000), true)]].concat();
+    killed(&lake, &args.each_ref().map(String::as_str), &states);
     let args = ingest(&second);
     let states = [(count(250_000), false), (count(400_000), true)];
     killed(&lake, &args.each_ref().map(String::as_str), &states);

@@ -62,6 +62,8 @@ impl Scale {
 /// What became of a chunk.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
+    /// Which file.
+    pub file: usize,
     /// The rows that were taken, with their order of delivery.
     pub batch: Option<RecordBatch>,
     pub rejects: Vec<Reject>,
@@ -89,7 +91,7 @@ const MISPLACED_KEPT: usize = 4096;
 pub(super) fn take(chunk: &Chunk, path: &str, plan: &Plan, rules: &Rules) -> Result<Taken> {
     let file = &plan.files[chunk.file];
     let rows = chunk.rows();
-    let mut taken = Taken { rows: rows as u64, ..Taken::default() };
+    let mut taken = Taken { file: chunk.file, rows: rows as u64, ..Taken::default() };
     let mut reject = Rejects { chunk, path, list: vec![], symbols: None };
     if let Cells::Text(table) = &chunk.cells {
         taken.rows += table.ragged.len() as u64;

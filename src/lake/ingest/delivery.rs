@@ -2,7 +2,7 @@
 
 use super::canonical::{Rules, SEQUENCE, Taken, delivered_schema, take};
 use super::cells::Chunk;
-use super::mapping::Plan;
+use super::mapping::{FilePlan, Plan};
 use super::origin;
 use super::quarantine::Reject;
 use super::source::{Reading, Source};
@@ -45,10 +45,13 @@ pub(super) struct Tally {
     pub rejects: Vec<Reject>,
     offsets: HashMap<i64, u64>,
     misplaced: Vec<i64>,
+    /// The file of each chunk.
+    files: Vec<usize>,
 }
 
 impl Tally {
     fn add(&mut self, taken: &mut Taken) {
+        self.files.push(taken.file);
         self.rows += taken.rows;
         self.incomplete += taken.incomplete;
         self.future += taken.future;
@@ -118,6 +121,17 @@ impl Delivery {
             progress,
             tally: Arc::default(),
         }
+    }
+
+    /// Which rows come with which columns; `None` if all come with all.
+    pub fn provided(&self) -> Option<Provided> {
+        let of_file = |file: &FilePlan| {
+            let columns = file.columns.iter().map(Option::is_some);
+            [true, true].into_iter().chain(columns).collect::<Vec<bool>>()
+        };
+        let columns: Vec<Vec<bool>> = self.plan.files.iter().map(of_file).collect();
+        let mixed = columns.iter().flatten().any(|has| !has);
+        mixed.then(|| Provided { columns, tally: Arc::clone(&self.tally) })
     }
 
     pub fn bytes(&self) -> u64 {
@@ -207,6 +221,24 @@ impl Delivery {
         let builder = RuntimeEnvBuilder::from_runtime_env(&runtime);
         let own = builder.with_memory_pool(Arc::new(FairSpillPool::new(limit))).build_arc()?;
         Ok(Arc::new(context.with_runtime(own)))
+    }
+}
+
+/// Which columns a row was delivered with, where the files of a delivery have different ones: what a file does not have,
+/// it has not said to be empty.
+#[derive(Debug)]
+pub(super) struct Provided {
+    /// By file, by column of the delivery.
+    columns: Vec<Vec<bool>>,
+    tally: Arc<Mutex<Tally>>,
+}
+
+impl Provided {
+    /// Whether the row with this number in the order of delivery came with a column.
+    pub fn has(&self, sequence: i64, column: usize) -> bool {
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = usize::try_from(sequence >> 32).ok().and_then(|chunk| tally.files.get(chunk));
+        file.is_none_or(|&file| self.columns[file].get(column).is_none_or(|has| *has))
     }
 }
 

@@ -24,7 +24,7 @@ use canonical::{Rules, SEQUENCE, Scale};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use delivery::Delivery;
+use delivery::{Delivery, Provided};
 use futures::{StreamExt, TryStreamExt};
 pub use mapping::Naming;
 use mapping::PRICES;
@@ -247,7 +247,7 @@ pub(super) async fn merge_rows(
         let schema = table_schema(base.as_ref(), &rows.schema())?;
         let job =
             Job { state, log: &log, table: table.as_ref(), base: base.as_ref(), schema: &schema, options: &options };
-        let merged = job.upsert().rewrite(&mut Delivered::new(numbered(rows.stream()?))).await?;
+        let merged = job.upsert(None).rewrite(&mut Delivered::new(numbered(rows.stream()?))).await?;
         let counts = merged.counts;
         let mut summary = IngestSummary {
             rows: counts.new + counts.unchanged + counts.restated + counts.duplicates,
@@ -413,13 +413,13 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn upsert(&self) -> Upsert<'_> {
+    fn upsert(&self, provided: Option<Provided>) -> Upsert<'_> {
         let files = self.base.map_or(&[][..], |b| &b.files);
-        Upsert { state: self.state, log: self.log, table: self.table, files, schema: Arc::clone(self.schema) }
+        Upsert { state: self.state, log: self.log, table: self.table, files, schema: Arc::clone(self.schema), provided }
     }
 
     async fn run(&self, delivery: &Delivery, in_order: bool, append: bool) -> Result<Option<Merged>> {
-        let upsert = self.upsert();
+        let upsert = self.upsert(delivery.provided());
         let files = upsert.files;
         let rows = if in_order { delivery.as_delivered()? } else { delivery.sorted()? };
         let size: u64 = files.iter().map(|f| f.meta.size).sum();

@@ -1,6 +1,7 @@
 //! Merges delivered rows into the files of a table: by (symbol, ts), the later delivery wins.
 
 use super::canonical::SEQUENCE;
+use super::delivery::Provided;
 use crate::lake::clusters::{Cluster, clusters};
 use crate::lake::delta::{DataFile, Log};
 use crate::lake::table::CandleTable;
@@ -9,7 +10,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DynComparator, RecordBatch, StringViewArray, make_comparator,
 };
 use arrow::compute::{SortOptions, concat_batches, filter_record_batch};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use deltalake_core::kernel::Add;
@@ -205,6 +206,8 @@ pub(super) struct Upsert<'a> {
     pub files: &'a [DataFile],
     /// Columns of the table after the merge.
     pub schema: SchemaRef,
+    /// Which columns each row was delivered with, unless all were.
+    pub provided: Option<Provided>,
 }
 
 /// The symbols that go together into one set of files.
@@ -357,17 +360,15 @@ impl Upsert<'_> {
                     // The same keys on both sides, as far as they go and say the same.
                     let from = existing.cursor.at;
                     let mut same = 0;
-                    let (mut d, mut e) = (delivered.cursor.at, from);
                     pair.set(delivered.cursor.batch(), existing.cursor.batch())?;
                     while let (Some(a), Some(b)) = (delivered.cursor.key(), existing.cursor.key())
                         && a == b
                         && until.holds(a.0)
-                        && pair.same(delivered.cursor.at, existing.cursor.at)
+                        && pair.same(delivered.cursor.at, existing.cursor.at, |c| self.has(&delivered.cursor, c))
                     {
                         same += 1;
                         delivered.cursor.at += 1;
                         existing.cursor.at += 1;
-                        (d, e) = (delivered.cursor.at, existing.cursor.at);
                     }
                     if same > 0 {
                         counts.unchanged += same as u64;
@@ -376,7 +377,7 @@ impl Upsert<'_> {
                         continue;
                     }
                     counts.restated += 1;
-                    let row = self.restated(&delivered.cursor, d, &existing.cursor, e)?;
+                    let row = self.restated(&delivered.cursor, &existing.cursor)?;
                     push(&mut all, Some(row), &self.schema).await?;
                     delivered.cursor.at += 1;
                     existing.cursor.at += 1;
@@ -385,15 +386,26 @@ impl Upsert<'_> {
         }
     }
 
+    /// Whether the row that a cursor is at was delivered with a column.
+    fn has(&self, delivered: &Cursor, column: usize) -> bool {
+        let Some(provided) = &self.provided else { return true };
+        let sequence = delivered.batch().and_then(|b| b.columns().last()?.as_primitive_opt::<Int64Type>());
+        sequence.is_none_or(|s| provided.has(s.value(delivered.at), column))
+    }
+
     /// A row with the delivered values, and the table's own in columns that were not delivered.
-    fn restated(&self, delivered: &Cursor, d: usize, existing: &Cursor, e: usize) -> Result<RecordBatch> {
+    fn restated(&self, delivered: &Cursor, existing: &Cursor) -> Result<RecordBatch> {
         let (Some(new), Some(old)) = (delivered.batch(), existing.batch()) else {
             return exec_err!("no row to restate");
         };
+        let given = |name: &str| {
+            let column = new.schema().index_of(name).ok()?;
+            self.has(delivered, column).then(|| new.column(column))
+        };
         let columns = self.schema.fields().iter().map(|field| -> Result<ArrayRef> {
-            match (new.column_by_name(field.name()), old.column_by_name(field.name())) {
-                (Some(column), _) => Ok(arrow::compute::cast(&column.slice(d, 1), field.data_type())?),
-                (None, Some(column)) => Ok(arrow::compute::cast(&column.slice(e, 1), field.data_type())?),
+            match (given(field.name()), old.column_by_name(field.name())) {
+                (Some(column), _) => Ok(arrow::compute::cast(&column.slice(delivered.at, 1), field.data_type())?),
+                (None, Some(column)) => Ok(arrow::compute::cast(&column.slice(existing.at, 1), field.data_type())?),
                 (None, None) => Ok(arrow::array::new_null_array(field.data_type(), 1)),
             }
         });
@@ -405,7 +417,8 @@ impl Upsert<'_> {
 #[derive(Default)]
 struct Pair {
     of: Option<(RecordBatch, RecordBatch)>,
-    columns: Vec<DynComparator>,
+    /// With the position of each column in the delivery.
+    columns: Vec<(usize, DynComparator)>,
 }
 
 impl Pair {
@@ -420,13 +433,14 @@ impl Pair {
         // A column that the table does not have yet is a difference.
         let shared: Vec<(usize, usize)> =
             shared.filter_map(|(i, f)| Some((i, b.schema().index_of(f.name()).ok()?))).collect();
-        self.columns = comparators(a, b, shared.into_iter())?;
+        let compare = comparators(a, b, shared.iter().copied())?;
+        self.columns = shared.into_iter().map(|(column, _)| column).zip(compare).collect();
         self.of = Some((a.clone(), b.clone()));
         Ok(())
     }
 
-    fn same(&self, a: usize, b: usize) -> bool {
-        self.columns.iter().all(|compare| compare(a, b).is_eq())
+    fn same(&self, a: usize, b: usize, has: impl Fn(usize) -> bool) -> bool {
+        self.columns.iter().all(|(column, compare)| compare(a, b).is_eq() || !has(*column))
     }
 }
 
