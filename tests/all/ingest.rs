@@ -215,6 +215,15 @@ async fn columns_symbols_and_times_can_be_named() {
     assert_eq!(numbers(&query(&session, first).await, "t"), [START as f64]);
     assert!(try_query(&session, "select junk from candles").await.is_err());
 
+    // A month by its last day, a day that ends a millisecond early.
+    let close_as_ts = || IngestOptions { close_as_ts: true, ..IngestOptions::default() };
+    let (session, done, _f) = one("A.csv", "ts,close\n2020-01-31,1\n2020-02-28,2\n", "1mo", close_as_ts()).await;
+    assert_eq!(done.unwrap().new, 2);
+    assert_eq!(numbers(&query(&session, first).await, "t"), [START as f64]);
+    let (session, done, _f) = one("A.csv", "ts,close\n2020-01-01 23:59:59.999,1\n", "1d", close_as_ts()).await;
+    assert_eq!(done.unwrap().new, 1);
+    assert_eq!(numbers(&query(&session, first).await, "t"), [START as f64]);
+
     let text = "when,last\n02/01/2020,3\n01/02/2020,4\n";
     let map = [("ts", "when"), ("close", "last")];
     let (_s, said, _f) = one("A.csv", text, "1d", IngestOptions { naming: naming(&map), ..Default::default() }).await;

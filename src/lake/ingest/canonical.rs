@@ -27,6 +27,8 @@ pub(super) struct Rules {
     pub scale: Option<Scale>,
     /// Times are those of the close.
     pub close_as_ts: bool,
+    /// How long before its end a bar may be stamped: a second, or the weekend for longer bars that go by their last day.
+    pub close_slack: i64,
     /// Bars that end later are not complete.
     pub now: i64,
 }
@@ -254,7 +256,7 @@ fn times(chunk: &Chunk, file: &FilePlan, rules: &Rules) -> Result<(Vec<Option<i6
         let inside: Vec<i64> = ts.iter().map(|t| t.unwrap_or_default() - 1).collect();
         let (opens, ends) = (rules.grid.floor(&inside), rules.grid.end(&inside));
         for (i, t) in ts.iter_mut().enumerate() {
-            *t = t.map(|t| if t == ends[i] { opens[i] } else { t });
+            *t = t.map(|t| if ends[i] - t <= rules.close_slack { opens[i] } else { t });
         }
     }
     let plain: Vec<i64> = ts.iter().map(|t| t.unwrap_or_default()).collect();

@@ -37,6 +37,8 @@ use tallow_udfs::candle::{Grid, Origin, Timeframe};
 use times::Zone;
 use upsert::{Delivered, MAX_TAILS, Merged, OutOfOrder, REWRITE_BYTES, Upsert};
 
+/// In microseconds.
+const SECOND: i64 = 1_000_000;
 /// How often a commit is tried when others commit first.
 pub(super) const ATTEMPTS: u32 = 10;
 /// Deliveries up to this size may become files of their own beside a large table.
@@ -160,6 +162,10 @@ pub(super) async fn ingest(
             zone: zone.clone(),
             scale: options.scale.map(Scale::new),
             close_as_ts: options.close_as_ts,
+            close_slack: match timeframe {
+                Timeframe::Fixed(_) | Timeframe::Day => SECOND,
+                Timeframe::Week | Timeframe::Month => 4 * 86_400 * SECOND,
+            },
             now: chrono::Utc::now().timestamp_micros(),
         };
         let schema = table_schema(base.as_ref(), &plan.schema)?;
