@@ -93,12 +93,14 @@ impl Files {
         let store_url = url.object_store();
         let store = session.runtime_env().object_store(&store_url)?;
         let listed: Vec<ObjectMeta> = url.list_all_files(session, store.as_ref(), "").await?.try_collect().await?;
-        let hidden = |meta: &ObjectMeta| {
-            url.strip_prefix(&meta.location).is_some_and(|mut parts| parts.any(|p| p.starts_with(['_', '.'])))
+        let left_out = |meta: &ObjectMeta| {
+            let uncommitted = url.is_collection() && is_uncommitted(meta);
+            uncommitted
+                || url.strip_prefix(&meta.location).is_some_and(|mut parts| parts.any(|p| p.starts_with(['_', '.'])))
         };
         let mut files: Vec<(Format, ObjectMeta)> = listed
             .into_iter()
-            .filter(|meta| !hidden(meta) && !(url.is_collection() && is_uncommitted(meta)))
+            .filter(|meta| !left_out(meta))
             .filter_map(|meta| Some((Format::of(meta.location.as_ref())?, meta)))
             .collect();
         files.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));

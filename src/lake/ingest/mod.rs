@@ -197,8 +197,11 @@ pub(super) async fn ingest(
             summary.took = started.elapsed();
             return Ok(summary);
         }
-        if !tally.rejects.is_empty() {
-            quarantine::store(state, &quarantine, &tally.rejects).await?;
+        if !tally.rejects.is_empty()
+            && let Err(error) = quarantine::store(state, &quarantine, &tally.rejects).await
+        {
+            candles.discard(&merged.adds).await;
+            return Err(error);
         }
         if merged.adds.is_empty() && merged.removes.is_empty() {
             summary.took = started.elapsed();
