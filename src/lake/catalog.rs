@@ -6,7 +6,6 @@ use super::files::{Files, Format};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::profile::ProfileCache;
 use super::table::{CandleTable, ORIGIN, nothing_at};
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err, plan_err};
@@ -14,8 +13,8 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
 };
-use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::execution::SessionState;
+use datafusion::physical_plan::ExecutionPlan;
 use object_store::path::Path;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
@@ -113,7 +112,6 @@ impl LakeSchema {
         rows: Arc<dyn ExecutionPlan>,
     ) -> Result<IngestSummary> {
         let state = Arc::new(self.state()?);
-        let rows = PlanRows { state: Arc::clone(&state), plan: rows };
         let done = ingest::merge_rows(&state, &self.cache, &self.lake.url, timeframe, origin, &rows).await;
         self.look_again().await?;
         done
@@ -254,24 +252,6 @@ impl LakeSchema {
             return nothing_at(location);
         }
         Ok(Arc::new(ListingTable::try_new(config)?))
-    }
-}
-
-/// The rows of a plan.
-struct PlanRows {
-    state: Arc<SessionState>,
-    plan: Arc<dyn ExecutionPlan>,
-}
-
-impl ingest::Rows for PlanRows {
-    fn schema(&self) -> SchemaRef {
-        self.plan.schema()
-    }
-
-    fn stream(&self) -> Result<SendableRecordBatchStream> {
-        // A plan keeps state of its last run.
-        let plan = datafusion::physical_plan::execution_plan::reset_plan_states(Arc::clone(&self.plan))?;
-        execute_stream(plan, self.state.task_ctx())
     }
 }
 

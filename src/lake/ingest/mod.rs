@@ -23,7 +23,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use canonical::{Rules, SEQUENCE, Scale};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use delivery::{Delivery, Provided};
 use futures::{StreamExt, TryStreamExt};
 pub use mapping::Naming;
@@ -229,22 +231,14 @@ pub(super) async fn ingest(
     }
 }
 
-/// Rows by (symbol, ts), as often as they are asked for.
-pub(super) trait Rows: Send + Sync {
-    /// Columns `symbol`, `ts` and others.
-    fn schema(&self) -> SchemaRef;
-    /// The rows, from the start.
-    fn stream(&self) -> Result<SendableRecordBatchStream>;
-}
-
-/// Merges rows that are candles already into the table of a timeframe.
+/// Merges the rows of a plan, candles already and ordered by (symbol, ts), into the table of a timeframe.
 pub(super) async fn merge_rows(
     state: &Arc<SessionState>,
     cache: &ProfileCache,
     lake: &str,
     timeframe: Timeframe,
     origin: &str,
-    rows: &dyn Rows,
+    rows: &Arc<dyn ExecutionPlan>,
 ) -> Result<IngestSummary> {
     let started = Instant::now();
     let log = Log::at(state.as_ref(), &format!("{}/candles/{timeframe}", lake.trim_end_matches('/')))?;
@@ -256,7 +250,9 @@ pub(super) async fn merge_rows(
         let schema = table_schema(base.as_ref(), &rows.schema())?;
         let job =
             Job { state, log: &log, table: table.as_ref(), base: base.as_ref(), schema: &schema, options: &options };
-        let merged = job.upsert(None).rewrite(&mut Delivered::new(numbered(rows.stream()?))).await?;
+        // A plan keeps state of its last run.
+        let stream = execute_stream(reset_plan_states(Arc::clone(rows))?, state.task_ctx())?;
+        let merged = job.upsert(None).rewrite(&mut Delivered::new(numbered(stream))).await?;
         let counts = merged.counts;
         let mut summary = IngestSummary {
             rows: counts.new + counts.unchanged + counts.restated + counts.duplicates,
