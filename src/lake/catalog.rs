@@ -6,6 +6,9 @@ use super::files::{Files, Format};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::profile::ProfileCache;
 use super::table::{CandleTable, ORIGIN, nothing_at};
+use super::columns;
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err, plan_err};
@@ -15,6 +18,7 @@ use datafusion::datasource::listing::{
 };
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
+use futures::TryStreamExt;
 use object_store::path::Path;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
@@ -94,6 +98,21 @@ impl LakeSchema {
     pub async fn origin(&self, timeframe: Timeframe) -> Result<Option<String>> {
         let table = self.candle_table(&format!("candles_{timeframe}")).await?;
         Ok(table.and_then(|t| t.property(ORIGIN).map(str::to_string)))
+    }
+
+    /// Length and origin of the bars of a table: as its properties say, as its folder is called, or as most of its first
+    /// bars follow each other.
+    pub async fn bars(&self, name: &str) -> Result<Option<(Timeframe, String)>> {
+        let Some(provider) = self.table(name).await? else { return Ok(None) };
+        let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(None) };
+        let summary = table.summary();
+        let origin = summary.origin.unwrap_or_else(|| "utc".to_string());
+        let by_folder = || summary.location.trim_end_matches('/').rsplit('/').next()?.parse().ok();
+        let timeframe = match summary.timeframe.and_then(|t| t.parse().ok()).or_else(by_folder) {
+            Some(timeframe) => Some(timeframe),
+            None => usual_step(&provider, &self.state()?).await?,
+        };
+        Ok(timeframe.map(|timeframe| (timeframe, origin)))
     }
 
     /// The columns of a table of the lake or a path.
@@ -259,6 +278,36 @@ impl Debug for LakeSchema {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LakeSchema").field("lake", &self.lake).field("found", &self.found()).finish()
     }
+}
+
+/// The timeframe whose length most of a table's first bars keep from the bar before.
+async fn usual_step(table: &Arc<dyn TableProvider>, state: &SessionState) -> Result<Option<Timeframe>> {
+    const ROWS: usize = 4096;
+    let schema = table.schema();
+    let (Ok(symbol), Ok(ts)) = (schema.index_of("symbol"), schema.index_of("ts")) else { return Ok(None) };
+    let plan = table.scan(state, Some(&vec![symbol, ts]), &[], Some(ROWS)).await?;
+    let mut stream = plan.execute(0, state.task_ctx())?;
+    let mut steps: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut rows = 0;
+    while rows < ROWS
+        && let Some(batch) = stream.try_next().await?
+    {
+        rows += batch.num_rows();
+        let symbols = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
+        let times = arrow::compute::cast(batch.column(1), &columns::instant())?;
+        let (symbols, times) = (symbols.as_string::<i32>(), times.as_primitive::<TimestampMicrosecondType>());
+        for i in 1..batch.num_rows() {
+            if symbols.value(i) == symbols.value(i - 1) {
+                *steps.entry((times.value(i) - times.value(i - 1)).abs()).or_default() += 1;
+            }
+        }
+    }
+    let day = 86_400_000_000;
+    let usual = steps.into_iter().max_by_key(|(_, count)| *count).map(|(step, _)| step);
+    Ok(usual.and_then(|step| match step / day {
+        28..=31 => Some(Timeframe::Month),
+        _ => Timeframe::all().find(|t| t.fixed_length() == Some(step)),
+    }))
 }
 
 fn missing(location: &str, error: &DataFusionError) -> DataFusionError {

@@ -25,6 +25,11 @@ impl TableFunctions for Views {
         &["candles", "adjusted"]
     }
 
+    async fn bars(&self, table: &str) -> Option<(String, String)> {
+        let (timeframe, origin) = self.lake.bars(table).await.ok().flatten()?;
+        Some((timeframe.to_string(), origin))
+    }
+
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {
         let usage = match name {
             "candles" => "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc')",

@@ -21,6 +21,7 @@
 
 pub mod candle;
 pub mod expr_fn;
+pub mod label;
 pub mod level;
 pub mod rolling;
 pub mod series;
@@ -32,6 +33,9 @@ use candle::{
 use datafusion_common::Result;
 use datafusion_expr::registry::FunctionRegistry;
 use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use label::{
+    CusumEvents, ForwardReturn, LevelLabels, MetaLabel, PathLabels, ReturnQuantile, SampleWeights, TripleBarrier,
+};
 use level::Pivot;
 use rolling::{BarsSince, Crosses, EwmStd, Returns, ZScore};
 use series::{SeriesFunction, SeriesWindow};
@@ -41,7 +45,7 @@ use std::sync::{Arc, LazyLock};
 /// Every series function. Sessions, documentation, tests and benches read this list.
 pub fn all_series_functions() -> &'static [Arc<dyn SeriesFunction>] {
     static ALL: LazyLock<Vec<Arc<dyn SeriesFunction>>> = LazyLock::new(|| {
-        let own: [Arc<dyn SeriesFunction>; 10] = [
+        let own: [Arc<dyn SeriesFunction>; 18] = [
             Arc::new(Crosses::above()),
             Arc::new(Crosses::below()),
             Arc::new(BarsSince::new()),
@@ -52,6 +56,14 @@ pub fn all_series_functions() -> &'static [Arc<dyn SeriesFunction>] {
             Arc::new(Pivot::high()),
             Arc::new(Pivot::low()),
             Arc::new(SessionVwap::new()),
+            Arc::new(TripleBarrier::new()),
+            Arc::new(MetaLabel::new()),
+            Arc::new(PathLabels::new()),
+            Arc::new(LevelLabels::new()),
+            Arc::new(ForwardReturn::new()),
+            Arc::new(ReturnQuantile::new()),
+            Arc::new(CusumEvents::new()),
+            Arc::new(SampleWeights::new()),
         ];
         technical::all().chain(own).collect()
     });

@@ -9,7 +9,10 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use tallow_udfs::series::{ParamValue, SeriesFunction, SeriesSignature};
+use tallow_udfs::series::{OptionDefault, ParamValue, SeriesFunction, SeriesSignature};
+
+/// The bars of the tables that a text reads: timeframe and origin.
+pub(super) type Bars<'a> = Option<(&'a str, &'a str)>;
 
 /// The argument list of a call; `None` for calls without parentheses.
 pub(super) fn arguments(function: &Function) -> Option<&FunctionArgumentList> {
@@ -88,11 +91,17 @@ pub(super) fn qualifier(function: &Function) -> Option<Ident> {
     }
 }
 
-/// Rewrites a call of a series function to the full form: canonical name, all series, positional parameters.
-pub(super) fn complete(call: &mut Function, function: &Arc<dyn SeriesFunction>, problems: &mut Vec<Problem>) {
+/// Rewrites a call of a series function, which has its window, to the full form: canonical name, all series, positional
+/// parameters, optional series that have a default.
+pub(super) fn complete(
+    call: &mut Function,
+    function: &Arc<dyn SeriesFunction>,
+    bars: Bars<'_>,
+    problems: &mut Vec<Problem>,
+) {
     let signature = function.signature();
     let span = call.name.span();
-    let usage = format!("usage: {}", signature.usage());
+    let usage = usage(signature);
     let Some(list) = arguments(call) else {
         problems.push(Problem::new(format!("{} needs its arguments in parentheses", signature.name), span).help(usage));
         return;
@@ -122,13 +131,28 @@ pub(super) fn complete(call: &mut Function, function: &Arc<dyn SeriesFunction>, 
             }
         }
     }
-    let (series, params) = slots(signature, given, named, span, call, problems);
+    let (series, params, mut options) = slots(signature, given, named, span, call, problems);
     check_params(function, &params, span, problems);
     if problems.len() > found {
         return;
     }
+    let time = match &call.over {
+        Some(WindowType::WindowSpec(spec)) => spec.order_by.first().map(|key| key.expr.clone()),
+        _ => None,
+    };
+    for (slot, option) in options.iter_mut().zip(&signature.options).filter(|(slot, _)| slot.is_none()) {
+        *slot = match (option.default, &time) {
+            (OptionDefault::Time, Some(time)) => Some(time.clone()),
+            (OptionDefault::CloseTime, Some(time)) => bars.map(|(timeframe, origin)| bar_end(time, timeframe, origin)),
+            _ => None,
+        };
+    }
     let mut args: Vec<Expr> = series.into_iter().flatten().collect();
-    let last = params.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+    let last_option = options.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+    let last = match last_option {
+        0 => params.iter().rposition(Option::is_some).map_or(0, |i| i + 1),
+        _ => params.len(),
+    };
     for (param, value) in signature.params.iter().zip(params).take(last) {
         args.push(match (value, &param.default) {
             (Some(value), _) => value,
@@ -136,6 +160,7 @@ pub(super) fn complete(call: &mut Function, function: &Arc<dyn SeriesFunction>, 
             (None, None) => return,
         });
     }
+    args.extend(options.into_iter().take(last_option).map(|o| o.unwrap_or(Expr::Value(Value::Null.with_empty_span()))));
     call.name = ObjectName::from(vec![Ident { value: signature.name.clone(), quote_style: None, span }]);
     call.args = FunctionArguments::List(FunctionArgumentList {
         duplicate_treatment: None,
@@ -144,7 +169,36 @@ pub(super) fn complete(call: &mut Function, function: &Arc<dyn SeriesFunction>, 
     });
 }
 
-/// Assigns arguments to the series and parameters of a signature.
+fn usage(signature: &SeriesSignature) -> String {
+    match signature.options_usage() {
+        Some(options) => format!("usage: {}; optional series: {options}", signature.usage()),
+        None => format!("usage: {}", signature.usage()),
+    }
+}
+
+/// `bar_end(ts, '4h', 'utc')`.
+fn bar_end(time: &Expr, timeframe: &str, origin: &str) -> Expr {
+    let text = |t: &str| Expr::Value(Value::SingleQuotedString(t.to_string()).with_empty_span());
+    let args = [time.clone(), text(timeframe), text(origin)];
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("bar_end")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).to_vec(),
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+type Slots = Vec<Option<Expr>>;
+
+/// Assigns arguments to the series, parameters and optional series of a signature.
 fn slots(
     signature: &SeriesSignature,
     given: Vec<Expr>,
@@ -152,10 +206,11 @@ fn slots(
     span: Span,
     call: &Function,
     problems: &mut Vec<Problem>,
-) -> (Vec<Option<Expr>>, Vec<Option<Expr>>) {
-    let usage = format!("usage: {}", signature.usage());
-    let mut series: Vec<Option<Expr>> = vec![None; signature.inputs.len()];
-    let mut params: Vec<Option<Expr>> = vec![None; signature.params.len()];
+) -> (Slots, Slots, Slots) {
+    let usage = usage(signature);
+    let mut series: Slots = vec![None; signature.inputs.len()];
+    let mut params: Slots = vec![None; signature.params.len()];
+    let mut options: Slots = vec![None; signature.options.len()];
     let names_series =
         named.iter().any(|(n, _)| signature.inputs.iter().any(|i| i.name.eq_ignore_ascii_case(&n.value)));
     // `rsi(14)`: literals alone are parameters, and the series are the candle's own.
@@ -169,8 +224,10 @@ fn slots(
             series[at] = Some(expr);
         } else if at < series.len() + params.len() {
             params[at - series.len()] = Some(expr);
+        } else if at < series.len() + params.len() + options.len() {
+            options[at - series.len() - params.len()] = Some(expr);
         } else {
-            let most = signature.inputs.len() + signature.params.len();
+            let most = series.len() + params.len() + options.len();
             let message = format!("{} takes at most {most} arguments, not {count}", signature.name);
             problems.push(Problem::new(message, span).help(usage.clone()));
             break;
@@ -178,18 +235,20 @@ fn slots(
     }
     for (name, expr) in named {
         let same = |n: &str| n.eq_ignore_ascii_case(&name.value);
-        let slot = match signature.params.iter().position(|p| same(&p.name)) {
-            Some(i) => Some(&mut params[i]),
-            None => signature.inputs.iter().position(|p| same(&p.name)).map(|i| &mut series[i]),
-        };
+        let param = signature.params.iter().position(|p| same(&p.name)).map(|i| &mut params[i]);
+        let option = signature.options.iter().position(|o| same(o.name)).map(|i| &mut options[i]);
+        let series = signature.inputs.iter().position(|p| same(&p.name)).map(|i| &mut series[i]);
+        let slot = param.or(option).or(series);
         match slot {
             Some(slot) if slot.is_none() => *slot = Some(expr),
             Some(_) => {
                 problems.push(Problem::new(format!("`{name}` of {} is given twice", signature.name), name.span));
             }
             None => {
-                let all = signature.params.iter().map(|p| &p.name).chain(signature.inputs.iter().map(|i| &i.name));
-                let near = closest(&name.value, all.map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
+                let all = signature.params.iter().map(|p| p.name.as_str());
+                let all = all.chain(signature.options.iter().map(|o| o.name));
+                let all = all.chain(signature.inputs.iter().map(|i| i.name.as_str()));
+                let near = closest(&name.value, all).map(|n| format!("did you mean `{n}`?"));
                 problems.push(
                     Problem::new(format!("{} has no parameter `{name}`", signature.name), name.span)
                         .help(near.unwrap_or_else(|| usage.clone())),
@@ -211,7 +270,7 @@ fn slots(
         let hint = if all_or_none { "; give all of its series or none" } else { "; its series have no default" };
         problems.push(Problem::new(message, span).help(format!("{usage}{hint}")));
     }
-    (series, params)
+    (series, params, options)
 }
 
 /// Literal, in range, and fitting together.

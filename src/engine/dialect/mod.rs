@@ -54,7 +54,7 @@ pub(crate) async fn rewrite(
 ) -> Result<Vec<Statement>> {
     let mut statements = parse(text)?;
     let problems = table_function::expand(&mut statements, functions).await;
-    let mut tables = Tables::resolve(&statements, context).await;
+    let mut tables = Tables::resolve(&statements, context, functions).await;
     tables.problems.extend(problems);
     let mut rewriter = Rewriter::new(text, params, &tables, context);
     for statement in &mut statements {

@@ -107,8 +107,8 @@ impl<'a> Rewriter<'a> {
         }
         match series_function(&name) {
             Some(function) => {
-                complete(call, function, &mut self.problems);
                 self.window(call, true);
+                complete(call, function, self.tables.bars(), &mut self.problems);
             }
             None if self.functions.contains(&name) || is_builtin(&name) => {
                 self.aggregate_of_series(call, &name);

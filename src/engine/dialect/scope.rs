@@ -1,7 +1,9 @@
 //! Which tables a text reads, and which columns a name can mean.
 
+use super::call::Bars;
 use super::problem::Problem;
 use super::suggest::closest;
+use super::table_function::TableFunctions;
 use crate::error::readable;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::prelude::SessionContext;
@@ -9,13 +11,17 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Ident, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
 };
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use tallow_udfs::series::OptionDefault;
 
 /// The tables of a text.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     columns: BTreeMap<String, Vec<String>>,
+    /// Timeframe and origin of each table's bars, as far as they are known.
+    bars: BTreeMap<String, Option<(String, String)>>,
     /// Tables that are not there.
     pub problems: Vec<Problem>,
 }
@@ -46,8 +52,16 @@ impl Visitor for Relations {
 }
 
 impl Tables {
+    /// Timeframe and origin of the bars, where all tables have the same.
+    pub fn bars(&self) -> Bars<'_> {
+        let mut all = self.bars.values();
+        let first = all.next()?.as_ref()?;
+        all.all(|bars| bars.as_ref() == Some(first)).then_some((first.0.as_str(), first.1.as_str()))
+    }
+
     /// Looks up every table that the statements read; a missing one is a problem.
-    pub async fn resolve(statements: &[Statement], context: &SessionContext) -> Tables {
+    pub async fn resolve(statements: &[Statement], context: &SessionContext, lake: &dyn TableFunctions) -> Tables {
+        let wants_bars = statements.iter().any(needs_close_times);
         let mut relations = Relations::default();
         for statement in statements {
             visit(statement, &mut relations);
@@ -62,6 +76,13 @@ impl Tables {
             match context.table_provider(reference.clone()).await {
                 Ok(table) => {
                     let schema = table.schema();
+                    let name = reference.table().to_string();
+                    if let Entry::Vacant(slot) = tables.bars.entry(name)
+                        && wants_bars
+                    {
+                        let bars = lake.bars(slot.key()).await;
+                        slot.insert(bars);
+                    }
                     tables.columns.insert(key, schema.fields().iter().map(|f| f.name().clone()).collect());
                 }
                 // A statement before may create what a later one reads.
@@ -71,6 +92,14 @@ impl Tables {
         }
         tables
     }
+}
+
+/// Whether a statement calls a function that asks when bars end, unless it is told.
+fn needs_close_times(statement: &Statement) -> bool {
+    let text = statement.to_string().to_ascii_lowercase();
+    tallow_udfs::all_series_functions().iter().map(|f| f.signature()).any(|signature| {
+        signature.options.iter().any(|o| o.default == OptionDefault::CloseTime) && text.contains(&signature.name)
+    })
 }
 
 fn missing(

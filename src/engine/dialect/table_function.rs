@@ -23,7 +23,7 @@ pub struct TableArguments {
     pub named: BTreeMap<String, String>,
 }
 
-/// Knows table functions and the SQL that they stand for.
+/// Knows table functions and the SQL that they stand for, and which bars a table holds.
 #[async_trait]
 pub trait TableFunctions: Send + Sync {
     /// Their names.
@@ -31,6 +31,9 @@ pub trait TableFunctions: Send + Sync {
 
     /// The query behind a call.
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String>;
+
+    /// Timeframe and origin of a table's bars, if they are known.
+    async fn bars(&self, table: &str) -> Option<(String, String)>;
 }
 
 /// Puts queries in the place of table functions; what cannot be is a problem.

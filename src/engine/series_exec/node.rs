@@ -88,9 +88,11 @@ impl SeriesExec {
     pub(super) fn with_wanted(&self, wanted: &[Option<Vec<String>>]) -> Self {
         let mut computations = self.computations.clone();
         for (computation, names) in computations.iter_mut().zip(wanted) {
-            if let (Computation::Series { call, .. }, Some(names)) = (computation, names) {
+            if let (Computation::Series { call, args }, Some(names)) = (computation, names) {
                 let set = OutputSet::named(call.function().signature(), names.iter().map(String::as_str));
                 **call = call.as_ref().clone().with_wanted(set);
+                let mut remain = call.drop_unused_options().into_iter();
+                args.retain(|_| remain.next().unwrap_or(true));
             }
         }
         Self::assemble(Arc::clone(&self.window), computations)

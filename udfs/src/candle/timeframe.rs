@@ -41,6 +41,16 @@ impl Timeframe {
         NAMES.iter().map(|(_, timeframe)| *timeframe)
     }
 
+    /// Microseconds of a bar, where all are equally long by the clock: all but months.
+    pub fn fixed_length(self) -> Option<i64> {
+        match self {
+            Timeframe::Fixed(length) => Some(length),
+            Timeframe::Day => Some(24 * 60 * MINUTE),
+            Timeframe::Week => Some(7 * 24 * 60 * MINUTE),
+            Timeframe::Month => None,
+        }
+    }
+
     /// Whether bars of this length make up whole bars of a longer one.
     pub fn divides(self, longer: Timeframe) -> bool {
         match (self, longer) {

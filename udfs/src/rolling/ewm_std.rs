@@ -51,7 +51,7 @@ impl SeriesFunction for EwmStd {
 }
 
 /// Welford's update with decaying weights; the unbiased correction is `1 / (1 - sum(w^2) / sum(w)^2)`.
-fn ewm_std(x: &[f64], span: f64, out: &mut [f64]) {
+pub(crate) fn ewm_std(x: &[f64], span: f64, out: &mut [f64]) {
     let keep = 1.0 - 2.0 / (span + 1.0);
     let (mut weight, mut weight_squares, mut mean, mut moment) = (0.0, 0.0, 0.0, 0.0);
     for (x, out) in x.iter().zip(out) {

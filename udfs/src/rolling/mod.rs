@@ -9,6 +9,7 @@ mod z_score;
 pub use bars_since::BarsSince;
 pub use crosses::Crosses;
 pub use ewm_std::EwmStd;
+pub(crate) use ewm_std::ewm_std;
 pub use returns::Returns;
 pub use z_score::ZScore;
 

@@ -1,12 +1,15 @@
 //! One bound call: from Arrow arrays of a whole series to output columns.
 
-use super::io::{InputSlice, Inputs, NO_INT, OutputSlice, Outputs};
+use super::io::{InputSlice, Inputs, NO_CHOICE, NO_CLASS, NO_INT, NO_TIME, OutputSlice, Outputs, Pairs};
 use super::params::Params;
 use super::signature::{InputKind, OutputKind, SeriesSignature};
 use super::{Reach, SeriesFunction};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, StructArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int8Array, Int32Array, StringViewArray, StructArray,
+    TimestampMicrosecondArray, make_view, new_null_array,
+};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::datatypes::{DataType, Float64Type, Int32Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
 use datafusion_common::{Result, internal_datafusion_err, internal_err};
 use std::sync::Arc;
 
@@ -48,6 +51,8 @@ pub struct SeriesCall {
     function: Arc<dyn SeriesFunction>,
     params: Params,
     wanted: OutputSet,
+    /// Which of the optional series are among the arguments.
+    given: Vec<bool>,
 }
 
 impl SeriesCall {
@@ -55,7 +60,26 @@ impl SeriesCall {
     pub fn try_new(function: Arc<dyn SeriesFunction>, params: Params) -> Result<Self> {
         function.check(&params)?;
         let wanted = OutputSet::all(function.signature());
-        Ok(Self { function, params, wanted })
+        let given = vec![false; function.signature().options.len()];
+        Ok(Self { function, params, wanted, given })
+    }
+
+    /// Says which of the optional series are among the arguments, after the required ones.
+    pub fn with_options(mut self, given: Vec<bool>) -> Self {
+        self.given = given;
+        self
+    }
+
+    /// Leaves out the optional series that only unwanted outputs use; returns which of the arguments remain.
+    pub fn drop_unused_options(&mut self) -> Vec<bool> {
+        let signature = self.function.signature();
+        let mut remain = vec![true; signature.inputs.len()];
+        for (option, given) in signature.options.iter().zip(&mut self.given).filter(|(_, given)| **given) {
+            let is_used = |name: &&str| signature.output_index(name).is_some_and(|i| self.wanted.contains(i));
+            *given = option.only_for.is_empty() || option.only_for.iter().any(|name| is_used(&name));
+            remain.push(*given);
+        }
+        remain
     }
 
     /// Restricts the outputs to compute; the others become null.
@@ -93,22 +117,35 @@ impl SeriesCall {
 
     /// Evaluates one whole series of `rows` bars and appends its column to `out`.
     ///
-    /// `args` are the series arguments, coerced to [`InputKind::data_type`].
+    /// `args` are the series arguments, required ones first, then the optional ones that are given, coerced to
+    /// [`InputKind::data_type`].
     pub fn append(&self, args: &[ArrayRef], rows: usize, out: &mut OutputBuilder) -> Result<()> {
         let signature = self.function.signature();
-        if args.len() != signature.inputs.len() || args.iter().any(|a| a.len() != rows) {
+        let given = self.given.iter().filter(|given| **given).count();
+        if args.len() != signature.inputs.len() + given || args.iter().any(|a| a.len() != rows) {
             return internal_err!("{}: {} arguments for {rows} rows", signature.name, args.len());
         }
         out.grow(rows);
         if rows == 0 {
             return Ok(());
         }
-        let owned = args
+        let (required, mut optional) = args.split_at(signature.inputs.len());
+        let mut owned = required
             .iter()
             .zip(&signature.inputs)
             .map(|(array, input)| Column::of(array, input.kind))
             .collect::<Result<Vec<_>>>()?;
-        match valid_rows(&owned, rows) {
+        let valid = valid_rows(&owned, rows);
+        for (option, given) in signature.options.iter().zip(&self.given) {
+            owned.push(match optional.split_first().filter(|_| *given) {
+                Some((array, rest)) => {
+                    optional = rest;
+                    Column::optional(array, option.kind)?
+                }
+                None => Column::Absent,
+            });
+        }
+        match valid {
             None => {
                 let slices: Vec<_> = owned.iter().map(Column::slice).collect();
                 self.function.evaluate(&Inputs::new(&slices, rows), &self.params, &mut out.last(rows))
@@ -136,6 +173,8 @@ enum Column<'a> {
     Number(std::borrow::Cow<'a, [f64]>, Option<&'a NullBuffer>),
     Condition(Vec<bool>, Option<&'a NullBuffer>),
     Time(std::borrow::Cow<'a, [i64]>, Option<&'a NullBuffer>),
+    Pairs { rows: Vec<(usize, usize)>, first: std::borrow::Cow<'a, [f64]>, second: std::borrow::Cow<'a, [f64]> },
+    Absent,
 }
 
 impl<'a> Column<'a> {
@@ -153,14 +192,73 @@ impl<'a> Column<'a> {
                 array.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?.values()[..].into(),
                 nulls,
             ),
+            InputKind::Levels | InputKind::SmallerBars => Column::pairs(array)?,
         })
     }
 
-    fn nulls(&self) -> Option<&NullBuffer> {
+    /// An optional argument: what is missing becomes NaN, false, [`NO_TIME`] or an empty list.
+    fn optional(array: &'a ArrayRef, kind: InputKind) -> Result<Self> {
+        let column = Self::of(array, kind)?;
+        let Some(nulls) = column.nulls() else { return Ok(column) };
+        let missing = || (0..nulls.len()).filter(|&i| nulls.is_null(i));
+        Ok(match column {
+            Column::Number(values, _) => {
+                let mut values = values.into_owned();
+                missing().for_each(|i| values[i] = f64::NAN);
+                Column::Number(values.into(), None)
+            }
+            Column::Condition(mut values, _) => {
+                missing().for_each(|i| values[i] = false);
+                Column::Condition(values, None)
+            }
+            Column::Time(values, _) => {
+                let mut values = values.into_owned();
+                missing().for_each(|i| values[i] = NO_TIME);
+                Column::Time(values.into(), None)
+            }
+            other => other,
+        })
+    }
+
+    /// Lists of pairs of which the second is a number, or a text that begins with r (resistance, 1) or not (support, -1).
+    fn pairs(array: &'a ArrayRef) -> Result<Self> {
+        let wrong = || internal_datafusion_err!("series argument of type {}, not a list of pairs", array.data_type());
+        let lists = array.as_list_opt::<i32>().ok_or_else(wrong)?;
+        let rows = (0..lists.len())
+            .map(|i| match lists.is_valid(i) {
+                true => (lists.value_offsets()[i] as usize, lists.value_length(i) as usize),
+                false => (0, 0),
+            })
+            .collect();
+        let items = lists.values().as_struct_opt().filter(|s| s.num_columns() == 2).ok_or_else(wrong)?;
+        let number = |column: &'a ArrayRef| -> Option<std::borrow::Cow<'a, [f64]>> {
+            let numbers = column.as_primitive_opt::<Float64Type>()?;
+            if numbers.null_count() == 0 {
+                return Some(numbers.values()[..].into());
+            }
+            Some(numbers.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+        };
+        let first = number(items.column(0)).ok_or_else(wrong)?;
+        let second = match items.column(1).as_string_opt::<i32>() {
+            Some(types) => types
+                .iter()
+                .map(|side| match side {
+                    Some(text) if text.starts_with(['r', 'R']) => 1.0,
+                    Some(_) => -1.0,
+                    None => f64::NAN,
+                })
+                .collect(),
+            None => number(items.column(1)).ok_or_else(wrong)?,
+        };
+        Ok(Column::Pairs { rows, first, second })
+    }
+
+    fn nulls(&self) -> Option<&'a NullBuffer> {
         match self {
             Column::Number(_, nulls) | Column::Condition(_, nulls) | Column::Time(_, nulls) => {
                 nulls.filter(|n| n.null_count() > 0)
             }
+            Column::Pairs { .. } | Column::Absent => None,
         }
     }
 
@@ -169,11 +267,19 @@ impl<'a> Column<'a> {
             Column::Number(values, _) => InputSlice::Number(values),
             Column::Condition(values, _) => InputSlice::Condition(values),
             Column::Time(values, _) => InputSlice::Time(values),
+            Column::Pairs { rows, first, second } => InputSlice::Pairs(Pairs { rows, first, second }),
+            Column::Absent => InputSlice::Absent,
         }
     }
 
-    fn take(&self, rows: &[usize]) -> Column<'static> {
+    fn take(&self, rows: &[usize]) -> Column<'_> {
         match self {
+            Column::Absent => Column::Absent,
+            Column::Pairs { rows: lists, first, second } => Column::Pairs {
+                rows: rows.iter().map(|&i| lists[i]).collect(),
+                first: first.as_ref().into(),
+                second: second.as_ref().into(),
+            },
             Column::Number(values, _) => Column::Number(rows.iter().map(|&i| values[i]).collect(), None),
             Column::Condition(values, _) => Column::Condition(rows.iter().map(|&i| values[i]).collect(), None),
             Column::Time(values, _) => Column::Time(rows.iter().map(|&i| values[i]).collect(), None),
@@ -224,6 +330,9 @@ enum Buffer {
     Float(Vec<f64>),
     Int(Vec<i32>),
     Bool(Vec<Option<bool>>),
+    Class(Vec<i8>),
+    Time(Vec<i64>),
+    Choice(Vec<u8>, &'static [&'static str]),
 }
 
 impl OutputBuilder {
@@ -239,6 +348,9 @@ impl OutputBuilder {
                 OutputKind::Float => Buffer::Float(Vec::with_capacity(rows)),
                 OutputKind::Int => Buffer::Int(Vec::with_capacity(rows)),
                 OutputKind::Bool => Buffer::Bool(Vec::with_capacity(rows)),
+                OutputKind::Class => Buffer::Class(Vec::with_capacity(rows)),
+                OutputKind::Time => Buffer::Time(Vec::with_capacity(rows)),
+                OutputKind::Choice(names) => Buffer::Choice(Vec::with_capacity(rows), names),
             })
             .collect();
         Self { data_type: signature.return_type(), rows: 0, columns }
@@ -252,6 +364,9 @@ impl OutputBuilder {
                 Buffer::Float(values) => values.resize(self.rows, f64::NAN),
                 Buffer::Int(values) => values.resize(self.rows, NO_INT),
                 Buffer::Bool(values) => values.resize(self.rows, None),
+                Buffer::Class(values) => values.resize(self.rows, NO_CLASS),
+                Buffer::Time(values) => values.resize(self.rows, NO_TIME),
+                Buffer::Choice(values, _) => values.resize(self.rows, NO_CHOICE),
             }
         }
     }
@@ -267,6 +382,9 @@ impl OutputBuilder {
                     Buffer::Float(values) => OutputSlice::Float(&mut values[from..]),
                     Buffer::Int(values) => OutputSlice::Int(&mut values[from..]),
                     Buffer::Bool(values) => OutputSlice::Bool(&mut values[from..]),
+                    Buffer::Class(values) => OutputSlice::Class(&mut values[from..]),
+                    Buffer::Time(values) => OutputSlice::Time(&mut values[from..]),
+                    Buffer::Choice(values, _) => OutputSlice::Choice(&mut values[from..]),
                 })
                 .collect(),
         )
@@ -277,9 +395,12 @@ impl OutputBuilder {
         let from = self.rows - rows;
         for (target, source) in self.columns.iter_mut().zip(&dense.columns) {
             match (target, source) {
-                (Buffer::Float(t), Buffer::Float(s)) => at.iter().zip(s).for_each(|(&i, v)| t[from + i] = *v),
-                (Buffer::Int(t), Buffer::Int(s)) => at.iter().zip(s).for_each(|(&i, v)| t[from + i] = *v),
-                (Buffer::Bool(t), Buffer::Bool(s)) => at.iter().zip(s).for_each(|(&i, v)| t[from + i] = *v),
+                (Buffer::Float(t), Buffer::Float(s)) => put(&mut t[from..], s, at),
+                (Buffer::Int(t), Buffer::Int(s)) => put(&mut t[from..], s, at),
+                (Buffer::Bool(t), Buffer::Bool(s)) => put(&mut t[from..], s, at),
+                (Buffer::Class(t), Buffer::Class(s)) => put(&mut t[from..], s, at),
+                (Buffer::Time(t), Buffer::Time(s)) => put(&mut t[from..], s, at),
+                (Buffer::Choice(t, _), Buffer::Choice(s, _)) => put(&mut t[from..], s, at),
                 _ => {}
             }
         }
@@ -296,6 +417,10 @@ impl OutputBuilder {
     }
 }
 
+fn put<T: Copy>(target: &mut [T], source: &[T], at: &[usize]) {
+    at.iter().zip(source).for_each(|(&i, value)| target[i] = *value);
+}
+
 impl Buffer {
     fn finish(self, rows: usize) -> ArrayRef {
         let nulls = |valid: BooleanBuffer| Some(NullBuffer::new(valid)).filter(|n| n.null_count() > 0);
@@ -307,9 +432,28 @@ impl Buffer {
             }
             Buffer::Int(values) => {
                 let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_INT);
-                Arc::new(arrow::array::PrimitiveArray::<Int32Type>::new(values.into(), nulls(valid)) as Int32Array)
+                Arc::new(Int32Array::new(values.into(), nulls(valid)))
             }
             Buffer::Bool(values) => Arc::new(values.into_iter().collect::<BooleanArray>()),
+            Buffer::Class(values) => {
+                let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_CLASS);
+                Arc::new(Int8Array::new(values.into(), nulls(valid)))
+            }
+            Buffer::Time(values) => {
+                let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_TIME);
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls(valid)).with_timezone("UTC"))
+            }
+            Buffer::Choice(values, names) => {
+                // Names of up to twelve bytes live inside the views; all of ours are.
+                let views: Vec<u128> = names.iter().map(|name| make_view(name.as_bytes(), 0, 0)).collect();
+                let valid = BooleanBuffer::collect_bool(rows, |i| usize::from(values[i]) < views.len());
+                let view = |code: &u8| views.get(usize::from(*code)).copied().unwrap_or(0);
+                let views: Vec<u128> = values.iter().map(view).collect();
+                match StringViewArray::try_new(views.into(), vec![], nulls(valid)) {
+                    Ok(array) => Arc::new(array),
+                    Err(_) => new_null_array(&DataType::Utf8View, rows),
+                }
+            }
         }
     }
 }

@@ -19,10 +19,12 @@ mod signature;
 mod window;
 
 pub use call::{OutputBuilder, OutputSet, SeriesCall};
-pub use io::{InputSlice, Inputs, NO_INT, OutputSlice, Outputs};
+pub use io::{InputSlice, Inputs, NO_CHOICE, NO_CLASS, NO_INT, NO_TIME, OutputSlice, Outputs, Pairs};
 pub use params::{ParamValue, Params};
 pub use reach::{Bars, Reach};
-pub use signature::{InputKind, OutputField, OutputKind, ParamKind, Parameter, SeriesInput, SeriesSignature};
+pub use signature::{
+    InputKind, OptionDefault, OutputField, OutputKind, ParamKind, Parameter, SeriesInput, SeriesOption, SeriesSignature,
+};
 pub use window::SeriesWindow;
 
 use datafusion_common::Result;
@@ -44,8 +46,8 @@ pub trait SeriesFunction: Debug + Send + Sync + Any {
 
     /// Computes one whole series.
     ///
-    /// `inputs` are contiguous slices of equal, non-zero length without missing values. Every slice of `outputs` has
-    /// that length and starts out as "no value" ([`f64::NAN`], [`NO_INT`], `None`); what the function leaves untouched,
+    /// `inputs` are contiguous slices of equal, non-zero length, the required ones without missing values. Every slice of
+    /// `outputs` has that length and starts out as "no value" ([`f64::NAN`], [`NO_INT`], `None`, ...); what the function leaves untouched,
     /// or fills with a value that is not finite, becomes null.
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()>;
 }

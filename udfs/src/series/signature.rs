@@ -23,6 +23,8 @@ pub struct SeriesSignature {
     pub inputs: Vec<SeriesInput>,
     /// Literal arguments, in call order after the series.
     pub params: Vec<Parameter>,
+    /// Series arguments that may be left out, in call order after the parameters; mostly given by name.
+    pub options: Vec<SeriesOption>,
     /// One output is a plain column; several are the fields of a struct.
     pub outputs: Vec<OutputField>,
 }
@@ -38,6 +40,32 @@ pub struct SeriesInput {
     pub default: Option<&'static str>,
 }
 
+/// A series argument that may be left out. A bar on which it is missing is still a bar.
+#[derive(Debug, Clone)]
+pub struct SeriesOption {
+    /// The argument's name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: InputKind,
+    /// What an engine that knows the table puts in its place.
+    pub default: OptionDefault,
+    /// One line.
+    pub doc: &'static str,
+    /// The outputs that use it; empty: all. Where none of them is read, it is not computed.
+    pub only_for: &'static [&'static str],
+}
+
+/// What stands for an optional series that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionDefault {
+    /// Nothing.
+    Nothing,
+    /// The time of the bar: the key that the series is ordered by.
+    Time,
+    /// The time at which the bar ends, where the length of the table's bars is known.
+    CloseTime,
+}
+
 /// The type of a series argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputKind {
@@ -47,6 +75,10 @@ pub enum InputKind {
     Condition,
     /// Timestamp; computed as microseconds since the epoch, UTC.
     Time,
+    /// Price levels: `list<struct{price, type}>`, type `support` or `resistance`.
+    Levels,
+    /// Smaller bars inside a bar: `list<struct{high, low}>`.
+    SmallerBars,
 }
 
 impl InputKind {
@@ -56,6 +88,19 @@ impl InputKind {
             InputKind::Number => DataType::Float64,
             InputKind::Condition => DataType::Boolean,
             InputKind::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            InputKind::Levels => pairs_type(("price", DataType::Float64), ("type", DataType::Utf8)),
+            InputKind::SmallerBars => pairs_type(("high", DataType::Float64), ("low", DataType::Float64)),
+        }
+    }
+
+    /// What it holds, in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            InputKind::Number => "numbers",
+            InputKind::Condition => "booleans",
+            InputKind::Time => "timestamps",
+            InputKind::Levels => "lists of struct{price, type}",
+            InputKind::SmallerBars => "lists of struct{high, low}",
         }
     }
 
@@ -67,7 +112,25 @@ impl InputKind {
             InputKind::Time => {
                 matches!(data_type, DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 | DataType::Null)
             }
+            InputKind::Levels => is_list_of(data_type, ["price", "type"]),
+            InputKind::SmallerBars => is_list_of(data_type, ["high", "low"]),
         }
+    }
+}
+
+fn pairs_type(first: (&str, DataType), second: (&str, DataType)) -> DataType {
+    let fields = [first, second].map(|(name, kind)| Field::new(name, kind, true)).to_vec();
+    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields.into()), true)))
+}
+
+fn is_list_of(data_type: &DataType, names: [&str; 2]) -> bool {
+    match data_type {
+        DataType::Null => true,
+        DataType::List(item) | DataType::LargeList(item) => match item.data_type() {
+            DataType::Struct(fields) => fields.iter().map(|f| f.name().as_str()).eq(names),
+            _ => false,
+        },
+        _ => false,
     }
 }
 
@@ -125,6 +188,12 @@ pub enum OutputKind {
     Int,
     /// boolean
     Bool,
+    /// int8: a class such as -1, 0, 1
+    Class,
+    /// Timestamp in microseconds, UTC
+    Time,
+    /// Text, one of these
+    Choice(&'static [&'static str]),
 }
 
 impl OutputKind {
@@ -134,6 +203,9 @@ impl OutputKind {
             OutputKind::Float => DataType::Float64,
             OutputKind::Int => DataType::Int32,
             OutputKind::Bool => DataType::Boolean,
+            OutputKind::Class => DataType::Int8,
+            OutputKind::Time => InputKind::Time.data_type(),
+            OutputKind::Choice(_) => DataType::Utf8View,
         }
     }
 }
@@ -149,6 +221,7 @@ impl SeriesSignature {
             source,
             inputs: vec![],
             params: vec![],
+            options: vec![],
             outputs: vec![],
         }
     }
@@ -167,6 +240,12 @@ impl SeriesSignature {
     /// Adds a parameter.
     pub fn param(mut self, name: &str, kind: ParamKind, default: Option<ParamValue>, doc: &'static str) -> Self {
         self.params.push(Parameter { name: name.to_string(), kind, default, doc });
+        self
+    }
+
+    /// Adds an optional series.
+    pub fn option(mut self, option: SeriesOption) -> Self {
+        self.options.push(option);
         self
     }
 
@@ -215,6 +294,12 @@ impl SeriesSignature {
         }
         text.push(')');
         text
+    }
+
+    /// The optional series as documentation shows them, `None` if there are none.
+    pub fn options_usage(&self) -> Option<String> {
+        let names: Vec<_> = self.options.iter().map(|o| format!("{} => ..", o.name)).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// Completes and checks the parameters of a call; missing ones take their defaults.

@@ -36,7 +36,8 @@ impl SeriesWindow {
     pub fn try_new(function: Arc<dyn SeriesFunction>) -> Result<Self> {
         let described = function.signature();
         let names = described.inputs.iter().map(|i| i.name.clone());
-        let names = names.chain(described.params.iter().map(|p| p.name.clone())).collect::<Vec<_>>();
+        let names = names.chain(described.params.iter().map(|p| p.name.clone()));
+        let names = names.chain(described.options.iter().map(|o| o.name.to_string())).collect::<Vec<_>>();
         let signature = Signature::user_defined(Volatility::Immutable);
         let signature = if names.is_empty() { signature } else { signature.with_parameter_names(names)? };
         let documentation = document(described);
@@ -52,20 +53,24 @@ impl SeriesWindow {
     pub fn bind(&self, args: &[Arc<dyn PhysicalExpr>]) -> Result<SeriesCall> {
         let signature = self.function.signature();
         let mut given = Vec::new();
-        for (i, arg) in args.iter().skip(signature.inputs.len()).enumerate() {
+        let params = args.iter().skip(signature.inputs.len()).take(signature.params.len());
+        for (i, arg) in params.enumerate() {
             match arg.downcast_ref::<Literal>().and_then(|l| ParamValue::from_scalar(l.value())) {
                 Some(value) => given.push(value),
                 None => return not_a_literal(signature, i, arg),
             }
         }
-        SeriesCall::try_new(Arc::clone(&self.function), signature.resolve(&given)?)
+        let mut options: Vec<bool> = options(signature, args).map(|arg| !is_null(arg)).collect();
+        options.resize(signature.options.len(), false);
+        Ok(SeriesCall::try_new(Arc::clone(&self.function), signature.resolve(&given)?)?.with_options(options))
     }
 
     /// The parameters of a logical call, checked.
     pub fn params(&self, args: &[Expr]) -> Result<Params> {
         let signature = self.function.signature();
         let mut given = Vec::new();
-        for (i, arg) in args.iter().skip(signature.inputs.len()).enumerate() {
+        let params = args.iter().skip(signature.inputs.len()).take(signature.params.len());
+        for (i, arg) in params.enumerate() {
             match literal(arg) {
                 Some(value) => given.push(value),
                 None => return not_a_literal(signature, i, arg),
@@ -73,6 +78,19 @@ impl SeriesWindow {
         }
         signature.resolve(&given)
     }
+}
+
+/// The optional series of a physical call.
+fn options<'a>(
+    signature: &SeriesSignature,
+    args: &'a [Arc<dyn PhysicalExpr>],
+) -> impl Iterator<Item = &'a Arc<dyn PhysicalExpr>> {
+    args.iter().skip(signature.inputs.len() + signature.params.len())
+}
+
+/// An optional series that is left out.
+fn is_null(arg: &Arc<dyn PhysicalExpr>) -> bool {
+    arg.downcast_ref::<Literal>().is_some_and(|literal| literal.value().is_null())
 }
 
 /// A literal argument of a logical call, negated numbers included.
@@ -145,6 +163,9 @@ fn document(signature: &SeriesSignature) -> Documentation {
     for input in &signature.inputs {
         doc = doc.with_argument(&input.name, "series, one value per bar");
     }
+    for option in &signature.options {
+        doc = doc.with_argument(option.name, format!("series, may be left out; {}", option.doc));
+    }
     for param in &signature.params {
         doc = doc.with_argument(&param.name, format!("{}; {}", param.doc, param.expected()));
     }
@@ -180,7 +201,9 @@ impl WindowUDFImpl for SeriesWindow {
 
     /// Only the series: parameters are read from the arguments when the call is bound, and never become arrays.
     fn expressions(&self, args: ExpressionArgs) -> Vec<Arc<dyn PhysicalExpr>> {
-        args.input_exprs().iter().take(self.function.signature().inputs.len()).cloned().collect()
+        let signature = self.function.signature();
+        let required = args.input_exprs().iter().take(signature.inputs.len());
+        required.chain(options(signature, args.input_exprs()).filter(|arg| !is_null(arg))).cloned().collect()
     }
 
     fn partition_evaluator(&self, args: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
@@ -204,8 +227,9 @@ impl WindowUDFImpl for SeriesWindow {
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let signature = self.function.signature();
         let (inputs, params) = (signature.inputs.len(), signature.params.len());
-        if !(inputs..=inputs + params).contains(&arg_types.len()) {
-            let expected = if params == 0 { inputs.to_string() } else { format!("{inputs} to {}", inputs + params) };
+        let more = params + signature.options.len();
+        if !(inputs..=inputs + more).contains(&arg_types.len()) {
+            let expected = if more == 0 { inputs.to_string() } else { format!("{inputs} to {}", inputs + more) };
             return plan_err!(
                 "{} takes {expected} arguments, not {}: {}",
                 signature.name,
@@ -216,20 +240,22 @@ impl WindowUDFImpl for SeriesWindow {
         arg_types
             .iter()
             .enumerate()
-            .map(|(i, data_type)| match signature.inputs.get(i) {
-                None => Ok(data_type.clone()),
-                Some(input) if input.kind.accepts(data_type) => Ok(input.kind.data_type()),
-                Some(input) => plan_err!(
-                    "argument `{}` of {} is {data_type}, expected a series of {}: {}",
-                    input.name,
+            .map(|(i, data_type)| {
+                let (name, kind) = match (signature.inputs.get(i), i.checked_sub(inputs + params)) {
+                    (Some(input), _) => (input.name.as_str(), input.kind),
+                    // A null says that the option is left out.
+                    (None, Some(o)) if !data_type.is_null() => (signature.options[o].name, signature.options[o].kind),
+                    _ => return Ok(data_type.clone()),
+                };
+                if kind.accepts(data_type) {
+                    return Ok(kind.data_type());
+                }
+                plan_err!(
+                    "argument `{name}` of {} is {data_type}, expected a series of {}: {}",
                     signature.name,
-                    match input.kind {
-                        super::InputKind::Number => "numbers",
-                        super::InputKind::Condition => "booleans",
-                        super::InputKind::Time => "timestamps",
-                    },
+                    kind.describe(),
                     signature.usage()
-                ),
+                )
             })
             .collect()
     }

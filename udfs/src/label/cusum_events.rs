@@ -1,0 +1,82 @@
+//! `cusum_events(close, threshold)`.
+
+use crate::series::{
+    Inputs, OutputKind, Outputs, ParamKind, Params, Reach, SeriesFunction, SeriesSignature,
+};
+use datafusion_common::Result;
+
+/// Bars on which the price has drifted by more than a threshold since the last event.
+#[derive(Debug)]
+pub struct CusumEvents {
+    signature: SeriesSignature,
+}
+
+impl CusumEvents {
+    /// The function.
+    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
+    pub fn new() -> Self {
+        let signature = SeriesSignature::new(
+            "cusum_events",
+            super::LABELS,
+            "Whether the log returns since the last event on that side add up to more than the threshold: the symmetric \
+             CUSUM filter, to sample the bars that are worth a label. Does not look ahead",
+            "M. Lopez de Prado, Advances in Financial Machine Learning, ch. 2.5.2",
+        )
+        .input("real", Some("close"))
+        .param("threshold", ParamKind::Real { min: 1e-9, max: 100.0 }, None, "Drift of an event, as a log return")
+        .output("event", OutputKind::Bool);
+        Self { signature }
+    }
+}
+
+impl SeriesFunction for CusumEvents {
+    fn signature(&self) -> &SeriesSignature {
+        &self.signature
+    }
+
+    /// Where the sums were last zero depends on everything before.
+    fn reach(&self, _: &Params) -> Reach {
+        Reach::history()
+    }
+
+    fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
+        if let Some(out) = outputs.bool(0) {
+            cusum_events(inputs.number(0), params.real(0), out);
+        }
+        Ok(())
+    }
+}
+
+fn cusum_events(x: &[f64], threshold: f64, out: &mut [Option<bool>]) {
+    let (mut up, mut down) = (0.0f64, 0.0f64);
+    for (pair, out) in x.windows(2).zip(out.iter_mut().skip(1)) {
+        let step = (pair[1] / pair[0]).ln();
+        if !step.is_finite() {
+            continue;
+        }
+        up = (up + step).max(0.0);
+        down = (down + step).min(0.0);
+        *out = Some(true);
+        if down < -threshold {
+            down = 0.0;
+        } else if up > threshold {
+            up = 0.0;
+        } else {
+            *out = Some(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_starts_anew_after_its_event() {
+        let x = [0.0f64, 0.03, 0.06, 0.05, 0.02, -0.01, -0.01].map(f64::exp);
+        let mut out = [None; 7];
+        cusum_events(&x, 0.05, &mut out);
+        let some = |b| Some(b);
+        assert_eq!(out, [None, some(false), some(true), some(false), some(false), some(true), some(false)]);
+    }
+}

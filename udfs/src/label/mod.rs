@@ -1,0 +1,31 @@
+//! Labels: what came after a bar.
+//!
+//! A label looks forward; `available_at` says when it was known. An unknown or incomplete future is null, never "no".
+//! The path of a bar is the bars that follow it, or the smaller bars that follow it where the rows are those: then
+//! `bar_end` marks the rows at which a bar of the label's timeframe ends, and `price`, `unit` and `range` carry that
+//! bar's own values.
+
+mod barrier;
+mod cusum_events;
+mod forward_return;
+mod level_labels;
+mod meta_label;
+mod path;
+mod path_labels;
+mod return_quantile;
+mod sample_weights;
+mod triple_barrier;
+
+pub use cusum_events::CusumEvents;
+pub use forward_return::ForwardReturn;
+pub use level_labels::LevelLabels;
+pub use meta_label::MetaLabel;
+pub use path_labels::PathLabels;
+pub use return_quantile::ReturnQuantile;
+pub use sample_weights::SampleWeights;
+pub use triple_barrier::TripleBarrier;
+
+/// Version of the definitions in this module; it changes whenever a label may come out differently.
+pub const VERSION: u32 = 1;
+
+const LABELS: &str = "Labels";

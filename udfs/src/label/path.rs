@@ -1,0 +1,193 @@
+//! The bars that follow a labelled bar.
+
+use crate::candle::Timeframe;
+use crate::series::{OptionDefault, ParamKind, ParamValue, Params, SeriesOption, SeriesSignature};
+use crate::series::{InputKind, Inputs};
+use datafusion_common::{Result, plan_err};
+
+/// How far a label may look, in bars of its timeframe.
+pub(super) const HORIZON: ParamKind = ParamKind::Integer { min: 1, max: 1000 };
+
+const CLOCKS: ParamKind = ParamKind::Choice(&[(0, "bars"), (1, "wall_clock")]);
+
+/// Adds the parameters that say what a horizon is, which [`Clock::of`] reads.
+pub(super) fn clock_params(signature: SeriesSignature) -> SeriesSignature {
+    signature
+        .param("clock", CLOCKS, Some(ParamValue::Int(0)), "Whether a horizon counts bars that exist or hours that pass")
+        .param(
+            "timeframe",
+            ParamKind::Text,
+            Some(ParamValue::Text(String::new())),
+            "Length of a labelled bar, for the wall clock",
+        )
+}
+
+/// What a horizon counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Clock {
+    /// Bars that exist.
+    Bars,
+    /// Microseconds, per bar of the horizon.
+    Wall(i64),
+}
+
+impl Clock {
+    /// Reads the parameters that [`clock_params`] added, which begin at `first`.
+    pub fn of(params: &Params, first: usize) -> Result<Clock> {
+        if params.int(first) == 0 {
+            return Ok(Clock::Bars);
+        }
+        match params.text(first + 1) {
+            "" => plan_err!("clock 'wall_clock' needs the timeframe of the labelled bars, such as timeframe => '4h'"),
+            name => match name.parse::<Timeframe>()?.fixed_length() {
+                Some(length) => Ok(Clock::Wall(length)),
+                None => plan_err!("clock 'wall_clock' cannot count in '{name}', whose length varies"),
+            },
+        }
+    }
+}
+
+/// An optional series that every label takes.
+pub(super) fn option(name: &'static str, kind: InputKind, doc: &'static str) -> SeriesOption {
+    SeriesOption { name, kind, default: OptionDefault::Nothing, doc, only_for: &[] }
+}
+
+/// Which bars are labelled.
+pub(super) fn entry() -> SeriesOption {
+    option("entry", InputKind::Condition, "bars to label, by default those that end a bar of the label's timeframe")
+}
+
+/// Where smaller bars stand for the path, those that end a bar of the label's timeframe.
+pub(super) fn bar_end() -> SeriesOption {
+    option(
+        "bar_end",
+        InputKind::Condition,
+        "where the rows are smaller bars: those that end a bar of the label's timeframe; by default all",
+    )
+}
+
+/// The price that a label starts from.
+pub(super) fn price() -> SeriesOption {
+    option("price", InputKind::Number, "price of a labelled bar, by default its close")
+}
+
+/// When each bar ends.
+pub(super) fn close_time(only_for: &'static [&'static str]) -> SeriesOption {
+    SeriesOption {
+        name: "close_time",
+        kind: InputKind::Time,
+        default: OptionDefault::CloseTime,
+        doc: "time at which a bar ends",
+        only_for,
+    }
+}
+
+/// For every bar, which bars its label looks at.
+#[derive(Debug)]
+pub(super) struct Path<'a> {
+    rows: usize,
+    horizon: usize,
+    /// Number of ends of labelled bars up to and including each row, and the rows where they stand.
+    ends: Option<(&'a [bool], Vec<u32>, Vec<u32>)>,
+    /// With a wall clock: the last row within the horizon of each row, and whether the series reaches its end.
+    wall: Option<Vec<(u32, bool)>>,
+    close_time: Option<&'a [i64]>,
+    length: i64,
+}
+
+impl<'a> Path<'a> {
+    /// `bar_end` and `close_time` are the positions of these options among the inputs.
+    pub fn new(inputs: &Inputs<'a>, horizon: usize, clock: Clock, bar_end: usize, close_time: usize) -> Result<Self> {
+        let rows = inputs.len();
+        let close_time = inputs.optional_time(close_time);
+        let ends = inputs.optional_condition(bar_end).map(|ends| {
+            let mut places = vec![];
+            let mut count = 0;
+            let counts = ends.iter().enumerate().map(|(row, is_end)| {
+                if *is_end {
+                    places.push(row as u32);
+                    count += 1;
+                }
+                count
+            });
+            let counts = counts.collect::<Vec<u32>>();
+            (ends, counts, places)
+        });
+        let (wall, length) = match (clock, close_time) {
+            (Clock::Bars, _) => (None, 0),
+            (Clock::Wall(length), Some(times)) => (Some(within(times, length * horizon as i64)), length),
+            (Clock::Wall(_), None) => {
+                return plan_err!("clock 'wall_clock' needs the time at which bars end: close_time => bar_end(ts, '4h')");
+            }
+        };
+        Ok(Self { rows, horizon, ends, wall, close_time, length })
+    }
+
+    /// The last row that the label of `row` may look at, and whether the horizon ends there.
+    #[inline]
+    pub fn last(&self, row: usize) -> (usize, bool) {
+        if let Some(wall) = &self.wall {
+            let (last, complete) = wall[row];
+            return (last as usize, complete);
+        }
+        let end = match &self.ends {
+            None => Some(row + self.horizon).filter(|end| *end < self.rows),
+            Some((_, counts, places)) => {
+                places.get(counts[row] as usize + self.horizon - 1).map(|place| *place as usize)
+            }
+        };
+        (end.unwrap_or(self.rows - 1), end.is_some())
+    }
+
+    /// The row whose price is that at the end of the horizon. By the wall clock there may be none: the market is closed.
+    #[inline]
+    pub fn target(&self, row: usize) -> Option<usize> {
+        let (last, complete) = self.last(row);
+        match (complete, &self.wall, self.close_time) {
+            (false, ..) => None,
+            (true, None, _) => Some(last),
+            (true, Some(_), times) => {
+                let times = times?;
+                (times[last] == times[row] + self.length * self.horizon as i64).then_some(last)
+            }
+        }
+    }
+
+    /// Bars of the label's timeframe from `from` to `to`; one that has begun counts.
+    #[inline]
+    pub fn bars(&self, from: usize, to: usize) -> i32 {
+        match &self.ends {
+            None => (to - from) as i32,
+            Some((ends, counts, _)) => (counts[to] - counts[from]) as i32 + i32::from(!ends[to]),
+        }
+    }
+
+    /// Whether a row is labelled when nothing else says so.
+    #[inline]
+    pub fn is_end(&self, row: usize) -> bool {
+        self.ends.as_ref().is_none_or(|(ends, ..)| ends[row])
+    }
+
+    /// When a row's bar ends.
+    #[inline]
+    pub fn close_time(&self, row: usize) -> Option<i64> {
+        self.close_time.map(|times| times[row])
+    }
+}
+
+/// For every row, the last one that ends no later than `span` after it, and whether the series goes on that long.
+fn within(times: &[i64], span: i64) -> Vec<(u32, bool)> {
+    let newest = times.last().copied().unwrap_or_default();
+    let mut last = 0;
+    times
+        .iter()
+        .enumerate()
+        .map(|(row, time)| {
+            last = last.max(row);
+            while last + 1 < times.len() && times[last + 1] <= time + span {
+                last += 1;
+            }
+            (last as u32, newest >= time + span)
+        })
+        .collect()
+}

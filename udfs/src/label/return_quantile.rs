@@ -1,0 +1,111 @@
+//! `return_quantile(close, horizon, window)`.
+
+use super::forward_return::forward_return;
+use crate::series::{
+    Bars, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+};
+use datafusion_common::Result;
+
+/// Decile of a forward return among those that were known.
+#[derive(Debug)]
+pub struct ReturnQuantile {
+    signature: SeriesSignature,
+}
+
+impl ReturnQuantile {
+    /// The function.
+    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
+    pub fn new() -> Self {
+        let signature = SeriesSignature::new(
+            "return_quantile",
+            super::LABELS,
+            "Decile, 1 to 10, of the forward return among the returns whose horizon ended within the last `window` bars, this \
+             one included; equal returns count half. Null with fewer than `min_count` of them",
+            "",
+        )
+        .input("real", Some("close"))
+        .param("horizon", super::path::HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars")
+        .param(
+            "window",
+            ParamKind::Integer { min: 10, max: 100_000 },
+            Some(ParamValue::Int(1000)),
+            "Bars within which the horizons of the other returns ended",
+        )
+        .param(
+            "min_count",
+            ParamKind::Integer { min: 1, max: 100_000 },
+            Some(ParamValue::Int(50)),
+            "Returns that are needed to rank among",
+        )
+        .output("decile", OutputKind::Int);
+        Self { signature }
+    }
+}
+
+impl SeriesFunction for ReturnQuantile {
+    fn signature(&self) -> &SeriesSignature {
+        &self.signature
+    }
+
+    fn reach(&self, params: &Params) -> Reach {
+        Reach { back: Bars::Count(params.bars(0) + params.bars(1)), ahead: Bars::Count(params.bars(0)) }
+    }
+
+    fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
+        if let Some(out) = outputs.int(0) {
+            return_quantile(inputs.number(0), params.bars(0), params.bars(1), params.bars(2), out);
+        }
+        Ok(())
+    }
+}
+
+fn return_quantile(x: &[f64], horizon: usize, window: usize, min_count: usize, out: &mut [i32]) {
+    let mut returns = vec![f64::NAN; x.len()];
+    forward_return(x, horizon, &mut returns);
+    // The known returns in ascending order.
+    let mut known: Vec<f64> = Vec::with_capacity(window + 1);
+    for t in horizon..x.len() {
+        let ended = returns[t - horizon];
+        if ended.is_finite() {
+            known.insert(known.partition_point(|v| *v < ended), ended);
+        }
+        if let Some(left) = (t - horizon).checked_sub(window).map(|i| returns[i]).filter(|v| v.is_finite()) {
+            known.remove(known.partition_point(|v| *v < left));
+        }
+        if returns[t].is_finite() && known.len() >= min_count {
+            let below = known.partition_point(|v| *v < returns[t]);
+            let equal = known[below..].partition_point(|v| *v <= returns[t]);
+            let share = (below as f64 + equal as f64 / 2.0) / known.len() as f64;
+            out[t] = ((share * 10.0).floor() as i32 + 1).min(10);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::NO_INT;
+
+    #[test]
+    fn ranks_among_returns_whose_horizon_has_ended() {
+        // One-bar returns: 1, -0.5, 1, 0.5, -0.5, then none.
+        let x = [1.0, 2.0, 1.0, 2.0, 3.0, 1.5];
+        let mut out = [NO_INT; 6];
+        return_quantile(&x, 1, 10, 2, &mut out);
+        // At 2 the return is 1; known are 1 and -0.5: one below, one equal: 0.75.
+        assert_eq!(out[2], 8);
+        // At 3: 0.5 among 1, -0.5, 1: one below: a third.
+        assert_eq!(out[3], 4);
+        // At 4: -0.5 among 1, -0.5, 1, 0.5: one equal: an eighth.
+        assert_eq!(out[4], 2);
+        assert_eq!([out[0], out[1], out[5]], [NO_INT; 3]);
+    }
+
+    #[test]
+    fn forgets_what_ended_before_the_window() {
+        let x: Vec<f64> = (0..40).map(|i| 100.0 + if i < 20 { f64::from(i) } else { 20.0 + f64::from(i % 2) }).collect();
+        let mut out = [NO_INT; 40];
+        return_quantile(&x, 1, 10, 5, &mut out);
+        assert!(out[38] == 8 || out[38] == 3, "{}", out[38]);
+    }
+}
