@@ -11,6 +11,8 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
 use datafusion_common::{Result, internal_datafusion_err, internal_err};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Which outputs a plan reads.
@@ -417,6 +419,25 @@ impl OutputBuilder {
     }
 }
 
+/// Nulls for a field that nobody reads: slices of one array for each type, so that they cost nothing.
+fn nulls_of(data_type: &DataType, rows: usize) -> ArrayRef {
+    thread_local! {
+        static NULLS: RefCell<HashMap<DataType, ArrayRef>> = RefCell::default();
+    }
+    NULLS.with_borrow_mut(|nulls| {
+        let known = nulls.get(data_type).filter(|array| array.len() >= rows);
+        let array = match known {
+            Some(array) => Arc::clone(array),
+            None => {
+                let array = new_null_array(data_type, rows.next_power_of_two());
+                nulls.insert(data_type.clone(), Arc::clone(&array));
+                array
+            }
+        };
+        array.slice(0, rows)
+    })
+}
+
 fn put<T: Copy>(target: &mut [T], source: &[T], at: &[usize]) {
     at.iter().zip(source).for_each(|(&i, value)| target[i] = *value);
 }
@@ -425,7 +446,7 @@ impl Buffer {
     fn finish(self, rows: usize) -> ArrayRef {
         let nulls = |valid: BooleanBuffer| Some(NullBuffer::new(valid)).filter(|n| n.null_count() > 0);
         match self {
-            Buffer::Unwanted(kind) => new_null_array(&kind.data_type(), rows),
+            Buffer::Unwanted(kind) => nulls_of(&kind.data_type(), rows),
             Buffer::Float(values) => {
                 let valid = BooleanBuffer::collect_bool(rows, |i| values[i].is_finite());
                 Arc::new(Float64Array::new(values.into(), nulls(valid)))
