@@ -1,6 +1,8 @@
 //! The session, the dialect, and the operator that computes series functions.
 
+pub mod asof;
 pub mod dialect;
+pub mod merge_join;
 pub mod nested;
 pub mod reach;
 pub mod resources;

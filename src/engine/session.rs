@@ -1,5 +1,7 @@
 //! The only place where a `SessionContext` is made and functions are registered.
 
+use super::asof::{AsofFilter, AsofJoins, AsofPlanner, Marker};
+use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
 use super::resources;
 use super::series_exec::SeriesRule;
@@ -9,7 +11,8 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::registry::FunctionRegistry;
-use datafusion::optimizer::Analyzer;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::optimizer::{Analyzer, Optimizer};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -63,26 +66,36 @@ pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>)
     }
     let mut analyzer = Analyzer::new();
     analyzer.rules.insert(0, Arc::new(NestedWindows));
+    analyzer.rules.insert(1, Arc::new(AsofJoins));
+    let mut optimizer = Optimizer::new();
+    optimizer.rules.insert(0, Arc::new(AsofFilter));
     let state = SessionStateBuilder::new()
         .with_config(config(settings))
         .with_runtime_env(runtime.build_arc()?)
         .with_default_features()
         .with_analyzer_rules(analyzer.rules)
+        .with_optimizer_rules(optimizer.rules)
+        .with_query_planner(Arc::new(AsofPlanner))
         .with_physical_optimizer_rules(physical_rules())
         .build();
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     let context = SessionContext::new_with_state(state);
     let mut registry = context.clone();
     tallow_udfs::register_all(&mut registry)?;
+    registry.register_udf(ScalarUDF::from(Marker::default()));
     registry.register_expr_planner(Arc::new(NestedCalls))?;
     Ok(context)
 }
 
-/// DataFusion's rules in their order, with ours before cooperation and dynamic filters are added.
+/// DataFusion's rules in their order, with ours before order is enforced, and before cooperation and dynamic filters are
+/// added.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let at = rules.iter().position(|r| r.name() == "EnsureCooperative").unwrap_or(rules.len() - 1);
     rules.insert(at, Arc::new(SeriesRule));
+    // Before the first pushdown of filters, which ties hash joins to what lies below them.
+    let at = rules.iter().position(|r| r.name() == "FilterPushdown").unwrap_or_default();
+    rules.insert(at, Arc::new(MergeJoinRule));
     rules
 }
 

@@ -179,14 +179,18 @@ fn usage(signature: &SeriesSignature) -> String {
 /// `bar_end(ts, '4h', 'utc')`.
 fn bar_end(time: &Expr, timeframe: &str, origin: &str) -> Expr {
     let text = |t: &str| Expr::Value(Value::SingleQuotedString(t.to_string()).with_empty_span());
-    let args = [time.clone(), text(timeframe), text(origin)];
+    function_call("bar_end", vec![time.clone(), text(timeframe), text(origin)])
+}
+
+/// A call of a function with positional arguments.
+pub(super) fn function_call(name: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new("bar_end")]),
+        name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: args.map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).to_vec(),
+            args: args.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect(),
             clauses: vec![],
         }),
         filter: None,

@@ -1,16 +1,17 @@
 //! The walk over the syntax tree.
 
 use super::Params;
-use super::call::{arguments, check_window, complete, default_window, literal, positional, qualifier};
+use super::call::{arguments, check_window, complete, default_window, function_call, literal, positional, qualifier};
 use super::problem::{Problem, Problems};
 use super::scope::{Scope, Tables, normal};
 use super::suggest::closest;
+use crate::engine::asof::MATCH;
 use crate::error::{Error, Result};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    Ident, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, Visit, VisitMut, Visitor,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator,
+    NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, Visit, VisitMut, Visitor,
     VisitorMut, WindowSpec, WindowType,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -156,6 +157,20 @@ impl<'a> Rewriter<'a> {
                 self.problems.push(problem.help(format!("write QUALIFY instead of {clause}: it filters by series")));
             }
         }
+    }
+
+    /// `ASOF JOIN` becomes a left join whose condition is marked: the planner knows that one.
+    fn asof(&mut self, join: &mut Join) {
+        let JoinOperator::AsOf { match_condition, constraint } = &join.join_operator else { return };
+        let JoinConstraint::On(on) = constraint else {
+            let problem = Problem::new("ASOF JOIN needs ON".to_string(), match_condition.span());
+            self.problems.push(problem.help("write ON a.symbol = b.symbol after MATCH_CONDITION (..)"));
+            return;
+        };
+        let marked = function_call(MATCH, vec![match_condition.clone()]);
+        let on = Box::new(Expr::Nested(Box::new(on.clone())));
+        let both = Expr::BinaryOp { left: on, op: BinaryOperator::And, right: Box::new(marked) };
+        join.join_operator = JoinOperator::LeftOuter(JoinConstraint::On(both));
     }
 
     /// `avg(rsi(14))`: a group is formed after the series, so the series needs a query of its own.
@@ -346,21 +361,7 @@ fn divisor(expr: &mut Expr) {
     }
     let value = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
     let zero = Expr::Value(Value::Number("0".to_string(), false).with_empty_span());
-    let args = [value, zero].map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e)));
-    *expr = Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new("nullif")]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.to_vec(),
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    });
+    *expr = function_call("nullif", vec![value, zero]);
 }
 
 fn param_value(text: &str) -> Value {
@@ -414,6 +415,9 @@ impl VisitorMut for Rewriter<'_> {
             }
         }
         self.misplaced(select);
+        for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
+            self.asof(join);
+        }
         self.scopes.push(Scope::of(select, self.tables, &self.defined));
         let mut windows = BTreeMap::new();
         for definition in std::mem::take(&mut select.named_window) {

@@ -4,6 +4,7 @@ use super::grid::{Grid, Origin};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
+use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion_expr::{
     ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
@@ -123,6 +124,13 @@ impl ScalarUDFImpl for Alignment {
         } else {
             Ok(ColumnarValue::Array(result))
         }
+    }
+
+    /// Later instants never lie in earlier bars.
+    fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
+        let ts = inputs.first().map_or(SortProperties::Unordered, |ts| ts.sort_properties);
+        let fixed = inputs.iter().skip(1).all(|text| text.sort_properties == SortProperties::Singleton);
+        Ok(if fixed && self.kind != AlignmentKind::Aligned { ts } else { SortProperties::Unordered })
     }
 
     fn documentation(&self) -> Option<&Documentation> {
