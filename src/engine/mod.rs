@@ -8,3 +8,4 @@ pub mod reach;
 pub mod resources;
 pub mod series_exec;
 pub mod session;
+pub mod unnested;

@@ -5,16 +5,22 @@ use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
 use super::resources;
 use super::series_exec::SeriesRule;
+use super::unnested::{UnnestedPlanner, UnnestedRows};
 use crate::error::{Error, Result};
+use async_trait::async_trait;
+use datafusion::catalog::Session;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::registry::FunctionRegistry;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::optimizer::{Analyzer, Optimizer};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -67,6 +73,7 @@ pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>)
     let mut analyzer = Analyzer::new();
     analyzer.rules.insert(0, Arc::new(NestedWindows));
     analyzer.rules.insert(1, Arc::new(AsofJoins));
+    analyzer.rules.insert(2, Arc::new(UnnestedRows));
     let mut optimizer = Optimizer::new();
     optimizer.rules.insert(0, Arc::new(AsofFilter));
     let state = SessionStateBuilder::new()
@@ -75,7 +82,7 @@ pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>)
         .with_default_features()
         .with_analyzer_rules(analyzer.rules)
         .with_optimizer_rules(optimizer.rules)
-        .with_query_planner(Arc::new(AsofPlanner))
+        .with_query_planner(Arc::new(Planner))
         .with_physical_optimizer_rules(physical_rules())
         .build();
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
@@ -85,6 +92,19 @@ pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>)
     registry.register_udf(ScalarUDF::from(Marker::default()));
     registry.register_expr_planner(Arc::new(NestedCalls))?;
     Ok(context)
+}
+
+/// DataFusion's planner, which also plans our nodes.
+#[derive(Debug)]
+struct Planner;
+
+#[async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 2] = [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner)];
+        let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
+        planner.create_physical_plan(plan, state).await
+    }
 }
 
 /// DataFusion's rules in their order, with ours before order is enforced, and before cooperation and dynamic filters are
@@ -109,6 +129,8 @@ fn config(settings: &Settings) -> SessionConfig {
     let options = config.options_mut();
     // A sorted input is worth more than one more shuffle.
     options.optimizer.prefer_existing_sort = true;
+    // Interleaving the parts of a UNION would lose their order.
+    options.optimizer.prefer_existing_union = true;
     // What a footer of our files mostly needs; the default reads half a megabyte of each file first.
     options.execution.parquet.metadata_size_hint = Some(128 << 10);
     // A watch-list of 20 symbols or more would otherwise prune nothing.

@@ -2,6 +2,8 @@
 
 pub mod adjust;
 pub mod functions;
+pub mod label_path;
+pub mod levels;
 pub mod named;
 pub mod resample;
 pub mod synth;

@@ -1,5 +1,7 @@
-//! Table functions over the lake, each a query: `candles('4h')`, `adjusted('1d', 'actions.csv')`.
+//! Table functions over the lake, each a query: `candles('4h')`, `adjusted('1d', 'actions.csv')`, `label_path('4h')`.
 
+use super::label_path::{self, PathOptions};
+use super::levels::{self, Detection, Source};
 use super::{adjust, resample};
 use crate::engine::dialect::{TableArguments, TableFunctions};
 use crate::error::{Error, Result};
@@ -19,10 +21,35 @@ impl Views {
     }
 }
 
+/// Names, and how each is called.
+const USAGE: [(&str, &str, &[&str]); 6] = [
+    (
+        "candles",
+        "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc')",
+        &["fill", "from", "origin"],
+    ),
+    ("adjusted", "adjusted('1d', 'actions.csv')", &[]),
+    ("levels", "levels('4h', k => 5, cluster => 0.25, max_age => 250)", &DETECTION),
+    ("level_events", "level_events('4h', k => 5, cluster => 0.25, max_age => 250)", &DETECTION),
+    (
+        "level_states",
+        "level_states('4h', levels => 'auto' | 'table', events => 'table', k => 5, cluster => 0.25, max_age => 250)",
+        &["levels", "events", "k", "cluster", "max_age"],
+    ),
+    (
+        "label_path",
+        "label_path('4h', levels => 'auto' | 'table', events => 'table', refine => 'true', own_bars => 'true', k => 5, \
+         cluster => 0.25, max_age => 250)",
+        &["levels", "events", "refine", "own_bars", "k", "cluster", "max_age"],
+    ),
+];
+const DETECTION: [&str; 3] = ["k", "cluster", "max_age"];
+const NAMES: [&str; 6] = ["candles", "adjusted", "levels", "level_events", "level_states", "label_path"];
+
 #[async_trait]
 impl TableFunctions for Views {
     fn names(&self) -> &[&str] {
-        &["candles", "adjusted"]
+        &NAMES
     }
 
     async fn bars(&self, table: &str) -> Option<(String, String)> {
@@ -31,25 +58,83 @@ impl TableFunctions for Views {
     }
 
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {
-        let usage = match name {
-            "candles" => "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc')",
-            _ => "adjusted('1d', 'actions.csv')",
+        let Some((_, usage, allowed)) = USAGE.iter().find(|(known, ..)| *known == name) else {
+            return Err(Error::Setting(format!("unknown table function `{name}`")));
         };
         let wrong = |said: String| Error::Setting(format!("{said}: {usage}"));
-        let allowed: &[&str] = if name == "candles" { &["fill", "from", "origin"] } else { &[] };
         if let Some(other) = arguments.named.keys().find(|n| !allowed.contains(&n.as_str())) {
             return Err(wrong(format!("{name} has no argument `{other}`")));
         }
-        let named = |key: &str| arguments.named.get(key).map(String::as_str);
+        let named = Named(arguments);
         match (name, arguments.positional.as_slice()) {
+            ("adjusted", [table, actions]) => adjust::sql(&self.lake, table, actions).await,
             ("candles", [timeframe]) => {
                 let timeframe: Timeframe = timeframe.parse()?;
-                let from = named("from").map(str::parse).transpose()?;
-                let fill = named("fill").unwrap_or("none").parse()?;
-                Ok(resample::sql(&self.lake, timeframe, from, named("origin"), fill, true).await?.0)
+                let from = named.get("from").map(str::parse).transpose()?;
+                let fill = named.get("fill").unwrap_or("none").parse()?;
+                Ok(resample::sql(&self.lake, timeframe, from, named.get("origin"), fill, true).await?.0)
             }
-            ("adjusted", [table, actions]) => adjust::sql(&self.lake, table, actions).await,
+            ("levels", [timeframe]) => levels::levels(&self.lake, timeframe.parse()?, named.detection()?).await,
+            ("level_events", [timeframe]) => levels::events(&self.lake, timeframe.parse()?, named.detection()?).await,
+            ("level_states", [timeframe]) => {
+                let source = named.levels()?.unwrap_or(Source::Auto(named.detection()?));
+                levels::states(&self.lake, timeframe.parse()?, &source).await
+            }
+            ("label_path", [timeframe]) => {
+                let options = PathOptions {
+                    levels: named.levels()?,
+                    refine: named.flag("refine")?,
+                    own_bars: named.flag("own_bars")?,
+                };
+                label_path::sql(&self.lake, timeframe.parse()?, &options).await
+            }
             (_, given) => Err(wrong(format!("{name} does not take {} arguments", given.len()))),
         }
+    }
+}
+
+/// Arguments by name.
+struct Named<'a>(&'a TableArguments);
+
+impl Named<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.named.get(name).map(String::as_str)
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str, default: T, expected: &str) -> Result<T> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(text) => text.parse().map_err(|_| Error::Setting(format!("{name} => '{text}': expected {expected}"))),
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool> {
+        self.number(name, false, "true or false")
+    }
+
+    fn detection(&self) -> Result<Detection> {
+        let Detection { k, cluster, max_age } = Detection::default();
+        let detection = Detection {
+            k: self.number("k", k, "a whole number of bars")?,
+            cluster: self.number("cluster", cluster, "a number of average true ranges")?,
+            max_age: self.number("max_age", max_age, "a whole number of bars")?,
+        };
+        let bars = 1..=10_000;
+        if !bars.contains(&detection.k) || !bars.contains(&detection.max_age) || !(0.0..=1e6).contains(&detection.cluster) {
+            return Err(Error::Setting(format!(
+                "levels with k {}, cluster {}, max_age {}: expected bars from 1 to 10000, and a cluster from 0 up",
+                detection.k, detection.cluster, detection.max_age
+            )));
+        }
+        Ok(detection)
+    }
+
+    fn levels(&self) -> Result<Option<Source>> {
+        let events = self.get("events").map(str::to_string);
+        Ok(match self.get("levels") {
+            None | Some("none") => None,
+            Some("auto") => Some(Source::Auto(self.detection()?)),
+            Some(table) => Some(Source::Tables { levels: table.to_string(), events }),
+        })
     }
 }

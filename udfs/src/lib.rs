@@ -36,7 +36,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use label::{
     CusumEvents, ForwardReturn, LevelLabels, MetaLabel, PathLabels, ReturnQuantile, SampleWeights, TripleBarrier,
 };
-use level::Pivot;
+use level::{LevelAggregate, LevelKind, LevelsNear, NearestLevel, Pivot};
 use rolling::{BarsSince, Crosses, EwmStd, Returns, ZScore};
 use series::{SeriesFunction, SeriesWindow};
 use std::collections::HashMap;
@@ -97,8 +97,11 @@ pub fn all_window_functions() -> Vec<Arc<WindowUDF>> {
 /// All aggregates.
 pub fn all_aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     [CandlestickSource::Bars, CandlestickSource::Ticks, CandlestickSource::Candles]
-        .map(|source| Arc::new(AggregateUDF::from(Candlestick::new(source))))
-        .to_vec()
+        .map(|source| AggregateUDF::from(Candlestick::new(source)))
+        .into_iter()
+        .chain([LevelKind::Events, LevelKind::States].map(|kind| AggregateUDF::from(LevelAggregate::new(kind))))
+        .map(Arc::new)
+        .collect()
 }
 
 /// All scalar functions.
@@ -108,7 +111,8 @@ pub fn all_scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let candle = CandleField::all().map(ScalarUDF::from);
     let validate = ScalarUDF::from(ValidateCandle::default());
     let spans = [SpanKind::Range, SpanKind::Missing].map(|kind| ScalarUDF::from(Span::new(kind)));
-    alignment.chain(candle).chain(spans).chain([validate]).map(Arc::new).collect()
+    let nearest = [true, false].map(|resistance| ScalarUDF::from(NearestLevel::new(resistance)));
+    alignment.chain(candle).chain(spans).chain([validate, ScalarUDF::from(LevelsNear::default())]).chain(nearest).map(Arc::new).collect()
 }
 
 /// Registers everything in a session.

@@ -47,7 +47,9 @@ impl AsofJoin {
 
 /// A comparison as left side, operator, right side; `None` where a side is of neither input or of both.
 fn sides(expr: &Expr, left: &DFSchema, right: &DFSchema) -> Option<(Expr, Operator, Expr)> {
-    let Expr::BinaryExpr(BinaryExpr { left: a, op, right: b }) = expr else { return None };
+    // The optimizer keeps the name of what it rewrites as an alias.
+    let expr = expr.clone().unalias();
+    let Expr::BinaryExpr(BinaryExpr { left: a, op, right: b }) = &expr else { return None };
     let of = |e: &Expr, schema: &DFSchema| {
         let columns = e.column_refs();
         !columns.is_empty() && columns.iter().all(|c| schema.has_column(c))

@@ -147,6 +147,7 @@ fn text(expr: &Expr) -> std::result::Result<String, String> {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Ok(text.clone()),
             Value::Number(number, _) => Ok(number.clone()),
+            Value::Boolean(flag) => Ok(flag.to_string()),
             other => Err(format!("`{other}`: expected a text such as '4h'")),
         },
         other => Err(format!("`{other}`: expected a text such as '4h'")),

@@ -158,7 +158,7 @@ pub(super) fn settled(name: &str, period: usize) -> usize {
 }
 
 /// Wilder's average true range, as TA-Lib computes it: NaN on the first `period` bars.
-pub(super) fn atr(high: &[f64], low: &[f64], close: &[f64], period: usize) -> Vec<f64> {
+pub(crate) fn atr(high: &[f64], low: &[f64], close: &[f64], period: usize) -> Vec<f64> {
     let mut out = vec![f64::NAN; close.len()];
     let range = |i: usize| {
         let before = close[i - 1];
@@ -298,7 +298,7 @@ pub(super) struct Walk<'a> {
 pub(super) struct Slots {
     pub price: usize,
     pub entry: usize,
-    pub bar_end: usize,
+    pub label_ts: usize,
     pub unit: usize,
     pub resistance: usize,
     pub support: usize,

@@ -1,6 +1,6 @@
 //! `level_labels(high, low, close, horizon, ..., levels => ..)`.
 
-use super::path::{Clock, HORIZON, Path, bar_end, clock_params, close_time, entry, option, price};
+use super::path::{Clock, HORIZON, Path, label_ts, clock_params, close_time, entry, option, price};
 use crate::series::{
     Bars, InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
 };
@@ -54,7 +54,7 @@ impl LevelLabels {
             .option(option("levels", InputKind::Levels, "active levels: a list of struct{price, type}"))
             .option(price())
             .option(entry())
-            .option(bar_end())
+            .option(label_ts())
             .option(option("unit", InputKind::Number, "width in price, instead of the average true range"))
             .option(close_time(&["available_at"]))
             .output("level_touch_bars", OutputKind::Int)

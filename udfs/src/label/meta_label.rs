@@ -1,7 +1,7 @@
 //! `meta_label(high, low, close, side, up, down, horizon, ...)`.
 
 use super::barrier::{Rules, Slots, Walk, level_options, multiples, rules, unit};
-use super::path::{Clock, HORIZON, Path, bar_end, clock_params, close_time, entry, price};
+use super::path::{Clock, HORIZON, Path, label_ts, clock_params, close_time, entry, price};
 use crate::series::{
     Bars, Inputs, OutputKind, Outputs, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
 };
@@ -18,7 +18,7 @@ const BARRIERS: [&str; 3] = ["profit", "stop", "none"];
 const SLOTS: Slots = Slots {
     price: 4,
     entry: 5,
-    bar_end: 6,
+    label_ts: 6,
     unit: 7,
     resistance: 8,
     support: 9,
@@ -43,7 +43,7 @@ impl MetaLabel {
         .input("close", Some("close"))
         .input("side", None);
         signature = multiples(signature).param("horizon", HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars");
-        signature = clock_params(rules(signature)).option(price()).option(entry()).option(bar_end()).option(unit());
+        signature = clock_params(rules(signature)).option(price()).option(entry()).option(label_ts()).option(unit());
         let signature = level_options(signature)
             .option(close_time(&["available_at"]))
             .output("bin", OutputKind::Class)
@@ -71,7 +71,7 @@ impl SeriesFunction for MetaLabel {
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let rules = Rules::of(params, 3);
-        let path = Path::new(inputs, params.bars(2), Clock::of(params, 12)?, SLOTS.bar_end, SLOTS.close_time)?;
+        let path = Path::new(inputs, params.bars(2), Clock::of(params, 12)?, SLOTS.label_ts, SLOTS.close_time)?;
         let walk = Walk::new(inputs, &SLOTS, &rules, path);
         let (high, low, close, side) = (inputs.number(0), inputs.number(1), inputs.number(2), inputs.number(3));
         let computed;

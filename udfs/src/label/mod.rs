@@ -2,8 +2,8 @@
 //!
 //! A label looks forward; `available_at` says when it was known. An unknown or incomplete future is null, never "no".
 //! The path of a bar is the bars that follow it, or the smaller bars that follow it where the rows are those: then
-//! `bar_end` marks the rows at which a bar of the label's timeframe ends, and `price`, `unit` and `range` carry that
-//! bar's own values.
+//! `label_ts` says which labelled bar each lies in, the last of each is labelled, and `price`, `unit` and `range` carry
+//! the labelled bar's own values.
 
 mod barrier;
 mod cusum_events;
@@ -16,6 +16,7 @@ mod return_quantile;
 mod sample_weights;
 mod triple_barrier;
 
+pub(crate) use barrier::atr;
 pub use cusum_events::CusumEvents;
 pub use forward_return::ForwardReturn;
 pub use level_labels::LevelLabels;

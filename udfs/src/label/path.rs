@@ -2,7 +2,7 @@
 
 use crate::candle::Timeframe;
 use crate::series::{OptionDefault, ParamKind, ParamValue, Params, SeriesOption, SeriesSignature};
-use crate::series::{InputKind, Inputs};
+use crate::series::{InputKind, Inputs, NO_TIME};
 use datafusion_common::{Result, plan_err};
 
 /// How far a label may look, in bars of its timeframe.
@@ -57,12 +57,12 @@ pub(super) fn entry() -> SeriesOption {
     option("entry", InputKind::Condition, "bars to label, by default those that end a bar of the label's timeframe")
 }
 
-/// Where smaller bars stand for the path, those that end a bar of the label's timeframe.
-pub(super) fn bar_end() -> SeriesOption {
+/// Where smaller bars stand for the path, the labelled bar that each lies in.
+pub(super) fn label_ts() -> SeriesOption {
     option(
-        "bar_end",
-        InputKind::Condition,
-        "where the rows are smaller bars: those that end a bar of the label's timeframe; by default all",
+        "label_ts",
+        InputKind::Time,
+        "where the rows are smaller bars: time of the labelled bar that a row lies in; its last row is labelled",
     )
 }
 
@@ -87,8 +87,8 @@ pub(super) fn close_time(only_for: &'static [&'static str]) -> SeriesOption {
 pub(super) struct Path<'a> {
     rows: usize,
     horizon: usize,
-    /// Number of ends of labelled bars up to and including each row, and the rows where they stand.
-    ends: Option<(&'a [bool], Vec<u32>, Vec<u32>)>,
+    /// Whether a labelled bar ends with a row, the number of such ends up to and including it, and the rows of the ends.
+    ends: Option<(Vec<bool>, Vec<u32>, Vec<u32>)>,
     /// With a wall clock: the last row within the horizon of each row, and whether the series reaches its end.
     wall: Option<Vec<(u32, bool)>>,
     close_time: Option<&'a [i64]>,
@@ -96,11 +96,13 @@ pub(super) struct Path<'a> {
 }
 
 impl<'a> Path<'a> {
-    /// `bar_end` and `close_time` are the positions of these options among the inputs.
-    pub fn new(inputs: &Inputs<'a>, horizon: usize, clock: Clock, bar_end: usize, close_time: usize) -> Result<Self> {
+    /// `label_ts` and `close_time` are the positions of these options among the inputs.
+    pub fn new(inputs: &Inputs<'a>, horizon: usize, clock: Clock, label_ts: usize, close_time: usize) -> Result<Self> {
         let rows = inputs.len();
         let close_time = inputs.optional_time(close_time);
-        let ends = inputs.optional_condition(bar_end).map(|ends| {
+        let ends = inputs.optional_time(label_ts).map(|bars| {
+            let is_last = |row: usize| bars[row] != NO_TIME && bars.get(row + 1) != Some(&bars[row]);
+            let ends: Vec<bool> = (0..rows).map(is_last).collect();
             let mut places = vec![];
             let mut count = 0;
             let counts = ends.iter().enumerate().map(|(row, is_end)| {

@@ -1,6 +1,6 @@
 //! `path_labels(high, low, close, horizon, side, clip)`.
 
-use super::path::{Clock, HORIZON, Path, bar_end, clock_params, close_time, entry, option, price};
+use super::path::{Clock, HORIZON, Path, label_ts, clock_params, close_time, entry, option, price};
 use crate::series::{
     Bars, InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesOption,
     SeriesSignature,
@@ -47,7 +47,7 @@ impl PathLabels {
         let signature = clock_params(signature)
             .option(price())
             .option(entry())
-            .option(bar_end())
+            .option(label_ts())
             .option(SeriesOption {
                 only_for: &BY_WIDTH,
                 ..option("unit", InputKind::Number, "width in price, instead of the average true range")

@@ -1,7 +1,7 @@
 //! `triple_barrier(high, low, close, up, down, horizon, ...)`.
 
 use super::barrier::{Rules, Slots, Walk, level_options, multiples, rules, unit};
-use super::path::{Clock, HORIZON, Path, bar_end, clock_params, close_time, entry, option, price};
+use super::path::{Clock, HORIZON, Path, label_ts, clock_params, close_time, entry, option, price};
 use crate::series::{
     Bars, InputKind, Inputs, OptionDefault, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction,
     SeriesOption, SeriesSignature,
@@ -19,7 +19,7 @@ const BARRIERS: [&str; 3] = ["upper", "lower", "none"];
 const SLOTS: Slots = Slots {
     price: 3,
     entry: 4,
-    bar_end: 5,
+    label_ts: 5,
     unit: 6,
     resistance: 7,
     support: 8,
@@ -50,7 +50,7 @@ impl TripleBarrier {
             Some(ParamValue::Int(0)),
             "The label when nothing is touched: 0, or the sign of the return",
         );
-        signature = clock_params(signature).option(price()).option(entry()).option(bar_end()).option(unit());
+        signature = clock_params(signature).option(price()).option(entry()).option(label_ts()).option(unit());
         let signature = level_options(signature)
             .option(close_time(&["available_at"]))
             .option(option("side", InputKind::Number, "1 long, -1 short: `up` is then the distance to the profit below"))
@@ -93,7 +93,7 @@ impl SeriesFunction for TripleBarrier {
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let rules = Rules::of(params, 3);
         let by_sign = params.int(12) == 1;
-        let path = Path::new(inputs, params.bars(2), Clock::of(params, 13)?, SLOTS.bar_end, SLOTS.close_time)?;
+        let path = Path::new(inputs, params.bars(2), Clock::of(params, 13)?, SLOTS.label_ts, SLOTS.close_time)?;
         let walk = Walk::new(inputs, &SLOTS, &rules, path);
         let computed;
         let widths = match inputs.optional_number(SLOTS.unit) {
