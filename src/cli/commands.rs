@@ -155,10 +155,10 @@ pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Fa
         }
         let reach = reach(&session.context().state().optimize(&plan)?);
         out!("REACH (bars)\n{:<32} {:>8} {:>8}", "column", "back", "ahead");
-        for (name, r) in &reach.columns {
-            out!("{name:<32} {:>8} {:>8}", r.back.to_string(), r.ahead.to_string());
+        for (name, sources) in &reach.columns {
+            out!("{name:<32} {sources}");
         }
-        out!("{:<32} {:>8} {:>8}", "(which rows)", reach.rows.back.to_string(), reach.rows.ahead.to_string());
+        out!("{:<32} {}", "(which rows)", reach.rows);
     }
     Ok(())
 }

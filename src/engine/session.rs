@@ -5,7 +5,7 @@ use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
 use super::resources;
 use super::series_exec::SeriesRule;
-use super::unnested::{UnnestedPlanner, UnnestedRows};
+use super::unnested::{UnnestedPlanner, UnnestedRelations, UnnestedRows};
 use crate::error::{Error, Result};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -91,6 +91,7 @@ pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>)
     tallow_udfs::register_all(&mut registry)?;
     registry.register_udf(ScalarUDF::from(Marker::default()));
     registry.register_expr_planner(Arc::new(NestedCalls))?;
+    context.register_relation_planner(Arc::new(UnnestedRelations))?;
     Ok(context)
 }
 

@@ -1,23 +1,51 @@
 //! Rows out of a list are not unique.
 //!
 //! DataFusion 55 lets `unnest` keep the functional dependencies of its input: after `select symbol, unnest(..) .. group by
-//! symbol` it still believes that a symbol has one row, and drops further columns from a later GROUP BY. This rule puts a
-//! node without any dependency above every unnest; it does nothing else and vanishes from the physical plan.
+//! symbol` it still believes that a symbol has one row. A later `group by symbol` is then widened by all other columns, and
+//! `group by symbol, level_id` loses the second. A node without any dependency is put above every relation with an unnest
+//! while SQL is planned, and above every unnest before analysis; it does nothing else and vanishes from the physical plan.
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchemaRef, FunctionalDependencies, Result, plan_err};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+use datafusion::sql::sqlparser::ast::TableFactor;
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt::Formatter;
 use std::sync::Arc;
+
+/// Puts [`Unnested`] above every relation of a FROM clause that holds an unnest.
+#[derive(Debug)]
+pub struct UnnestedRelations;
+
+thread_local! {
+    /// Set while a relation is handed to the other planners, which begins with this one again.
+    static HANDED_ON: Cell<bool> = const { Cell::new(false) };
+}
+
+impl RelationPlanner for UnnestedRelations {
+    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+        if HANDED_ON.take() {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        }
+        HANDED_ON.set(true);
+        let planned = context.plan(relation);
+        HANDED_ON.set(false);
+        let plan = planned?;
+        let unnests = plan.exists(|node| Ok(matches!(node, LogicalPlan::Unnest(_))))?;
+        let plan = if unnests { Unnested::above(plan)? } else { plan };
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
+    }
+}
 
 /// Puts [`Unnested`] above every unnest.
 #[derive(Debug)]
@@ -29,8 +57,7 @@ impl AnalyzerRule for UnnestedRows {
         let plan = plan.transform_up_with_subqueries(|node| {
             if matches!(node, LogicalPlan::Unnest(_)) {
                 found = true;
-                let node = Arc::new(Unnested::new(node)?);
-                return Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })));
+                return Ok(Transformed::yes(Unnested::above(node)?));
             }
             Ok(Transformed::no(node))
         });
@@ -59,6 +86,10 @@ impl Unnested {
         let schema = input.schema().as_ref().clone();
         let schema = schema.with_functional_dependencies(FunctionalDependencies::empty())?;
         Ok(Self { input, schema: Arc::new(schema) })
+    }
+
+    fn above(input: LogicalPlan) -> Result<LogicalPlan> {
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self::new(input)?) }))
     }
 }
 

@@ -59,7 +59,7 @@ pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions)
     let smaller = |of: Timeframe, of_origin: &str, finest: Option<&(Timeframe, String)>| match finest {
         Some((f, _)) if options.refine => format!(
             "select symbol, bar_floor(ts, '{of}', '{of_origin}') as ts,
-                    array_agg(named_struct('high', high, 'low', low) order by ts) as smaller
+                    bar_list(ts, high, low) as smaller
              from candles_{f} group by symbol, bar_floor(ts, '{of}', '{of_origin}')"
         ),
         _ => String::new(),

@@ -36,7 +36,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use label::{
     CusumEvents, ForwardReturn, LevelLabels, MetaLabel, PathLabels, ReturnQuantile, SampleWeights, TripleBarrier,
 };
-use level::{LevelAggregate, LevelKind, LevelsNear, NearestLevel, Pivot};
+use level::{Gather, GatherKind, LevelsNear, NearestLevel, Pivot};
 use rolling::{BarsSince, Crosses, EwmStd, Returns, ZScore};
 use series::{SeriesFunction, SeriesWindow};
 use std::collections::HashMap;
@@ -99,7 +99,7 @@ pub fn all_aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     [CandlestickSource::Bars, CandlestickSource::Ticks, CandlestickSource::Candles]
         .map(|source| AggregateUDF::from(Candlestick::new(source)))
         .into_iter()
-        .chain([LevelKind::Events, LevelKind::States].map(|kind| AggregateUDF::from(LevelAggregate::new(kind))))
+        .chain([GatherKind::Events, GatherKind::States, GatherKind::Bars].map(|kind| AggregateUDF::from(Gather::new(kind))))
         .map(Arc::new)
         .collect()
 }

@@ -14,5 +14,6 @@ mod stream;
 
 pub use exec::AsofExec;
 pub(super) use marker::{MATCH, Marker};
+pub(super) use node::AsofJoin;
 pub(super) use planner::AsofPlanner;
 pub(super) use rule::{AsofFilter, AsofJoins};

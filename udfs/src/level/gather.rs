@@ -1,4 +1,4 @@
-//! Aggregates over the bars or events of one symbol whose results are lists: `level_events`, `level_states`.
+//! Aggregates over the bars or events of one symbol whose results are lists: `level_events`, `level_states`, `bar_list`.
 
 use super::detect::{Rules, detect};
 use arrow::array::{
@@ -15,19 +15,21 @@ use datafusion_expr::{Accumulator, AggregateUDFImpl, DocSection, Documentation, 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Which of the two aggregates.
+/// Which of the aggregates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LevelKind {
+pub enum GatherKind {
     /// `level_events(close_time, high, low, close, k, cluster, max_age)`: what happens to the levels of a symbol.
     Events,
     /// `level_states(ts, level_id, price, event)`: which levels are active from each event on.
     States,
+    /// `bar_list(ts, high, low)`: the bars themselves.
+    Bars,
 }
 
 /// An aggregate over one symbol. The order of the rows does not matter; all of them are held until the symbol is complete.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct LevelAggregate {
-    kind: LevelKind,
+pub struct Gather {
+    kind: GatherKind,
     signature: Signature,
     documentation: Documentation,
 }
@@ -49,11 +51,11 @@ fn levels_type() -> DataType {
     list_of(DataType::Struct(fields(&[("price", DataType::Float64), ("type", DataType::Utf8)])))
 }
 
-impl LevelKind {
+impl GatherKind {
     fn arguments(self) -> Vec<(&'static str, DataType)> {
         let number = DataType::Float64;
         match self {
-            LevelKind::Events => vec![
+            GatherKind::Events => vec![
                 ("close_time", time()),
                 ("high", number.clone()),
                 ("low", number.clone()),
@@ -62,48 +64,54 @@ impl LevelKind {
                 ("cluster", number),
                 ("max_age", DataType::Int64),
             ],
-            LevelKind::States => {
+            GatherKind::States => {
                 vec![("ts", time()), ("level_id", DataType::Utf8), ("price", number), ("event", DataType::Utf8)]
             }
+            GatherKind::Bars => vec![("ts", time()), ("high", number.clone()), ("low", number)],
         }
     }
 
     fn item(self) -> Fields {
         match self {
-            LevelKind::Events => fields(&[
+            GatherKind::Events => fields(&[
                 ("level", DataType::Int64),
                 ("ts", time()),
                 ("event", DataType::Utf8),
                 ("price", DataType::Float64),
             ]),
-            LevelKind::States => fields(&[("ts", time()), ("levels", levels_type())]),
+            GatherKind::States => fields(&[("ts", time()), ("levels", levels_type())]),
+            GatherKind::Bars => fields(&[("high", DataType::Float64), ("low", DataType::Float64)]),
         }
     }
 
     fn compute(self, rows: &[ArrayRef]) -> Result<StructArray> {
         match self {
-            LevelKind::Events => events(rows),
-            LevelKind::States => states(rows),
+            GatherKind::Events => events(rows),
+            GatherKind::States => states(rows),
+            GatherKind::Bars => Ok(StructArray::try_new(self.item(), rows[1..].to_vec(), None)?),
         }
     }
 }
 
-impl LevelAggregate {
+impl Gather {
     /// The aggregate of a kind.
-    pub fn new(kind: LevelKind) -> Self {
+    pub fn new(kind: GatherKind) -> Self {
         let names: Vec<_> = kind.arguments().into_iter().map(|(name, _)| name).collect();
         let (name, doc) = match kind {
-            LevelKind::Events => (
+            GatherKind::Events => (
                 "level_events",
                 "Support and resistance levels of one symbol: a list of struct{level, ts, event, price}. Swing pivots of k bars \
                  on each side become levels when they are confirmed, unless one lies within `cluster` average true ranges; events \
                  are NEW, TOUCH, BREAK, FLIP_TO and DEACTIVATE, each with _SUPPORT or _RESISTANCE",
             ),
-            LevelKind::States => (
+            GatherKind::States => (
                 "level_states",
                 "The levels of one symbol that are active from each event on: a list of struct{ts, levels}, where levels is a \
                  list of struct{price, type}",
             ),
+            GatherKind::Bars => {
+                ("bar_list", "The highs and lows of bars in time order: a list of struct{high, low}, for tie => 'refine'")
+            }
         };
         let section = DocSection { include: true, label: "Levels", description: None };
         let documentation = Documentation::builder(section, doc, format!("{name}({})", names.join(", "))).build();
@@ -113,11 +121,12 @@ impl LevelAggregate {
     }
 }
 
-impl AggregateUDFImpl for LevelAggregate {
+impl AggregateUDFImpl for Gather {
     fn name(&self) -> &str {
         match self.kind {
-            LevelKind::Events => "level_events",
-            LevelKind::States => "level_states",
+            GatherKind::Events => "level_events",
+            GatherKind::States => "level_states",
+            GatherKind::Bars => "bar_list",
         }
     }
 
@@ -160,7 +169,7 @@ impl AggregateUDFImpl for LevelAggregate {
 /// The arguments of one group, as they came.
 #[derive(Debug)]
 struct Gathered {
-    kind: LevelKind,
+    kind: GatherKind,
     rows: Vec<StructArray>,
     bytes: usize,
 }
@@ -195,7 +204,7 @@ impl Accumulator for Gathered {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let wrong = || internal_datafusion_err!("the state of a level aggregate is a list of rows");
+        let wrong = || internal_datafusion_err!("the state of a gathering aggregate is a list of rows");
         let lists = states.first().and_then(|s| s.as_list_opt::<i32>()).ok_or_else(wrong)?;
         for rows in lists.iter().flatten() {
             self.push(rows.as_struct_opt().ok_or_else(wrong)?)?;
@@ -212,7 +221,7 @@ impl Accumulator for Gathered {
         let rows = whole.as_struct();
         // In time order; within an instant, levels are made before they flip, and flip before they end.
         let mut keys = vec![Arc::clone(rows.column(0))];
-        if self.kind == LevelKind::States {
+        if self.kind == GatherKind::States {
             let rank = |event: Option<&str>| match event.unwrap_or_default() {
                 e if e.starts_with("NEW") => 0,
                 e if e.starts_with("DEACTIVATE") => 2,
@@ -268,7 +277,7 @@ fn events(rows: &[ArrayRef]) -> Result<StructArray> {
         Arc::new(found.iter().map(|e| Some(e.to_string())).collect::<StringArray>()),
         Arc::new(found.iter().map(|e| e.price).collect::<Float64Array>()),
     ];
-    let batch = StructArray::try_new(LevelKind::Events.item(), columns, None)?;
+    let batch = StructArray::try_new(GatherKind::Events.item(), columns, None)?;
     Ok(batch)
 }
 
@@ -322,5 +331,5 @@ fn states(rows: &[ArrayRef]) -> Result<StructArray> {
         other => return plan_err!("levels are lists, not {other}"),
     };
     let ts = TimestampMicrosecondArray::from(at).with_timezone("UTC");
-    Ok(StructArray::try_new(LevelKind::States.item(), vec![Arc::new(ts), Arc::new(levels)], None)?)
+    Ok(StructArray::try_new(GatherKind::States.item(), vec![Arc::new(ts), Arc::new(levels)], None)?)
 }
