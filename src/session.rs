@@ -3,7 +3,9 @@
 use crate::engine::dialect::{self, Params};
 use crate::engine::session::{Settings, context};
 use crate::error::{Error, Result};
-use crate::lake::{IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, Stores};
+use crate::lake::{
+    Computed, IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, Stores, Written,
+};
 use crate::pipeline::resample::{self, Fill};
 use crate::pipeline::views;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -108,6 +110,12 @@ impl Session {
         let plan = self.sql(&sql).await?.create_physical_plan().await?;
         let schema = Arc::clone(&self.schema);
         Ok(self.on_cpu(async move { schema.merge(timeframe, &origin, plan).await }).await??)
+    }
+
+    /// Writes a computed table whole, in one commit.
+    pub async fn replace(&self, table: &str, rows: Computed) -> Result<Written> {
+        let (schema, table) = (Arc::clone(&self.schema), table.to_string());
+        Ok(self.on_cpu(async move { schema.replace(&table, rows).await }).await??)
     }
 
     /// Runs work on the lake's tables on the session's own threads.

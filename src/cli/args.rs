@@ -66,6 +66,12 @@ pub(super) enum Command {
     Tables,
     /// Show the symbols, rows, range and layout of a table
     Describe(DescribeArgs),
+    /// Label every bar of a timeframe with what came after it, and write a table
+    Label(Box<LabelArgs>),
+    /// Find support and resistance levels, and what happened to them
+    Levels(LevelsArgs),
+    /// Tell whether a query, a named query or an expression looks into the future
+    Check(CheckArgs),
     /// Take files into the lake: recognised, checked, merged, in one atomic commit
     Ingest(Box<IngestArgs>),
     /// Show what is wrong with stored candles: broken rules, gaps, jumps
@@ -84,6 +90,100 @@ pub(super) enum Command {
     Config,
 }
 
+/// The times that a result is wanted for.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(super) struct RangeArgs {
+    /// First day or instant of the result; enough bars before it are read for every indicator
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// The first day or instant that is no longer wanted
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Add a column with the time at which each row was known
+    #[arg(long)]
+    pub available_at: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LabelArgs {
+    /// Length of the bars to label
+    #[arg(long, short, value_name = "TF")]
+    pub timeframe: String,
+    /// How far labels look, in bars
+    #[arg(long, default_value_t = 6)]
+    pub horizon: u32,
+    /// Which labels: all, groups (triple_barrier, path_labels, level_labels) or single ones
+    #[arg(long, default_value = "all", value_name = "NAME,...", value_delimiter = ',')]
+    pub labels: Vec<String>,
+    /// Levels: auto (found in the bars), none, or a table of levels
+    #[arg(long, default_value = "none", value_name = "auto|none|TABLE")]
+    pub levels: String,
+    /// Events of the table of levels
+    #[arg(long, value_name = "TABLE")]
+    pub level_events: Option<String>,
+    /// The table to write: labels_NAME, or the path of a folder [default: labels_<timeframe>]
+    #[arg(long, value_name = "TABLE")]
+    pub to: Option<String>,
+    /// A parameter of triple_barrier, such as up=1.5, tie=refine, width=sigma; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// An older rule: seed puts barriers at 0.999 of the resistance above and 1.001 of the support below
+    #[arg(long, value_parser = ["seed"])]
+    pub preset: Option<String>,
+    /// Walk the labelled bars themselves, not smaller ones
+    #[arg(long)]
+    pub own_bars: bool,
+    /// Show the quality of the labels: balance, moments, share of incomplete horizons
+    #[arg(long)]
+    pub check: bool,
+    /// Only show the SQL
+    #[arg(long)]
+    pub sql: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LevelsArgs {
+    /// Length of the bars
+    #[arg(value_name = "TF")]
+    pub timeframe: String,
+    /// Bars on each side of a swing pivot
+    #[arg(long, default_value_t = 5)]
+    pub k: u32,
+    /// A pivot this many average true ranges from a level belongs to it
+    #[arg(long, default_value_t = 0.25)]
+    pub cluster: f64,
+    /// Bars without a touch after which a level is given up
+    #[arg(long, default_value_t = 250)]
+    pub max_age: u32,
+    /// Show what happened to the levels, not the levels
+    #[arg(long)]
+    pub events: bool,
+    /// Write the tables levels_NAME and level_events_NAME instead of showing them
+    #[arg(long, value_name = "NAME")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CheckArgs {
+    /// A SQL text, the name of a named query, or an expression over candles
+    #[arg(value_name = "SQL|NAME|EXPRESSION")]
+    pub text: String,
+    /// A value for `:name`; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// Instants of the past at which the query is run again
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub cuts: u16,
+    /// Symbols whose rows are compared
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub symbols: u32,
+    /// Length of the bars that the rows are about [default: the longest of the tables read that fits]
+    #[arg(long, value_name = "TF")]
+    pub timeframe: Option<String>,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(super) struct QueryArgs {
     /// The SQL text; several statements run in order
@@ -95,6 +195,8 @@ pub(super) struct QueryArgs {
     /// A value for `:name`; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
+    #[command(flatten)]
+    pub range: RangeArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -110,6 +212,8 @@ pub(super) struct RunArgs {
     /// A value for a parameter; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
+    #[command(flatten)]
+    pub range: RangeArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -1,13 +1,14 @@
 //! The commands, each a few lines around the library.
 
 use super::Failure;
-use super::args::{DescribeArgs, ExplainArgs, FunctionsArgs, OutputArgs, QueryArgs, RunArgs, SynthArgs};
+use super::args::{DescribeArgs, ExplainArgs, FunctionsArgs, OutputArgs, QueryArgs, RangeArgs, RunArgs, SynthArgs};
 use super::config::Config;
 use super::output::Writer;
 use super::progress::Progress;
 use crate::engine::dialect::Params;
 use crate::engine::reach::reach;
 use crate::error::Error;
+use crate::pipeline::bounds;
 use crate::pipeline::synth::Synth;
 use crate::pipeline::validate::{Calendar, Validation};
 use crate::pipeline::{functions as listing, named};
@@ -55,7 +56,7 @@ pub(super) async fn query(config: &Config, args: QueryArgs) -> Result<(), Failur
         }
     };
     let session = config.session().await?;
-    run_text(&session, config, &text, &params(&args.param)?, &args.output).await
+    run_in_range(&session, config, &text, &params(&args.param)?, &args.range, &args.output).await
 }
 
 /// Runs all statements of a text and writes the result of each that has one.
@@ -66,6 +67,19 @@ pub(super) async fn run_text(
     params: &Params,
     output: &OutputArgs,
 ) -> Result<(), Failure> {
+    run_in_range(session, config, text, params, &RangeArgs::default(), output).await
+}
+
+async fn run_in_range(
+    session: &Session,
+    config: &Config,
+    text: &str,
+    params: &Params,
+    range: &RangeArgs,
+    output: &OutputArgs,
+) -> Result<(), Failure> {
+    let time = |text: &Option<String>| text.as_deref().map(bounds::instant).transpose();
+    let times = bounds::Range { from: time(&range.from)?, to: time(&range.to)? };
     let statements = session.parse(text, params).await?;
     if statements.is_empty() {
         return Err(Error::Setting("the text holds no statement".to_string()).into());
@@ -76,7 +90,13 @@ pub(super) async fn run_text(
     for statement in statements {
         let read_before = session.bytes_read();
         let silent = is_silent(&statement);
-        let frame = session.frame(statement).await?;
+        let mut frame = session.frame(statement).await?;
+        if !silent && range.available_at {
+            frame = bounds::with_available_at(session, frame).await?;
+        }
+        if !silent {
+            frame = bounds::bounded(session, frame, times).await?;
+        }
         let plan = frame.create_physical_plan().await?;
         let progress = Progress::new(config, None, "rows").hidden(output.streams_to_terminal());
         let mut batches = session.execute(std::sync::Arc::clone(&plan))?;
@@ -129,7 +149,7 @@ pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
     let query = named::find(&queries, &name)?;
     let params = query.complete(&params(&args.param)?)?;
     let session = config.session().await?;
-    run_text(&session, config, &query.sql, &params, &args.output).await
+    run_in_range(&session, config, &query.sql, &params, &args.range, &args.output).await
 }
 
 pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ mod care;
 mod commands;
 mod config;
 mod ingest;
+mod label;
 mod output;
 mod progress;
 mod repl;
@@ -74,6 +75,9 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
         Some(Command::Functions(functions)) => commands::functions(&functions),
         Some(Command::Tables) => commands::tables(&config).await,
         Some(Command::Describe(describe)) => commands::describe(&config, describe).await,
+        Some(Command::Label(args)) => label::label(&config, *args).await,
+        Some(Command::Levels(args)) => label::levels(&config, args).await,
+        Some(Command::Check(args)) => label::check(&config, args).await,
         Some(Command::Ingest(args)) => ingest::ingest(&config, *args).await,
         Some(Command::Validate(args)) => care::validate(&config, args).await,
         Some(Command::Optimize(args)) => care::optimize(&config, args).await,

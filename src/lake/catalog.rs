@@ -5,6 +5,7 @@ use super::delta::{AsOf, Log, no_table};
 use super::files::{Files, Format};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::profile::ProfileCache;
+use super::replace::{self, Computed, Written};
 use super::table::{CandleTable, ORIGIN, nothing_at};
 use super::columns;
 use arrow::array::AsArray;
@@ -54,6 +55,21 @@ pub struct LakeSchema {
 struct Found {
     candles: Vec<Timeframe>,
     quarantine: Vec<Timeframe>,
+    /// Names of computed tables, such as `labels_4h`.
+    computed: Vec<String>,
+}
+
+/// Families of computed tables: `labels_4h` lies in `labels/4h/`.
+const COMPUTED: [&str; 3] = ["labels", "levels", "level_events"];
+
+/// Family and folder of a computed table.
+fn computed(name: &str) -> Option<(&'static str, &str)> {
+    let of = |family: &'static str| Some((family, name.strip_prefix(family)?.strip_prefix('_')?));
+    COMPUTED.into_iter().filter_map(of).find(|(_, rest)| is_plain_name(rest))
+}
+
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// A table that was opened before.
@@ -136,6 +152,26 @@ impl LakeSchema {
         done
     }
 
+    /// Writes a computed table whole: one of a family, such as `labels_4h`, or one at a path or URL.
+    pub async fn replace(&self, name: &str, rows: Computed) -> Result<Written> {
+        let location = match computed(name) {
+            Some((family, folder)) => format!("{}/{family}/{folder}/", self.lake.url.trim_end_matches('/')),
+            None if is_location(name) && Format::of(name).is_none() => name.to_string(),
+            None => {
+                return plan_err!(
+                    "'{name}' cannot be a computed table: expected a name such as {}_4h of letters, digits and _, or the \
+                     path of a folder",
+                    COMPUTED.join("_4h, ")
+                );
+            }
+        };
+        let state = self.state()?;
+        let written = replace::replace(&state, &Log::at(&state, &location)?, rows).await?;
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.look_again().await?;
+        Ok(written)
+    }
+
     /// Brings a table into the layout that is read fastest.
     pub async fn optimize(&self, name: &str, file_bytes: Option<u64>) -> Result<OptimizeSummary> {
         care::optimize(&Arc::new(self.state()?), &self.cache, &self.log(name)?, file_bytes).await
@@ -198,7 +234,10 @@ impl LakeSchema {
         let own = if plain == "candles" {
             self.lake.candles.clone().or_else(|| found.default_timeframe().map(|t| folder("candles", t)))
         } else {
-            of_family("candles", &found.candles).or_else(|| of_family("quarantine", &found.quarantine))
+            of_family("candles", &found.candles).or_else(|| of_family("quarantine", &found.quarantine)).or_else(|| {
+                let (family, folder) = computed(plain).filter(|_| found.computed.iter().any(|known| known == plain))?;
+                Some(format!("{}/{family}/{folder}/", self.lake.url.trim_end_matches('/')))
+            })
         };
         let location = own.or_else(|| is_location(plain).then(|| plain.to_string()));
         let as_of = version.or_else(|| self.lake.as_of.clone());
@@ -321,9 +360,15 @@ pub(super) fn is_location(name: &str) -> bool {
 
 impl Found {
     async fn list(lake: &Lake, session: &dyn datafusion::catalog::Session) -> Result<Found> {
+        let mut computed = vec![];
+        for family in COMPUTED {
+            let folders = list_folders(lake, session, family).await?.into_iter().filter(|name| is_plain_name(name));
+            computed.extend(folders.map(|folder| format!("{family}_{folder}")));
+        }
         Ok(Found {
             candles: list_timeframes(lake, session, "candles").await?,
             quarantine: list_timeframes(lake, session, "quarantine").await?,
+            computed,
         })
     }
 
@@ -338,6 +383,18 @@ async fn list_timeframes(
     session: &dyn datafusion::catalog::Session,
     family: &str,
 ) -> Result<Vec<Timeframe>> {
+    let mut found: Vec<_> =
+        list_folders(lake, session, family).await?.iter().filter_map(|name| name.parse::<Timeframe>().ok()).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Names of the folders of a family.
+async fn list_folders(
+    lake: &Lake,
+    session: &dyn datafusion::catalog::Session,
+    family: &str,
+) -> Result<Vec<String>> {
     let url = ListingTableUrl::parse(format!("{}/{family}/", lake.url.trim_end_matches('/')))?;
     let store = session.runtime_env().object_store(url.object_store())?;
     let listed = match store.list_with_delimiter(Some(url.prefix())).await {
@@ -351,10 +408,8 @@ async fn list_timeframes(
             return Err(DataFusionError::from(error).context(format!("cannot list the lake {}{hint}", lake.url)));
         }
     };
-    let name = |path: &Path| path.filename().and_then(|n| n.parse::<Timeframe>().ok());
-    let mut found: Vec<_> = listed.common_prefixes.iter().filter_map(name).collect();
-    found.sort();
-    Ok(found)
+    let name = |path: &Path| path.filename().map(str::to_string);
+    Ok(listed.common_prefixes.iter().filter_map(name).collect())
 }
 
 #[async_trait]
@@ -370,6 +425,7 @@ impl SchemaProvider for LakeSchema {
         }
         names.extend(found.candles.iter().map(|t| format!("candles_{t}")));
         names.extend(found.quarantine.iter().map(|t| format!("quarantine_{t}")));
+        names.extend(found.computed);
         names.sort();
         names.dedup();
         names

@@ -43,8 +43,14 @@ pub(super) struct Columns {
     pub zone_assumed: bool,
 }
 
+/// Whether a file has a column that is recognised as the close.
+pub(super) fn has_close(file: &Schema) -> bool {
+    let is_close = |name: &str| name == "close" || NAMES.iter().any(|(n, others)| *n == "close" && others.contains(&name));
+    file.fields().iter().any(|f| is_close(&plain(f.name())))
+}
+
 impl Columns {
-    /// Recognises the columns of a candle file; `None` if it has no time or no close.
+    /// Recognises the columns of a file of bars; `None` if it has no time.
     ///
     /// `epoch` is a value of the time column where that column is a whole number; its size tells the unit.
     pub fn recognise(file: &Schema, epoch: Option<i64>, text_format: bool) -> Option<Columns> {
@@ -56,7 +62,7 @@ impl Columns {
             }
         }
         let position = |name: &str| names.iter().position(|n| n == name);
-        let (ts, _) = (position("ts")?, position("close")?);
+        let ts = position("ts")?;
         let symbol = position("symbol");
         let fields: Vec<FieldRef> = file
             .fields()
@@ -137,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_file_without_time_or_close_is_no_candle_file() {
-        assert!(Columns::recognise(&schema(&[("ts", instant()), ("open", DataType::Float64)]), None, false).is_none());
+        assert!(!has_close(&schema(&[("ts", instant()), ("open", DataType::Float64)])));
+        assert!(Columns::recognise(&schema(&[("open", DataType::Float64)]), None, false).is_none());
     }
 
     #[test]

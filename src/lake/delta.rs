@@ -1,5 +1,6 @@
 //! Delta tables: their log, their files and their commits.
 
+use arrow::datatypes::DataType;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
@@ -328,7 +329,7 @@ impl Log {
         schema: Option<SchemaRef>,
         properties: HashMap<String, String>,
     ) -> Result<Option<deltalake_core::kernel::Metadata>> {
-        let widened = schema.filter(|schema| schema.fields().len() != base.schema.fields().len());
+        let widened = schema.filter(|schema| differs(schema, &base.schema));
         let set: Vec<_> = properties.into_iter().filter(|(k, v)| base.properties.get(k) != Some(v)).collect();
         if widened.is_none() && set.is_empty() {
             return Ok(None);
@@ -401,6 +402,18 @@ impl Snapshot {
             .build();
         format.create_physical_plan(session, config).await
     }
+}
+
+/// Whether two schemas have other columns, or columns of other types.
+fn differs(a: &SchemaRef, b: &SchemaRef) -> bool {
+    let plain = |data_type: &DataType| match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        other => other.clone(),
+    };
+    let of = |schema: &SchemaRef| {
+        schema.fields().iter().map(|f| (f.name().clone(), plain(f.data_type()))).collect::<Vec<_>>()
+    };
+    of(a) != of(b)
 }
 
 fn removed(add: &Add, data_change: bool) -> Remove {

@@ -1,6 +1,6 @@
 //! A candle table: files in known order, with or without a transaction log.
 
-use super::columns::{Columns, instant, unit};
+use super::columns::{Columns, has_close, instant, unit};
 use super::delta::{AsOf, Log, Snapshot};
 use super::files::{Files, Format, Kind};
 use super::profile::{Profile, ProfileCache};
@@ -99,7 +99,7 @@ impl CandleTable {
         let one_schema = |p: &Profile| p.schema != 0 && known.values().all(|q| q.schema == p.schema);
         let alike = known.len() == files.files.len() && known.values().next().is_some_and(one_schema);
         let file_schema = files.schema(session.as_ref(), alike).await?;
-        Self::new(session, files, file_schema, known, cache).await
+        Self::new(session, files, file_schema, known, cache, true).await
     }
 
     /// The table as a version of its log has it.
@@ -121,7 +121,10 @@ impl CandleTable {
                 known.entry(path).or_insert(profile);
             }
         }
-        let table = Self::new(session, files, Arc::clone(&snapshot.schema), known, cache).await?;
+        // Labels and features have no close; that they are ordered, the log says.
+        let is_ordered = !snapshot.files.is_empty() && snapshot.files.iter().all(|f| profile_of(&f.add).is_some());
+        let needs_close = !is_ordered;
+        let table = Self::new(session, files, Arc::clone(&snapshot.schema), known, cache, needs_close).await?;
         Ok(table.map(|table| CandleTable {
             version: Some(snapshot.version),
             properties: snapshot.properties.clone(),
@@ -135,7 +138,11 @@ impl CandleTable {
         file_schema: SchemaRef,
         known: HashMap<String, Profile>,
         cache: &ProfileCache,
+        needs_close: bool,
     ) -> Result<Option<CandleTable>> {
+        if needs_close && !has_close(&file_schema) {
+            return Ok(None);
+        }
         let session: &dyn Session = state.as_ref();
         let location = files.location.clone();
         let text = files.format.kind != Kind::Parquet;

@@ -1,7 +1,11 @@
-//! What users ask for, as plans and facts: named queries, views, validation, the function list, synthetic candles.
+//! What users ask for, as plans and facts: named queries, views, labels, checks, validation, the function list, synthetic
+//! candles.
 
 pub mod adjust;
+pub mod bounds;
+pub mod check;
 pub mod functions;
+pub mod label;
 pub mod label_path;
 pub mod levels;
 pub mod named;

@@ -1,13 +1,16 @@
 //! Scenario tests over the whole engine: one binary, because each links DataFusion.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+mod asof;
 mod cli;
 mod common;
 mod dialect;
 mod golden;
 mod ingest;
+mod labels;
 mod lake;
 mod layouts;
+mod leaks;
 mod limits;
 mod mistakes;
 mod others;

@@ -1,0 +1,172 @@
+//! `tallow label`, `levels`, `check`.
+
+use super::Failure;
+use super::args::{CheckArgs, LabelArgs, LevelsArgs, OutputArgs};
+use super::commands::{out, params, run_text};
+use super::config::Config;
+use super::progress::Progress;
+use crate::Session;
+use crate::engine::dialect::Params;
+use crate::error::Error;
+use crate::lake::Computed;
+use crate::pipeline::check::{self, CheckOptions, ColumnCheck, Verdict};
+use crate::pipeline::label::{LabelRun, quality};
+use crate::pipeline::levels::{self, Detection, Source};
+use crate::pipeline::named;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::sync::Arc;
+use tallow_udfs::candle::Timeframe;
+
+pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failure> {
+    let timeframe: Timeframe = args.timeframe.parse()?;
+    let all = args.labels.iter().any(|l| l == "all");
+    let run = LabelRun {
+        horizon: args.horizon,
+        labels: if all { vec![] } else { args.labels },
+        levels: match args.levels.as_str() {
+            "none" => None,
+            "auto" => Some(Source::Auto(Detection::default())),
+            table => Some(Source::Tables { levels: table.to_string(), events: args.level_events }),
+        },
+        params: assignments(&args.param)?,
+        seed: args.preset.is_some(),
+        own_bars: args.own_bars,
+        ..LabelRun::new(timeframe)
+    };
+    let session = config.session().await?;
+    if args.sql {
+        out!("{}", run.sql(session.tables()).await?);
+        return Ok(());
+    }
+    let table = match args.to {
+        None => format!("labels_{timeframe}"),
+        Some(name) if name.starts_with("labels_") || name.contains('/') => name,
+        Some(name) => format!("labels_{name}"),
+    };
+    let progress = Arc::new(Progress::new(config, None, "rows"));
+    let told = Arc::clone(&progress);
+    let written = run.write(&session, &table, move |rows| told.set(rows)).await?;
+    progress.clear();
+    out!("table      {table}");
+    out!("rows       {}", written.rows);
+    out!("version    {}", written.version);
+    show_symbols(&session, &table).await?;
+    if let Some(progress) = Arc::into_inner(progress) {
+        progress.finish(None, written.rows, session.bytes_read());
+    }
+    if args.check {
+        let columns = session.tables().columns(&table).await?;
+        let output = OutputArgs { format: None, output: None, max_rows: 0 };
+        run_text(&session, config, &quality(&table, &columns), &Params::default(), &output).await?;
+    }
+    Ok(())
+}
+
+/// Over which bars the labels walked, and which symbols have none.
+async fn show_symbols(session: &Session, table: &str) -> Result<(), Failure> {
+    let quoted = table.replace('"', "\"\"");
+    let sql = format!(
+        "select path_timeframe, count(*), count(distinct symbol) from \"{quoted}\" group by path_timeframe order by 1"
+    );
+    let frame = session.sql(&sql).await?;
+    for batch in session.collect(frame).await? {
+        let timeframe = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).map_err(Error::from)?;
+        let (rows, symbols) = (batch.column(1).as_primitive::<Int64Type>(), batch.column(2).as_primitive::<Int64Type>());
+        for i in 0..batch.num_rows() {
+            let timeframe = timeframe.as_string::<i32>().value(i);
+            out!("path       {timeframe} bars for {} labels of {} symbols", rows.value(i), symbols.value(i));
+        }
+    }
+    let sql = format!(
+        "select symbol, count(*) from \"{quoted}\" group by symbol having count(available_at) = 0 order by symbol"
+    );
+    let frame = session.sql(&sql).await?;
+    for batch in session.collect(frame).await? {
+        let symbol = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).map_err(Error::from)?;
+        let rows = batch.column(1).as_primitive::<Int64Type>();
+        for i in 0..batch.num_rows() {
+            let name = symbol.as_string::<i32>().value(i);
+            out!("warning    {name}: none of its {} bars has a label yet (too few bars)", rows.value(i));
+        }
+    }
+    Ok(())
+}
+
+fn assignments(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pairs = given.iter().map(|pair| match pair.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_ascii_lowercase(), value.trim().to_string())),
+        _ => Err(Failure::Usage(format!("--param '{pair}': expected NAME=VALUE"))),
+    });
+    pairs.collect()
+}
+
+pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Failure> {
+    let timeframe: Timeframe = args.timeframe.parse()?;
+    let detection = Detection { k: args.k, cluster: args.cluster, max_age: args.max_age };
+    let session = config.session().await?;
+    let levels = levels::levels(session.tables(), timeframe, detection).await?;
+    let events = levels::events(session.tables(), timeframe, detection).await?;
+    let Some(name) = args.to else {
+        let sql = match args.events {
+            true => format!("select * from ({events}) order by symbol, ts"),
+            false => format!("select * from ({levels}) order by symbol, created_at"),
+        };
+        return run_text(&session, config, &sql, &Params::default(), &args.output).await;
+    };
+    for (table, sql) in [(format!("levels_{name}"), levels), (format!("level_events_{name}"), events)] {
+        let rows = session.sql(&sql).await?.create_physical_plan().await?;
+        let told = serde_json::json!({ "k": args.k, "cluster": args.cluster, "max_age": args.max_age });
+        let properties: HashMap<String, String> = [
+            ("tallow.levels.timeframe".to_string(), timeframe.to_string()),
+            ("tallow.levels.params".to_string(), told.to_string()),
+        ]
+        .into();
+        let computed =
+            Computed { rows, ordered: false, properties, operation: "LEVELS", progress: Box::new(|_| {}) };
+        let written = session.replace(&table, computed).await?;
+        out!("{table:<20} {:>9} rows, version {}", written.rows, written.version);
+    }
+    Ok(())
+}
+
+pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failure> {
+    let queries = named::all(Some(config.queries()))?;
+    let given = params(&args.param)?;
+    let (text, given) = match queries.get(args.text.trim()) {
+        Some(query) => (query.sql.clone(), query.complete(&given)?),
+        None => (args.text.clone(), given),
+    };
+    let options = CheckOptions {
+        cuts: args.cuts.into(),
+        symbols: args.symbols as usize,
+        timeframe: args.timeframe.as_deref().map(str::parse).transpose()?,
+    };
+    let session = config.session().await?;
+    let report = check::check(&session, &text, &given, &options).await?;
+    out!("{:<32} {:>8} {:>10} {:>10}  {:<9}", "column", "ahead", "compared", "changed", "verdict");
+    for column in &report.columns {
+        let ColumnCheck { name, declared, compared, changed, .. } = column;
+        out!("{name:<32} {:>8} {compared:>10} {changed:>10}  {}", declared.to_string(), column.verdict());
+        if let Some((symbol, ts)) = &column.first {
+            let at = chrono::DateTime::from_timestamp_micros(*ts).map(|t| t.format("%Y-%m-%d %H:%M").to_string());
+            let at = at.unwrap_or_default();
+            out!("    first at {symbol} {at}; looks at least {} bars ahead", column.looked);
+        }
+    }
+    if report.newest_only {
+        out!("only the newest bar of each symbol is in the result: its rows could not be compared with the past");
+    }
+    if !config.quiet {
+        let bars = report.bars.map_or_else(|| "of unknown length".to_string(), |(t, o)| format!("of {t}, origin {o}"));
+        let _ = writeln!(std::io::stderr(), "tried at {} instants of the past; rows are about bars {bars}", report.cuts.len());
+    }
+    let leaks: Vec<_> =
+        report.columns.iter().filter(|c| c.verdict() == Verdict::Leak).map(|c| c.name.as_str()).collect();
+    match leaks.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Setting(format!("looks into the future: {}", leaks.join(", "))).into()),
+    }
+}

@@ -1,0 +1,264 @@
+//! Plans between two dates: enough bars before them are read that the first row is as in a run over everything.
+
+use crate::Session;
+use crate::engine::dialect::Params;
+use crate::engine::reach::reach;
+use crate::error::{Error, Result};
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::common::tree_node::{Transformed, TransformedResult};
+use datafusion::common::{Column, ScalarValue, TableReference};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
+use datafusion::execution::FunctionRegistry;
+use datafusion::prelude::DataFrame;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tallow_udfs::series::Bars;
+
+/// The times that a result is wanted for: from the first, up to but not including the last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Microseconds since the epoch.
+    pub from: Option<i64>,
+    /// Microseconds since the epoch.
+    pub to: Option<i64>,
+}
+
+/// Microseconds of a day or an instant as it is typed: `2024-01-31`, `2024-01-31T09:30`, `2024-01-31T09:30:00Z`.
+pub fn instant(text: &str) -> Result<i64> {
+    use chrono::{DateTime, NaiveDate, NaiveDateTime};
+    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|d| d.and_hms_opt(0, 0, 0));
+    let time = || {
+        let plain = text.trim_end_matches('Z').replace(' ', "T");
+        ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"].iter().find_map(|f| NaiveDateTime::parse_from_str(&plain, f).ok())
+    };
+    let utc = day().or_else(time).map(|t| t.and_utc().timestamp_micros());
+    utc.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_micros())).ok_or_else(|| {
+        Error::Setting(format!("'{text}' is no time: expected a day such as 2024-01-31, or 2024-01-31T09:30Z"))
+    })
+}
+
+pub(super) fn time(micros: i64) -> Expr {
+    lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
+}
+
+/// Restricts a frame to a range. Each table is read from as many bars before the range as the result looks back, and to as
+/// many after it as it looks ahead.
+pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Result<DataFrame> {
+    if range == Range::default() {
+        return Ok(frame);
+    }
+    if let (Some(from), Some(to)) = (range.from, range.to)
+        && from >= to
+    {
+        return Err(Error::Setting("the range is empty: its first day must lie before its last".to_string()));
+    }
+    let (state, plan) = frame.into_parts();
+    let mut read = BTreeMap::new();
+    for (table, reach) in reach(&state.optimize(&plan)?).total().tables() {
+        let from = match (range.from, reach.back) {
+            (Some(from), Bars::Count(0)) => Some(from),
+            (Some(from), Bars::Count(back)) => earlier(session, table, Range { from: Some(from), ..range }, back).await?,
+            _ => None,
+        };
+        let to = match (range.to, reach.ahead) {
+            (Some(to), Bars::Count(0)) => Some(to),
+            (Some(to), Bars::Count(ahead)) => later(session, table, to, ahead).await?,
+            _ => None,
+        };
+        read.insert(table.to_string(), (from, to));
+    }
+    let scans = plan
+        .transform_up_with_subqueries(|node| {
+            let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
+            let name = scan.table_name.table().to_string();
+            let Some(ts) = time_column(&node).filter(|_| read.contains_key(&name)) else { return Ok(Transformed::no(node)) };
+            let (from, to) = read[&name];
+            let parts = [from.map(|t| ts.clone().gt_eq(time(t))), to.map(|t| ts.clone().lt(time(t)))];
+            match parts.into_iter().flatten().reduce(Expr::and) {
+                Some(filter) => Ok(Transformed::yes(LogicalPlanBuilder::from(node).filter(filter)?.build()?)),
+                None => Ok(Transformed::no(node)),
+            }
+        })
+        .data()?;
+    let plan = cut(scans, range)?;
+    Ok(DataFrame::new(state, plan))
+}
+
+/// The column `ts` of a plan.
+pub(super) fn time_column(plan: &LogicalPlan) -> Option<Expr> {
+    let position = plan.schema().fields().iter().position(|f| f.name() == "ts")?;
+    let (qualifier, field) = plan.schema().qualified_field(position);
+    let is_time = matches!(field.data_type(), arrow::datatypes::DataType::Timestamp(_, _));
+    is_time.then(|| Expr::Column(Column::from((qualifier, field))))
+}
+
+/// Cuts off the rows outside of the range, below what orders and limits the result.
+fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
+    if let LogicalPlan::Limit(_) | LogicalPlan::Sort(_) = &plan {
+        let input = plan.inputs().first().map(|p| (*p).clone());
+        if let Some(input) = input {
+            let below = cut(input, range)?;
+            return Ok(plan.with_new_exprs(plan.expressions(), vec![below])?);
+        }
+    }
+    let Some(ts) = time_column(&plan) else {
+        return Err(Error::Setting(
+            "--from and --to need a column `ts` in the result: add it, or bound the time in WHERE".to_string(),
+        ));
+    };
+    let parts = [range.from.map(|t| ts.clone().gt_eq(time(t))), range.to.map(|t| ts.clone().lt(time(t)))];
+    match parts.into_iter().flatten().reduce(Expr::and) {
+        Some(filter) => Ok(LogicalPlanBuilder::from(plan).filter(filter)?.build()?),
+        None => Ok(plan),
+    }
+}
+
+/// The time from which a table is read so that every symbol with bars in the range has `back` bars with a close before it,
+/// or all that it has.
+async fn earlier(session: &Session, table: &str, range: Range, back: usize) -> Result<Option<i64>> {
+    let Some(from) = range.from else { return Ok(None) };
+    let name = super::levels::quoted(table);
+    if !session.tables().columns(table).await?.iter().any(|c| c == "close") {
+        return Ok(None);
+    }
+    let at = |t: i64| format!("to_timestamp_micros({t})");
+    let in_range = range.to.map_or_else(String::new, |to| format!(" and ts < {}", at(to)));
+    let sql = format!(
+        "with here as (select distinct symbol from {name} where ts >= {from}{in_range}),
+              before as (select symbol, ts, lag(ts, {steps}) over (partition by symbol order by ts) as start,
+                                first_value(ts) over (partition by symbol order by ts) as first,
+                                lead(ts, 1) over (partition by symbol order by ts) as next
+                         from {name} where ts < {from} and close is not null)
+         select cast(min(coalesce(start, first)) as timestamp) as start
+         from before where next is null and symbol in (select symbol from here)",
+        from = at(from),
+        steps = back.saturating_sub(1),
+    );
+    Ok(Some(one_time(session, &sql).await?.map_or(from, |start| start.min(from))))
+}
+
+/// The time up to which a table is read so that every symbol has `ahead` bars with a close after the range, or all.
+async fn later(session: &Session, table: &str, to: i64, ahead: usize) -> Result<Option<i64>> {
+    let name = super::levels::quoted(table);
+    if !session.tables().columns(table).await?.iter().any(|c| c == "close") {
+        return Ok(None);
+    }
+    let sql = format!(
+        "with after as (select symbol, ts, lead(ts, {ahead}) over (partition by symbol order by ts) as stop,
+                               lag(ts, 1) over (partition by symbol order by ts) as before
+                        from {name} where ts >= to_timestamp_micros({to}) and close is not null)
+         select cast(max(stop) as timestamp) as stop from after where before is null
+         having count(*) = count(stop)"
+    );
+    one_time(session, &sql).await
+}
+
+async fn one_time(session: &Session, sql: &str) -> Result<Option<i64>> {
+    let frame = session.sql_with(sql, &Params::default()).await?;
+    let batches = session.collect(frame).await?;
+    for batch in &batches {
+        let column = arrow::compute::cast(batch.column(0), &super::check::instant_type())?;
+        let column = column.as_primitive::<TimestampMicrosecondType>();
+        if let Some(value) = column.iter().flatten().next() {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// Adds the column `available_at`: when a row was known, which is when the last bar that it looks at had ended.
+pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<DataFrame> {
+    let (state, plan) = frame.into_parts();
+    let sources = reach(&state.optimize(&plan)?).total();
+    let tables: BTreeSet<&str> = sources.tables().map(|(name, _)| name).collect();
+    let [table] = tables.into_iter().collect::<Vec<_>>()[..] else {
+        return Err(Error::Setting(
+            "--available-at needs a result of one table; where there are several, write max(bar_end(..)) of theirs".to_string(),
+        ));
+    };
+    let Bars::Count(ahead) = sources.furthest().ahead else {
+        return Err(Error::Setting(
+            "--available-at: how far the result looks ahead is not bounded (see `tallow explain`)".to_string(),
+        ));
+    };
+    let Some((timeframe, origin)) = session.tables().bars(table).await? else {
+        return Err(Error::Setting(format!("--available-at: the length of the bars of `{table}` is not known")));
+    };
+    let Some(ts) = time_column(&plan) else {
+        return Err(Error::Setting("--available-at needs a column `ts` in the result".to_string()));
+    };
+    let frame = DataFrame::new(state.clone(), plan.clone());
+    if ahead == 0 {
+        let end = session.context().udf("bar_end")?;
+        let known = end.call(vec![ts, lit(timeframe.to_string()), lit(origin)]).alias("available_at");
+        let all = plan.schema().columns().into_iter().map(Expr::Column).chain([known]);
+        return Ok(frame.select(all.collect::<Vec<_>>())?);
+    }
+    if !plan.schema().fields().iter().any(|f| f.name() == "symbol") {
+        return Err(Error::Setting("--available-at needs the columns `symbol` and `ts` in the result".to_string()));
+    }
+    let name = super::levels::quoted(table);
+    let later = session
+        .sql(&format!(
+            "select symbol as known_symbol, ts as known_ts,
+                    lead(bar_end(ts, '{timeframe}', '{origin}'), {ahead}) over (partition by symbol order by ts) as available_at
+             from {name} where close is not null"
+        ))
+        .await?;
+    let joined = frame.join(
+        later,
+        datafusion::common::JoinType::Left,
+        &["symbol", "ts"],
+        &["known_symbol", "known_ts"],
+        None,
+    )?;
+    let all = plan.schema().columns().into_iter().map(Expr::Column);
+    Ok(joined.select(all.chain([col("available_at")]).collect::<Vec<_>>())?)
+}
+
+/// Bars of the tables that a plan reads, by name: timeframe and origin.
+pub(super) async fn tables_of(session: &Session, plan: &LogicalPlan) -> Result<BTreeMap<String, Option<(String, String)>>> {
+    let mut names = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let reference: &TableReference = &scan.table_name;
+            names.insert(reference.table().to_string());
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    })?;
+    let mut tables = BTreeMap::new();
+    for name in names {
+        let bars = session.tables().bars(&name).await?.map(|(t, origin)| (t.to_string(), origin));
+        tables.insert(name, bars);
+    }
+    Ok(tables)
+}
+
+/// A plan that sees only what was known at an instant: bars that had ended, other rows whose `available_at` had come.
+pub(super) fn known_at(
+    session: &Session,
+    plan: LogicalPlan,
+    tables: &Arc<BTreeMap<String, Option<(String, String)>>>,
+    instant: i64,
+) -> Result<LogicalPlan> {
+    let end = session.context().udf("bar_end")?;
+    let seen = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
+        let column = |name: &str| {
+            let position = node.schema().fields().iter().position(|f| f.name() == name)?;
+            Some(Expr::Column(Column::from(node.schema().qualified_field(position))))
+        };
+        let filter = match (column("available_at"), time_column(&node), tables.get(scan.table_name.table())) {
+            (Some(known), _, _) => known.lt_eq(time(instant)),
+            (None, Some(ts), Some(Some((timeframe, origin)))) => {
+                let ended = end.call(vec![ts.clone(), lit(timeframe.as_str()), lit(origin.as_str())]);
+                ended.lt_eq(time(instant)).and(ts.lt(time(instant)))
+            }
+            (None, Some(ts), _) => ts.lt(time(instant)),
+            _ => return Ok(Transformed::no(node)),
+        };
+        Ok(Transformed::yes(LogicalPlanBuilder::from(node).filter(filter)?.build()?))
+    });
+    Ok(seen.data()?)
+}

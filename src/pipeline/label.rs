@@ -1,0 +1,267 @@
+//! Label runs: every label of a timeframe, as one query over the lake, written as a table.
+
+use super::label_path::{self, PathOptions};
+use super::levels::Source;
+use super::resample::{self, Fill};
+use crate::Session;
+use crate::engine::dialect::closest;
+use crate::error::{Error, Result};
+use crate::lake::{Computed, LakeSchema, Written};
+use std::collections::{BTreeMap, HashMap};
+use tallow_udfs::candle::Timeframe;
+use tallow_udfs::label::VERSION;
+use tallow_udfs::series_function;
+
+/// What is labelled, and how.
+#[derive(Debug, Clone)]
+pub struct LabelRun {
+    /// Length of the labelled bars.
+    pub timeframe: Timeframe,
+    /// How far labels look, in labelled bars.
+    pub horizon: u32,
+    /// Groups and single labels; empty for all.
+    pub labels: Vec<String>,
+    /// Levels that move barriers, and that level labels are about.
+    pub levels: Option<Source>,
+    /// Parameters of `triple_barrier`.
+    pub params: BTreeMap<String, String>,
+    /// Barriers just before the nearest levels, whatever their distance; the upper one wins ties.
+    pub seed: bool,
+    /// Walk the labelled bars themselves, not smaller ones.
+    pub own_bars: bool,
+}
+
+/// Groups of labels: the function behind each.
+const GROUPS: [&str; 3] = ["triple_barrier", "path_labels", "level_labels"];
+/// A label that is no field of a struct.
+const QUANTILE: &str = "return_quantile";
+
+impl LabelRun {
+    /// All labels of a timeframe within six bars.
+    pub fn new(timeframe: Timeframe) -> Self {
+        Self {
+            timeframe,
+            horizon: 6,
+            labels: vec![],
+            levels: None,
+            params: BTreeMap::new(),
+            seed: false,
+            own_bars: false,
+        }
+    }
+
+    /// The columns to compute, by group; the order is that of the functions.
+    fn columns(&self) -> Result<Vec<(&'static str, String)>> {
+        let groups = GROUPS.iter().filter(|g| **g != "level_labels" || self.levels.is_some());
+        let mut all: Vec<(&'static str, String)> = vec![];
+        for group in groups {
+            let outputs = series_function(group).map(|f| f.signature().outputs.clone()).unwrap_or_default();
+            let outputs = outputs.into_iter().map(|o| o.name).filter(|n| n != "horizon_complete" && n != "available_at");
+            all.extend(outputs.map(|name| (*group, name)));
+        }
+        all.push((QUANTILE, QUANTILE.to_string()));
+        if self.labels.is_empty() {
+            return Ok(all);
+        }
+        for label in &self.labels {
+            if !all.iter().any(|(group, name)| group == label || name == label) {
+                let known = all.iter().flat_map(|(group, name)| [*group, name.as_str()]);
+                let hint = match closest(label, known) {
+                    _ if label == "level_labels" => "give --levels auto, or a table".to_string(),
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("expected all, a group ({}) or a label of one", GROUPS.join(", ")),
+                };
+                return Err(Error::Setting(format!("unknown label `{label}`; {hint}")));
+            }
+        }
+        all.retain(|(group, name)| self.labels.iter().any(|l| l == group || l == name));
+        Ok(all)
+    }
+
+    /// Parameters of the barriers as SQL arguments.
+    fn barrier_arguments(&self) -> String {
+        let mut params: BTreeMap<&str, String> = BTreeMap::new();
+        if self.seed {
+            for (name, value) in [("up", "1e6"), ("down", "1e6"), ("level_gate", "1e6"), ("level_buffer", "0"), ("min_dist", "0")] {
+                params.insert(name, value.to_string());
+            }
+            params.insert("tie", "'up'".to_string());
+        }
+        for (name, value) in &self.params {
+            let is_number = value.parse::<f64>().is_ok();
+            params.insert(name, if is_number { value.clone() } else { format!("'{}'", value.replace('\'', "''")) });
+        }
+        params.into_iter().map(|(name, value)| format!(", {name} => {value}")).collect()
+    }
+
+    /// SQL for the labels: `symbol, ts, close, path_timeframe`, the labels, `horizon_complete, available_at`, in order.
+    pub async fn sql(&self, lake: &LakeSchema) -> Result<String> {
+        if self.seed && self.levels.is_none() {
+            return Err(Error::Setting("preset 'seed' places barriers by levels: give --levels auto, or a table".to_string()));
+        }
+        if !(1..=1000).contains(&self.horizon) {
+            return Err(Error::Setting(format!("horizon {}: expected 1 to 1000 bars", self.horizon)));
+        }
+        let columns = self.columns()?;
+        let refine = self.params.get("tie").is_some_and(|tie| tie == "refine");
+        let options = PathOptions { levels: self.levels.clone(), refine, own_bars: self.own_bars };
+        let path = label_path::sql(lake, self.timeframe, &options).await?;
+        let horizon = self.horizon;
+        let carried = "label_ts => label_ts, price => price, unit => unit, close_time => close_time";
+        let mut calls = vec![];
+        for group in GROUPS {
+            // Whether a horizon was complete is said by any of them.
+            let is_first = calls.is_empty();
+            if !columns.iter().any(|(g, _)| *g == group) && !(is_first && group == "path_labels") {
+                continue;
+            }
+            let more = match group {
+                "triple_barrier" => {
+                    let (above, below) = if self.seed { (" * 0.999", " * 1.001") } else { ("", "") };
+                    let levels = match &self.levels {
+                        Some(_) => format!(
+                            ", resistance => nearest_resistance(levels, price){above}, support => nearest_support(levels, price){below}"
+                        ),
+                        None => String::new(),
+                    };
+                    let smaller = if refine { ", smaller => smaller" } else { "" };
+                    format!("{}{levels}{smaller}", self.barrier_arguments())
+                }
+                "path_labels" => ", range => range".to_string(),
+                _ => ", levels => levels".to_string(),
+            };
+            calls.push((group, format!("{group}(high, low, close, horizon => {horizon}, {carried}{more}) as {group}")));
+        }
+        let first = calls.first().map_or("path_labels", |(group, _)| group);
+        let known = calls.iter().map(|(group, _)| format!("{group}['available_at']")).collect::<Vec<_>>().join(", ");
+        let outputs = columns.iter().map(|(group, name)| match *group {
+            QUANTILE => format!("{QUANTILE}(price, horizon => {horizon}) over (partition by symbol order by row_ts) as {name}"),
+            group => format!("{group}['{name}'] as {name}"),
+        });
+        Ok(format!(
+            "with walked as (
+               select symbol, ts as row_ts, label_ts, price, path_timeframe, {calls} from ({path})),
+             labelled as (select * from walked where {first}['horizon_complete'] is not null)
+             select symbol, label_ts as ts, price as close, path_timeframe, {outputs},
+                    {first}['horizon_complete'] as horizon_complete, greatest({known}) as available_at
+             from labelled order by symbol, row_ts",
+            calls = calls.iter().map(|(_, call)| call.as_str()).collect::<Vec<_>>().join(", "),
+            outputs = outputs.collect::<Vec<_>>().join(", "),
+        ))
+    }
+
+    /// Everything that decides what the labels are, as one line.
+    fn told(&self) -> String {
+        let params: BTreeMap<&str, serde_json::Value> = [
+            ("timeframe", self.timeframe.to_string().into()),
+            ("horizon", self.horizon.into()),
+            ("labels", self.labels.join(",").into()),
+            ("levels", self.levels.as_ref().map(|l| format!("{l:?}")).unwrap_or_default().into()),
+            ("barriers", self.barrier_arguments().trim_start_matches(", ").into()),
+            ("seed", self.seed.into()),
+            ("own_bars", self.own_bars.into()),
+        ]
+        .into();
+        serde_json::to_string(&params).unwrap_or_default()
+    }
+
+    /// Runs and writes the table; `progress` is told the rows so far.
+    pub async fn write(
+        &self,
+        session: &Session,
+        table: &str,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Written> {
+        let sql = self.sql(session.tables()).await?;
+        let frame = session.sql(&sql).await?;
+        let rows = frame.create_physical_plan().await?;
+        let (_, origin) = resample::sql(session.tables(), self.timeframe, None, None, Fill::None, true).await?;
+        let told = self.told();
+        let properties: HashMap<String, String> = [
+            ("tallow.timeframe".to_string(), self.timeframe.to_string()),
+            ("tallow.origin".to_string(), origin),
+            ("tallow.label.version".to_string(), VERSION.to_string()),
+            ("tallow.label.params_hash".to_string(), format!("{:016x}", fnv1a(told.as_bytes()))),
+            ("tallow.label.params".to_string(), told),
+        ]
+        .into();
+        let computed =
+            Computed { rows, ordered: true, properties, operation: "LABEL", progress: Box::new(progress) };
+        session.replace(table, computed).await
+    }
+}
+
+/// FNV-1a, which stays the same whatever the program is built with.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// SQL for the quality of a table of labels: `measure, value, verdict`.
+pub fn quality(table: &str, columns: &[String]) -> String {
+    let table = super::levels::quoted(table);
+    let has = |name: &str| columns.iter().any(|c| c == name);
+    let mut parts = vec![
+        format!("select 1 as n, 'labelled bars' as measure, cast(count(*) as double) as value, '' as verdict from {table}"),
+        format!(
+            "select 2, 'share of incomplete horizons', avg(case when horizon_complete then 0.0 else 1.0 end), '' from {table}"
+        ),
+    ];
+    if has("label") {
+        for (n, class) in [(3, -1), (4, 0), (5, 1)] {
+            parts.push(format!(
+                "select {n}, 'share of label {class}', share, case when share < 0.05 then 'below 5 %' else '' end
+                 from (select cast(count(*) filter (where label = {class}) as double) / nullif(count(label), 0) as share
+                       from {table})"
+            ));
+        }
+    }
+    if has("label") && has("forward_return") {
+        parts.push(format!(
+            "select 6, 'share of labels against the sign of the forward return', share,
+                    case when share > 0.3 then 'above 30 %' else '' end
+             from (select avg(case when label * forward_return < 0 then 1.0 else 0.0 end) as share from {table}
+                   where label <> 0 and forward_return <> 0)"
+        ));
+    }
+    if has("forward_return") {
+        let moments = format!(
+            "select n, m3 / power(m2, 1.5) as skew, m4 / (m2 * m2) - 3 as kurtosis
+             from (select count(*) as n, avg(power(r - mean, 2)) as m2, avg(power(r - mean, 3)) as m3,
+                          avg(power(r - mean, 4)) as m4
+                   from (select forward_return as r from {table} where forward_return is not null)
+                   cross join (select avg(forward_return) as mean from {table}))"
+        );
+        for (n, name, value) in [
+            (7, "skewness of the forward return", "skew"),
+            (8, "excess kurtosis of the forward return", "kurtosis"),
+            (9, "Jarque-Bera statistic of the forward return", "n / 6.0 * (skew * skew + kurtosis * kurtosis / 4)"),
+        ] {
+            let verdict = if n == 9 { "case when value > 5.99 then 'not normal at 5 %' else '' end" } else { "''" };
+            parts.push(format!("select {n}, '{name}', value, {verdict} from (select {value} as value from ({moments}))"));
+        }
+    }
+    format!("select measure, value, verdict from ({}) order by n", parts.join(" union all "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_chosen_by_group_or_name() {
+        let mut run = LabelRun::new(Timeframe::Day);
+        run.labels = vec!["mfe".to_string(), "triple_barrier".to_string()];
+        let columns = run.columns().unwrap();
+        assert_eq!(columns.first().unwrap().1, "label");
+        assert_eq!(columns.last().unwrap().1, "mfe");
+        run.labels = vec!["mfee".to_string()];
+        assert!(run.columns().unwrap_err().to_string().contains("did you mean `mfe`?"));
+        run.labels = vec!["breakout".to_string()];
+        assert!(run.columns().is_err(), "no levels");
+    }
+
+    #[test]
+    fn the_hash_is_that_of_fnv() {
+        assert_eq!(fnv1a(b"foobar"), 0x85944171f73967e8);
+    }
+}
