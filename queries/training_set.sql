@@ -16,11 +16,15 @@ with features as (
 barriers as (
   select symbol, ts, close, triple_barrier(up => :up, down => :down, horizon => :horizon) as t from candles
 ),
-labels as (
+weighted as (
   select
     symbol, ts, t['label'] as label, t['available_at'] as available_at,
     sample_weights(close, bars => case when t['label'] is not null then coalesce(t['bars_to_hit'], :horizon) end) as w
   from barriers
+),
+labels as (
+  select symbol, ts, label, available_at, w['uniqueness'] as uniqueness, w['return_attribution'] as return_attribution
+  from weighted
 ),
 days as (
   select ts, ntile(:folds) over (order by ts) - 1 as fold from (select distinct ts from candles)
@@ -31,10 +35,10 @@ stretches as (
 select
   f.symbol as symbol, f.ts as ts, f.rsi_14 as rsi_14, f.atr_14 as atr_14, f.to_sma_20 as to_sma_20,
   f.to_sma_50 as to_sma_50, f.z_score_20 as z_score_20, f.roc_10 as roc_10, f.adx_14 as adx_14,
-  l.label as label, l.available_at as available_at, l.w['uniqueness'] as uniqueness,
-  l.w['return_attribution'] as return_attribution,
+  l.label as label, l.available_at as available_at, l.uniqueness as uniqueness,
+  l.return_attribution as return_attribution,
   case when (s.next is null or l.available_at <= s.next)
-        and (s.fold = 0 or f.ts >= s.first + :embargo * interval '1 day')
+        and (s.fold = 0 or f.ts >= s.first + cast(concat(:embargo, ' days') as interval))
        then s.fold end as fold
 from features f
 join labels l on f.symbol = l.symbol and f.ts = l.ts

@@ -73,8 +73,10 @@ async fn show_symbols(session: &Session, table: &str) -> Result<(), Failure> {
     );
     let frame = session.sql(&sql).await?;
     for batch in session.collect(frame).await? {
-        let timeframe = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).map_err(Error::from)?;
-        let (rows, symbols) = (batch.column(1).as_primitive::<Int64Type>(), batch.column(2).as_primitive::<Int64Type>());
+        let timeframe =
+            arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).map_err(Error::from)?;
+        let (rows, symbols) =
+            (batch.column(1).as_primitive::<Int64Type>(), batch.column(2).as_primitive::<Int64Type>());
         for i in 0..batch.num_rows() {
             let timeframe = timeframe.as_string::<i32>().value(i);
             out!("path       {timeframe} bars for {} labels of {} symbols", rows.value(i), symbols.value(i));
@@ -97,7 +99,9 @@ async fn show_symbols(session: &Session, table: &str) -> Result<(), Failure> {
 
 fn assignments(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let pairs = given.iter().map(|pair| match pair.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_ascii_lowercase(), value.trim().to_string())),
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_ascii_lowercase(), value.trim().to_string()))
+        }
         _ => Err(Failure::Usage(format!("--param '{pair}': expected NAME=VALUE"))),
     });
     pairs.collect()
@@ -124,8 +128,7 @@ pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Fail
             ("tallow.levels.params".to_string(), told.to_string()),
         ]
         .into();
-        let computed =
-            Computed { rows, ordered: false, properties, operation: "LEVELS", progress: Box::new(|_| {}) };
+        let computed = Computed { rows, ordered: false, properties, operation: "LEVELS", progress: Box::new(|_| {}) };
         let written = session.replace(&table, computed).await?;
         out!("{table:<20} {:>9} rows, version {}", written.rows, written.version);
     }
@@ -161,7 +164,11 @@ pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failur
     }
     if !config.quiet {
         let bars = report.bars.map_or_else(|| "of unknown length".to_string(), |(t, o)| format!("of {t}, origin {o}"));
-        let _ = writeln!(std::io::stderr(), "tried at {} instants of the past; rows are about bars {bars}", report.cuts.len());
+        let _ = writeln!(
+            std::io::stderr(),
+            "tried at {} instants of the past; rows are about bars {bars}",
+            report.cuts.len()
+        );
     }
     let leaks: Vec<_> =
         report.columns.iter().filter(|c| c.verdict() == Verdict::Leak).map(|c| c.name.as_str()).collect();

@@ -127,14 +127,16 @@ fn of_plan(plan: &LogicalPlan) -> (Vec<Sources>, Sources) {
             (left.into_iter().chain(right).take(width).collect(), a.and(&b))
         }
         // Which right row is nearest depends on that input's rows, but not on whether a left row is there.
-        LogicalPlan::Extension(extension) => match (extension.node.as_any().is::<AsofJoin>(), extension.node.inputs().as_slice()) {
-            (true, [left, right]) => {
-                let ((left, rows), (right, _)) = (of_plan(left), of_plan(right));
-                (left.into_iter().chain(right).collect(), rows)
+        LogicalPlan::Extension(extension) => {
+            match (extension.node.as_any().is::<AsofJoin>(), extension.node.inputs().as_slice()) {
+                (true, [left, right]) => {
+                    let ((left, rows), (right, _)) = (of_plan(left), of_plan(right));
+                    (left.into_iter().chain(right).collect(), rows)
+                }
+                (false, [input]) if input.schema().fields().len() == width => of_plan(input),
+                _ => unknown(plan),
             }
-            (false, [input]) if input.schema().fields().len() == width => of_plan(input),
-            _ => unknown(plan),
-        },
+        }
         LogicalPlan::Union(union) => union
             .inputs
             .iter()

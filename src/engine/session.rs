@@ -101,7 +101,11 @@ struct Planner;
 
 #[async_trait]
 impl QueryPlanner for Planner {
-    async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        state: &dyn Session,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
         let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 2] = [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
         planner.create_physical_plan(plan, state).await
@@ -134,8 +138,9 @@ fn config(settings: &Settings) -> SessionConfig {
     options.optimizer.prefer_existing_union = true;
     // What a footer of our files mostly needs; the default reads half a megabyte of each file first.
     options.execution.parquet.metadata_size_hint = Some(128 << 10);
-    // A watch-list of 20 symbols or more would otherwise prune nothing.
-    options.execution.parquet.max_in_list_size = 10_000;
+    // A watch-list of 20 symbols or more would otherwise prune nothing. A longer list than this, such as the filter that a
+    // join makes of its smaller side, becomes so deep a chain of OR that walking it could overflow a thread's stack.
+    options.execution.parquet.max_in_list_size = 1_000;
     // Files stay in the partition whose symbol range they were given.
     options.execution.enable_file_stream_work_stealing = false;
     options.execution.listing_table_ignore_subdirectory = false;

@@ -1,13 +1,13 @@
 //! Tables by name: the timeframes of a lake, and any quoted path, glob or URL.
 
 use super::care::{self, HistoryEntry, OptimizeSummary};
+use super::columns;
 use super::delta::{AsOf, Log, no_table};
 use super::files::{Files, Format};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::profile::ProfileCache;
 use super::replace::{self, Computed, Written};
 use super::table::{CandleTable, ORIGIN, nothing_at};
-use super::columns;
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use async_trait::async_trait;
@@ -390,11 +390,7 @@ async fn list_timeframes(
 }
 
 /// Names of the folders of a family.
-async fn list_folders(
-    lake: &Lake,
-    session: &dyn datafusion::catalog::Session,
-    family: &str,
-) -> Result<Vec<String>> {
+async fn list_folders(lake: &Lake, session: &dyn datafusion::catalog::Session, family: &str) -> Result<Vec<String>> {
     let url = ListingTableUrl::parse(format!("{}/{family}/", lake.url.trim_end_matches('/')))?;
     let store = session.runtime_env().object_store(url.object_store())?;
     let listed = match store.list_with_delimiter(Some(url.prefix())).await {

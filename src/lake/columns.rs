@@ -45,7 +45,8 @@ pub(super) struct Columns {
 
 /// Whether a file has a column that is recognised as the close.
 pub(super) fn has_close(file: &Schema) -> bool {
-    let is_close = |name: &str| name == "close" || NAMES.iter().any(|(n, others)| *n == "close" && others.contains(&name));
+    let is_close =
+        |name: &str| name == "close" || NAMES.iter().any(|(n, others)| *n == "close" && others.contains(&name));
     file.fields().iter().any(|f| is_close(&plain(f.name())))
 }
 

@@ -97,11 +97,11 @@ async fn commit(log: &Log, schema: &SchemaRef, computed: &Computed, adds: &[Add]
     log.commit(base.as_ref(), change).await
 }
 
-/// Types as every reader of the table knows them.
+/// Types as the writer takes them, and as every reader of the table knows them.
 fn stored(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let data_type = match field.data_type() {
-            DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+            DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
             DataType::UInt64 => DataType::Int64,
             other => other.clone(),
         };

@@ -8,8 +8,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{Column, ScalarValue, TableReference};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,7 +58,9 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
     for (table, reach) in reach(&state.optimize(&plan)?).total().tables() {
         let from = match (range.from, reach.back) {
             (Some(from), Bars::Count(0)) => Some(from),
-            (Some(from), Bars::Count(back)) => earlier(session, table, Range { from: Some(from), ..range }, back).await?,
+            (Some(from), Bars::Count(back)) => {
+                earlier(session, table, Range { from: Some(from), ..range }, back).await?
+            }
             _ => None,
         };
         let to = match (range.to, reach.ahead) {
@@ -72,7 +74,9 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
         .transform_up_with_subqueries(|node| {
             let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
             let name = scan.table_name.table().to_string();
-            let Some(ts) = time_column(&node).filter(|_| read.contains_key(&name)) else { return Ok(Transformed::no(node)) };
+            let Some(ts) = time_column(&node).filter(|_| read.contains_key(&name)) else {
+                return Ok(Transformed::no(node));
+            };
             let (from, to) = read[&name];
             let parts = [from.map(|t| ts.clone().gt_eq(time(t))), to.map(|t| ts.clone().lt(time(t)))];
             match parts.into_iter().flatten().reduce(Expr::and) {
@@ -174,7 +178,8 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
     let tables: BTreeSet<&str> = sources.tables().map(|(name, _)| name).collect();
     let [table] = tables.into_iter().collect::<Vec<_>>()[..] else {
         return Err(Error::Setting(
-            "--available-at needs a result of one table; where there are several, write max(bar_end(..)) of theirs".to_string(),
+            "--available-at needs a result of one table; where there are several, write max(bar_end(..)) of theirs"
+                .to_string(),
         ));
     };
     let Bars::Count(ahead) = sources.furthest().ahead else {
@@ -218,7 +223,10 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
 }
 
 /// Bars of the tables that a plan reads, by name: timeframe and origin.
-pub(super) async fn tables_of(session: &Session, plan: &LogicalPlan) -> Result<BTreeMap<String, Option<(String, String)>>> {
+pub(super) async fn tables_of(
+    session: &Session,
+    plan: &LogicalPlan,
+) -> Result<BTreeMap<String, Option<(String, String)>>> {
     let mut names = BTreeSet::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {

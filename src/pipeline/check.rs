@@ -163,7 +163,8 @@ pub async fn check(session: &Session, text: &str, params: &Params, options: &Che
     for (i, name) in whole.names.iter().enumerate() {
         let of = name.split('.').next().unwrap_or(name);
         let exact = declared.columns.iter().find(|(n, _)| n == name);
-        let source = exact.or_else(|| declared.columns.iter().find(|(n, _)| n == of || name.starts_with(&format!("{n}."))));
+        let source =
+            exact.or_else(|| declared.columns.iter().find(|(n, _)| n == of || name.starts_with(&format!("{n}."))));
         columns.push(trial.column(i, name, source.map(|(_, s)| s)));
     }
     let newest_only = trial.is_newest_only();

@@ -56,7 +56,8 @@ impl LabelRun {
         let mut all: Vec<(&'static str, String)> = vec![];
         for group in groups {
             let outputs = series_function(group).map(|f| f.signature().outputs.clone()).unwrap_or_default();
-            let outputs = outputs.into_iter().map(|o| o.name).filter(|n| n != "horizon_complete" && n != "available_at");
+            let outputs =
+                outputs.into_iter().map(|o| o.name).filter(|n| n != "horizon_complete" && n != "available_at");
             all.extend(outputs.map(|name| (*group, name)));
         }
         all.push((QUANTILE, QUANTILE.to_string()));
@@ -82,7 +83,9 @@ impl LabelRun {
     fn barrier_arguments(&self) -> String {
         let mut params: BTreeMap<&str, String> = BTreeMap::new();
         if self.seed {
-            for (name, value) in [("up", "1e6"), ("down", "1e6"), ("level_gate", "1e6"), ("level_buffer", "0"), ("min_dist", "0")] {
+            for (name, value) in
+                [("up", "1e6"), ("down", "1e6"), ("level_gate", "1e6"), ("level_buffer", "0"), ("min_dist", "0")]
+            {
                 params.insert(name, value.to_string());
             }
             params.insert("tie", "'up'".to_string());
@@ -97,7 +100,9 @@ impl LabelRun {
     /// SQL for the labels: `symbol, ts, close, path_timeframe`, the labels, `horizon_complete, available_at`, in order.
     pub async fn sql(&self, lake: &LakeSchema) -> Result<String> {
         if self.seed && self.levels.is_none() {
-            return Err(Error::Setting("preset 'seed' places barriers by levels: give --levels auto, or a table".to_string()));
+            return Err(Error::Setting(
+                "preset 'seed' places barriers by levels: give --levels auto, or a table".to_string(),
+            ));
         }
         if !(1..=1000).contains(&self.horizon) {
             return Err(Error::Setting(format!("horizon {}: expected 1 to 1000 bars", self.horizon)));
@@ -107,7 +112,8 @@ impl LabelRun {
         let options = PathOptions { levels: self.levels.clone(), refine, own_bars: self.own_bars };
         let path = label_path::sql(lake, self.timeframe, &options).await?;
         let horizon = self.horizon;
-        let carried = "label_ts => label_ts, price => price, unit => unit, close_time => close_time";
+        let carried =
+            "label_ts => label_ts, label_end => label_end, price => price, unit => unit, close_time => close_time";
         let mut calls = vec![];
         for group in GROUPS {
             // Whether a horizon was complete is said by any of them.
@@ -135,7 +141,9 @@ impl LabelRun {
         let first = calls.first().map_or("path_labels", |(group, _)| group);
         let known = calls.iter().map(|(group, _)| format!("{group}['available_at']")).collect::<Vec<_>>().join(", ");
         let outputs = columns.iter().map(|(group, name)| match *group {
-            QUANTILE => format!("{QUANTILE}(price, horizon => {horizon}) over (partition by symbol order by row_ts) as {name}"),
+            QUANTILE => {
+                format!("{QUANTILE}(price, horizon => {horizon}) over (partition by symbol order by row_ts) as {name}")
+            }
             group => format!("{group}['{name}'] as {name}"),
         });
         Ok(format!(
@@ -185,8 +193,7 @@ impl LabelRun {
             ("tallow.label.params".to_string(), told),
         ]
         .into();
-        let computed =
-            Computed { rows, ordered: true, properties, operation: "LABEL", progress: Box::new(progress) };
+        let computed = Computed { rows, ordered: true, properties, operation: "LABEL", progress: Box::new(progress) };
         session.replace(table, computed).await
     }
 }
@@ -201,7 +208,9 @@ pub fn quality(table: &str, columns: &[String]) -> String {
     let table = super::levels::quoted(table);
     let has = |name: &str| columns.iter().any(|c| c == name);
     let mut parts = vec![
-        format!("select 1 as n, 'labelled bars' as measure, cast(count(*) as double) as value, '' as verdict from {table}"),
+        format!(
+            "select 1 as n, 'labelled bars' as measure, cast(count(*) as double) as value, '' as verdict from {table}"
+        ),
         format!(
             "select 2, 'share of incomplete horizons', avg(case when horizon_complete then 0.0 else 1.0 end), '' from {table}"
         ),
@@ -237,7 +246,9 @@ pub fn quality(table: &str, columns: &[String]) -> String {
             (9, "Jarque-Bera statistic of the forward return", "n / 6.0 * (skew * skew + kurtosis * kurtosis / 4)"),
         ] {
             let verdict = if n == 9 { "case when value > 5.99 then 'not normal at 5 %' else '' end" } else { "''" };
-            parts.push(format!("select {n}, '{name}', value, {verdict} from (select {value} as value from ({moments}))"));
+            parts.push(format!(
+                "select {n}, '{name}', value, {verdict} from (select {value} as value from ({moments}))"
+            ));
         }
     }
     format!("select measure, value, verdict from ({}) order by n", parts.join(" union all "))

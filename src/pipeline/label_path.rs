@@ -17,8 +17,8 @@ pub struct PathOptions {
     pub own_bars: bool,
 }
 
-/// SQL for the path of a timeframe's labels: `symbol, ts, close_time, open, high, low, close, label_ts, price, unit, range,
-/// path_timeframe`, and `levels` and `smaller` if they are asked for.
+/// SQL for the path of a timeframe's labels: `symbol, ts, close_time, open, high, low, close, label_ts, label_end, price, unit,
+/// range, path_timeframe`, and `levels` and `smaller` if they are asked for.
 ///
 /// The rows are the bars of the coarsest stored timeframe that fits at least three times into the labelled bar, and the
 /// labelled bars themselves where there are none of those. Each carries time, close, ATR(14), range and levels of the
@@ -73,7 +73,7 @@ pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions)
     };
     let none = if options.refine { ", null as smaller" } else { "" };
     let own = format!(
-        "select symbol, ts, close_time, open, high, low, close, ts as label_ts, close as price, unit,
+        "select symbol, ts, close_time, open, high, low, close, ts as label_ts, close_time as label_end, close as price, unit,
                 high - low as range{}, '{timeframe}' as path_timeframe from ({labelled})",
         extra("")
     );
@@ -94,7 +94,7 @@ pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions)
     // A fine bar lies inside the labelled bar that began last, unless that has ended.
     let fine_rows = format!(
         "select f.symbol as symbol, f.ts as ts, {fine_end} as close_time, f.open as open, f.high as high, f.low as low,
-                f.close as close, case when f.ts < b.close_time then b.ts end as label_ts,
+                f.close as close, case when f.ts < b.close_time then b.ts end as label_ts, b.close_time as label_end,
                 b.close as price, b.unit as unit, b.high - b.low as range{levels}, '{fine}' as path_timeframe
          from candles_{fine} f asof join ({labelled}) b match_condition (f.ts >= b.ts) on f.symbol = b.symbol",
         fine_end = end("f.ts", fine, &fine_origin),

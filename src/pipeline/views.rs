@@ -120,7 +120,10 @@ impl Named<'_> {
             max_age: self.number("max_age", max_age, "a whole number of bars")?,
         };
         let bars = 1..=10_000;
-        if !bars.contains(&detection.k) || !bars.contains(&detection.max_age) || !(0.0..=1e6).contains(&detection.cluster) {
+        if !bars.contains(&detection.k)
+            || !bars.contains(&detection.max_age)
+            || !(0.0..=1e6).contains(&detection.cluster)
+        {
             return Err(Error::Setting(format!(
                 "levels with k {}, cluster {}, max_age {}: expected bars from 1 to 10000, and a cluster from 0 up",
                 detection.k, detection.cluster, detection.max_age

@@ -117,13 +117,16 @@ async fn ordered_tables_are_joined_by_a_merge() {
     write_parquet(&path("b.parquet"), &batch(&walk(&["A", "C", "D", "E"], 200)), 100);
     let session = session().await;
     let tables = format!("'{}' a join '{}' b", path("a.parquet").display(), path("b.parquet").display());
-    let sql = format!("select count(*) as n, sum(a.close - b.open) as s from {tables} on a.symbol = b.symbol and a.ts = b.ts");
+    let sql = format!(
+        "select count(*) as n, sum(a.close - b.open) as s from {tables} on a.symbol = b.symbol and a.ts = b.ts"
+    );
     let text = plan(&session, &sql).await;
     assert!(text.contains("SortMergeJoinExec") && !text.contains("SortExec") && !text.contains("HashJoin"), "{text}");
     let merged = query(&session, &sql).await;
     session.context().register_batch("x", batch(&walk(&["A", "B", "C", "D"], 300))).unwrap();
     session.context().register_batch("y", batch(&walk(&["A", "C", "D", "E"], 200))).unwrap();
-    let sql = "select count(*) as n, sum(a.close - b.open) as s from x a join y b on a.symbol = b.symbol and a.ts = b.ts";
+    let sql =
+        "select count(*) as n, sum(a.close - b.open) as s from x a join y b on a.symbol = b.symbol and a.ts = b.ts";
     assert!(plan(&session, sql).await.contains("HashJoin"));
     let hashed = query(&session, sql).await;
     assert_eq!(numbers(&merged, "n"), [600.0]);

@@ -14,15 +14,39 @@ async fn report(text: &str, params: &Params) -> CheckReport {
 /// Ten ways to look ahead without saying so.
 const LEAKS: [(&str, &str); 10] = [
     ("lead", "select symbol, ts, lead(close, 3) as x from candles"),
-    ("a maximum over what follows", "select symbol, ts, max(close) over (partition by symbol order by ts rows between unbounded preceding and unbounded following) as x from candles"),
-    ("a bar of tomorrow in the frame", "select symbol, ts, avg(close) over (partition by symbol order by ts rows between 2 preceding and 1 following) as x from candles"),
-    ("normalising by the whole sample", "select symbol, ts, (close - avg(close) over (partition by symbol)) / stddev(close) over (partition by symbol) as x from candles"),
-    ("the sample's mean in a subquery", "select symbol, ts, close / (select avg(close) from candles) as x from candles"),
-    ("longer bars joined on their open", "select f.symbol as symbol, f.ts as ts, c.close as x from candles_4h f join candles('1d', from => '4h') c on f.symbol = c.symbol and c.ts = bar_floor(f.ts, '1d')"),
-    ("longer bars joined as of their open", "select f.symbol as symbol, f.ts as ts, c.close as x from candles_4h f asof join candles('1d', from => '4h') c match_condition (f.ts >= c.ts) on f.symbol = c.symbol"),
+    (
+        "a maximum over what follows",
+        "select symbol, ts, max(close) over (partition by symbol order by ts rows between unbounded preceding and unbounded following) as x from candles",
+    ),
+    (
+        "a bar of tomorrow in the frame",
+        "select symbol, ts, avg(close) over (partition by symbol order by ts rows between 2 preceding and 1 following) as x from candles",
+    ),
+    (
+        "normalising by the whole sample",
+        "select symbol, ts, (close - avg(close) over (partition by symbol)) / stddev(close) over (partition by symbol) as x from candles",
+    ),
+    (
+        "the sample's mean in a subquery",
+        "select symbol, ts, close / (select avg(close) from candles) as x from candles",
+    ),
+    (
+        "longer bars joined on their open",
+        "select f.symbol as symbol, f.ts as ts, c.close as x from candles_4h f join candles('1d', from => '4h') c on f.symbol = c.symbol and c.ts = bar_floor(f.ts, '1d')",
+    ),
+    (
+        "longer bars joined as of their open",
+        "select f.symbol as symbol, f.ts as ts, c.close as x from candles_4h f asof join candles('1d', from => '4h') c match_condition (f.ts >= c.ts) on f.symbol = c.symbol",
+    ),
     ("rows chosen by what follows", "select symbol, ts, close as x from candles qualify lead(close, 5) > close * 1.05"),
-    ("a rank over all times", "select symbol, ts, percent_rank() over (partition by symbol order by close) as x from candles"),
-    ("adjusting backwards", "with later as (select symbol, max(ts) as last from candles group by symbol) select c.symbol as symbol, c.ts as ts, date_part('day', l.last - c.ts) as x from candles c join later l on c.symbol = l.symbol"),
+    (
+        "a rank over all times",
+        "select symbol, ts, percent_rank() over (partition by symbol order by close) as x from candles",
+    ),
+    (
+        "adjusting backwards",
+        "with later as (select symbol, max(ts) as last from candles group by symbol) select c.symbol as symbol, c.ts as ts, date_part('day', l.last - c.ts) as x from candles c join later l on c.symbol = l.symbol",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +94,13 @@ async fn every_named_query_is_what_it_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_label_is_flagged() {
-    for call in ["triple_barrier()", "path_labels()", "forward_return()", "return_quantile()", "meta_label(high, low, close, 1.0)"] {
+    for call in [
+        "triple_barrier()",
+        "path_labels()",
+        "forward_return()",
+        "return_quantile()",
+        "meta_label(high, low, close, 1.0)",
+    ] {
         let found = report(&format!("select symbol, ts, {call} as l from candles"), &Params::default()).await;
         assert!(found.leaks(), "{call}");
         assert!(found.columns.iter().any(|c| c.changed > 0), "{call}: not by trying");

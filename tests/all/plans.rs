@@ -58,7 +58,7 @@ async fn reach_of(sql: &str) -> (Vec<Reach>, Reach) {
     let frame = session.sql(sql).await.unwrap();
     let plan = session.context().state().optimize(frame.logical_plan()).unwrap();
     let reach = reach(&plan);
-    (reach.columns.into_iter().map(|(_, r)| r).collect(), reach.rows)
+    (reach.columns.iter().map(|(_, r)| r.furthest()).collect(), reach.rows.furthest())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,12 +93,8 @@ fn arguments(function: &Arc<dyn SeriesFunction>, bars: usize) -> Vec<ArrayRef> {
     }
     let [open, high, low, close, volume] = columns.map(|c| Arc::new(Float64Array::from(c)) as ArrayRef);
     let periods = Arc::new(Float64Array::from_iter_values((0..bars).map(|i| 5.0 + (i % 20) as f64))) as ArrayRef;
-    let required = function
-        .signature()
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|(i, input)| match (input.kind, input.default.unwrap_or(&input.name)) {
+    let required = function.signature().inputs.iter().enumerate().map(|(i, input)| {
+        match (input.kind, input.default.unwrap_or(&input.name)) {
             (InputKind::Time, _) => {
                 let ts = arrow::array::TimestampMicrosecondArray::from_iter_values(
                     (0..bars as i64).map(|i| i * 3_600_000_000),
@@ -119,7 +115,8 @@ fn arguments(function: &Arc<dyn SeriesFunction>, bars: usize) -> Vec<ArrayRef> {
             (_, "periods") => periods.clone(),
             _ if i == 0 => close.clone(),
             _ => open.clone(),
-        });
+        }
+    });
     let optional = needed_options(function).into_iter().map(|name| match name {
         "bars" => Arc::new(Float64Array::from_iter_values((0..bars).map(|i| (i % 7) as f64))) as ArrayRef,
         _ => levels(close.as_primitive()),
@@ -323,8 +320,12 @@ async fn a_foreign_session_gives_the_same_values() {
 async fn every_rule_of_datafusion_is_still_there_in_order() {
     let session = session().await;
     let state = session.context().state();
-    let ours: Vec<_> =
-        state.physical_optimizers().iter().map(|r| r.name().to_string()).filter(|n| n != "series" && n != "merge_join").collect();
+    let ours: Vec<_> = state
+        .physical_optimizers()
+        .iter()
+        .map(|r| r.name().to_string())
+        .filter(|n| n != "series" && n != "merge_join")
+        .collect();
     let defaults: Vec<_> = PhysicalOptimizer::new().rules.iter().map(|r| r.name().to_string()).collect();
     assert_eq!(ours, defaults);
 }

@@ -99,7 +99,10 @@ pub fn all_aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     [CandlestickSource::Bars, CandlestickSource::Ticks, CandlestickSource::Candles]
         .map(|source| AggregateUDF::from(Candlestick::new(source)))
         .into_iter()
-        .chain([GatherKind::Events, GatherKind::States, GatherKind::Bars].map(|kind| AggregateUDF::from(Gather::new(kind))))
+        .chain(
+            [GatherKind::Events, GatherKind::States, GatherKind::Bars]
+                .map(|kind| AggregateUDF::from(Gather::new(kind))),
+        )
         .map(Arc::new)
         .collect()
 }
@@ -112,7 +115,13 @@ pub fn all_scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let validate = ScalarUDF::from(ValidateCandle::default());
     let spans = [SpanKind::Range, SpanKind::Missing].map(|kind| ScalarUDF::from(Span::new(kind)));
     let nearest = [true, false].map(|resistance| ScalarUDF::from(NearestLevel::new(resistance)));
-    alignment.chain(candle).chain(spans).chain([validate, ScalarUDF::from(LevelsNear::default())]).chain(nearest).map(Arc::new).collect()
+    alignment
+        .chain(candle)
+        .chain(spans)
+        .chain([validate, ScalarUDF::from(LevelsNear::default())])
+        .chain(nearest)
+        .map(Arc::new)
+        .collect()
 }
 
 /// Registers everything in a session.

@@ -41,9 +41,8 @@ impl AsofExec {
         matching: (Expr, Operator, Expr),
     ) -> Result<Self> {
         let (schema, _) = build_join_schema(&left.schema(), &right.schema(), &JoinType::Left);
-        let ascending = |e: &Expr| {
-            PhysicalSortExpr::new(Arc::clone(e), SortOptions { descending: false, nulls_first: false })
-        };
+        let ascending =
+            |e: &Expr| PhysicalSortExpr::new(Arc::clone(e), SortOptions { descending: false, nulls_first: false });
         let of_left = on.iter().map(|(l, _)| l).chain([&matching.0]).map(ascending);
         let of_right = on.iter().map(|(_, r)| r).chain([&matching.2]).map(ascending);
         let (Some(of_left), Some(of_right)) = (LexOrdering::new(of_left), LexOrdering::new(of_right)) else {
@@ -128,10 +127,7 @@ impl ExecutionPlan for AsofExec {
         ])
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.pop()) {
             (Some(right), Some(left)) => {
                 Ok(Arc::new(Self::try_new(left, right, self.on.clone(), self.matching.clone())?))

@@ -69,7 +69,8 @@ impl OptimizerRule for AsofFilter {
             let own = columns.iter().all(|c| asof.left.schema().has_column(c));
             own && !columns.is_empty() && !e.is_volatile()
         };
-        let (below, above): (Vec<&Expr>, Vec<&Expr>) = split_conjunction(&filter.predicate).into_iter().partition(is_left);
+        let (below, above): (Vec<&Expr>, Vec<&Expr>) =
+            split_conjunction(&filter.predicate).into_iter().partition(is_left);
         let Some(left) = conjunction(below.iter().map(|e| (*e).clone())) else { return Ok(Transformed::no(plan)) };
         let right = conjunction(below.iter().filter_map(|e| mirrored(e, asof)));
         let filtered = |plan: &LogicalPlan, predicate: Option<Expr>| match predicate {

@@ -65,9 +65,9 @@ impl Side {
             let keys = self.keys.iter().map(array).collect::<Result<Vec<ArrayRef>>>()?;
             let matching = array(&self.matching)?;
             let nullable = || keys.iter().chain([&matching]);
-            let nulls = nullable().any(|a| a.null_count() > 0).then(|| {
-                (0..rows).map(|row| nullable().any(|a| a.is_null(row))).collect()
-            });
+            let nulls = nullable()
+                .any(|a| a.null_count() > 0)
+                .then(|| (0..rows).map(|row| nullable().any(|a| a.is_null(row))).collect());
             let (keys, matching) =
                 (self.key_rows.convert_columns(&keys)?, self.match_rows.convert_columns(&[matching])?);
             return Ok(Some(Sorted { batch, keys, matching, nulls }));

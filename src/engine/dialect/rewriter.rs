@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator,
-    NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, Visit, VisitMut, Visitor,
-    VisitorMut, WindowSpec, WindowType,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint,
+    JoinOperator, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, Visit, VisitMut,
+    Visitor, VisitorMut, WindowSpec, WindowType,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;

@@ -45,9 +45,12 @@ fn real(value: f64) -> Option<ParamValue> {
 
 /// `up` and `down`, which stand first.
 pub(super) fn multiples(signature: SeriesSignature) -> SeriesSignature {
-    signature
-        .param("up", MULTIPLE, real(2.0), "Distance of the upper barrier, in widths; 0 for none")
-        .param("down", MULTIPLE, real(2.0), "Distance of the lower barrier, in widths; 0 for none")
+    signature.param("up", MULTIPLE, real(2.0), "Distance of the upper barrier, in widths; 0 for none").param(
+        "down",
+        MULTIPLE,
+        real(2.0),
+        "Distance of the lower barrier, in widths; 0 for none",
+    )
 }
 
 /// The other parameters, which [`Rules::of`] reads.
@@ -150,7 +153,8 @@ impl Rules {
 /// Reach of a function with one parameter, in bars back.
 pub(super) fn settled(name: &str, period: usize) -> usize {
     let function = crate::series_function(name);
-    let back = function.and_then(|f| Some(f.reach(&f.signature().resolve(&[ParamValue::Int(period as i64)]).ok()?).back));
+    let back =
+        function.and_then(|f| Some(f.reach(&f.signature().resolve(&[ParamValue::Int(period as i64)]).ok()?).back));
     match back {
         Some(crate::series::Bars::Count(bars)) => bars,
         _ => usize::MAX,
@@ -249,7 +253,13 @@ impl Range<'_> {
                 let row = row + 1 + i;
                 let tied = high >= upper && low <= lower;
                 let side = match (tied, tie) {
-                    (false, _) => if high >= upper { 1 } else { -1 },
+                    (false, _) => {
+                        if high >= upper {
+                            1
+                        } else {
+                            -1
+                        }
+                    }
                     (true, Tie::Lower) => -1,
                     (true, Tie::Upper) => 1,
                     (true, Tie::Unknown) => 0,
@@ -298,12 +308,10 @@ pub(super) struct Walk<'a> {
 pub(super) struct Slots {
     pub price: usize,
     pub entry: usize,
-    pub label_ts: usize,
     pub unit: usize,
     pub resistance: usize,
     pub support: usize,
     pub smaller: usize,
-    pub close_time: usize,
     pub side: usize,
 }
 

@@ -1,8 +1,6 @@
 //! `cusum_events(close, threshold)`.
 
-use crate::series::{
-    Inputs, OutputKind, Outputs, ParamKind, Params, Reach, SeriesFunction, SeriesSignature,
-};
+use crate::series::{Inputs, OutputKind, Outputs, ParamKind, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// Bars on which the price has drifted by more than a threshold since the last event.

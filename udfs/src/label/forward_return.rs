@@ -1,8 +1,6 @@
 //! `forward_return(close, horizon)`.
 
-use crate::series::{
-    Bars, Inputs, OutputKind, Outputs, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
-};
+use crate::series::{Bars, Inputs, OutputKind, Outputs, ParamValue, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// Return from a bar's close to that of a later bar.

@@ -1,6 +1,9 @@
 //! `level_labels(high, low, close, horizon, ..., levels => ..)`.
 
-use super::path::{Clock, HORIZON, Path, label_ts, clock_params, close_time, entry, option, price};
+use super::path::{
+    Clock, HORIZON, Path, PathSlots, clock_params, close_time, counts_by_time, entry, label_end, label_ts, option,
+    price,
+};
 use crate::series::{
     Bars, InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
 };
@@ -57,6 +60,7 @@ impl LevelLabels {
             .option(label_ts())
             .option(option("unit", InputKind::Number, "width in price, instead of the average true range"))
             .option(close_time(&["available_at"]))
+            .option(label_end())
             .output("level_touch_bars", OutputKind::Int)
             .output("level_touch_events", OutputKind::Int)
             .output("longest_touch_run", OutputKind::Int)
@@ -77,6 +81,8 @@ impl LevelLabels {
     }
 }
 
+const PATH: PathSlots = PathSlots { label_ts: 6, close_time: 8, label_end: 9 };
+
 impl SeriesFunction for LevelLabels {
     fn signature(&self) -> &SeriesSignature {
         &self.signature
@@ -91,6 +97,10 @@ impl SeriesFunction for LevelLabels {
         Clock::of(params, 3).map(|_| ())
     }
 
+    fn always_uses(&self, option: &str, params: &Params) -> bool {
+        option == "close_time" && counts_by_time(params, 3)
+    }
+
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let (high, low, close) = (inputs.number(0), inputs.number(1), inputs.number(2));
         let Some(levels) = inputs.pairs(3) else {
@@ -99,7 +109,7 @@ impl SeriesFunction for LevelLabels {
                  level_path('4h') yields them"
             );
         };
-        let path = Path::new(inputs, params.bars(0), Clock::of(params, 3)?, 6, 8)?;
+        let path = Path::new(inputs, params.bars(0), Clock::of(params, 3)?, PATH)?;
         let price = inputs.optional_number(4).unwrap_or(close);
         let entry = inputs.optional_condition(5);
         let atr;
@@ -150,7 +160,7 @@ impl SeriesFunction for LevelLabels {
             if !complete || last == row {
                 continue;
             }
-            if let Some(time) = path.close_time(last) {
+            if let Some(time) = path.end_time(last) {
                 available_at.set_time(row, time);
             }
             let along = row + 1..=last;

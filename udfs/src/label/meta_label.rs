@@ -1,10 +1,10 @@
 //! `meta_label(high, low, close, side, up, down, horizon, ...)`.
 
 use super::barrier::{Rules, Slots, Walk, level_options, multiples, rules, unit};
-use super::path::{Clock, HORIZON, Path, label_ts, clock_params, close_time, entry, price};
-use crate::series::{
-    Bars, Inputs, OutputKind, Outputs, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+use super::path::{
+    Clock, HORIZON, Path, PathSlots, clock_params, close_time, counts_by_time, entry, label_end, label_ts, price,
 };
+use crate::series::{Bars, Inputs, OutputKind, Outputs, ParamValue, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::{Result, internal_err};
 
 /// Whether a position taken on a side would have made money when the first of three barriers was touched.
@@ -15,17 +15,7 @@ pub struct MetaLabel {
 
 const BARRIERS: [&str; 3] = ["profit", "stop", "none"];
 
-const SLOTS: Slots = Slots {
-    price: 4,
-    entry: 5,
-    label_ts: 6,
-    unit: 7,
-    resistance: 8,
-    support: 9,
-    smaller: 10,
-    close_time: 11,
-    side: 3,
-};
+const SLOTS: Slots = Slots { price: 4, entry: 5, unit: 7, resistance: 8, support: 9, smaller: 10, side: 3 };
 
 impl MetaLabel {
     /// The function.
@@ -42,10 +32,12 @@ impl MetaLabel {
         .input("low", Some("low"))
         .input("close", Some("close"))
         .input("side", None);
-        signature = multiples(signature).param("horizon", HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars");
+        signature =
+            multiples(signature).param("horizon", HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars");
         signature = clock_params(rules(signature)).option(price()).option(entry()).option(label_ts()).option(unit());
         let signature = level_options(signature)
             .option(close_time(&["available_at"]))
+            .option(label_end())
             .output("bin", OutputKind::Class)
             .output("ret", OutputKind::Float)
             .output("barrier", OutputKind::Choice(&BARRIERS))
@@ -55,6 +47,8 @@ impl MetaLabel {
         Self { signature }
     }
 }
+
+const PATH: PathSlots = PathSlots { label_ts: 6, close_time: 11, label_end: 12 };
 
 impl SeriesFunction for MetaLabel {
     fn signature(&self) -> &SeriesSignature {
@@ -69,9 +63,13 @@ impl SeriesFunction for MetaLabel {
         Clock::of(params, 12).map(|_| ())
     }
 
+    fn always_uses(&self, option: &str, params: &Params) -> bool {
+        option == "close_time" && counts_by_time(params, 12)
+    }
+
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let rules = Rules::of(params, 3);
-        let path = Path::new(inputs, params.bars(2), Clock::of(params, 12)?, SLOTS.label_ts, SLOTS.close_time)?;
+        let path = Path::new(inputs, params.bars(2), Clock::of(params, 12)?, PATH)?;
         let walk = Walk::new(inputs, &SLOTS, &rules, path);
         let (high, low, close, side) = (inputs.number(0), inputs.number(1), inputs.number(2), inputs.number(3));
         let computed;
@@ -99,7 +97,8 @@ impl SeriesFunction for MetaLabel {
                 None => continue,
             };
             let side = side[row].signum();
-            if let Some(time) = walk.path.close_time(exit) {
+            let known = if touch.is_some() { walk.path.close_time(exit) } else { walk.path.end_time(exit) };
+            if let Some(time) = known {
                 available_at.set_time(row, time);
             }
             bars.set_int(row, walk.path.bars(row, exit));

@@ -1,8 +1,8 @@
 //! The bars that follow a labelled bar.
 
 use crate::candle::Timeframe;
-use crate::series::{OptionDefault, ParamKind, ParamValue, Params, SeriesOption, SeriesSignature};
 use crate::series::{InputKind, Inputs, NO_TIME};
+use crate::series::{OptionDefault, ParamKind, ParamValue, Params, SeriesOption, SeriesSignature};
 use datafusion_common::{Result, plan_err};
 
 /// How far a label may look, in bars of its timeframe.
@@ -47,6 +47,11 @@ impl Clock {
     }
 }
 
+/// Whether the path of a call follows from the times at which bars end.
+pub(super) fn counts_by_time(params: &Params, first: usize) -> bool {
+    params.int(first) == 1
+}
+
 /// An optional series that every label takes.
 pub(super) fn option(name: &'static str, kind: InputKind, doc: &'static str) -> SeriesOption {
     SeriesOption { name, kind, default: OptionDefault::Nothing, doc, only_for: &[] }
@@ -82,6 +87,18 @@ pub(super) fn close_time(only_for: &'static [&'static str]) -> SeriesOption {
     }
 }
 
+/// When the labelled bar ends that a row lies in.
+pub(super) fn label_end() -> SeriesOption {
+    SeriesOption {
+        only_for: &["available_at"],
+        ..option(
+            "label_end",
+            InputKind::Time,
+            "where the rows are smaller bars: time at which the labelled bar ends that a row lies in; by default its close_time",
+        )
+    }
+}
+
 /// For every bar, which bars its label looks at.
 #[derive(Debug)]
 pub(super) struct Path<'a> {
@@ -92,15 +109,25 @@ pub(super) struct Path<'a> {
     /// With a wall clock: the last row within the horizon of each row, and whether the series reaches its end.
     wall: Option<Vec<(u32, bool)>>,
     close_time: Option<&'a [i64]>,
+    label_end: Option<&'a [i64]>,
     length: i64,
 }
 
+/// Positions of the options that make a path.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PathSlots {
+    pub label_ts: usize,
+    pub close_time: usize,
+    pub label_end: usize,
+}
+
 impl<'a> Path<'a> {
-    /// `label_ts` and `close_time` are the positions of these options among the inputs.
-    pub fn new(inputs: &Inputs<'a>, horizon: usize, clock: Clock, label_ts: usize, close_time: usize) -> Result<Self> {
+    /// Reads the options at `slots`.
+    pub fn new(inputs: &Inputs<'a>, horizon: usize, clock: Clock, slots: PathSlots) -> Result<Self> {
         let rows = inputs.len();
-        let close_time = inputs.optional_time(close_time);
-        let ends = inputs.optional_time(label_ts).map(|bars| {
+        let close_time = inputs.optional_time(slots.close_time);
+        let label_end = inputs.optional_time(slots.label_end);
+        let ends = inputs.optional_time(slots.label_ts).map(|bars| {
             let is_last = |row: usize| bars[row] != NO_TIME && bars.get(row + 1) != Some(&bars[row]);
             let ends: Vec<bool> = (0..rows).map(is_last).collect();
             let mut places = vec![];
@@ -119,10 +146,12 @@ impl<'a> Path<'a> {
             (Clock::Bars, _) => (None, 0),
             (Clock::Wall(length), Some(times)) => (Some(within(times, length * horizon as i64)), length),
             (Clock::Wall(_), None) => {
-                return plan_err!("clock 'wall_clock' needs the time at which bars end: close_time => bar_end(ts, '4h')");
+                return plan_err!(
+                    "clock 'wall_clock' needs the time at which bars end: close_time => bar_end(ts, '4h')"
+                );
             }
         };
-        Ok(Self { rows, horizon, ends, wall, close_time, length })
+        Ok(Self { rows, horizon, ends, wall, close_time, label_end, length })
     }
 
     /// The last row that the label of `row` may look at, and whether the horizon ends there.
@@ -168,6 +197,13 @@ impl<'a> Path<'a> {
     #[inline]
     pub fn is_end(&self, row: usize) -> bool {
         self.ends.as_ref().is_none_or(|(ends, ..)| ends[row])
+    }
+
+    /// When a horizon ends whose last row this is.
+    #[inline]
+    pub fn end_time(&self, row: usize) -> Option<i64> {
+        let known = self.label_end.map(|times| times[row]).filter(|time| *time != NO_TIME);
+        known.or_else(|| self.close_time(row))
     }
 
     /// When a row's bar ends.

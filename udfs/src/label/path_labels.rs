@@ -1,6 +1,9 @@
 //! `path_labels(high, low, close, horizon, side, clip)`.
 
-use super::path::{Clock, HORIZON, Path, label_ts, clock_params, close_time, entry, option, price};
+use super::path::{
+    Clock, HORIZON, Path, PathSlots, clock_params, close_time, counts_by_time, entry, label_end, label_ts, option,
+    price,
+};
 use crate::series::{
     Bars, InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesOption,
     SeriesSignature,
@@ -57,6 +60,7 @@ impl PathLabels {
                 ..option("range", InputKind::Number, "high - low of a labelled bar, by default that of the row")
             })
             .option(close_time(&["available_at"]))
+            .option(label_end())
             .output("vol_scaled_return", OutputKind::Float)
             .output("clipped", OutputKind::Bool)
             .output("forward_return", OutputKind::Float)
@@ -82,6 +86,8 @@ impl PathLabels {
     }
 }
 
+const PATH: PathSlots = PathSlots { label_ts: 5, close_time: 8, label_end: 9 };
+
 impl SeriesFunction for PathLabels {
     fn signature(&self) -> &SeriesSignature {
         &self.signature
@@ -96,10 +102,14 @@ impl SeriesFunction for PathLabels {
         Clock::of(params, 4).map(|_| ())
     }
 
+    fn always_uses(&self, option: &str, params: &Params) -> bool {
+        option == "close_time" && counts_by_time(params, 4)
+    }
+
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let (high, low, close) = (inputs.number(0), inputs.number(1), inputs.number(2));
         let (is_short, clip) = (params.int(1) == 1, params.real(2));
-        let path = Path::new(inputs, params.bars(0), Clock::of(params, 4)?, 5, 8)?;
+        let path = Path::new(inputs, params.bars(0), Clock::of(params, 4)?, PATH)?;
         let price = inputs.optional_number(3).unwrap_or(close);
         let entry = inputs.optional_condition(4);
         let [
@@ -165,7 +175,7 @@ impl SeriesFunction for PathLabels {
             if !complete || last == row {
                 continue;
             }
-            if let Some(time) = path.close_time(last) {
+            if let Some(time) = path.end_time(last) {
                 available_at.set_time(row, time);
             }
             let along = row + 1..=last;

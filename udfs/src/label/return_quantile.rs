@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn forgets_what_ended_before_the_window() {
-        let x: Vec<f64> = (0..40).map(|i| 100.0 + if i < 20 { f64::from(i) } else { 20.0 + f64::from(i % 2) }).collect();
+        let x: Vec<f64> =
+            (0..40).map(|i| 100.0 + if i < 20 { f64::from(i) } else { 20.0 + f64::from(i % 2) }).collect();
         let mut out = [NO_INT; 40];
         return_quantile(&x, 1, 10, 5, &mut out);
         assert!(out[38] == 8 || out[38] == 3, "{}", out[38]);

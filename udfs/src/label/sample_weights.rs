@@ -92,7 +92,8 @@ fn weigh(close: &[f64], bars: &[f64], oldest: f64) -> Vec<(usize, [f64; 3])> {
     let mut weights: Vec<(usize, [f64; 3])> = (0..rows)
         .filter_map(|t| span(t).map(|(first, last)| (t, first, last)))
         .map(|(t, first, last)| {
-            let own = (shares[last] - shares[first - 1]) / (last - first + 1) as f64;
+            // A difference of sums can come out a little above the largest value.
+            let own = f64::min((shares[last] - shares[first - 1]) / (last - first + 1) as f64, 1.0);
             (t, [own, (returns[last] - returns[first - 1]).abs(), f64::NAN])
         })
         .collect();

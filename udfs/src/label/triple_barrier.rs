@@ -1,7 +1,10 @@
 //! `triple_barrier(high, low, close, up, down, horizon, ...)`.
 
 use super::barrier::{Rules, Slots, Walk, level_options, multiples, rules, unit};
-use super::path::{Clock, HORIZON, Path, label_ts, clock_params, close_time, entry, option, price};
+use super::path::{
+    Clock, HORIZON, Path, PathSlots, clock_params, close_time, counts_by_time, entry, label_end, label_ts, option,
+    price,
+};
 use crate::series::{
     Bars, InputKind, Inputs, OptionDefault, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction,
     SeriesOption, SeriesSignature,
@@ -16,17 +19,7 @@ pub struct TripleBarrier {
 
 const BARRIERS: [&str; 3] = ["upper", "lower", "none"];
 
-const SLOTS: Slots = Slots {
-    price: 3,
-    entry: 4,
-    label_ts: 5,
-    unit: 6,
-    resistance: 7,
-    support: 8,
-    smaller: 9,
-    close_time: 10,
-    side: 11,
-};
+const SLOTS: Slots = Slots { price: 3, entry: 4, unit: 6, resistance: 7, support: 8, smaller: 9, side: 11 };
 const TS: usize = 12;
 
 impl TripleBarrier {
@@ -43,7 +36,8 @@ impl TripleBarrier {
         .input("high", Some("high"))
         .input("low", Some("low"))
         .input("close", Some("close"));
-        signature = multiples(signature).param("horizon", HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars");
+        signature =
+            multiples(signature).param("horizon", HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars");
         signature = rules(signature).param(
             "vertical",
             ParamKind::Choice(&[(0, "zero"), (1, "sign")]),
@@ -53,7 +47,11 @@ impl TripleBarrier {
         signature = clock_params(signature).option(price()).option(entry()).option(label_ts()).option(unit());
         let signature = level_options(signature)
             .option(close_time(&["available_at"]))
-            .option(option("side", InputKind::Number, "1 long, -1 short: `up` is then the distance to the profit below"))
+            .option(option(
+                "side",
+                InputKind::Number,
+                "1 long, -1 short: `up` is then the distance to the profit below",
+            ))
             .option(SeriesOption {
                 name: "ts",
                 kind: InputKind::Time,
@@ -61,6 +59,7 @@ impl TripleBarrier {
                 doc: "time of a bar",
                 only_for: &["hit_ts"],
             })
+            .option(label_end())
             .output("label", OutputKind::Class)
             .output("barrier", OutputKind::Choice(&BARRIERS))
             .output("bars_to_hit", OutputKind::Int)
@@ -77,6 +76,8 @@ impl TripleBarrier {
     }
 }
 
+const PATH: PathSlots = PathSlots { label_ts: 5, close_time: 10, label_end: 13 };
+
 impl SeriesFunction for TripleBarrier {
     fn signature(&self) -> &SeriesSignature {
         &self.signature
@@ -90,10 +91,14 @@ impl SeriesFunction for TripleBarrier {
         Clock::of(params, 13).map(|_| ())
     }
 
+    fn always_uses(&self, option: &str, params: &Params) -> bool {
+        option == "close_time" && counts_by_time(params, 13)
+    }
+
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let rules = Rules::of(params, 3);
         let by_sign = params.int(12) == 1;
-        let path = Path::new(inputs, params.bars(2), Clock::of(params, 13)?, SLOTS.label_ts, SLOTS.close_time)?;
+        let path = Path::new(inputs, params.bars(2), Clock::of(params, 13)?, PATH)?;
         let walk = Walk::new(inputs, &SLOTS, &rules, path);
         let computed;
         let widths = match inputs.optional_number(SLOTS.unit) {
@@ -138,7 +143,7 @@ impl SeriesFunction for TripleBarrier {
             if !walks {
                 continue;
             }
-            let decided = match walk.touch(&rules, row, last, &barriers) {
+            let known = match walk.touch(&rules, row, last, &barriers) {
                 Some(touch) => {
                     tied.set_bool(row, touch.tied);
                     bars_to_hit.set_int(row, walk.path.bars(row, touch.row));
@@ -150,7 +155,7 @@ impl SeriesFunction for TripleBarrier {
                         barrier.set_choice(row, u8::from(touch.side < 0));
                         hit_price.set_float(row, touch.price);
                     }
-                    touch.row
+                    walk.path.close_time(touch.row)
                 }
                 None if complete => {
                     tied.set_bool(row, false);
@@ -161,11 +166,11 @@ impl SeriesFunction for TripleBarrier {
                         let change = walk.price[target] - walk.price[row];
                         label.set_class(row, i8::from(change > 0.0) - i8::from(change < 0.0));
                     }
-                    last
+                    walk.path.end_time(last)
                 }
                 None => continue,
             };
-            if let Some(time) = walk.path.close_time(decided) {
+            if let Some(time) = known {
                 available_at.set_time(row, time);
             }
         }

@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn nothing_is_known_of_the_future() {
-        let x: Vec<f64> = (0..300).map(|i| 100.0 + 5.0 * (f64::from(i) * 0.37).sin() + 3.0 * (f64::from(i) * 0.11).cos()).collect();
+        let x: Vec<f64> =
+            (0..300).map(|i| 100.0 + 5.0 * (f64::from(i) * 0.37).sin() + 3.0 * (f64::from(i) * 0.11).cos()).collect();
         let all = run(&x, &RULES);
         assert!(all.len() > 50);
         for cut in [50, 120, 257] {

@@ -2,12 +2,11 @@
 
 use super::detect::{Rules, detect};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{concat, lexsort_to_indices, take};
 use arrow::compute::{SortColumn, SortOptions};
+use arrow::compute::{concat, lexsort_to_indices, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -109,9 +108,10 @@ impl Gather {
                 "The levels of one symbol that are active from each event on: a list of struct{ts, levels}, where levels is a \
                  list of struct{price, type}",
             ),
-            GatherKind::Bars => {
-                ("bar_list", "The highs and lows of bars in time order: a list of struct{high, low}, for tie => 'refine'")
-            }
+            GatherKind::Bars => (
+                "bar_list",
+                "The highs and lows of bars in time order: a list of struct{high, low}, for tie => 'refine'",
+            ),
         };
         let section = DocSection { include: true, label: "Levels", description: None };
         let documentation = Documentation::builder(section, doc, format!("{name}({})", names.join(", "))).build();
@@ -138,12 +138,7 @@ impl AggregateUDFImpl for Gather {
         let arguments = self.kind.arguments();
         if arg_types.len() != arguments.len() {
             let usage = &self.documentation.syntax_example;
-            return plan_err!(
-                "{} takes {} arguments, not {}: {usage}",
-                self.name(),
-                arguments.len(),
-                arg_types.len()
-            );
+            return plan_err!("{} takes {} arguments, not {}: {usage}", self.name(), arguments.len(), arg_types.len());
         }
         Ok(arguments.into_iter().map(|(_, data_type)| data_type).collect())
     }
@@ -227,7 +222,9 @@ impl Accumulator for Gathered {
                 e if e.starts_with("DEACTIVATE") => 2,
                 _ => 1,
             };
-            keys.push(Arc::new(rows.column(3).as_string::<i32>().iter().map(|e| Some(rank(e))).collect::<Int64Array>()));
+            keys.push(Arc::new(
+                rows.column(3).as_string::<i32>().iter().map(|e| Some(rank(e))).collect::<Int64Array>(),
+            ));
         }
         let options = SortOptions { descending: false, nulls_first: false };
         let keys: Vec<_> = keys.into_iter().map(|values| SortColumn { values, options: Some(options) }).collect();

@@ -109,7 +109,8 @@ impl ScalarUDFImpl for LevelsNear {
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         match arg_types {
             [levels, price, distance]
-                if InputKind::Levels.accepts(levels) && [price, distance].iter().all(|t| InputKind::Number.accepts(t)) =>
+                if InputKind::Levels.accepts(levels)
+                    && [price, distance].iter().all(|t| InputKind::Number.accepts(t)) =>
             {
                 Ok(vec![InputKind::Levels.data_type(), DataType::Float64, DataType::Float64])
             }
@@ -152,7 +153,12 @@ impl ScalarUDFImpl for LevelsNear {
         let items = take(items, &UInt64Array::from(kept), None)?;
         let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
         let nulls = lists.nulls().cloned();
-        Ok(ColumnarValue::Array(Arc::new(ListArray::try_new(field, OffsetBuffer::from_lengths(lengths), items, nulls)?)))
+        Ok(ColumnarValue::Array(Arc::new(ListArray::try_new(
+            field,
+            OffsetBuffer::from_lengths(lengths),
+            items,
+            nulls,
+        )?)))
     }
 
     fn documentation(&self) -> Option<&Documentation> {

@@ -44,6 +44,11 @@ pub trait SeriesFunction: Debug + Send + Sync + Any {
         Ok(())
     }
 
+    /// Whether the outputs depend on an optional series beyond what its [`SeriesOption::only_for`] says.
+    fn always_uses(&self, _option: &str, _params: &Params) -> bool {
+        false
+    }
+
     /// Computes one whole series.
     ///
     /// `inputs` are contiguous slices of equal, non-zero length, the required ones without missing values. Every slice of
