@@ -3,8 +3,7 @@
 usage: labels.py TALLOW CANDLES.parquet [RUNS]
 needs: numba, numpy, pyarrow
 """
-import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -75,12 +74,11 @@ def numba_run(path):
 
 def tallow_run(tallow, path, sql):
     before = time.perf_counter()
-    command = [tallow, "--candles", path, "query", "--format", "csv", "-q", "-c", sql]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    out = process.stdout.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, out
-    return out.splitlines()[-1].split(","), time.perf_counter() - before, usage.ru_maxrss / 1000
+    command = [tallow, "--candles", path, "-v", "query", "--format", "csv", "-c", sql]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    took = time.perf_counter() - before
+    memory = int(re.search(r"(\d+) MB peak memory", done.stderr).group(1))
+    return done.stdout.splitlines()[-1].split(","), took, memory
 
 
 def main():

@@ -247,7 +247,7 @@ impl Drop for Session {
 
 /// `system.functions`: every series function with its signature, reach and documentation.
 fn system_schema() -> Result<Arc<dyn SchemaProvider>> {
-    let columns = ["name", "aliases", "family", "usage", "returns", "reach_back", "doc"];
+    let columns = ["name", "aliases", "family", "usage", "returns", "reach_back", "reach_ahead", "doc"];
     let mut cells: Vec<Vec<String>> = vec![vec![]; columns.len()];
     for function in crate::pipeline::functions::describe_all() {
         let row = [
@@ -257,6 +257,7 @@ fn system_schema() -> Result<Arc<dyn SchemaProvider>> {
             function.usage,
             function.returns,
             function.reach_back.unwrap_or_default(),
+            function.reach_ahead.unwrap_or_default(),
             function.doc,
         ];
         cells.iter_mut().zip(row).for_each(|(column, cell)| column.push(cell));

@@ -206,7 +206,13 @@ pub(super) fn functions(args: &FunctionsArgs) -> Result<(), Failure> {
         }
         out!("  {}", function.usage);
         let reach = function.reach_back.as_ref().map_or_else(String::new, |r| format!("; looks back {r} bars"));
-        out!("      {}; returns {}{reach}", function.doc, function.returns);
+        let ahead = function.reach_ahead.as_ref().filter(|bars| *bars != "0");
+        let ahead = ahead.map_or_else(String::new, |bars| format!(" and ahead {bars}"));
+        out!("      {}; returns {}{reach}{ahead}", function.doc, function.returns);
+        if !function.options.is_empty() {
+            let options: Vec<_> = function.options.iter().map(|o| format!("{} ({})", o.name, o.doc)).collect();
+            out!("      series that may be given besides, by name: {}", options.join("; "));
+        }
         let aliases: Vec<_> = function.aliases.iter().filter(|a| **a != format!("ta_{}", function.name)).collect();
         if !aliases.is_empty() {
             let aliases: Vec<_> = aliases.into_iter().map(String::as_str).collect();
@@ -226,13 +232,19 @@ pub(super) async fn tables(config: &Config) -> Result<(), Failure> {
         ))
         .into());
     }
-    out!("{:<14} {:>9} {:>12}  {:<10}  {:<10}  {:>6}", "table", "symbols", "rows", "first", "last", "files");
+    let width = names.iter().map(String::len).max().unwrap_or_default().max(14);
+    out!("{:<width$} {:>9} {:>12}  {:<10}  {:<10}  {:>6}", "table", "symbols", "rows", "first", "last", "files");
     for name in names {
-        if let Some(table) = session.tables().candle_table(&name).await? {
+        let Some(table) = session.tables().candle_table(&name).await? else {
+            // Of what is not ordered by symbol and time, the log does not tell more.
+            out!("{name:<width$} {:>9} {:>12}  {:<10}  {:<10}  {:>6}", "-", "-", "-", "-", "-");
+            continue;
+        };
+        {
             let s = table.summary();
             let symbols = s.symbols.map_or_else(|| "?".to_string(), |n| n.to_string());
             let (first, last) = s.times.map_or_else(|| ("?".to_string(), "?".to_string()), |(a, b)| (date(a), date(b)));
-            out!("{name:<14} {symbols:>9} {:>12}  {first:<10}  {last:<10}  {:>6}", s.rows, s.files);
+            out!("{name:<width$} {symbols:>9} {:>12}  {first:<10}  {last:<10}  {:>6}", s.rows, s.files);
         }
     }
     Ok(())

@@ -139,7 +139,12 @@ pub async fn check(session: &Session, text: &str, params: &Params, options: &Che
     }
     let tables = Arc::new(tables_of(session, &plan).await?);
     let run = |plan: LogicalPlan| DataFrame::new(state.clone(), plan);
-    let whole = Rows::collect(session, run(plan.clone()), Some(options.symbols)).await?;
+    let sample = sample(session, &tables, options.symbols).await?;
+    let mut whole = Rows::collect(session, run(only(plan.clone(), sample.as_ref())?), sample).await?;
+    if whole.keys.is_empty() && whole.symbols.is_some() {
+        // The query is about symbols that are not in the sample.
+        whole = Rows::collect(session, run(plan.clone()), None).await?;
+    }
     let bars = match options.timeframe {
         Some(timeframe) => {
             let known = tables.values().flatten().find(|(t, _)| *t == timeframe.to_string());
@@ -155,8 +160,7 @@ pub async fn check(session: &Session, text: &str, params: &Params, options: &Che
     let mut trial = Trial::new(&whole, grid);
     for &cut in &cuts {
         let seen = known_at(session, plan.clone(), &tables, cut)?;
-        let seen = whole.only(seen)?;
-        let part = Rows::collect(session, run(seen), None).await?;
+        let part = Rows::collect(session, run(only(seen, whole.symbols.as_ref())?), None).await?;
         trial.compare(&part, cut);
     }
     let mut columns: Vec<ColumnCheck> = vec![];
@@ -237,8 +241,7 @@ struct Rows {
     names: Vec<String>,
     columns: Vec<Cells>,
     keys: Vec<(String, i64)>,
-    has_symbol: bool,
-    /// The symbols that are kept, where there were more.
+    /// The symbols that the result was restricted to.
     symbols: Option<BTreeSet<String>>,
 }
 
@@ -248,28 +251,18 @@ enum Cells {
 }
 
 impl Rows {
-    /// Runs a frame and keeps the rows of the first `limit` symbols.
-    async fn collect(session: &Session, frame: DataFrame, limit: Option<usize>) -> Result<Rows> {
+    /// Runs a frame; `symbols` are those that it was restricted to.
+    async fn collect(session: &Session, frame: DataFrame, symbols: Option<BTreeSet<String>>) -> Result<Rows> {
         let plan = frame.create_physical_plan().await?;
         let mut stream = session.execute(plan)?;
-        let mut rows = Rows { names: vec![], columns: vec![], keys: vec![], has_symbol: false, symbols: None };
-        let mut seen = BTreeSet::new();
-        let mut left_out = false;
+        let mut rows = Rows { names: vec![], columns: vec![], keys: vec![], symbols };
         while let Some(batch) = stream.next().await {
-            let batch = flat(batch?)?;
-            rows.take(&batch, limit, &mut seen, &mut left_out)?;
+            rows.take(&flat(batch?)?)?;
         }
-        rows.symbols = left_out.then_some(seen);
         Ok(rows)
     }
 
-    fn take(
-        &mut self,
-        batch: &RecordBatch,
-        limit: Option<usize>,
-        seen: &mut BTreeSet<String>,
-        left_out: &mut bool,
-    ) -> Result<()> {
+    fn take(&mut self, batch: &RecordBatch) -> Result<()> {
         let Some(ts) = batch.column_by_name("ts") else { return Ok(()) };
         let ts = cast(ts, &instant_type())?;
         let ts = ts.as_primitive::<TimestampMicrosecondType>();
@@ -284,7 +277,6 @@ impl Rows {
             .map(|(f, c)| (f.name().clone(), Arc::clone(c)))
             .collect();
         if self.names.is_empty() {
-            self.has_symbol = symbol.is_some();
             for (name, column) in &values {
                 self.names.push(name.clone());
                 let number = column.data_type().is_numeric();
@@ -297,13 +289,6 @@ impl Rows {
                 continue;
             }
             let name = symbol.map(|s| if s.is_valid(row) { s.value(row) } else { "" }).unwrap_or_default();
-            if !seen.contains(name) {
-                if limit.is_some_and(|limit| seen.len() >= limit) {
-                    *left_out = true;
-                    continue;
-                }
-                seen.insert(name.to_string());
-            }
             kept.push(row);
             self.keys.push((name.to_string(), ts.value(row)));
         }
@@ -323,15 +308,37 @@ impl Rows {
         }
         Ok(())
     }
+}
 
-    /// Restricts a plan to the symbols that were kept.
-    fn only(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let Some(symbols) = &self.symbols else { return Ok(plan) };
-        let Some(position) = plan.schema().fields().iter().position(|f| f.name() == "symbol") else { return Ok(plan) };
-        let symbol = Expr::Column(Column::from(plan.schema().qualified_field(position)));
-        let list = symbols.iter().map(|s| lit(s.as_str())).collect();
-        Ok(LogicalPlanBuilder::from(plan).filter(symbol.in_list(list, false))?.build()?)
+/// Symbols of the tables, evenly spread, where there are more than `count`.
+async fn sample(
+    session: &Session,
+    tables: &BTreeMap<String, Option<(String, String)>>,
+    count: usize,
+) -> Result<Option<BTreeSet<String>>> {
+    let mut all = BTreeSet::new();
+    for (name, _) in tables.iter().filter(|(_, bars)| bars.is_some()) {
+        let frame = session.sql(&format!("select distinct symbol from {}", super::levels::quoted(name))).await?;
+        for batch in session.collect(frame).await? {
+            let symbols = cast(batch.column(0), &DataType::Utf8)?;
+            all.extend(symbols.as_string::<i32>().iter().flatten().map(str::to_string));
+        }
     }
+    if all.len() <= count {
+        return Ok(None);
+    }
+    let step = all.len() as f64 / count.max(1) as f64;
+    let chosen: BTreeSet<usize> = (0..count).map(|i| (i as f64 * step) as usize).collect();
+    Ok(Some(all.into_iter().enumerate().filter(|(i, _)| chosen.contains(i)).map(|(_, symbol)| symbol).collect()))
+}
+
+/// Restricts a result to some symbols.
+fn only(plan: LogicalPlan, symbols: Option<&BTreeSet<String>>) -> Result<LogicalPlan> {
+    let Some(symbols) = symbols else { return Ok(plan) };
+    let Some(position) = plan.schema().fields().iter().position(|f| f.name() == "symbol") else { return Ok(plan) };
+    let symbol = Expr::Column(Column::from(plan.schema().qualified_field(position)));
+    let list = symbols.iter().map(|s| lit(s.as_str())).collect();
+    Ok(LogicalPlanBuilder::from(plan).filter(symbol.in_list(list, false))?.build()?)
 }
 
 /// Struct columns as one column a field.

@@ -25,6 +25,8 @@ pub struct FunctionDoc {
     pub reach_ahead: Option<String>,
     /// Parameters of series functions.
     pub params: Vec<ParamDoc>,
+    /// Series that may be given besides, by name.
+    pub options: Vec<OptionDoc>,
     /// One sentence.
     pub doc: String,
     /// Where the definition comes from.
@@ -40,6 +42,17 @@ pub struct ParamDoc {
     pub default: Option<String>,
     /// What it may be.
     pub expected: String,
+    /// One line.
+    pub doc: String,
+}
+
+/// An optional series.
+#[derive(Debug, Clone, Serialize)]
+pub struct OptionDoc {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub holds: String,
     /// One line.
     pub doc: String,
 }
@@ -80,6 +93,11 @@ fn describe_series(function: &dyn SeriesFunction) -> FunctionDoc {
         expected: p.expected(),
         doc: p.doc.to_string(),
     });
+    let options = signature.options.iter().map(|o| OptionDoc {
+        name: o.name.to_string(),
+        holds: o.kind.describe().to_string(),
+        doc: o.doc.to_string(),
+    });
     FunctionDoc {
         name: signature.name.clone(),
         aliases: signature.aliases.clone(),
@@ -90,6 +108,7 @@ fn describe_series(function: &dyn SeriesFunction) -> FunctionDoc {
         reach_back: reach.map(|r| r.back.to_string()),
         reach_ahead: reach.map(|r| r.ahead.to_string()),
         params: params.collect(),
+        options: options.collect(),
         doc: signature.doc.clone(),
         source: signature.source.to_string(),
     }
@@ -106,6 +125,7 @@ fn describe_plain(name: &str, kind: &'static str, returns: &str, doc: Option<Doc
         reach_back: None,
         reach_ahead: None,
         params: vec![],
+        options: vec![],
         doc: doc.map_or_else(String::new, |d| d.description),
         source: String::new(),
     }
@@ -117,6 +137,7 @@ fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
         DataType::Float64 => "double".to_string(),
         DataType::Int32 => "int".to_string(),
         DataType::Timestamp(..) => "timestamp".to_string(),
+        DataType::Utf8View => "text".to_string(),
         other => other.to_string().to_ascii_lowercase(),
     }
 }

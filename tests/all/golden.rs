@@ -226,3 +226,37 @@ async fn evaluate(session: &Session, case: &Case) -> Vec<f64> {
     let result = query(session, &sql).await;
     floats(result.column_by_name("v").unwrap())
 }
+
+/// Events, and how many of their first touches differ from what mlfinpy found: by a long, a short and no side.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_triple_barrier_equals_mlfinpy() {
+    let session = session().await;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mlfinpy_barriers.csv");
+    let time = |column: &str| format!("arrow_cast({column}, 'Timestamp(Microsecond, Some(\"UTC\"))') as {column}");
+    let call = |arguments: &str| {
+        format!(
+            "triple_barrier(close, close, close, {arguments}, horizon => 20, width => 'sigma', touch => 'close')['hit_ts']"
+        )
+    };
+    let sql = format!(
+        "with told as (select symbol, {ts}, close, {long}, {short}, {none}, long_known as known from '{path}'),
+              found as (select *, {l} as l, {s} as s, {n} as n from told)
+         select count(*) filter (where known) as events, count(long_touched) as touched,
+                count(*) filter (where known and (long_touched is distinct from l)) as long,
+                count(*) filter (where known and (short_touched is distinct from s)) as short,
+                count(*) filter (where known and (none_touched is distinct from n)) as none
+         from found",
+        ts = time("ts"),
+        long = time("long_touched"),
+        short = time("short_touched"),
+        none = time("none_touched"),
+        l = call("up => 1.5, down => 1.0, side => 1.0"),
+        s = call("up => 1.5, down => 1.0, side => -1.0"),
+        // Without a side mlfinpy uses the first multiple for both.
+        n = call("up => 1.5, down => 1.5"),
+    );
+    let got = query(&session, &sql).await;
+    let value = |column: &str| numbers(&got, column)[0];
+    assert_eq!((value("events"), value("touched")), (978.0, 975.0));
+    assert_eq!((value("long"), value("short"), value("none")), (0.0, 0.0, 0.0));
+}
