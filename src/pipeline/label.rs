@@ -114,13 +114,14 @@ impl LabelRun {
         let horizon = self.horizon;
         let carried =
             "label_ts => label_ts, label_end => label_end, price => price, unit => unit, close_time => close_time";
+        let mut groups: Vec<&str> =
+            GROUPS.into_iter().filter(|group| columns.iter().any(|(of, _)| of == group)).collect();
+        if groups.is_empty() {
+            // Somebody has to say which rows are labelled, and whether their horizon was complete.
+            groups.push("path_labels");
+        }
         let mut calls = vec![];
-        for group in GROUPS {
-            // Whether a horizon was complete is said by any of them.
-            let is_first = calls.is_empty();
-            if !columns.iter().any(|(g, _)| *g == group) && !(is_first && group == "path_labels") {
-                continue;
-            }
+        for group in groups {
             let more = match group {
                 "triple_barrier" => {
                     let (above, below) = if self.seed { (" * 0.999", " * 1.001") } else { ("", "") };

@@ -37,9 +37,9 @@ fn atr(bars: &[Candle]) -> Vec<f64> {
         let (b, c) = (bars[i], bars[i - 1].close);
         (b.high - b.low).max((b.high - c).abs()).max((b.low - c).abs())
     };
-    for i in 14..bars.len() {
+    for (i, out) in out.iter_mut().enumerate().skip(14) {
         last = if i == 14 { (1..15).map(range).sum::<f64>() / 14.0 } else { (last * 13.0 + range(i)) / 14.0 };
-        out[i] = last;
+        *out = last;
     }
     out
 }

@@ -174,9 +174,9 @@ pub(crate) fn atr(high: &[f64], low: &[f64], close: &[f64], period: usize) -> Ve
     let length = period as f64;
     let mut atr = (1..=period).map(range).sum::<f64>() / length;
     out[period] = atr;
-    for i in period + 1..close.len() {
+    for (i, out) in out.iter_mut().enumerate().skip(period + 1) {
         atr = (atr * (length - 1.0) + range(i)) / length;
-        out[i] = atr;
+        *out = atr;
     }
     out
 }
@@ -196,7 +196,7 @@ impl Rules {
     pub fn place(&self, price: f64, width: f64, side: f64, resistance: f64, support: f64) -> Option<Barriers> {
         // For a short position the multiples change sides: `up` is the distance to the profit.
         let (up, down) = if side < 0.0 { (self.down, self.up) } else { (self.up, self.down) };
-        if !(width > 0.0) || !price.is_finite() {
+        if width.is_nan() || width <= 0.0 || !price.is_finite() {
             return None;
         }
         let mut upper = if up > 0.0 { price + up * width } else { f64::INFINITY };

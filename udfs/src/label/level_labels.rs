@@ -176,7 +176,7 @@ impl SeriesFunction for LevelLabels {
             }
             max_penetration.set_float(row, penetration(prices, sides, p, highs, lows));
             let width = widths[row];
-            if !(width > 0.0) {
+            if width.is_nan() || width <= 0.0 {
                 continue;
             }
             touches(prices, p, width, highs, lows, &mut touching);
@@ -212,10 +212,11 @@ impl Here {
     fn of(prices: &[f64], sides: &[f64], p: f64) -> Here {
         let mut here = Here { resistance: f64::NAN, support: f64::NAN };
         for (&level, &side) in prices.iter().zip(sides) {
-            if side > 0.0 && level > p && !(level >= here.resistance) {
-                here.resistance = level;
-            } else if side < 0.0 && level < p && !(level <= here.support) {
-                here.support = level;
+            // The nearest so far is NaN until there is one, which min and max pass over.
+            if side > 0.0 && level > p {
+                here.resistance = here.resistance.min(level);
+            } else if side < 0.0 && level < p {
+                here.support = here.support.max(level);
             }
         }
         here

@@ -128,11 +128,10 @@ impl SeriesFunction for TripleBarrier {
         };
         let walks = label.is_wanted()
             || [&barrier, &bars_to_hit, &hit_ts, &hit_price, &tied, &available_at].iter().any(|o| o.is_wanted());
-        for row in 0..inputs.len() {
+        for (row, &width) in widths.iter().enumerate() {
             if !walk.is_entry(row) {
                 continue;
             }
-            let width = widths[row];
             atr.set_float(row, width);
             let (last, complete) = walk.path.last(row);
             horizon_complete.set_bool(row, complete);

@@ -261,7 +261,7 @@ fn events(rows: &[ArrayRef]) -> Result<StructArray> {
         cluster: if cluster.is_empty() { 0.0 } else { cluster.value(0) },
         max_age: positive("max_age", whole(6))?,
     };
-    if !(rules.cluster >= 0.0) {
+    if rules.cluster.is_nan() || rules.cluster < 0.0 {
         return plan_err!("`cluster` of level_events is {}, expected a number from 0 up", rules.cluster);
     }
     let found = detect(&column(1), &column(2), &column(3), &rules);

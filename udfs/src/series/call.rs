@@ -77,9 +77,9 @@ impl SeriesCall {
         let signature = self.function.signature();
         let mut remain = vec![true; signature.inputs.len()];
         for (option, given) in signature.options.iter().zip(&mut self.given).filter(|(_, given)| **given) {
-            let is_used = |name: &&str| signature.output_index(name).is_some_and(|i| self.wanted.contains(i));
+            let is_used = |name: &&'static str| signature.output_index(name).is_some_and(|i| self.wanted.contains(i));
             *given = option.only_for.is_empty()
-                || option.only_for.iter().any(|name| is_used(&name))
+                || option.only_for.iter().any(is_used)
                 || self.function.always_uses(option.name, &self.params);
             remain.push(*given);
         }
