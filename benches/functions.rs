@@ -1,7 +1,9 @@
 //! Every series function over one series, and bar alignment: nanoseconds a bar. One table of cases: the registry.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, ListArray, StringArray, StructArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::DataType;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -30,14 +32,37 @@ fn arguments(function: &Arc<dyn SeriesFunction>) -> Vec<ArrayRef> {
         .collect()
 }
 
+/// Options without which a function has nothing to compute, by name.
+fn options(function: &Arc<dyn SeriesFunction>) -> Vec<(&'static str, ArrayRef)> {
+    match function.signature().name.as_str() {
+        "sample_weights" => vec![("bars", Arc::new(Float64Array::from(vec![10.0; BARS])))],
+        "level_labels" => vec![("levels", levels())],
+        _ => vec![],
+    }
+}
+
+/// Ten levels around every bar.
+fn levels() -> ArrayRef {
+    let DataType::List(item) = InputKind::Levels.data_type() else { unreachable!("levels are lists") };
+    let DataType::Struct(fields) = item.data_type().clone() else { unreachable!("of structs") };
+    let prices = Float64Array::from_iter_values((0..10 * BARS).map(|i| 50.0 + 10.0 * (i % 10) as f64));
+    let types =
+        StringArray::from_iter_values((0..10 * BARS).map(|i| if i % 10 < 5 { "support" } else { "resistance" }));
+    let items = StructArray::new(fields, vec![Arc::new(prices) as ArrayRef, Arc::new(types)], None);
+    Arc::new(ListArray::new(item, OffsetBuffer::from_lengths(vec![10; BARS]), Arc::new(items), None))
+}
+
 fn series(c: &mut Criterion) {
     let mut group = c.benchmark_group("series");
     group.throughput(Throughput::Elements(BARS as u64)).sample_size(20);
     for function in all_series_functions() {
         let signature = function.signature();
         let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[ParamValue::Int(20)])).unwrap();
-        let call = SeriesCall::try_new(Arc::clone(function), params).unwrap();
-        let args = arguments(function);
+        let options = options(function);
+        let given = signature.options.iter().map(|o| options.iter().any(|(name, _)| *name == o.name)).collect();
+        let call = SeriesCall::try_new(Arc::clone(function), params).unwrap().with_options(given);
+        let mut args = arguments(function);
+        args.extend(options.into_iter().map(|(_, array)| array));
         group.bench_function(&signature.name, |b| b.iter(|| call.evaluate(black_box(&args), BARS).unwrap()));
     }
     group.finish();

@@ -53,6 +53,8 @@ impl Session {
             .worker_threads(settings.threads)
             // These only read files; every further one keeps buffers of its own.
             .max_blocking_threads(settings.threads.max(2))
+            // Plans are walked recursively; a filter of thousands of terms is a deep one. Only what is used takes memory.
+            .thread_stack_size(32 << 20)
             .thread_name("tallow-cpu")
             .enable_all()
             .build()

@@ -65,6 +65,11 @@ fn layer<T>(
 }
 
 impl Config {
+    /// Whether a file stands for `candles`.
+    pub fn has_candles(&self) -> bool {
+        self.candles.value.is_some()
+    }
+
     pub fn load(flags: &Global) -> Result<Config, Error> {
         let file = read(Path::new("tallow.toml"))?;
         let text = |t: &str| Ok(t.to_string());

@@ -22,6 +22,9 @@ use tallow_udfs::candle::Timeframe;
 
 pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failure> {
     let timeframe: Timeframe = args.timeframe.parse()?;
+    if args.level_events.is_some() && matches!(args.levels.as_str(), "auto" | "none") {
+        return Err(Failure::Usage("--level-events belongs to a table of levels: give --levels TABLE".to_string()));
+    }
     let all = args.labels.iter().any(|l| l == "all");
     let run = LabelRun {
         horizon: args.horizon,
@@ -36,6 +39,11 @@ pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failur
         own_bars: args.own_bars,
         ..LabelRun::new(timeframe)
     };
+    if config.has_candles() {
+        return Err(Failure::Usage(
+            "label reads the lake; --candles has no meaning for it: ingest the file first".to_string(),
+        ));
+    }
     let session = config.session().await?;
     if args.sql {
         out!("{}", run.sql(session.tables()).await?);
@@ -109,6 +117,9 @@ fn assignments(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 
 pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Failure> {
     let timeframe: Timeframe = args.timeframe.parse()?;
+    if !(0.0..=1e6).contains(&args.cluster) {
+        return Err(Failure::Usage(format!("--cluster {}: expected a number from 0 up", args.cluster)));
+    }
     let detection = Detection { k: args.k, cluster: args.cluster, max_age: args.max_age };
     let session = config.session().await?;
     let levels = levels::levels(session.tables(), timeframe, detection).await?;

@@ -39,10 +39,8 @@ impl PhysicalOptimizerRule for MergeJoinRule {
 
 fn replace(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(hash) = plan.downcast_ref::<HashJoinExec>() else { return Ok(Transformed::no(plan)) };
-    let supported = matches!(
-        hash.join_type(),
-        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti
-    );
+    // For semi and anti joins the merge of DataFusion 55 cannot compare times with a zone.
+    let supported = matches!(hash.join_type(), JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
     // A handful of rows is better looked up than merged: it needs no order and no shuffle on the other side.
     if !supported || hash.null_aware || hash.on().len() < 2 {
         return Ok(Transformed::no(plan));

@@ -2,10 +2,11 @@
 
 use super::asof::AsofJoin;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, JoinType, ScalarValue};
 use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    Expr, Join, LogicalPlan, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
@@ -22,6 +23,8 @@ pub struct PlanReach {
     pub columns: Vec<(String, Sources)>,
     /// How far the decision looks whether a row is there at all: filters and QUALIFY.
     pub rows: Sources,
+    /// Whether the result's column `ts` is the time of a table's bars, unchanged.
+    pub is_of_bars: bool,
 }
 
 impl PlanReach {
@@ -29,6 +32,19 @@ impl PlanReach {
     pub fn total(&self) -> Sources {
         self.columns.iter().fold(self.rows.clone(), |all, (_, sources)| all.and(sources))
     }
+}
+
+/// What is known of the rows of a plan.
+#[derive(Debug, Clone, Default)]
+struct Shape {
+    /// For every column, how far its value looks.
+    columns: Vec<Sources>,
+    /// Which columns are the time of a table's bars, unchanged.
+    times: Vec<bool>,
+    /// How far the decision looks whether a row is there.
+    rows: Sources,
+    /// Whether rows in between may be missing, so that a row before is not the bar before.
+    has_gaps: bool,
 }
 
 impl Sources {
@@ -84,78 +100,138 @@ const UNKNOWN: Reach = Reach { back: Bars::Unbounded, ahead: Bars::Unbounded };
 
 /// Composes the reach of every output column of a plan.
 pub fn reach(plan: &LogicalPlan) -> PlanReach {
-    let names = plan.schema().fields().iter().map(|f| f.name().clone());
-    let (columns, rows) = of_plan(plan);
-    PlanReach { columns: names.zip(columns).collect(), rows }
+    let fields = plan.schema().fields();
+    let shape = of_plan(plan);
+    let is_of_bars = fields.iter().zip(&shape.times).any(|(f, is_time)| f.name() == "ts" && *is_time);
+    let columns = fields.iter().map(|f| f.name().clone()).zip(shape.columns).collect();
+    PlanReach { columns, rows: shape.rows, is_of_bars }
 }
 
-fn of_plan(plan: &LogicalPlan) -> (Vec<Sources>, Sources) {
+fn of_plan(plan: &LogicalPlan) -> Shape {
     let width = plan.schema().fields().len();
     match plan {
         LogicalPlan::TableScan(scan) => {
             let table = Sources::table(scan.table_name.table());
-            (vec![table.clone(); width], table)
+            let times = plan.schema().fields().iter().map(|f| f.name() == "ts").collect();
+            Shape { columns: vec![table.clone(); width], times, rows: table, has_gaps: false }
         }
-        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => (vec![Sources::default(); width], Sources::default()),
+        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
+            Shape { columns: vec![Sources::default(); width], times: vec![false; width], ..Shape::default() }
+        }
         LogicalPlan::Projection(p) => {
-            let (below, rows) = of_plan(&p.input);
-            (p.expr.iter().map(|e| of_expr(e, p.input.schema(), &below)).collect(), rows)
+            let below = of_plan(&p.input);
+            let is_time = |e: &Expr| below.is_time(e, p.input.schema());
+            Shape {
+                columns: p.expr.iter().map(|e| below.of(e, p.input.schema())).collect(),
+                times: p.expr.iter().map(is_time).collect(),
+                ..below
+            }
         }
         LogicalPlan::Filter(f) => {
-            let (below, rows) = of_plan(&f.input);
-            let predicate = of_expr(&f.predicate, f.input.schema(), &below);
-            (below, rows.and(&predicate))
+            let mut shape = of_plan(&f.input);
+            let predicate = shape.of(&f.predicate, f.input.schema());
+            shape.has_gaps |= !split_conjunction(&f.predicate).iter().all(|e| keeps_runs(e));
+            shape.rows = shape.rows.and(&predicate);
+            shape
         }
         LogicalPlan::Window(w) => {
-            let (mut columns, rows) = of_plan(&w.input);
-            let calls = w.window_expr.iter().map(|e| of_expr(e, w.input.schema(), &columns)).collect::<Vec<_>>();
-            columns.extend(calls);
-            (columns, rows)
+            let mut shape = of_plan(&w.input);
+            let calls = w.window_expr.iter().map(|e| shape.of(e, w.input.schema())).collect::<Vec<_>>();
+            shape.times.extend(calls.iter().map(|_| false));
+            shape.columns.extend(calls);
+            shape
         }
         LogicalPlan::Aggregate(a) => {
-            let (below, rows) = of_plan(&a.input);
-            let of = |e: &Expr| of_expr(e, a.input.schema(), &below);
+            let below = of_plan(&a.input);
+            let of = |e: &Expr| below.of(e, a.input.schema());
+            let is_time = |e: &Expr| below.is_time(e, a.input.schema());
             // Grouped by time, an aggregate is a cross-section of one instant; otherwise it sees every bar.
             let by_time = a.group_expr.iter().any(is_time);
             let groups = a.group_expr.iter().map(of);
-            let results = a.aggr_expr.iter().map(|e| if by_time { of(e) } else { of(e).and(&rows).unknown() });
-            let columns = groups.chain(results).collect();
-            (columns, if by_time { rows } else { rows.unknown() })
+            let results = a.aggr_expr.iter().map(|e| if by_time { of(e) } else { of(e).and(&below.rows).unknown() });
+            let mut times: Vec<bool> = a.group_expr.iter().map(is_time).collect();
+            times.resize(width, false);
+            let rows = if by_time { below.rows.clone() } else { below.rows.clone().unknown() };
+            Shape { columns: groups.chain(results).collect(), times, rows, has_gaps: below.has_gaps }
         }
-        LogicalPlan::Join(join) => {
-            let ((left, a), (right, b)) = (of_plan(&join.left), of_plan(&join.right));
-            (left.into_iter().chain(right).take(width).collect(), a.and(&b))
-        }
-        // Which right row is nearest depends on that input's rows, but not on whether a left row is there.
+        LogicalPlan::Join(join) => joined(of_plan(&join.left), of_plan(&join.right), join, width),
         LogicalPlan::Extension(extension) => {
-            match (extension.node.as_any().is::<AsofJoin>(), extension.node.inputs().as_slice()) {
-                (true, [left, right]) => {
-                    let ((left, rows), (right, _)) = (of_plan(left), of_plan(right));
-                    (left.into_iter().chain(right).collect(), rows)
+            let inputs = extension.node.inputs();
+            match (extension.node.as_any().downcast_ref::<AsofJoin>(), inputs.as_slice()) {
+                (Some(asof), [left, right]) => {
+                    let (mut left, right) = (of_plan(left), of_plan(right));
+                    // The nearest row may lie any number of bars away.
+                    let away = match asof.matching.1 {
+                        Operator::GtEq | Operator::Gt => Reach::history(),
+                        _ => UNKNOWN,
+                    };
+                    left.times.extend(right.times.iter().map(|_| false));
+                    left.columns.extend(right.columns.into_iter().map(|c| c.under(away)));
+                    left
                 }
-                (false, [input]) if input.schema().fields().len() == width => of_plan(input),
+                (None, [input]) if input.schema().fields().len() == width => of_plan(input),
                 _ => unknown(plan),
             }
         }
-        LogicalPlan::Union(union) => union
-            .inputs
-            .iter()
-            .map(|input| of_plan(input))
-            .reduce(|(a, x), (b, y)| (a.into_iter().zip(&b).map(|(a, b)| a.and(b)).collect(), x.and(&y)))
-            .unwrap_or_default(),
+        LogicalPlan::Union(union) => {
+            let parts = union.inputs.iter().map(|input| of_plan(input));
+            let whole = parts.reduce(|a, b| Shape {
+                columns: a.columns.into_iter().zip(&b.columns).map(|(a, b)| a.and(b)).collect(),
+                times: a.times.iter().zip(&b.times).map(|(a, b)| *a && *b).collect(),
+                rows: a.rows.and(&b.rows),
+                has_gaps: true,
+            });
+            whole.unwrap_or_default()
+        }
         LogicalPlan::Subquery(s) => of_plan(&s.subquery),
-        // Operators that choose or order rows and leave the values alone.
-        LogicalPlan::Sort(_)
-        | LogicalPlan::Limit(_)
-        | LogicalPlan::Repartition(_)
-        | LogicalPlan::SubqueryAlias(_)
-        | LogicalPlan::Distinct(_) => plan.inputs().first().map_or_else(Default::default, |input| of_plan(input)),
+        LogicalPlan::Limit(_) | LogicalPlan::Distinct(_) => {
+            let below = plan.inputs().first().map_or_else(Default::default, |input| of_plan(input));
+            Shape { has_gaps: true, ..below }
+        }
+        // Operators that order rows and leave the values alone.
+        LogicalPlan::Sort(_) | LogicalPlan::Repartition(_) | LogicalPlan::SubqueryAlias(_) => {
+            plan.inputs().first().map_or_else(Default::default, |input| of_plan(input))
+        }
         _ => unknown(plan),
     }
 }
 
+/// A join: bars with bars of the same time, or with rows that are no bars; else nothing is known of the right side.
+fn joined(left: Shape, right: Shape, join: &Join, width: usize) -> Shape {
+    let both_bars = left.times.contains(&true) && right.times.contains(&true);
+    let of_one_time =
+        join.on.iter().any(|(l, r)| left.is_time(l, join.left.schema()) && right.is_time(r, join.right.schema()));
+    let known = !both_bars || of_one_time;
+    let keeps_left = matches!(join.join_type, JoinType::Left) && of_one_time;
+    let right_columns = right.columns.into_iter().map(|c| if known { c } else { c.unknown() });
+    let rows = left.rows.and(&right.rows);
+    let right_times = right.times.into_iter().map(|t| t && of_one_time);
+    let mut times: Vec<bool> = left.times.into_iter().chain(right_times).collect();
+    times.resize(width, false);
+    Shape {
+        columns: left.columns.into_iter().chain(right_columns).take(width).collect(),
+        times,
+        rows: if known { rows } else { rows.unknown() },
+        has_gaps: left.has_gaps || !keeps_left,
+    }
+}
+
+/// Whether a filter leaves every symbol's bars without holes: it chooses symbols, or a stretch of time.
+fn keeps_runs(filter: &Expr) -> bool {
+    let names: Vec<String> = filter.column_refs().iter().map(|c| c.name.clone()).collect();
+    let is_bound = |e: &Expr| match e {
+        Expr::Between(b) => !b.negated && matches!(b.expr.as_ref(), Expr::Column(_)),
+        Expr::BinaryExpr(b) => {
+            let order = matches!(b.op, Operator::Gt | Operator::GtEq | Operator::Lt | Operator::LtEq);
+            order && (matches!(b.left.as_ref(), Expr::Column(_)) || matches!(b.right.as_ref(), Expr::Column(_)))
+        }
+        _ => false,
+    };
+    names.iter().all(|n| n == "symbol") || names.iter().all(|n| n == "ts") && is_bound(filter)
+}
+
 /// A plan of which only the tables are known.
-fn unknown(plan: &LogicalPlan) -> (Vec<Sources>, Sources) {
+fn unknown(plan: &LogicalPlan) -> Shape {
     let mut all = Sources::default();
     let _ = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
@@ -164,63 +240,79 @@ fn unknown(plan: &LogicalPlan) -> (Vec<Sources>, Sources) {
         Ok(TreeNodeRecursion::Continue)
     });
     let all = all.unknown();
-    (vec![all.clone(); plan.schema().fields().len()], all)
+    let width = plan.schema().fields().len();
+    Shape { columns: vec![all.clone(); width], times: vec![false; width], rows: all, has_gaps: true }
 }
 
-fn is_time(expr: &Expr) -> bool {
-    matches!(expr.clone().unalias(), Expr::Column(c) if c.name == "ts")
-}
+impl Shape {
+    fn is_time(&self, expr: &Expr, schema: &DFSchema) -> bool {
+        match expr.clone().unalias() {
+            Expr::Column(c) => schema.index_of_column(&c).is_ok_and(|i| self.times.get(i).copied().unwrap_or(false)),
+            _ => false,
+        }
+    }
 
-/// The reach of an expression whose columns have the reaches `below`.
-fn of_expr(expr: &Expr, schema: &DFSchema, below: &[Sources]) -> Sources {
-    let mut total = Sources::default();
-    let _ = expr.apply(|node| {
-        let more = match node {
-            Expr::WindowFunction(call) => {
-                total = std::mem::take(&mut total).and(&of_window(call, schema, below));
-                return Ok(TreeNodeRecursion::Jump);
+    /// The reach of an expression over these rows.
+    fn of(&self, expr: &Expr, schema: &DFSchema) -> Sources {
+        let mut total = Sources::default();
+        let _ = expr.apply(|node| {
+            let more = match node {
+                Expr::WindowFunction(call) => {
+                    total = std::mem::take(&mut total).and(&self.of_window(call, schema));
+                    return Ok(TreeNodeRecursion::Jump);
+                }
+                Expr::Column(column) => schema.index_of_column(column).ok().and_then(|i| self.columns.get(i)).cloned(),
+                Expr::ScalarSubquery(subquery) => Some(unknown(&subquery.subquery).rows),
+                Expr::InSubquery(within) => Some(unknown(&within.subquery.subquery).rows),
+                Expr::Exists(exists) => Some(unknown(&exists.subquery.subquery).rows),
+                _ => None,
+            };
+            if let Some(more) = more {
+                total = std::mem::take(&mut total).and(&more);
             }
-            Expr::Column(column) => schema.index_of_column(column).ok().and_then(|i| below.get(i)).cloned(),
-            Expr::ScalarSubquery(subquery) => Some(unknown(&subquery.subquery).1),
-            Expr::InSubquery(within) => Some(unknown(&within.subquery.subquery).1),
-            Expr::Exists(exists) => Some(unknown(&exists.subquery.subquery).1),
+            Ok(TreeNodeRecursion::Continue)
+        });
+        total
+    }
+
+    fn of_window(&self, call: &WindowFunction, schema: &DFSchema) -> Sources {
+        let params = &call.params;
+        let keys = params.order_by.iter().map(|s| &s.expr).chain(&params.partition_by);
+        let all = params.args.iter().chain(keys);
+        let args = all.fold(Sources::default(), |all, e| all.and(&self.of(e, schema)));
+        // Over the symbols of one instant.
+        if params.partition_by.iter().any(|e| self.is_time(e, schema)) {
+            return args;
+        }
+        let own = match &call.fun {
+            WindowFunctionDefinition::WindowUDF(udf) => match udf.inner().downcast_ref::<SeriesWindow>() {
+                Some(series) => of_series(series, &params.args),
+                None => match (udf.name(), offset(&params.args)) {
+                    ("lag", Some(n)) | ("lead", Some(n)) => {
+                        let past = (udf.name() == "lag") == (n >= 0);
+                        let bars = Bars::Count(usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX));
+                        let none = Bars::Count(0);
+                        if past { Reach { back: bars, ahead: none } } else { Reach { back: none, ahead: bars } }
+                    }
+                    ("row_number" | "rank" | "dense_rank", _) => Reach::history(),
+                    ("first_value" | "last_value" | "nth_value", _) => of_frame(&params.window_frame),
+                    _ => UNKNOWN,
+                },
+            },
+            WindowFunctionDefinition::AggregateUDF(_) => of_frame(&params.window_frame),
+        };
+        // Bars are counted along time; where rows are missing or ordered by something else, a row is no bar.
+        let in_time = match params.order_by.as_slice() {
+            [] => Some(UNKNOWN),
+            [key] if !self.is_time(&key.expr, schema) => None,
+            [key] if key.asc => Some(own),
+            [_] => Some(Reach { back: own.ahead, ahead: own.back }),
             _ => None,
         };
-        if let Some(more) = more {
-            total = std::mem::take(&mut total).and(&more);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    total
-}
-
-fn of_window(call: &WindowFunction, schema: &DFSchema, below: &[Sources]) -> Sources {
-    let params = &call.params;
-    let keys = params.order_by.iter().map(|s| &s.expr).chain(&params.partition_by);
-    let all = params.args.iter().chain(keys);
-    let args = all.fold(Sources::default(), |all, e| all.and(&of_expr(e, schema, below)));
-    // Over the symbols of one instant.
-    if params.partition_by.iter().any(is_time) {
-        return args;
+        let own = in_time.unwrap_or(UNKNOWN);
+        let counted = |bars: Bars| if bars > Bars::Count(0) && self.has_gaps { Bars::Unbounded } else { bars };
+        args.under(Reach { back: counted(own.back), ahead: counted(own.ahead) })
     }
-    let own = match &call.fun {
-        WindowFunctionDefinition::WindowUDF(udf) => match udf.inner().downcast_ref::<SeriesWindow>() {
-            Some(series) => of_series(series, &params.args),
-            None => match (udf.name(), offset(&params.args)) {
-                ("lag", Some(n)) | ("lead", Some(n)) => {
-                    let past = (udf.name() == "lag") == (n >= 0);
-                    let bars = Bars::Count(usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX));
-                    let none = Bars::Count(0);
-                    if past { Reach { back: bars, ahead: none } } else { Reach { back: none, ahead: bars } }
-                }
-                ("row_number" | "rank" | "dense_rank", _) => Reach::history(),
-                ("first_value" | "last_value" | "nth_value", _) => of_frame(&params.window_frame),
-                _ => UNKNOWN,
-            },
-        },
-        WindowFunctionDefinition::AggregateUDF(_) => of_frame(&params.window_frame),
-    };
-    args.under(own)
 }
 
 /// The reach of a series function. Where its rows are smaller bars, how many of them make up its horizon is not known.

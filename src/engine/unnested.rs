@@ -23,7 +23,7 @@ use std::collections::HashSet;
 use std::fmt::Formatter;
 use std::sync::Arc;
 
-/// Puts [`Unnested`] above every relation of a FROM clause that holds an unnest.
+/// Puts `Unnested` above every relation of a FROM clause that holds an unnest.
 #[derive(Debug)]
 pub struct UnnestedRelations;
 
@@ -51,7 +51,7 @@ impl RelationPlanner for UnnestedRelations {
     }
 }
 
-/// Puts [`Unnested`] above every unnest.
+/// Puts `Unnested` above every unnest.
 #[derive(Debug)]
 pub struct UnnestedRows;
 

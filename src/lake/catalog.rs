@@ -326,7 +326,7 @@ async fn usual_step(table: &Arc<dyn TableProvider>, state: &SessionState) -> Res
     let (Ok(symbol), Ok(ts)) = (schema.index_of("symbol"), schema.index_of("ts")) else { return Ok(None) };
     let plan = table.scan(state, Some(&vec![symbol, ts]), &[], Some(ROWS)).await?;
     let mut stream = plan.execute(0, state.task_ctx())?;
-    let mut steps: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut all: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     let mut rows = 0;
     while rows < ROWS
         && let Some(batch) = stream.try_next().await?
@@ -335,10 +335,17 @@ async fn usual_step(table: &Arc<dyn TableProvider>, state: &SessionState) -> Res
         let symbols = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
         let times = arrow::compute::cast(batch.column(1), &columns::instant())?;
         let (symbols, times) = (symbols.as_string::<i32>(), times.as_primitive::<TimestampMicrosecondType>());
-        for i in 1..batch.num_rows() {
-            if symbols.value(i) == symbols.value(i - 1) {
-                *steps.entry((times.value(i) - times.value(i - 1)).abs()).or_default() += 1;
+        for (symbol, time) in symbols.iter().zip(times) {
+            if let (Some(symbol), Some(time)) = (symbol, time) {
+                all.entry(symbol.to_string()).or_default().push(time);
             }
+        }
+    }
+    let mut steps: BTreeMap<i64, usize> = BTreeMap::new();
+    for times in all.values_mut() {
+        times.sort_unstable();
+        for pair in times.windows(2).filter(|pair| pair[0] < pair[1]) {
+            *steps.entry(pair[1] - pair[0]).or_default() += 1;
         }
     }
     let day = 86_400_000_000;

@@ -12,6 +12,9 @@ use futures::TryStreamExt;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Beginning of the properties by which a table is known for a computed one.
+const MARK: &str = "tallow.computed";
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
@@ -40,6 +43,14 @@ pub struct Computed {
 /// Writes the rows of a plan as the whole contents of a table, which is made if it is not there. Until the commit, and if
 /// anything fails, the table is what it was.
 pub(super) async fn replace(state: &SessionState, log: &Log, computed: Computed) -> Result<Written> {
+    if let Some(there) = log.snapshot(None).await?
+        && !there.properties.keys().any(|key| key.starts_with(MARK))
+    {
+        return exec_err!(
+            "{} is a table that was not computed by `tallow label` or `tallow levels`: it is not replaced; name another",
+            log.location
+        );
+    }
     let schema = stored(&computed.rows.schema());
     let layout = if computed.ordered { Layout::Sorted } else { Layout::Unsorted };
     let mut writer = TableWriter::new(log, Arc::clone(&schema), layout)?;
@@ -84,12 +95,13 @@ async fn write(
 /// Puts the new files in the place of all that the newest version has.
 async fn commit(log: &Log, schema: &SchemaRef, computed: &Computed, adds: &[Add], rows: u64) -> Result<Outcome> {
     let base = log.snapshot(None).await?;
+    let mark = (format!("{MARK}.operation"), computed.operation.to_string());
     let removes = base.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect();
     let change = Change {
         adds: adds.to_vec(),
         removes,
         schema: Some(log_schema(schema)),
-        properties: computed.properties.clone(),
+        properties: computed.properties.iter().map(|(k, v)| (k.clone(), v.clone())).chain([mark]).collect(),
         data_change: true,
         metrics: [("rows".to_string(), rows.into())].into_iter().collect(),
         operation: computed.operation,

@@ -43,7 +43,8 @@ pub(super) fn time(micros: i64) -> Expr {
 }
 
 /// Restricts a frame to a range. Each table is read from as many bars before the range as the result looks back, and to as
-/// many after it as it looks ahead.
+/// many after it as it looks ahead; whole, where the plan does not tell how many these are, or where the `ts` of the result
+/// is not that of a table.
 pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Result<DataFrame> {
     if range == Range::default() {
         return Ok(frame);
@@ -55,7 +56,8 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
     }
     let (state, plan) = frame.into_parts();
     let mut read = BTreeMap::new();
-    for (table, reach) in reach(&state.optimize(&plan)?).total().tables() {
+    let told = reach(&state.optimize(&plan)?);
+    for (table, reach) in told.total().tables().filter(|_| told.is_of_bars) {
         let from = match (range.from, reach.back) {
             (Some(from), Bars::Count(0)) => Some(from),
             (Some(from), Bars::Count(back)) => {
@@ -123,9 +125,7 @@ fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
 async fn earlier(session: &Session, table: &str, range: Range, back: usize) -> Result<Option<i64>> {
     let Some(from) = range.from else { return Ok(None) };
     let name = super::levels::quoted(table);
-    if !session.tables().columns(table).await?.iter().any(|c| c == "close") {
-        return Ok(None);
-    }
+    let Some(valid) = valid(session, table).await? else { return Ok(None) };
     let at = |t: i64| format!("to_timestamp_micros({t})");
     let in_range = range.to.map_or_else(String::new, |to| format!(" and ts < {}", at(to)));
     let sql = format!(
@@ -133,7 +133,7 @@ async fn earlier(session: &Session, table: &str, range: Range, back: usize) -> R
               before as (select symbol, ts, lag(ts, {steps}) over (partition by symbol order by ts) as start,
                                 first_value(ts) over (partition by symbol order by ts) as first,
                                 lead(ts, 1) over (partition by symbol order by ts) as next
-                         from {name} where ts < {from} and close is not null)
+                         from {name} where ts < {from} and {valid})
          select cast(min(coalesce(start, first)) as timestamp) as start
          from before where next is null and symbol in (select symbol from here)",
         from = at(from),
@@ -145,17 +145,23 @@ async fn earlier(session: &Session, table: &str, range: Range, back: usize) -> R
 /// The time up to which a table is read so that every symbol has `ahead` bars with a close after the range, or all.
 async fn later(session: &Session, table: &str, to: i64, ahead: usize) -> Result<Option<i64>> {
     let name = super::levels::quoted(table);
-    if !session.tables().columns(table).await?.iter().any(|c| c == "close") {
-        return Ok(None);
-    }
+    let Some(valid) = valid(session, table).await? else { return Ok(None) };
     let sql = format!(
         "with after as (select symbol, ts, lead(ts, {ahead}) over (partition by symbol order by ts) as stop,
                                lag(ts, 1) over (partition by symbol order by ts) as before
-                        from {name} where ts >= to_timestamp_micros({to}) and close is not null)
+                        from {name} where ts >= to_timestamp_micros({to}) and {valid})
          select cast(max(stop) as timestamp) as stop from after where before is null
          having count(*) = count(stop)"
     );
     one_time(session, &sql).await
+}
+
+/// The condition that a bar has all of its values; functions pass over those that have not.
+async fn valid(session: &Session, table: &str) -> Result<Option<String>> {
+    let columns = session.tables().columns(table).await?;
+    let prices = ["open", "high", "low", "close", "volume"].into_iter().filter(|p| columns.iter().any(|c| c == p));
+    let parts: Vec<_> = prices.map(|p| format!("{p} is not null")).collect();
+    Ok(columns.iter().any(|c| c == "close").then(|| parts.join(" and ")))
 }
 
 async fn one_time(session: &Session, sql: &str) -> Result<Option<i64>> {
@@ -174,7 +180,16 @@ async fn one_time(session: &Session, sql: &str) -> Result<Option<i64>> {
 /// Adds the column `available_at`: when a row was known, which is when the last bar that it looks at had ended.
 pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<DataFrame> {
     let (state, plan) = frame.into_parts();
-    let sources = reach(&state.optimize(&plan)?).total();
+    if plan.schema().fields().iter().any(|f| f.name() == "available_at") {
+        return Err(Error::Setting("--available-at: the result has a column available_at already".to_string()));
+    }
+    let told = reach(&state.optimize(&plan)?);
+    if !told.is_of_bars {
+        return Err(Error::Setting(
+            "--available-at needs the column `ts` of a table in the result, as it is there".to_string(),
+        ));
+    }
+    let sources = told.total();
     let tables: BTreeSet<&str> = sources.tables().map(|(name, _)| name).collect();
     let [table] = tables.into_iter().collect::<Vec<_>>()[..] else {
         return Err(Error::Setting(
@@ -208,7 +223,8 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
         .sql(&format!(
             "select symbol as known_symbol, ts as known_ts,
                     lead(bar_end(ts, '{timeframe}', '{origin}'), {ahead}) over (partition by symbol order by ts) as available_at
-             from {name} where close is not null"
+             from {name} where {}",
+            valid(session, table).await?.unwrap_or_else(|| "true".to_string())
         ))
         .await?;
     let joined = frame.join(
@@ -243,7 +259,8 @@ pub(super) async fn tables_of(
     Ok(tables)
 }
 
-/// A plan that sees only what was known at an instant: bars that had ended, other rows whose `available_at` had come.
+/// A plan that sees only what was known at an instant: bars that had ended, other rows whose `available_at` had come, levels
+/// that had been found.
 pub(super) fn known_at(
     session: &Session,
     plan: LogicalPlan,
@@ -264,6 +281,21 @@ pub(super) fn known_at(
                 ended.lt_eq(time(instant)).and(ts.lt(time(instant)))
             }
             (None, Some(ts), _) => ts.lt(time(instant)),
+            // Levels: those that had been found, and of their end only what was known.
+            (None, None, _) if column("created_at").is_some() => {
+                let Some(created) = column("created_at") else { return Ok(Transformed::no(node)) };
+                let columns = node.schema().iter().map(|(qualifier, field)| {
+                    let own = Expr::Column(Column::from((qualifier, field)));
+                    if field.name() != "deactivated_at" {
+                        return Ok(own);
+                    }
+                    let known = datafusion::logical_expr::when(own.clone().lt_eq(time(instant)), own).end()?;
+                    Ok(known.alias_qualified(qualifier.cloned(), field.name()))
+                });
+                let columns = columns.collect::<datafusion::common::Result<Vec<_>>>()?;
+                let seen = LogicalPlanBuilder::from(node.clone()).filter(created.lt_eq(time(instant)))?;
+                return Ok(Transformed::yes(seen.project(columns)?.build()?));
+            }
             _ => return Ok(Transformed::no(node)),
         };
         Ok(Transformed::yes(LogicalPlanBuilder::from(node).filter(filter)?.build()?))

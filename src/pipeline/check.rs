@@ -120,9 +120,12 @@ pub(super) fn instant_type() -> DataType {
 
 /// Checks one statement. A text that is no statement is an expression over `candles`.
 pub async fn check(session: &Session, text: &str, params: &Params, options: &CheckOptions) -> Result<CheckReport> {
-    let first = text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with("--")).unwrap_or_default();
-    let word = first.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_ascii_lowercase();
-    let statement = match word.as_str() {
+    let statement = match first_word(text).as_str() {
+        "" => {
+            return Err(Error::Setting(
+                "there is nothing to check: give a query, its name, or an expression".to_string(),
+            ));
+        }
         "select" | "with" | "values" => text.to_string(),
         _ => format!("select symbol, ts, ({text}) as value from candles"),
     };
@@ -174,6 +177,20 @@ pub async fn check(session: &Session, text: &str, params: &Params, options: &Che
     let newest_only = trial.is_newest_only();
     columns.push(trial.rows(&declared.rows, newest_only));
     Ok(CheckReport { columns, cuts, bars, newest_only })
+}
+
+/// The first word of a text, comments and parentheses left out.
+fn first_word(text: &str) -> String {
+    let mut rest = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    loop {
+        let after = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
+            (Some(line), _) => line.split_once('\n').map_or("", |(_, after)| after),
+            (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, after)| after),
+            _ => break,
+        };
+        rest = after.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    }
+    rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// The plan without what only shortens or orders the result.
@@ -341,6 +358,19 @@ fn only(plan: LogicalPlan, symbols: Option<&BTreeSet<String>>) -> Result<Logical
     Ok(LogicalPlanBuilder::from(plan).filter(symbol.in_list(list, false))?.build()?)
 }
 
+impl Rows {
+    /// Orders rows by their values.
+    fn sort(&self, rows: &mut [usize]) {
+        rows.sort_by(|a, b| {
+            let each = self.columns.iter().map(|cells| match cells {
+                Cells::Number(v) => v[*a].unwrap_or(f64::NAN).total_cmp(&v[*b].unwrap_or(f64::NAN)),
+                Cells::Text(v) => v[*a].cmp(&v[*b]),
+            });
+            each.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+        });
+    }
+}
+
 /// Struct columns as one column a field.
 fn flat(batch: RecordBatch) -> Result<RecordBatch> {
     let nested = batch.schema().fields().iter().any(|f| matches!(f.data_type(), DataType::Struct(_)));
@@ -389,7 +419,13 @@ impl<'a> Trial<'a> {
             places.entry(key.clone()).or_default().push(row);
             times.entry(key.0.clone()).or_default().push(key.1);
         }
-        times.values_mut().for_each(|t| t.sort_unstable());
+        times.values_mut().for_each(|t| {
+            t.sort_unstable();
+            t.dedup();
+        });
+        for rows in places.values_mut().filter(|rows| rows.len() > 1) {
+            whole.sort(rows);
+        }
         let largest = |cells: &Cells| match cells {
             Cells::Number(v) => v.iter().flatten().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs())),
             Cells::Text(_) => 0.0,
@@ -415,8 +451,9 @@ impl<'a> Trial<'a> {
     /// Bars of a symbol between a row and a cut: what changed the row lies beyond them.
     fn bars_to(&self, key: &(String, i64), cut: i64) -> u64 {
         let times = self.times.get(&key.0).map(Vec::as_slice).unwrap_or_default();
-        let after = times.iter().filter(|ts| **ts > key.1 && self.decided(**ts) <= cut).count();
-        after as u64 + 1
+        let known = times.partition_point(|ts| self.decided(*ts) <= cut);
+        let before = times.partition_point(|ts| *ts <= key.1);
+        known.saturating_sub(before) as u64 + 1
     }
 
     fn compare(&mut self, part: &Rows, cut: i64) {
@@ -425,14 +462,18 @@ impl<'a> Trial<'a> {
             let known = newest.entry(symbol).or_insert(*ts);
             *known = (*known).max(*ts);
         }
-        let mut found: HashMap<&(String, i64), usize> = HashMap::new();
-        for (row, key) in part.keys.iter().enumerate() {
-            if self.decided(key.1) > cut {
-                continue;
-            }
-            let nth = found.entry(key).or_insert(0);
-            let place = self.places.get(key).and_then(|rows| rows.get(*nth)).copied();
-            *nth += 1;
+        let mut found: HashMap<&(String, i64), Vec<usize>> = HashMap::new();
+        for (row, key) in part.keys.iter().enumerate().filter(|(_, key)| self.decided(key.1) <= cut) {
+            found.entry(key).or_default().push(row);
+        }
+        // Several rows of one bar are compared in the order of their values.
+        for rows in found.values_mut().filter(|rows| rows.len() > 1) {
+            part.sort(rows);
+        }
+        let pairs =
+            found.iter().flat_map(|(key, rows)| rows.iter().enumerate().map(move |(nth, row)| (*key, nth, *row)));
+        for (key, nth, row) in pairs.collect::<Vec<_>>() {
+            let place = self.places.get(key).and_then(|rows| rows.get(nth)).copied();
             self.rows.compared += 1;
             match place {
                 Some(place) => self.compare_row(part, row, place, key, cut),
@@ -460,7 +501,9 @@ impl<'a> Trial<'a> {
         for (i, cells) in self.whole.columns.iter().enumerate() {
             let same = match (cells, part.columns.get(i)) {
                 (Cells::Number(a), Some(Cells::Number(b))) => match (a[place], b[row]) {
-                    (Some(a), Some(b)) => (a - b).abs() <= TOLERANCE * self.scales[i] || a == b,
+                    (Some(a), Some(b)) => {
+                        (a - b).abs() <= TOLERANCE * self.scales[i] || a == b || a.is_nan() && b.is_nan()
+                    }
                     (a, b) => a.is_none() && b.is_none(),
                 },
                 (Cells::Text(a), Some(Cells::Text(b))) => a[place] == b[row],

@@ -79,6 +79,27 @@ impl LabelRun {
         Ok(all)
     }
 
+    /// What the distances of barriers count in, computed on the labelled bars; `None` for ATR(14).
+    fn width(&self) -> Result<Option<String>> {
+        let number = |name: &str, default: f64, range: std::ops::RangeInclusive<f64>| match self.params.get(name) {
+            None => Ok(default),
+            Some(text) => text.parse().ok().filter(|v| range.contains(v)).ok_or_else(|| {
+                let (low, high) = (range.start(), range.end());
+                Error::Setting(format!("{name} {text}: expected a number from {low} to {high}"))
+            }),
+        };
+        let period = number("timeperiod", 14.0, 2.0..=100_000.0)?;
+        let span = number("span", 100.0, 2.0..=100_000.0)?;
+        let share = number("pct", 0.01, 1e-9..=1.0)?;
+        match self.params.get("width").map_or("atr", String::as_str) {
+            "atr" if period == 14.0 => Ok(None),
+            "atr" => Ok(Some(format!("atr(high, low, close, {period})"))),
+            "pct" => Ok(Some(format!("close * {share:?}"))),
+            "sigma" => Ok(Some(format!("close * ewm_std(simple_return(close, 1), {span})"))),
+            other => Err(Error::Setting(format!("width {other}: expected atr, pct or sigma"))),
+        }
+    }
+
     /// Parameters of the barriers as SQL arguments.
     fn barrier_arguments(&self) -> String {
         let mut params: BTreeMap<&str, String> = BTreeMap::new();
@@ -109,22 +130,30 @@ impl LabelRun {
         }
         let columns = self.columns()?;
         let refine = self.params.get("tie").is_some_and(|tie| tie == "refine");
-        let options = PathOptions { levels: self.levels.clone(), refine, own_bars: self.own_bars };
+        let width = self.width()?;
+        let options = PathOptions { levels: self.levels.clone(), refine, own_bars: self.own_bars, width };
         let path = label_path::sql(lake, self.timeframe, &options).await?;
         let horizon = self.horizon;
-        let carried =
-            "label_ts => label_ts, label_end => label_end, price => price, unit => unit, close_time => close_time";
+        let carried = "label_ts => label_ts, label_end => label_end, price => price, close_time => close_time";
         let mut groups: Vec<&str> =
             GROUPS.into_iter().filter(|group| columns.iter().any(|(of, _)| of == group)).collect();
-        if groups.is_empty() {
-            // Somebody has to say which rows are labelled, and whether their horizon was complete.
+        let ranks = columns.iter().any(|(group, _)| *group == QUANTILE);
+        if groups.is_empty() || ranks && !groups.contains(&"path_labels") {
+            // Somebody has to say which rows are labelled, and when their whole horizon was known.
             groups.push("path_labels");
         }
         let mut calls = vec![];
         for group in groups {
+            let mut unit = if group == "triple_barrier" { "width" } else { "unit" }.to_string();
             let more = match group {
                 "triple_barrier" => {
                     let (above, below) = if self.seed { (" * 0.999", " * 1.001") } else { ("", "") };
+                    if self.seed {
+                        // A barrier beyond the price would be touched at once: there is no label.
+                        unit = "case when nearest_resistance(levels, price) * 0.999 <= price
+                                       or nearest_support(levels, price) * 1.001 >= price then null else width end"
+                            .to_string();
+                    }
                     let levels = match &self.levels {
                         Some(_) => format!(
                             ", resistance => nearest_resistance(levels, price){above}, support => nearest_support(levels, price){below}"
@@ -137,11 +166,18 @@ impl LabelRun {
                 "path_labels" => ", range => range".to_string(),
                 _ => ", levels => levels".to_string(),
             };
-            calls.push((group, format!("{group}(high, low, close, horizon => {horizon}, {carried}{more}) as {group}")));
+            calls.push((
+                group,
+                format!("{group}(high, low, close, horizon => {horizon}, {carried}, unit => {unit}{more}) as {group}"),
+            ));
         }
         let first = calls.first().map_or("path_labels", |(group, _)| group);
         let known = calls.iter().map(|(group, _)| format!("{group}['available_at']")).collect::<Vec<_>>().join(", ");
         let outputs = columns.iter().map(|(group, name)| match *group {
+            // Where there is no level, the barrier lies as good as nowhere.
+            "triple_barrier" if self.seed && (name == "upper" || name == "lower") => format!(
+                "case when abs(triple_barrier['{name}'] - price) < 1e5 * triple_barrier['atr'] then triple_barrier['{name}'] end as {name}"
+            ),
             QUANTILE => {
                 format!("{QUANTILE}(price, horizon => {horizon}) over (partition by symbol order by row_ts) as {name}")
             }

@@ -15,10 +15,12 @@ pub struct PathOptions {
     pub refine: bool,
     /// Walk the labelled bars themselves.
     pub own_bars: bool,
+    /// Another width of barriers than ATR(14), as SQL over the labelled bars.
+    pub width: Option<String>,
 }
 
 /// SQL for the path of a timeframe's labels: `symbol, ts, close_time, open, high, low, close, label_ts, label_end, price, unit,
-/// range, path_timeframe`, and `levels` and `smaller` if they are asked for.
+/// width, range, path_timeframe`, and `levels` and `smaller` if they are asked for.
 ///
 /// The rows are the bars of the coarsest stored timeframe that fits at least three times into the labelled bar, and the
 /// labelled bars themselves where there are none of those. Each carries time, close, ATR(14), range and levels of the
@@ -37,8 +39,10 @@ pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions)
     let walked = finer.pop().filter(|_| !options.own_bars);
     let end = |ts: &str, t: Timeframe, o: &str| format!("bar_end({ts}, '{t}', '{o}')");
     let labelled = format!(
-        "select symbol, ts, {} as close_time, open, high, low, close, atr(high, low, close, 14) as unit from ({bars})",
-        end("ts", timeframe, &origin)
+        "select symbol, ts, {} as close_time, open, high, low, close, atr(high, low, close, 14) as unit,
+                {} as width from ({bars})",
+        end("ts", timeframe, &origin),
+        options.width.as_deref().unwrap_or("atr(high, low, close, 14)")
     );
     let labelled = match &options.levels {
         None => labelled,
@@ -46,7 +50,7 @@ pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions)
             let states = levels::states(lake, timeframe, source).await?;
             format!(
                 "select b.symbol as symbol, b.ts as ts, b.close_time as close_time, b.open as open, b.high as high,
-                        b.low as low, b.close as close, b.unit as unit, levels_near(s.levels, b.close, 3 * b.unit) as levels
+                        b.low as low, b.close as close, b.unit as unit, b.width as width, levels_near(s.levels, b.close, 3 * b.unit) as levels
                  from ({labelled}) b asof join ({states}) s match_condition (b.close_time >= s.ts) on b.symbol = s.symbol"
             )
         }
@@ -73,7 +77,7 @@ pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions)
     };
     let none = if options.refine { ", null as smaller" } else { "" };
     let own = format!(
-        "select symbol, ts, close_time, open, high, low, close, ts as label_ts, close_time as label_end, close as price, unit,
+        "select symbol, ts, close_time, open, high, low, close, ts as label_ts, close_time as label_end, close as price, unit, width,
                 high - low as range{}, '{timeframe}' as path_timeframe from ({labelled})",
         extra("")
     );
@@ -95,7 +99,7 @@ pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions)
     let fine_rows = format!(
         "select f.symbol as symbol, f.ts as ts, {fine_end} as close_time, f.open as open, f.high as high, f.low as low,
                 f.close as close, case when f.ts < b.close_time then b.ts end as label_ts, b.close_time as label_end,
-                b.close as price, b.unit as unit, b.high - b.low as range{levels}, '{fine}' as path_timeframe
+                b.close as price, b.unit as unit, b.width as width, b.high - b.low as range{levels}, '{fine}' as path_timeframe
          from candles_{fine} f asof join ({labelled}) b match_condition (f.ts >= b.ts) on f.symbol = b.symbol",
         fine_end = end("f.ts", fine, &fine_origin),
         levels = extra("b."),

@@ -85,6 +85,7 @@ impl TableFunctions for Views {
                     levels: named.levels()?,
                     refine: named.flag("refine")?,
                     own_bars: named.flag("own_bars")?,
+                    width: None,
                 };
                 label_path::sql(&self.lake, timeframe.parse()?, &options).await
             }

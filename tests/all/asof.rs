@@ -123,6 +123,10 @@ async fn ordered_tables_are_joined_by_a_merge() {
     let text = plan(&session, &sql).await;
     assert!(text.contains("SortMergeJoinExec") && !text.contains("SortExec") && !text.contains("HashJoin"), "{text}");
     let merged = query(&session, &sql).await;
+    for join in ["left semi join", "left anti join"] {
+        let sql = sql.replace(" join ", &format!(" {join} ")).replace("sum(a.close - b.open)", "sum(a.close)");
+        assert!(numbers(&query(&session, &sql).await, "n")[0] == 600.0, "{join}");
+    }
     session.context().register_batch("x", batch(&walk(&["A", "B", "C", "D"], 300))).unwrap();
     session.context().register_batch("y", batch(&walk(&["A", "C", "D", "E"], 200))).unwrap();
     let sql =

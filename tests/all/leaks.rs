@@ -106,3 +106,16 @@ async fn every_label_is_flagged() {
         assert!(found.columns.iter().any(|c| c.changed > 0), "{call}: not by trying");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_rows_of_a_bar_and_values_that_are_no_numbers_are_no_leaks() {
+    for text in [
+        "select symbol, ts, close as x from candles union all select symbol, ts, open from candles",
+        "select symbol, ts, ln(close - 1e9) as x from candles",
+        "select ts, close from candles",
+        "/* a comment */ (select symbol, ts, close from candles)",
+    ] {
+        let found = report(text, &Params::default()).await;
+        assert!(!found.leaks(), "{text}: {found:#?}");
+    }
+}

@@ -100,6 +100,8 @@ struct Merge {
     right_ended: bool,
     /// The last right row that was passed.
     passed: Option<Place>,
+    /// The first right batch that a row of the output at hand comes from.
+    used: Option<usize>,
     metrics: BaselineMetrics,
     reservation: MemoryReservation,
 }
@@ -124,6 +126,7 @@ pub(super) fn merge(
         cursor: (0, 0),
         right_ended: false,
         passed: None,
+        used: None,
         metrics,
         reservation: MemoryConsumer::new(format!("AsofExec[{partition}]")).register(context.memory_pool()),
     };
@@ -153,6 +156,9 @@ impl Merge {
                 break;
             }
             let place = if left.is_null(row) { None } else { self.find(&left, row).await? };
+            if let Some((batch, _)) = place {
+                self.used = Some(self.used.map_or(batch, |used| used.min(batch)));
+            }
             found.push(place);
             row += 1;
         }
@@ -162,6 +168,7 @@ impl Merge {
         if row < rows {
             self.batch = Some((left, row));
         }
+        self.used = None;
         self.release();
         Ok(Some(batch.record_output(&self.metrics)))
     }
@@ -198,7 +205,10 @@ impl Merge {
         while !self.right_ended {
             match self.held.get(self.cursor.0 - self.first) {
                 Some(sorted) if self.cursor.1 < sorted.batch.num_rows() => return Ok(true),
-                Some(_) => self.cursor = (self.cursor.0 + 1, 0),
+                Some(_) => {
+                    self.cursor = (self.cursor.0 + 1, 0);
+                    self.release();
+                }
                 None => match self.right.next().await? {
                     Some(sorted) => {
                         let bytes = sorted.batch.get_array_memory_size() + sorted.keys.size() + sorted.matching.size();
@@ -229,9 +239,10 @@ impl Merge {
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
 
-    /// Lets go of the batches before the one that the last row passed is in.
+    /// Lets go of the batches before the one that the last row passed is in, unless the output at hand needs them.
     fn release(&mut self) {
         let needed = self.passed.map_or(self.cursor.0, |(batch, _)| batch.min(self.cursor.0));
+        let needed = self.used.map_or(needed, |used| used.min(needed));
         while self.first < needed {
             self.first += 1;
             if let Some(sorted) = self.held.pop_front() {

@@ -126,6 +126,16 @@ impl Rules {
         }
     }
 
+    /// The same for a position on a side: what ties are decided against is the position, not the price.
+    pub fn of_side(&self, side: f64) -> Rules {
+        let tie = match self.tie {
+            Tie::Lower if side < 0.0 => Tie::Upper,
+            Tie::Upper if side < 0.0 => Tie::Lower,
+            tie => tie,
+        };
+        Rules { tie, ..*self }
+    }
+
     /// How many bars back the width looks.
     pub fn back(&self) -> usize {
         match self.width {

@@ -106,7 +106,7 @@ impl SeriesFunction for LevelLabels {
         let Some(levels) = inputs.pairs(3) else {
             return plan_err!(
                 "level_labels needs the active levels of each bar: levels => a list of struct{{price, type}}, as \
-                 level_path('4h') yields them"
+                 label_path('4h', levels => 'auto') yields them"
             );
         };
         let path = Path::new(inputs, params.bars(0), Clock::of(params, 3)?, PATH)?;
@@ -160,7 +160,7 @@ impl SeriesFunction for LevelLabels {
             if !complete || last == row {
                 continue;
             }
-            if let Some(time) = path.end_time(last) {
+            if let Some(time) = path.end_time(row, last) {
                 available_at.set_time(row, time);
             }
             let along = row + 1..=last;

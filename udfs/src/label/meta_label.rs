@@ -25,7 +25,8 @@ impl MetaLabel {
             "meta_label",
             super::LABELS,
             "1 where a position on the given side (1 long, -1 short) makes money at the first of its profit (`up`), its stop \
-             (`down`) and the end of the horizon, else 0. Bars without a side, or with side 0, have none",
+             (`down`) and the end of the horizon, else 0. Tie 'down' means the stop, whichever the side. Bars without a side, \
+             or with side 0, have none",
             "M. Lopez de Prado, Advances in Financial Machine Learning, ch. 3.6",
         )
         .input("high", Some("high"))
@@ -90,14 +91,14 @@ impl SeriesFunction for MetaLabel {
             let (last, complete) = walk.path.last(row);
             horizon_complete.set_bool(row, complete);
             let Some(barriers) = walk.barriers(&rules, row, widths[row]) else { continue };
-            let touch = walk.touch(&rules, row, last, &barriers);
+            let touch = walk.touch(&rules.of_side(side[row]), row, last, &barriers);
             let (exit, price) = match touch {
                 Some(touch) => (touch.row, Some(touch.price)),
-                None if complete => (last, walk.path.target(row).map(|target| walk.price[target])),
+                None if complete && last > row => (last, walk.path.target(row).map(|target| walk.price[target])),
                 None => continue,
             };
             let side = side[row].signum();
-            let known = if touch.is_some() { walk.path.close_time(exit) } else { walk.path.end_time(exit) };
+            let known = if touch.is_some() { walk.path.close_time(exit) } else { walk.path.end_time(row, exit) };
             if let Some(time) = known {
                 available_at.set_time(row, time);
             }

@@ -199,11 +199,15 @@ impl<'a> Path<'a> {
         self.ends.as_ref().is_none_or(|(ends, ..)| ends[row])
     }
 
-    /// When a horizon ends whose last row this is.
+    /// When the horizon of `row` has ended, whose last row is `last`. By the wall clock that is when its time has passed,
+    /// not when the last bar ended: that no other bar would follow was not known before.
     #[inline]
-    pub fn end_time(&self, row: usize) -> Option<i64> {
-        let known = self.label_end.map(|times| times[row]).filter(|time| *time != NO_TIME);
-        known.or_else(|| self.close_time(row))
+    pub fn end_time(&self, row: usize, last: usize) -> Option<i64> {
+        if self.wall.is_some() {
+            return self.close_time(row).map(|time| time + self.length * self.horizon as i64);
+        }
+        let known = self.label_end.map(|times| times[last]).filter(|time| *time != NO_TIME);
+        known.or_else(|| self.close_time(last))
     }
 
     /// When a row's bar ends.

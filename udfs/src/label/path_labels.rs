@@ -175,7 +175,7 @@ impl SeriesFunction for PathLabels {
             if !complete || last == row {
                 continue;
             }
-            if let Some(time) = path.end_time(last) {
+            if let Some(time) = path.end_time(row, last) {
                 available_at.set_time(row, time);
             }
             let along = row + 1..=last;

@@ -26,7 +26,7 @@ impl SampleWeights {
         .input("close", Some("close"))
         .param(
             "oldest",
-            ParamKind::Real { min: -1.0, max: 1.0 },
+            ParamKind::Real { min: -0.99, max: 1.0 },
             Some(ParamValue::Real(1.0)),
             "Decay of the oldest label: 1 for none; below 0, the oldest labels count nothing",
         )

@@ -156,7 +156,8 @@ impl SeriesFunction for TripleBarrier {
                     }
                     walk.path.close_time(touch.row)
                 }
-                None if complete => {
+                // By the wall clock a horizon may hold no bar at all: then nothing is known.
+                None if complete && last > row => {
                     tied.set_bool(row, false);
                     barrier.set_choice(row, 2);
                     if !by_sign {
@@ -165,7 +166,7 @@ impl SeriesFunction for TripleBarrier {
                         let change = walk.price[target] - walk.price[row];
                         label.set_class(row, i8::from(change > 0.0) - i8::from(change < 0.0));
                     }
-                    walk.path.end_time(last)
+                    walk.path.end_time(row, last)
                 }
                 None => continue,
             };

@@ -102,7 +102,9 @@ pub(super) fn detect(high: &[f64], low: &[f64], close: &[f64], rules: &Rules) ->
         });
         for resistance in [true, false] {
             let Some(price) = pivot(if resistance { high } else { low }, i, rules.k, resistance) else { continue };
-            let near = levels.iter_mut().find(|l| (l.price - price).abs() <= rules.cluster * atr[i]);
+            let distance = |l: &Level| (l.price - price).abs();
+            let near = levels.iter_mut().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+            let near = near.filter(|l| distance(l) <= rules.cluster * atr[i]);
             match near {
                 Some(level) => {
                     level.last = i;

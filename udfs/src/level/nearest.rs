@@ -141,10 +141,11 @@ impl ScalarUDFImpl for LevelsNear {
                 let price = price.value(row);
                 let reach = if distance.is_valid(row) { distance.value(row) } else { 0.0 };
                 let all = || offsets[row] as usize..offsets[row + 1] as usize;
+                let known = |i: &usize| types.is_valid(*i);
                 let is_above = |i: usize| types.value(i).starts_with(['r', 'R']);
                 let by_price = |a: &usize, b: &usize| prices[*a].total_cmp(&prices[*b]);
-                let above = all().filter(|&i| is_above(i) && prices[i] > price).min_by(by_price);
-                let below = all().filter(|&i| !is_above(i) && prices[i] < price).max_by(by_price);
+                let above = all().filter(known).filter(|&i| is_above(i) && prices[i] > price).min_by(by_price);
+                let below = all().filter(known).filter(|&i| !is_above(i) && prices[i] < price).max_by(by_price);
                 let matters = |i: &usize| (prices[*i] - price).abs() <= reach || Some(*i) == above || Some(*i) == below;
                 kept.extend(all().filter(matters).map(|i| i as u64));
             }

@@ -226,6 +226,9 @@ impl<'a> Column<'a> {
 
     /// Lists of pairs of which the second is a number, or a text that begins with r (resistance, 1) or not (support, -1).
     fn pairs(array: &'a ArrayRef) -> Result<Self> {
+        if array.data_type().is_null() {
+            return Ok(Column::Pairs { rows: vec![(0, 0); array.len()], first: vec![].into(), second: vec![].into() });
+        }
         let wrong = || internal_datafusion_err!("series argument of type {}, not a list of pairs", array.data_type());
         let lists = array.as_list_opt::<i32>().ok_or_else(wrong)?;
         let rows = (0..lists.len())
