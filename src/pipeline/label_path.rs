@@ -25,6 +25,9 @@ pub struct PathOptions {
 /// The rows are the bars of the coarsest stored timeframe that fits at least three times into the labelled bar, and the
 /// labelled bars themselves where there are none of those. Each carries time, close, ATR(14), range and levels of the
 /// labelled bar that it lies in; of the levels only those within 3 ATR and the nearest on each side.
+///
+/// A labelled bar of which the smaller bars cover only a part is walked along that part: what it did in the rest is not
+/// seen.
 pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions) -> Result<String> {
     let (bars, origin) = resample::sql(lake, timeframe, None, None, Fill::None, true).await?;
     let known = lake.timeframes();

@@ -257,33 +257,24 @@ impl Range<'_> {
         smaller: Option<Pairs<'_>>,
     ) -> Option<Touch> {
         let Barriers { upper, lower, .. } = *barriers;
-        let bars = self.high[row + 1..=last].iter().zip(&self.low[row + 1..=last]);
-        for (i, (&high, &low)) in bars.enumerate() {
-            if high >= upper || low <= lower {
-                let row = row + 1 + i;
-                let tied = high >= upper && low <= lower;
-                let side = match (tied, tie) {
-                    (false, _) => {
-                        if high >= upper {
-                            1
-                        } else {
-                            -1
-                        }
-                    }
-                    (true, Tie::Lower) => -1,
-                    (true, Tie::Upper) => 1,
-                    (true, Tie::Unknown) => 0,
-                    (true, Tie::Refine) => refine(smaller, row, barriers),
-                };
-                let price = match side {
-                    1 => upper.max(low),
-                    -1 => lower.min(high),
-                    _ => f64::NAN,
-                };
-                return Some(Touch { row, side, tied, price });
-            }
-        }
-        None
+        let mut bars = self.high[row + 1..=last].iter().zip(&self.low[row + 1..=last]);
+        // Both comparisons always: one branch a bar, and what follows stays out of the loop.
+        let row = row + 1 + bars.position(|(high, low)| (*high >= upper) | (*low <= lower))?;
+        let (high, low) = (self.high[row], self.low[row]);
+        let tied = high >= upper && low <= lower;
+        let side = match (tied, tie) {
+            (false, _) if high >= upper => 1,
+            (false, _) | (true, Tie::Lower) => -1,
+            (true, Tie::Upper) => 1,
+            (true, Tie::Unknown) => 0,
+            (true, Tie::Refine) => refine(smaller, row, barriers),
+        };
+        let price = match side {
+            1 => upper.max(low),
+            -1 => lower.min(high),
+            _ => f64::NAN,
+        };
+        Some(Touch { row, side, tied, price })
     }
 }
 

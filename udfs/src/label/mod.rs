@@ -4,6 +4,8 @@
 //! The path of a bar is the bars that follow it, or the smaller bars that follow it where the rows are those: then
 //! `label_ts` says which labelled bar each lies in, the last of each is labelled, and `price`, `unit` and `range` carry
 //! the labelled bar's own values.
+//!
+//! As everywhere, a bar without a high, a low or a close is no bar: a path passes over it, and a horizon does not count it.
 
 mod barrier;
 mod cusum_events;
