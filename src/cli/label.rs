@@ -75,9 +75,9 @@ pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failur
 
 /// Over which bars the labels walked, and which symbols have none.
 async fn show_symbols(session: &Session, table: &str) -> Result<(), Failure> {
-    let quoted = table.replace('"', "\"\"");
+    let quoted = levels::quoted(table);
     let sql = format!(
-        "select path_timeframe, count(*), count(distinct symbol) from \"{quoted}\" group by path_timeframe order by 1"
+        "select path_timeframe, count(*), count(distinct symbol) from {quoted} group by path_timeframe order by 1"
     );
     let frame = session.sql(&sql).await?;
     for batch in session.collect(frame).await? {
@@ -90,9 +90,8 @@ async fn show_symbols(session: &Session, table: &str) -> Result<(), Failure> {
             out!("path       {timeframe} bars for {} labels of {} symbols", rows.value(i), symbols.value(i));
         }
     }
-    let sql = format!(
-        "select symbol, count(*) from \"{quoted}\" group by symbol having count(available_at) = 0 order by symbol"
-    );
+    let sql =
+        format!("select symbol, count(*) from {quoted} group by symbol having count(available_at) = 0 order by symbol");
     let frame = session.sql(&sql).await?;
     for batch in session.collect(frame).await? {
         let symbol = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).map_err(Error::from)?;

@@ -165,8 +165,8 @@ impl LakeSchema {
                 );
             }
         };
-        let state = self.state()?;
-        let written = replace::replace(&state, &Log::at(&state, &location)?, rows).await?;
+        let state = Arc::new(self.state()?);
+        let written = replace::replace(&state, &Log::at(state.as_ref(), &location)?, rows).await?;
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.look_again().await?;
         Ok(written)

@@ -1,7 +1,7 @@
 //! Tables that are computed: written whole, in one commit.
 
 use super::delta::{Change, Log, Outcome};
-use super::ingest::{ATTEMPTS, log_schema, pause};
+use super::ingest::{ATTEMPTS, log_schema, pause, refuse_plain_files};
 use super::writer::{Layout, TableWriter, conform};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
@@ -42,14 +42,16 @@ pub struct Computed {
 
 /// Writes the rows of a plan as the whole contents of a table, which is made if it is not there. Until the commit, and if
 /// anything fails, the table is what it was.
-pub(super) async fn replace(state: &SessionState, log: &Log, computed: Computed) -> Result<Written> {
-    if let Some(there) = log.snapshot(None).await?
-        && !there.properties.keys().any(|key| key.starts_with(MARK))
-    {
-        return exec_err!(
-            "{} is a table that was not computed by `tallow label` or `tallow levels`: it is not replaced; name another",
-            log.location
-        );
+pub(super) async fn replace(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
+    match log.snapshot(None).await? {
+        None => refuse_plain_files(state, log).await?,
+        Some(there) if there.properties.keys().any(|key| key.starts_with(MARK)) => {}
+        Some(_) => {
+            return exec_err!(
+                "{} is a table that was not computed by `tallow label` or `tallow levels`: it is not replaced; name another",
+                log.location
+            );
+        }
     }
     let schema = stored(&computed.rows.schema());
     let layout = if computed.ordered { Layout::Sorted } else { Layout::Unsorted };

@@ -1,5 +1,6 @@
 //! Prices adjusted for splits and dividends, as SQL.
 
+use super::levels::quoted;
 use crate::error::{Error, Result};
 use crate::lake::LakeSchema;
 
@@ -33,7 +34,6 @@ pub async fn sql(lake: &LakeSchema, table: &str, actions: &str) -> Result<String
     }
     let ratio = if has("split_ratio") { "coalesce(nullif(cast(split_ratio as double), 0.0), 1.0)" } else { "1.0" };
     let dividend = if has("dividend") { "coalesce(cast(dividend as double), 0.0)" } else { "0.0" };
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let (table, actions) = (quoted(&table), quoted(actions));
     let later = "partition by symbol order by ts rows between 1 following and unbounded following";
     Ok(format!(

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tallow_udfs::series::Bars;
+use tallow_udfs::series::{Bars, InputKind};
 
 /// The times that a result is wanted for: from the first, up to but not including the last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -168,7 +168,7 @@ async fn one_time(session: &Session, sql: &str) -> Result<Option<i64>> {
     let frame = session.sql_with(sql, &Params::default()).await?;
     let batches = session.collect(frame).await?;
     for batch in &batches {
-        let column = arrow::compute::cast(batch.column(0), &super::check::instant_type())?;
+        let column = arrow::compute::cast(batch.column(0), &InputKind::Time.data_type())?;
         let column = column.as_primitive::<TimestampMicrosecondType>();
         if let Some(value) = column.iter().flatten().next() {
             return Ok(Some(value));

@@ -10,7 +10,7 @@ use crate::engine::reach::{Sources, reach};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{Display, Formatter};
 use std::sync::Arc;
 use tallow_udfs::candle::{Grid, Origin, Timeframe};
-use tallow_udfs::series::Bars;
+use tallow_udfs::series::{Bars, InputKind};
 
 /// How much is tried.
 #[derive(Debug, Clone)]
@@ -113,10 +113,6 @@ impl CheckReport {
 const ROWS: &str = "(which rows)";
 /// Relative difference, by the column's largest value, that rounding may leave.
 const TOLERANCE: f64 = 1e-9;
-
-pub(super) fn instant_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
 
 /// Checks one statement. A text that is no statement is an expression over `candles`.
 pub async fn check(session: &Session, text: &str, params: &Params, options: &CheckOptions) -> Result<CheckReport> {
@@ -230,7 +226,7 @@ async fn cuts(
         let frame = session.sql(&format!("select min(ts), max(ts) from {}", super::levels::quoted(name))).await?;
         for batch in session.collect(frame).await? {
             let at = |i: usize| -> Result<Option<i64>> {
-                let column = cast(batch.column(i), &instant_type())?;
+                let column = cast(batch.column(i), &InputKind::Time.data_type())?;
                 Ok(column.as_primitive::<TimestampMicrosecondType>().iter().flatten().next())
             };
             if let (Some(first), Some(last)) = (at(0)?, at(1)?) {
@@ -281,7 +277,7 @@ impl Rows {
 
     fn take(&mut self, batch: &RecordBatch) -> Result<()> {
         let Some(ts) = batch.column_by_name("ts") else { return Ok(()) };
-        let ts = cast(ts, &instant_type())?;
+        let ts = cast(ts, &InputKind::Time.data_type())?;
         let ts = ts.as_primitive::<TimestampMicrosecondType>();
         let symbol = batch.column_by_name("symbol").map(|s| cast(s, &DataType::Utf8)).transpose()?;
         let symbol: Option<&StringArray> = symbol.as_ref().map(|s| s.as_string::<i32>());

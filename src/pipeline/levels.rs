@@ -37,7 +37,8 @@ pub enum Source {
     },
 }
 
-pub(super) fn quoted(name: &str) -> String {
+/// A name as an SQL identifier.
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

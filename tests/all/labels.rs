@@ -606,6 +606,18 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
     if session.replace("labels_1d", bad).await.is_err() {
         assert_eq!(numbers(&query(&session, "select sum(label) as s from labels_1d").await, "s"), numbers(&new, "s"));
     }
+    // Candles are not replaced, be they files or a table.
+    let plain = folder.path().join("plain");
+    write_parquet(&plain.join("a.parquet"), &to_batch(&[("X".to_string(), vec![bar(0, 1.0, 1.0, 1.0)])].into()), 10);
+    let plain = plain.to_string_lossy().to_string();
+    let said = run.write(&session, &plain, |_| {}).await.unwrap_err().to_string();
+    assert!(said.contains("plain files without a transaction log"), "{said}");
+    let files = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/data/candles/4h").to_string()];
+    let options = tallow::lake::IngestOptions { sources: files, ..Default::default() };
+    session.ingest("4h".parse().unwrap(), options, &Default::default()).await.unwrap();
+    let candles = folder.path().join("candles/4h").to_string_lossy().to_string();
+    let said = run.write(&session, &candles, |_| {}).await.unwrap_err().to_string();
+    assert!(said.contains("was not computed by"), "{said}");
     let said = run.write(&session, "my table", |_| {}).await.unwrap_err().to_string();
     assert!(said.contains("'my table' cannot be a computed table"), "{said}");
 }
@@ -726,5 +738,68 @@ async fn a_horizon_mask_of_booleans_is_no_number() {
         let sql = format!("select triple_barrier(high, low, close, {arguments}) from candles");
         let said = crate::common::try_query(&session, &sql).await.unwrap_err().to_string();
         assert!(said.contains(expected), "{arguments}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_the_wall_clock_a_horizon_without_bars_tells_nothing_and_silence_is_known_when_it_is_over() {
+    let bars: Vec<Candle> = (0..16).chain([40, 41]).map(|h| bar(h * HOUR, 100.5, 99.5, 100.0)).collect();
+    let session = session().await;
+    session.context().register_batch("bars", to_batch(&[("X".to_string(), bars)].into())).unwrap();
+    let sql = "select l['label'] as label, arrow_cast(l['available_at'], 'Int64') as at
+               from (select ts, triple_barrier(high, low, close, horizon => 3, clock => 'wall_clock', timeframe => '1h',
+                                               close_time => bar_end(ts, '1h')) as l from bars) order by ts limit 2 offset 14";
+    let got = query(&session, sql).await;
+    // Bar 14 has one more bar within three hours, bar 15 none.
+    assert_eq!(numbers(&got, "label")[0], 0.0);
+    assert_eq!(numbers(&got, "at")[0], (18 * HOUR) as f64);
+    assert!(numbers(&got, "label")[1].is_nan() && numbers(&got, "at")[1].is_nan());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_rule_puts_barriers_just_before_the_levels() {
+    let session = session().await;
+    let mut run = LabelRun::new("4h".parse().unwrap());
+    run.seed = true;
+    assert!(run.sql(session.tables()).await.unwrap_err().to_string().contains("--levels"));
+    run.levels = Some(tallow::pipeline::levels::Source::Auto(Default::default()));
+    run.labels = vec!["triple_barrier".to_string()];
+    let sql = format!(
+        "select count(*) as n, count(*) filter (where abs(r.upper / (p.r * 0.999) - 1) > 1e-9) as off_r,
+                count(*) filter (where abs(r.lower / (p.s * 1.001) - 1) > 1e-9) as off_s,
+                count(r.upper) as uppers, count(r.lower) as lowers
+         from ({}) r
+         join (select symbol, ts, nearest_resistance(levels, price) as r, nearest_support(levels, price) as s
+               from label_path('4h', levels => 'auto', own_bars => true)) p on r.symbol = p.symbol and r.ts = p.ts",
+        run.sql(session.tables()).await.unwrap()
+    );
+    let got = query(&session, &sql).await;
+    let value = |column: &str| numbers(&got, column)[0];
+    assert!(value("uppers") > 0.5 * value("n") && value("lowers") > 0.5 * value("n"), "{got:?}");
+    assert_eq!((value("off_r"), value("off_s")), (0.0, 0.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn widths_of_a_run_are_those_of_the_function() {
+    let session = session().await;
+    for (width, arguments) in [
+        (("width", "pct"), "width => 'pct'"),
+        (("width", "sigma"), "width => 'sigma'"),
+        (("timeperiod", "50"), "timeperiod => 50"),
+    ] {
+        let mut run = LabelRun::new("4h".parse().unwrap());
+        run.labels = vec!["triple_barrier".to_string()];
+        run.params.insert(width.0.to_string(), width.1.to_string());
+        let sql = run.sql(session.tables()).await.unwrap();
+        let told =
+            query(&session, &format!("select sum(label) as s, sum(upper) as u, count(label) as n from ({sql})")).await;
+        let own = format!(
+            "select sum(l['label']) as s, sum(l['upper']) as u, count(l['label']) as n
+             from (select triple_barrier(high, low, close, horizon => 6, {arguments}) as l from candles_4h)"
+        );
+        let own = query(&session, &own).await;
+        for column in ["s", "u", "n"] {
+            assert_close(&numbers(&told, column), &numbers(&own, column), &format!("{width:?} {column}"));
+        }
     }
 }

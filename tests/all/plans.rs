@@ -87,3 +87,24 @@ async fn a_filter_reaches_as_far_as_what_it_compares() {
     assert_eq!(columns[0], Reach::NONE);
     assert_eq!(rows, Reach::back(10));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_row_before_is_not_the_bar_before_reach_is_not_bounded() {
+    use tallow_udfs::series::Bars;
+    for text in [
+        "select symbol, ts, sma(5) from (select * from candles where extract(dow from ts) = 1)",
+        "select symbol, ts, rank() over (partition by symbol order by close) from candles",
+        "select a.symbol as symbol, a.ts as ts, b.close from candles a join candles b on a.symbol = b.symbol and b.ts = a.ts - interval '7 days'",
+        "select a.symbol as symbol, a.ts as ts, b.close from candles a asof join candles b match_condition (a.ts > b.ts) on a.symbol = b.symbol",
+        "select symbol, date_trunc('month', ts) as ts, max(high) from candles group by 1, 2",
+    ] {
+        let (columns, _) = reach_of(text).await;
+        assert_eq!(columns[2].back, Bars::Unbounded, "{text}");
+    }
+    let (columns, _) =
+        reach_of("select symbol, ts, lag(close, 2) over (partition by symbol order by ts desc) from candles").await;
+    assert_eq!((columns[2].back, columns[2].ahead), (Bars::Count(0), Bars::Count(2)));
+    let (columns, _) =
+        reach_of("select symbol, ts, sma(5) from candles where ts >= '2016-01-01' and symbol in ('A', 'IT')").await;
+    assert_eq!(columns[2], Reach::back(4));
+}

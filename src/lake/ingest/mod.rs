@@ -319,12 +319,12 @@ async fn existing(
 }
 
 /// A folder of plain files would vanish from queries once a log stands beside them.
-async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> Result<()> {
+pub(super) async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> Result<()> {
     let files = super::files::Files::list(state.as_ref(), &format!("{}/", log.location)).await;
     match files {
         Ok(Some(files)) => exec_err!(
-            "{} holds {} plain files without a transaction log, which a table there would hide: ingest into another lake \
-             (--lake), and these files with it",
+            "{} holds {} plain files without a transaction log, which a table there would hide: write to another lake \
+             (--lake) or place, and ingest these files there",
             log.location,
             files.files.len()
         ),

@@ -2,6 +2,7 @@
 
 use super::path::{Path, option};
 use crate::series::{InputKind, Inputs, Pairs, ParamKind, ParamValue, Params, SeriesOption, SeriesSignature};
+use std::borrow::Cow;
 
 /// Which barrier a bar that touches both has touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,8 +146,15 @@ impl Rules {
         }
     }
 
-    /// The width of every bar, in price.
-    pub fn widths(&self, high: &[f64], low: &[f64], close: &[f64]) -> Vec<f64> {
+    /// The width of every bar, in price: the optional series at `unit`, or computed from high, low and close at 0, 1, 2.
+    pub fn widths<'a>(&self, inputs: &Inputs<'a>, unit: usize) -> Cow<'a, [f64]> {
+        match inputs.optional_number(unit) {
+            Some(given) => given.into(),
+            None => self.computed(inputs.number(0), inputs.number(1), inputs.number(2)).into(),
+        }
+    }
+
+    fn computed(&self, high: &[f64], low: &[f64], close: &[f64]) -> Vec<f64> {
         match self.width {
             Width::Atr(period) => atr(high, low, close, period),
             Width::Percent(share) => close.iter().map(|c| c * share).collect(),

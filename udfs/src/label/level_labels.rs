@@ -4,6 +4,7 @@ use super::path::{
     Clock, HORIZON, Path, PathSlots, clock_params, close_time, counts_by_time, entry, label_end, label_ts, option,
     price,
 };
+use crate::level::{BREAK, RETEST, half_height};
 use crate::series::{
     Bars, InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
 };
@@ -16,16 +17,8 @@ pub struct LevelLabels {
     signature: SeriesSignature,
 }
 
-/// Half the height of a level as a share of its price, unless a tenth of the width is more.
-const BAND: f64 = 0.001;
-const BAND_WIDTHS: f64 = 0.1;
 /// Only levels this many widths from the price can be touched.
 const NEAR: f64 = 3.0;
-/// Share of a level's price beyond which it is broken.
-const BREAK: f64 = 0.002;
-/// Share of a level's price within which a later bar tests it again.
-const RETEST: f64 = 0.001;
-
 impl LevelLabels {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
@@ -269,7 +262,7 @@ fn touches(prices: &[f64], p: f64, width: f64, high: &[f64], low: &[f64], touchi
     touching.clear();
     touching.resize(high.len(), false);
     for &level in prices.iter().filter(|level| (*level - p).abs() <= NEAR * width) {
-        let half = (BAND * level).max(BAND_WIDTHS * width);
+        let half = half_height(level, width);
         for ((high, low), touching) in high.iter().zip(low).zip(touching.iter_mut()) {
             *touching |= *high >= level - half && *low <= level + half;
         }

@@ -72,15 +72,8 @@ impl SeriesFunction for MetaLabel {
         let rules = Rules::of(params, 3);
         let path = Path::new(inputs, params.bars(2), Clock::of(params, 12)?, PATH)?;
         let walk = Walk::new(inputs, &SLOTS, &rules, path);
-        let (high, low, close, side) = (inputs.number(0), inputs.number(1), inputs.number(2), inputs.number(3));
-        let computed;
-        let widths = match inputs.optional_number(SLOTS.unit) {
-            Some(unit) => unit,
-            None => {
-                computed = rules.widths(high, low, close);
-                &computed
-            }
-        };
+        let side = inputs.number(3);
+        let widths = rules.widths(inputs, SLOTS.unit);
         let [bin, ret, barrier, bars, horizon_complete, available_at] = outputs.slices() else {
             return internal_err!("meta_label has six outputs");
         };

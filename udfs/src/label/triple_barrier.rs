@@ -100,14 +100,7 @@ impl SeriesFunction for TripleBarrier {
         let by_sign = params.int(12) == 1;
         let path = Path::new(inputs, params.bars(2), Clock::of(params, 13)?, PATH)?;
         let walk = Walk::new(inputs, &SLOTS, &rules, path);
-        let computed;
-        let widths = match inputs.optional_number(SLOTS.unit) {
-            Some(unit) => unit,
-            None => {
-                computed = rules.widths(inputs.number(0), inputs.number(1), inputs.number(2));
-                &computed
-            }
-        };
+        let widths = rules.widths(inputs, SLOTS.unit);
         let ts = inputs.optional_time(TS);
         let [
             label,

@@ -1,5 +1,6 @@
 //! Support and resistance levels of one symbol, found and followed bar by bar.
 
+use super::{BREAK, RETEST, half_height};
 use std::fmt::{Display, Formatter};
 
 /// How levels are found and how long they live.
@@ -15,14 +16,6 @@ pub(super) struct Rules {
 
 /// Bars of the average true range.
 const PERIOD: usize = 14;
-/// Half the height of a level as a share of its price, unless a tenth of the average true range is more.
-const BAND: f64 = 0.001;
-const BAND_RANGES: f64 = 0.1;
-/// Share of a level's price beyond which a close breaks it.
-const BREAK: f64 = 0.002;
-/// Share of a level's price within which a later bar tests it from the other side.
-const RETEST: f64 = 0.001;
-
 /// What happens to a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
@@ -138,7 +131,7 @@ fn pivot(x: &[f64], i: usize, k: usize, high: bool) -> Option<f64> {
 impl Level {
     /// What a bar does to the level.
     fn step(&mut self, i: usize, high: f64, low: f64, close: f64, atr: f64) -> Option<What> {
-        let half = (BAND * self.price).max(BAND_RANGES * atr);
+        let half = half_height(self.price, atr);
         let touches = high >= self.price - half && low <= self.price + half;
         let before = std::mem::replace(&mut self.touching, touches);
         // Above the level counts as beyond for a resistance, below it for a support.
