@@ -1,10 +1,10 @@
 //! The door of the library: engine, lake and function list put together.
 
-use crate::engine::dialect::{self, Params};
+use crate::engine::dialect::{self, Params, Parsed};
 use crate::engine::session::{Settings, context};
 use crate::error::{Error, Result};
 use crate::lake::{
-    Computed, IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, Stores, Written,
+    Computed, IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, StoredFormula, Stores, Written,
 };
 use crate::pipeline::resample::{self, Fill};
 use crate::pipeline::views;
@@ -120,6 +120,18 @@ impl Session {
         Ok(self.on_cpu(async move { schema.replace(&table, rows).await }).await??)
     }
 
+    /// Adds a formula to those that the lake keeps; returns its version.
+    pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
+        let schema = Arc::clone(&self.schema);
+        Ok(self.on_cpu(async move { schema.add_formula(formula).await }).await??)
+    }
+
+    /// All versions of the formulas that the lake keeps, by name and version.
+    pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
+        let schema = Arc::clone(&self.schema);
+        Ok(self.on_cpu(async move { schema.formulas().await }).await??)
+    }
+
     /// Runs work on the lake's tables on the session's own threads.
     pub async fn care<T, F>(&self, work: impl FnOnce(Arc<LakeSchema>) -> F) -> Result<T>
     where
@@ -136,7 +148,10 @@ impl Session {
 
     /// As [`Session::sql`], with values for `:name` parameters.
     pub async fn sql_with(&self, text: &str, params: &Params) -> Result<DataFrame> {
-        let mut statements = self.parse(text, params).await?;
+        let Parsed { mut statements, warnings } = self.parse(text, params).await?;
+        for warning in &warnings.list {
+            tracing::warn!("{}", warning.message);
+        }
         match (statements.pop(), statements.is_empty()) {
             (Some(statement), true) => self.frame(statement).await,
             (None, _) => Err(Error::Setting("the text holds no statement".to_string())),
@@ -145,7 +160,7 @@ impl Session {
     }
 
     /// Parses and rewrites a text of any number of statements.
-    pub async fn parse(&self, text: &str, params: &Params) -> Result<Vec<Statement>> {
+    pub async fn parse(&self, text: &str, params: &Params) -> Result<Parsed> {
         let (text, params, context) = (text.to_string(), params.clone(), self.context.clone());
         let functions = views::Views::new(&self.schema);
         self.on_cpu(async move { dialect::rewrite(&text, &params, &context, &functions).await }).await?

@@ -66,6 +66,11 @@ pub(super) enum Command {
     Tables,
     /// Show the symbols, rows, range and layout of a table
     Describe(DescribeArgs),
+    /// Find the bars of all symbols that fulfil a formula, such as "rsi(14) < 30 and close crosses_above sma(20)"
+    Scan(Box<ScanArgs>),
+    /// Keep formulas in the lake: add, list, show, test
+    #[command(subcommand)]
+    Formula(FormulaCommand),
     /// Label every bar of a timeframe with what came after it, and write a table
     Label(Box<LabelArgs>),
     /// Find support and resistance levels, and what happened to them
@@ -102,6 +107,141 @@ pub(super) struct RangeArgs {
     /// Add a column with the time at which each row was known
     #[arg(long)]
     pub available_at: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ScanArgs {
+    /// A condition over the bars of a symbol, or the name of a formula that the lake keeps
+    #[arg(value_name = "FORMULA|NAME")]
+    pub formula: String,
+    /// Length of the bars, or a table or file of candles [default: the lake's days]
+    #[arg(long, short, value_name = "TF|TABLE")]
+    pub timeframe: Option<String>,
+    /// First day or instant of the matches; enough bars before it are read for every indicator
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// The first day or instant that is no longer wanted
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// These symbols only
+    #[arg(long, value_name = "SYMBOL,...", value_delimiter = ',')]
+    pub symbols: Vec<String>,
+    /// The symbols of a file: one a line or with commas, # for remarks; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub watchlist: Option<PathBuf>,
+    /// The newest bar of each symbol only
+    #[arg(long)]
+    pub last: bool,
+    /// Order matches by a value, the largest first, or `VALUE asc`
+    #[arg(long, value_name = "VALUE")]
+    pub rank: Option<String>,
+    /// So many matches; with --group and --rank, so many of each group
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// One row a date or a symbol, or with --rank the best of each
+    #[arg(long, value_enum)]
+    pub group: Option<GroupBy>,
+    /// Values that a parameter takes in turn: period=5..20:5 or period=5,10; may be repeated, all are crossed
+    #[arg(long, value_name = "NAME=VALUES")]
+    pub sweep: Vec<String>,
+    /// A value for `:name`; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// Stop after this time with what is complete, such as 30s
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// Scan a formula that looks into the future
+    #[arg(long)]
+    pub allow_lookahead: bool,
+    /// Write symbols and files that something is wrong with to a file
+    #[arg(long, value_name = "FILE")]
+    pub failures: Option<PathBuf>,
+    /// Only show the SQL
+    #[arg(long)]
+    pub sql: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum GroupBy {
+    Date,
+    Symbol,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FormulaCommand {
+    /// Keep a formula under a name; one that is there gets a new version
+    Add(FormulaAddArgs),
+    /// List the newest version of each
+    List(FormulaListArgs),
+    /// Show all versions of one, and its parameters
+    Show(FormulaShowArgs),
+    /// Count hits by year and symbol, with the returns after them beside those after any bar
+    Test(FormulaTestArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FormulaAddArgs {
+    /// Its name: letters, digits and _
+    pub name: String,
+    /// The formula
+    pub formula: String,
+    /// What it is for: scan, entry, exit or stop
+    #[arg(long, default_value = "scan")]
+    pub category: String,
+    /// Words to find it by
+    #[arg(long, value_name = "TAG,...", value_delimiter = ',')]
+    pub tags: Vec<String>,
+    /// One sentence
+    #[arg(long)]
+    pub description: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FormulaListArgs {
+    /// Only those of a category
+    #[arg(long)]
+    pub category: Option<String>,
+    /// Only those with a tag
+    #[arg(long)]
+    pub tag: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FormulaShowArgs {
+    /// NAME or NAME@VERSION
+    pub name: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FormulaTestArgs {
+    /// NAME, NAME@VERSION, or a formula
+    #[arg(value_name = "NAME|FORMULA")]
+    pub name: String,
+    /// Length of the bars, or a table or file of candles [default: the lake's days]
+    #[arg(long, short, value_name = "TF|TABLE")]
+    pub timeframe: Option<String>,
+    /// Bars after a hit
+    #[arg(long, default_value = "5,20", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub horizon: Vec<u32>,
+    /// Only by year, or only by symbol
+    #[arg(long, value_enum)]
+    pub by: Option<TestBy>,
+    /// Symbols to show, those with the most hits
+    #[arg(long, default_value_t = 10)]
+    pub top: usize,
+    /// A value for `:name`; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TestBy {
+    Year,
+    Symbol,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -220,8 +360,8 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ExplainArgs {
-    /// A SQL text, or the name of a named query
-    #[arg(value_name = "SQL|NAME")]
+    /// A SQL text, a formula, or the name of a named query
+    #[arg(value_name = "SQL|FORMULA|NAME")]
     pub text: String,
     /// A value for `:name`; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]

@@ -5,7 +5,7 @@ use super::args::{DescribeArgs, ExplainArgs, FunctionsArgs, OutputArgs, QueryArg
 use super::config::Config;
 use super::output::Writer;
 use super::progress::Progress;
-use crate::engine::dialect::Params;
+use crate::engine::dialect::{Params, Parsed, Problems};
 use crate::engine::reach::reach;
 use crate::error::Error;
 use crate::pipeline::bounds;
@@ -28,6 +28,13 @@ macro_rules! out {
     };
 }
 pub(super) use out;
+
+/// Shows what is allowed and hardly meant.
+pub(super) fn warn(config: &Config, warnings: &Problems) {
+    if !config.quiet && !warnings.list.is_empty() {
+        let _ = writeln!(std::io::stderr(), "warning: {}", warnings.to_string().replace("\n\n", "\nwarning: "));
+    }
+}
 
 pub(super) fn params(given: &[String]) -> Result<Params, Failure> {
     let mut params = Params::default();
@@ -80,7 +87,8 @@ async fn run_in_range(
 ) -> Result<(), Failure> {
     let time = |text: &Option<String>| text.as_deref().map(bounds::instant).transpose();
     let times = bounds::Range { from: time(&range.from)?, to: time(&range.to)? };
-    let statements = session.parse(text, params).await?;
+    let Parsed { statements, warnings } = session.parse(text, params).await?;
+    warn(config, &warnings);
     if statements.is_empty() {
         return Err(Error::Setting("the text holds no statement".to_string()).into());
     }
@@ -155,12 +163,20 @@ pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
 pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Failure> {
     let queries = named::all(Some(config.queries()))?;
     let given = params(&args.param)?;
+    let session = config.session().await?;
     let (text, params) = match queries.get(args.text.trim()) {
         Some(query) => (query.sql.clone(), query.complete(&given)?),
-        None => (args.text.clone(), given),
+        None => match super::scan::as_scan(&session, &args.text, &given).await? {
+            Some(sql) => {
+                out!("FORMULA\n{sql}\n");
+                (sql, Params::default())
+            }
+            None => (args.text.clone(), given),
+        },
     };
-    let session = config.session().await?;
-    for statement in session.parse(&text, &params).await? {
+    let Parsed { statements, warnings } = session.parse(&text, &params).await?;
+    warn(config, &warnings);
+    for statement in statements {
         out!("SQL\n{statement}\n");
         let plan: LogicalPlan = session.context().state().statement_to_plan(statement).await?;
         let physical = session.physical(&plan).await?;

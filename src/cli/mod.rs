@@ -9,22 +9,30 @@ mod label;
 mod output;
 mod progress;
 mod repl;
+mod scan;
 
 use crate::error::Error;
 use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
 
 /// Exit status of a usage error, as clap gives it.
 const USAGE: u8 = 2;
 /// Exit status after an interrupt.
 const INTERRUPTED: u8 = 130;
+/// Exit status of a command that finished with some symbols failed.
+const PARTIAL: u8 = 3;
 
 /// How a command ended, where it did not simply succeed.
 #[derive(Debug)]
 enum Failure {
     Error(Error),
     Usage(String),
+    /// Some of it failed, which was told; the rest is done.
+    Partial,
+    /// It was interrupted, and what was complete is done.
+    Interrupted,
     /// Standard output was closed, as by `| head`: not worth a word.
     ClosedPipe,
 }
@@ -44,8 +52,19 @@ pub fn main() -> ExitCode {
         Err(error) => return say(&format!("cannot start: {error}"), 1),
     };
     let outcome = runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let ends_by_itself = matches!(args.command, Some(Command::Scan(_)));
+        let mut work = std::pin::pin!(dispatch(args, cancel.clone()));
         tokio::select! {
-            outcome = dispatch(args) => Some(outcome),
+            outcome = &mut work => return Some(outcome),
+            _ = tokio::signal::ctrl_c() => cancel.cancel(),
+        }
+        if !ends_by_itself {
+            return None;
+        }
+        // A second interrupt does not wait for what is complete.
+        tokio::select! {
+            outcome = &mut work => Some(outcome),
             _ = tokio::signal::ctrl_c() => None,
         }
     });
@@ -54,6 +73,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Some(Ok(())) | Some(Err(Failure::ClosedPipe)) => ExitCode::SUCCESS,
         Some(Err(Failure::Error(error))) => say(&format!("error: {error}"), 1),
+        Some(Err(Failure::Partial)) => ExitCode::from(PARTIAL),
+        Some(Err(Failure::Interrupted)) => ExitCode::from(INTERRUPTED),
         Some(Err(Failure::Usage(message))) => say(&format!("error: {message}"), USAGE),
         None => say("interrupted", INTERRUPTED),
     }
@@ -65,7 +86,7 @@ fn say(message: &str, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-async fn dispatch(args: Args) -> Result<(), Failure> {
+async fn dispatch(args: Args, cancel: CancellationToken) -> Result<(), Failure> {
     let config = config::Config::load(&args.global)?;
     match args.command {
         None => repl::run(&config).await,
@@ -75,6 +96,8 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
         Some(Command::Functions(functions)) => commands::functions(&functions),
         Some(Command::Tables) => commands::tables(&config).await,
         Some(Command::Describe(describe)) => commands::describe(&config, describe).await,
+        Some(Command::Scan(args)) => scan::scan(&config, *args, cancel).await,
+        Some(Command::Formula(command)) => scan::formula(&config, command).await,
         Some(Command::Label(args)) => label::label(&config, *args).await,
         Some(Command::Levels(args)) => label::levels(&config, args).await,
         Some(Command::Check(args)) => label::check(&config, args).await,

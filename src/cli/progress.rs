@@ -17,6 +17,7 @@ pub(super) struct Progress {
     started: Instant,
     quiet: bool,
     verbose: bool,
+    unit: String,
 }
 
 impl Progress {
@@ -34,11 +35,22 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
-        Progress { bar, started: Instant::now(), quiet, verbose: config.verbose }
+        Progress { bar, started: Instant::now(), quiet, verbose: config.verbose, unit: unit.to_string() }
     }
 
     pub fn set(&self, position: u64) {
         self.bar.set_position(position);
+    }
+
+    /// Sets how much there is to do.
+    pub fn of(&self, total: u64) {
+        if self.bar.length() != Some(total) {
+            self.bar.set_length(total);
+            let template = format!("{{wide_bar}} {{pos}}/{{len}} {}, {{eta}} left", self.unit);
+            if let Ok(style) = ProgressStyle::with_template(&template) {
+                self.bar.set_style(style);
+            }
+        }
     }
 
     pub fn add(&self, rows: u64) {

@@ -68,6 +68,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
                     Ok(false) => break,
                     Err(Failure::Error(error)) => drop(writeln!(std::io::stderr(), "error: {error}")),
                     Err(Failure::Usage(message)) => drop(writeln!(std::io::stderr(), "error: {message}")),
+                    Err(Failure::Partial | Failure::Interrupted) => {}
                     Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
                 }
             }

@@ -8,4 +8,5 @@ pub mod reach;
 pub mod resources;
 pub mod series_exec;
 pub mod session;
+pub mod tap;
 pub mod unnested;

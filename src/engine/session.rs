@@ -5,14 +5,15 @@ use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
 use super::resources;
 use super::series_exec::SeriesRule;
+use super::tap::TapPlanner;
 use super::unnested::{UnnestedPlanner, UnnestedRelations, UnnestedRows};
 use crate::error::{Error, Result};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
-use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
@@ -24,7 +25,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What a session works with.
 #[derive(Debug, Clone)]
@@ -95,6 +96,16 @@ pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>)
     Ok(context)
 }
 
+/// A state that plans expressions and has no tables: functions, rules and coercions are those of every session.
+pub(crate) fn planner() -> Result<&'static SessionState> {
+    static STATE: OnceLock<SessionState> = OnceLock::new();
+    if let Some(state) = STATE.get() {
+        return Ok(state);
+    }
+    let state = context(&Settings::default(), Arc::new(DefaultObjectStoreRegistry::new()))?.state();
+    Ok(STATE.get_or_init(|| state))
+}
+
 /// DataFusion's planner, which also plans our nodes.
 #[derive(Debug)]
 struct Planner;
@@ -106,7 +117,8 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         state: &dyn Session,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 2] = [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner)];
+        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 3] =
+            [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner), Arc::new(TapPlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
         planner.create_physical_plan(plan, state).await
     }

@@ -4,6 +4,7 @@ use super::care::{self, HistoryEntry, OptimizeSummary};
 use super::columns;
 use super::delta::{AsOf, Log, no_table};
 use super::files::{Files, Format};
+use super::formulas::{self, StoredFormula};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::profile::ProfileCache;
 use super::replace::{self, Computed, Written};
@@ -57,10 +58,18 @@ struct Found {
     quarantine: Vec<Timeframe>,
     /// Names of computed tables, such as `labels_4h`.
     computed: Vec<String>,
+    /// Whether there is a table of formulas.
+    formulas: bool,
 }
+
+/// The table of formulas, and its folder.
+const FORMULAS: &str = "formulas";
 
 /// Families of computed tables: `labels_4h` lies in `labels/4h/`.
 const COMPUTED: [&str; 3] = ["labels", "levels", "level_events"];
+
+/// `"candles@readable"` is a table of candles without the files that cannot be read.
+pub(crate) const READABLE: &str = "@readable";
 
 /// Family and folder of a computed table.
 fn computed(name: &str) -> Option<(&'static str, &str)> {
@@ -172,6 +181,28 @@ impl LakeSchema {
         Ok(written)
     }
 
+    /// All versions of the formulas that the lake keeps, by name and version.
+    pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
+        let state = Arc::new(self.state()?);
+        formulas::read(&state, &self.formula_log(&state)?).await
+    }
+
+    /// Adds a formula as the next version of its name, which is returned.
+    pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
+        let state = Arc::new(self.state()?);
+        let version = formulas::add(&state, &self.formula_log(&state)?, formula).await?;
+        self.look_again().await?;
+        Ok(version)
+    }
+
+    fn formula_log(&self, state: &SessionState) -> Result<Log> {
+        Log::at(state, &self.folder(FORMULAS))
+    }
+
+    fn folder(&self, name: &str) -> String {
+        format!("{}/{name}/", self.lake.url.trim_end_matches('/'))
+    }
+
     /// Brings a table into the layout that is read fastest.
     pub async fn optimize(&self, name: &str, file_bytes: Option<u64>) -> Result<OptimizeSummary> {
         care::optimize(&Arc::new(self.state()?), &self.cache, &self.log(name)?, file_bytes).await
@@ -233,6 +264,8 @@ impl LakeSchema {
         };
         let own = if plain == "candles" {
             self.lake.candles.clone().or_else(|| found.default_timeframe().map(|t| folder("candles", t)))
+        } else if plain == FORMULAS {
+            found.formulas.then(|| self.folder(FORMULAS))
         } else {
             of_family("candles", &found.candles).or_else(|| of_family("quarantine", &found.quarantine)).or_else(|| {
                 let (family, folder) = computed(plain).filter(|_| found.computed.iter().any(|known| known == plain))?;
@@ -376,6 +409,7 @@ impl Found {
             candles: list_timeframes(lake, session, "candles").await?,
             quarantine: list_timeframes(lake, session, "quarantine").await?,
             computed,
+            formulas: list_folders(lake, session, FORMULAS).await?.iter().any(|name| name == "_delta_log"),
         })
     }
 
@@ -429,6 +463,7 @@ impl SchemaProvider for LakeSchema {
         names.extend(found.candles.iter().map(|t| format!("candles_{t}")));
         names.extend(found.quarantine.iter().map(|t| format!("quarantine_{t}")));
         names.extend(found.computed);
+        names.extend(found.formulas.then(|| FORMULAS.to_string()));
         names.sort();
         names.dedup();
         names
@@ -444,6 +479,15 @@ impl SchemaProvider for LakeSchema {
                 }
             }
             None => {}
+        }
+        if let Some(whole) = name.strip_suffix(READABLE) {
+            let Some((location, as_of)) = self.location(whole)? else { return Ok(None) };
+            let state = Arc::new(self.state()?);
+            let table = CandleTable::open_readable(&state, &location, as_of.as_ref(), &self.cache).await?;
+            let Some(table) = table else { return Ok(None) };
+            let table: Arc<dyn TableProvider> = Arc::new(table);
+            self.keep(name, Cached::Fixed(Arc::clone(&table)));
+            return Ok(Some(table));
         }
         let Some((location, as_of)) = self.location(name)? else { return Ok(self.empty_quarantine(name)) };
         let opened = match self.logged(&location, as_of.as_ref()).await? {
@@ -473,6 +517,7 @@ impl SchemaProvider for LakeSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
+        let name = name.strip_suffix(READABLE).unwrap_or(name);
         self.cached(name).is_some()
             || self.location(name).is_ok_and(|l| l.is_some())
             || self.empty_quarantine(name).is_some()

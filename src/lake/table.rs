@@ -2,10 +2,11 @@
 
 use super::columns::{Columns, has_close, instant, unit};
 use super::delta::{AsOf, Log, Snapshot};
-use super::files::{Files, Format, Kind};
+use super::files::{Files, Format, Kind, symbol_of};
 use super::profile::{Profile, ProfileCache};
 use super::proof::Prover;
 use super::ranges::{chains, disjoint_order};
+use super::readable::{Unreadable, readable};
 use super::wanted::Wanted;
 use super::writer::profile_of;
 use arrow::array::AsArray;
@@ -44,6 +45,8 @@ pub struct CandleTable {
     /// Version and properties, where the table has a transaction log.
     version: Option<u64>,
     properties: HashMap<String, String>,
+    /// Files that were left out because they cannot be read.
+    unreadable: Vec<Unreadable>,
 }
 
 /// What `describe` shows.
@@ -100,6 +103,50 @@ impl CandleTable {
         let alike = known.len() == files.files.len() && known.values().next().is_some_and(one_schema);
         let file_schema = files.schema(session.as_ref(), alike).await?;
         Self::new(session, files, file_schema, known, cache, true).await
+    }
+
+    /// As [`CandleTable::open`], without the files that cannot be read; each is read whole to find out.
+    pub async fn open_readable(
+        session: &Arc<SessionState>,
+        location: &str,
+        as_of: Option<&AsOf>,
+        cache: &ProfileCache,
+    ) -> Result<Option<CandleTable>> {
+        if !location.contains(['*', '?', '[']) && Format::of(location).is_none() {
+            let log = Log::at(session.as_ref(), location)?;
+            if let Some(mut snapshot) = log.snapshot(as_of).await? {
+                let (good, bad) = readable(session, &Files::of_log(&log, &snapshot)).await?;
+                snapshot.files.retain(|f| good.iter().any(|meta| meta.location == f.meta.location));
+                let table = Self::of_snapshot(session, &log, &snapshot, cache).await?;
+                return Ok(table.map(|table| CandleTable { unreadable: bad, ..table }));
+            }
+        }
+        let Some(mut files) = Files::list(session.as_ref(), location).await? else { return Ok(None) };
+        let (good, bad) = readable(session, &files).await?;
+        if good.is_empty() {
+            return plan_err!("{location}: none of {} files can be read", files.files.len());
+        }
+        files.files = good;
+        let file_schema = files.schema(session.as_ref(), false).await?;
+        let known = cache.load(&files.location, &files.files);
+        let table = Self::new(session, files, file_schema, known, cache, true).await?;
+        Ok(table.map(|table| CandleTable { unreadable: bad, ..table }))
+    }
+
+    /// The files that [`CandleTable::open_readable`] left out.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+
+    /// Files without a row, and the symbols that their names stand for.
+    pub fn empty_files(&self) -> Vec<(String, String)> {
+        let empty = self.files.files.iter().zip(&self.profiles).filter(|(_, profile)| profile.rows == 0);
+        empty.map(|(meta, _)| (meta.location.to_string(), symbol_of(meta.location.as_ref()))).collect()
+    }
+
+    /// Whether symbols are told by the names of the files.
+    pub fn is_named_by_files(&self) -> bool {
+        self.columns.symbol.is_none()
     }
 
     /// The table as a version of its log has it.
@@ -183,6 +230,7 @@ impl CandleTable {
             schema,
             version,
             properties,
+            unreadable: vec![],
         };
         table.profiles = table.profile(state, cache, known).await?;
         table.order = disjoint_order(&table.profiles);
@@ -277,7 +325,7 @@ impl CandleTable {
     }
 
     /// How many symbols there are, where that can be told without reading.
-    fn symbols(&self) -> Option<usize> {
+    pub fn symbols(&self) -> Option<usize> {
         let runs = || self.profiles.iter().flat_map(|p| &p.runs);
         if self.order.is_some() {
             return Some(runs().map(|r| r.symbols).sum());

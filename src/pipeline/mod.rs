@@ -4,12 +4,14 @@
 pub mod adjust;
 pub mod bounds;
 pub mod check;
+pub mod formulas;
 pub mod functions;
 pub mod label;
 pub mod label_path;
 pub mod levels;
 pub mod named;
 pub mod resample;
+pub mod scan;
 pub mod synth;
 pub mod validate;
 pub(crate) mod views;

@@ -52,7 +52,8 @@ pub async fn sql(
         let source = source(&known, timeframe, from)?;
         let source_origin = lake.origin(source).await?.unwrap_or_else(|| "utc".to_string());
         let origin = origin.unwrap_or(&source_origin).to_string();
-        (made_from(source, &source_origin, timeframe, &origin), origin)
+        let table = format!("candles_{source}");
+        (made_from(&table, source, &source_origin, timeframe, &origin), origin)
     };
     if fill == Fill::None {
         return Ok((bars, origin));
@@ -94,7 +95,8 @@ fn source(known: &[Timeframe], timeframe: Timeframe, from: Option<Timeframe>) ->
     })
 }
 
-fn made_from(source: Timeframe, source_origin: &str, timeframe: Timeframe, origin: &str) -> String {
+/// SQL for bars made from those of a table, whose timeframe divides theirs.
+pub fn made_from(table: &str, source: Timeframe, source_origin: &str, timeframe: Timeframe, origin: &str) -> String {
     let floor = format!("bar_floor(ts, '{timeframe}', '{origin}')");
     // Where the grids may not nest, only bars that lie inside count.
     let inside = if source_origin == origin {
@@ -105,7 +107,7 @@ fn made_from(source: Timeframe, source_origin: &str, timeframe: Timeframe, origi
     let parts = ["open", "high", "low", "close", "volume"].map(|c| format!("candle_{c}(bar) as {c}"));
     format!(
         "select symbol, ts, {} from (select symbol, {floor} as ts, candlestick(ts, open, high, low, close, volume) as bar \
-         from candles_{source}{inside} group by symbol, {floor})",
+         from {table}{inside} group by symbol, {floor})",
         parts.join(", ")
     )
 }

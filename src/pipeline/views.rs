@@ -2,8 +2,9 @@
 
 use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
-use super::{adjust, resample};
-use crate::engine::dialect::{TableArguments, TableFunctions};
+use super::resample::{self, Fill};
+use super::adjust;
+use crate::engine::dialect::{Base, OtherBars, TableArguments, TableFunctions};
 use crate::error::{Error, Result};
 use crate::lake::LakeSchema;
 use async_trait::async_trait;
@@ -55,6 +56,33 @@ impl TableFunctions for Views {
     async fn bars(&self, table: &str) -> Option<(String, String)> {
         let (timeframe, origin) = self.lake.bars(table).await.ok().flatten()?;
         Some((timeframe.to_string(), origin))
+    }
+
+    async fn other_bars(&self, base: &Base, timeframe: Timeframe) -> Result<OtherBars> {
+        let of_file = |name: &str| name == "candles" && self.lake.lake().candles.is_some() || !name.starts_with("candles");
+        let (own, origin) = match base {
+            Base::Lake(own) => {
+                let own: Timeframe = own.parse()?;
+                (own, resample::sql(&self.lake, own, None, None, Fill::None, true).await?.1)
+            }
+            Base::Table(name) => match self.lake.bars(name).await? {
+                Some((own, origin)) if of_file(name) => {
+                    let name = levels::quoted(name);
+                    let sql = if own == timeframe {
+                        format!("select * from {name}")
+                    } else if own.divides(timeframe) {
+                        resample::made_from(&name, own, &origin, timeframe, &origin)
+                    } else {
+                        return Err(Error::Setting(format!("{own} bars of {name} do not make up {timeframe} bars")));
+                    };
+                    return Ok(OtherBars { own: (own.to_string(), origin.clone()), sql, origin });
+                }
+                Some(bars) => bars,
+                None => return Err(Error::Setting(format!("the length of the bars of `{name}` is not known"))),
+            },
+        };
+        let (sql, other) = resample::sql(&self.lake, timeframe, None, None, Fill::None, true).await?;
+        Ok(OtherBars { own: (own.to_string(), origin), sql, origin: other })
     }
 
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {

@@ -4,8 +4,8 @@ use crate::common::{assert_close, batch, numbers, query, session, try_query, wal
 use tallow::engine::dialect::Params;
 
 async fn rewritten(sql: &str) -> String {
-    let statements = session().await.parse(sql, &Params::default()).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
-    statements.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let parsed = session().await.parse(sql, &Params::default()).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
+    parsed.statements.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 const OVER: &str = "OVER (PARTITION BY symbol ORDER BY ts)";

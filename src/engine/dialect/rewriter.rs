@@ -1,26 +1,31 @@
 //! The walk over the syntax tree.
 
-use super::Params;
 use super::call::{arguments, check_window, complete, default_window, function_call, literal, positional, qualifier};
+use super::lint;
+use super::parameter::{Declared, Params};
 use super::problem::{Problem, Problems};
 use super::scope::{Scope, Tables, normal};
 use super::suggest::closest;
+use super::timeframe::{timeframe_of, typed};
+use super::tokens::CROSSES;
 use crate::engine::asof::MATCH;
 use crate::error::{Error, Result};
-use datafusion::prelude::SessionContext;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::AggregateUDF;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint,
     JoinOperator, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, Visit, VisitMut,
     Visitor, VisitorMut, WindowSpec, WindowType,
 };
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
-use tallow_udfs::series::ParamValue;
+use std::sync::Arc;
+use tallow_udfs::series::{ParamValue, SeriesFunction};
 use tallow_udfs::series_function;
 
 /// Short names of candle columns.
-const SHORT: [(&str, &str); 5] = [("o", "open"), ("h", "high"), ("l", "low"), ("c", "close"), ("v", "volume")];
+pub(super) const SHORT: [(&str, &str); 5] = [("o", "open"), ("h", "high"), ("l", "low"), ("c", "close"), ("v", "volume")];
 
 /// Aggregates that, called with a literal number as second argument, mean TA-Lib's rolling function.
 const ROLLING: [&str; 6] = ["max", "min", "sum", "stddev", "var", "median"];
@@ -36,18 +41,19 @@ pub(super) struct Rewriter<'a> {
     text: &'a str,
     params: &'a Params,
     tables: &'a Tables,
-    context: &'a SessionContext,
-    functions: HashSet<String>,
+    aggregates: &'a HashMap<String, Arc<AggregateUDF>>,
+    functions: HashSet<&'a str>,
+    declared: Declared,
     /// Names that WITH defines, as far as the walk has come.
     defined: BTreeSet<String>,
     scopes: Vec<Scope>,
     windows: Vec<BTreeMap<String, WindowSpec>>,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl<'a> Rewriter<'a> {
-    pub fn new(text: &'a str, params: &'a Params, tables: &'a Tables, context: &'a SessionContext) -> Self {
-        let state = context.state();
+    pub fn new(text: &'a str, params: &'a Params, tables: &'a Tables, state: &'a SessionState) -> Self {
         let functions = state
             .scalar_functions()
             .keys()
@@ -55,19 +61,52 @@ impl<'a> Rewriter<'a> {
             .chain(state.window_functions().keys())
             .chain(state.higher_order_functions().keys())
             .chain(state.table_functions().keys())
-            .cloned()
+            .map(String::as_str)
             .collect();
         Self {
             text,
             params,
             tables,
-            context,
+            aggregates: state.aggregate_functions(),
             functions,
+            declared: Declared::default(),
             defined: BTreeSet::new(),
             scopes: vec![],
             windows: vec![],
             problems: tables.problems.clone(),
+            warnings: vec![],
         }
+    }
+
+    /// Takes notice of the parameters of a statement, before any is rewritten.
+    pub fn declare(&mut self, statement: &Statement) {
+        match statement {
+            Statement::Statement(inner) => self.declared.collect(inner),
+            Statement::Explain(explain) => self.declare(&explain.statement),
+            Statement::CopyTo(copy) => {
+                if let CopyToSource::Query(query) = &copy.source {
+                    self.declared.collect(query);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Problems that were found before.
+    pub fn add_problems(&mut self, problems: Vec<Problem>) {
+        self.problems.extend(problems);
+    }
+
+    /// Takes notice of the parameters of an expression.
+    pub fn declare_expr(&mut self, expr: &Expr) {
+        self.declared.collect(expr);
+    }
+
+    /// Rewrites an expression over known columns in place.
+    pub fn expression(&mut self, expr: &mut Expr, columns: &[String]) {
+        self.scopes.push(Scope { relations: vec![(String::new(), Some(columns.to_vec()))], ..Scope::default() });
+        let _ = expr.visit(self);
+        self.scopes.pop();
     }
 
     /// Rewrites a statement in place.
@@ -86,9 +125,14 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// All problems found.
-    pub fn finish(self) -> Result<()> {
-        if self.problems.is_empty() { Ok(()) } else { Err(Error::Text(Problems::new(self.text, self.problems))) }
+    /// All problems found, or the warnings.
+    pub fn finish(mut self) -> Result<Problems> {
+        self.problems.append(&mut self.declared.problems);
+        self.warnings.extend(self.declared.unused(self.params));
+        match self.problems.is_empty() {
+            true => Ok(Problems::new(self.text, self.warnings)),
+            false => Err(Error::Text(Problems::new(self.text, self.problems))),
+        }
     }
 
     fn function(&mut self, call: &mut Function) {
@@ -111,14 +155,14 @@ impl<'a> Rewriter<'a> {
                 self.window(call, true);
                 complete(call, function, self.tables.bars(), &mut self.problems);
             }
-            None if self.functions.contains(&name) || is_builtin(&name) => {
+            None if self.functions.contains(name.as_str()) || is_builtin(&name) => {
                 self.aggregate_of_series(call, &name);
                 self.window(call, false);
             }
             None => {
                 let series = tallow_udfs::all_series_functions().iter().map(|f| f.signature());
                 let known = series.flat_map(|s| std::iter::once(&s.name).chain(&s.aliases)).map(String::as_str);
-                let near = closest(&name, known).or_else(|| closest(&name, self.functions.iter().map(String::as_str)));
+                let near = closest(&name, known).or_else(|| closest(&name, self.functions.iter().copied()));
                 let problem = Problem::new(format!("unknown function `{name}`"), ident.span);
                 self.problems.push(match near {
                     Some(near) => problem.maybe(Some(near)),
@@ -135,11 +179,15 @@ impl<'a> Rewriter<'a> {
             _ => None,
         });
         if let Some(ParamValue::Int(n)) = offset
-            && n < 0
+            && n < 1
         {
             let (other, sees) = if name == "lag" { ("lead", "the future") } else { ("lag", "the past") };
-            let problem = Problem::new(format!("{name} by {n} bars reads {sees}"), call.name.span());
-            self.problems.push(problem.help(format!("write {other}(x, {}) if that is meant", -n)));
+            self.problems.push(match n {
+                0 => Problem::new(format!("{name} by 0 bars is the bar itself"), call.name.span())
+                    .help("expected 1 or more bars"),
+                _ => Problem::new(format!("{name} by {n} bars reads {sees}"), call.name.span())
+                    .help(format!("write {other}(x, {}) if that is meant", -n)),
+            });
         }
         if call.over.is_none() {
             call.over = Some(default_window(qualifier(call).as_ref()));
@@ -175,7 +223,7 @@ impl<'a> Rewriter<'a> {
 
     /// `avg(rsi(14))`: a group is formed after the series, so the series needs a query of its own.
     fn aggregate_of_series(&mut self, call: &Function, name: &str) {
-        let is_aggregate = call.over.is_none() && self.context.state().aggregate_functions().contains_key(name);
+        let is_aggregate = call.over.is_none() && self.aggregates.contains_key(name);
         if let Some(inner) = arguments(call).filter(|_| is_aggregate).and_then(window_call) {
             let problem =
                 Problem::new(format!("{} cannot stand inside the aggregate {name}", inner.name), inner.name.span());
@@ -262,25 +310,63 @@ impl<'a> Rewriter<'a> {
 
     fn placeholder(&mut self, expr: &mut Expr) {
         let Expr::Value(value) = expr else { return };
-        let Value::Placeholder(name) = &value.value else { return };
-        let Some(name) = name.strip_prefix(':') else { return };
-        match self.params.get(name) {
-            Some(text) => value.value = param_value(text),
-            None => {
-                let problem = Problem::new(format!("parameter `:{name}` has no value"), value.span);
-                self.problems.push(problem.help(format!("give it with --param {name}=VALUE")));
-            }
+        let Value::Placeholder(text) = &value.value else { return };
+        match self.declared.value(text, self.params, value.span) {
+            Some(Ok(known)) => value.value = known,
+            Some(Err(problem)) => self.problems.push(problem),
+            None => {}
         }
     }
+
+    /// `a crosses_above b` becomes a call; comparisons are looked at as they were typed.
+    fn operator(&mut self, expr: &mut Expr) {
+        let Expr::BinaryOp { left, op, right } = expr else { return };
+        let crosses = match op {
+            BinaryOperator::Custom(word) => CROSSES.iter().copied().find(|name| *name == word.as_str()),
+            _ => None,
+        };
+        if crosses.is_none() && !is_comparison(op) {
+            return;
+        }
+        if matches!(left.as_ref(), Expr::BinaryOp { op, .. } if is_comparison(op)) {
+            let span = left.span().union(&right.span());
+            let problem = Problem::new(format!("`{}`: comparisons do not chain", typed_expr(left, op, right)), span);
+            self.problems.push(problem.help(match left.as_ref() {
+                Expr::BinaryOp { right: middle, .. } => {
+                    format!("write `{} and {} {op} {}`", typed(left), typed(middle), typed(right))
+                }
+                _ => "join them with and".to_string(),
+            }));
+            return;
+        }
+        self.warnings.extend(lint::comparison(left, op, right));
+        let Some(name) = crosses else { return };
+        let mut sides = [left, right].map(|side| {
+            std::mem::replace(side.as_mut(), Expr::Value(Value::Null.with_empty_span()))
+        });
+        sides.iter_mut().for_each(first_field);
+        *expr = function_call(name, sides.to_vec());
+    }
+}
+
+fn typed_expr(left: &Expr, op: &BinaryOperator, right: &Expr) -> String {
+    format!("{} {op} {}", typed(left), typed(right))
+}
+
+pub(super) fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    let crosses = |word: &str| CROSSES.contains(&word);
+    matches!(op, Eq | NotEq | Gt | GtEq | Lt | LtEq) || matches!(op, BinaryOperator::Custom(word) if crosses(word))
 }
 
 fn is_window_call(call: &Function) -> bool {
     let name = call.name.to_string().to_ascii_lowercase();
-    call.over.is_some() || SHIFTS.contains(&name.as_str()) || series_function(&name).is_some()
+    let rolling = ROLLING.contains(&name.as_str()) && is_rolling(call);
+    call.over.is_some() || rolling || SHIFTS.contains(&name.as_str()) || series_function(&name).is_some()
 }
 
 /// The first window call in a piece of syntax, subqueries left out.
-fn window_call<V: Visit>(node: &V) -> Option<Function> {
+pub(super) fn window_call<V: Visit>(node: &V) -> Option<Function> {
     struct Find(Option<Function>, usize);
     impl Visitor for Find {
         type Break = ();
@@ -294,6 +380,14 @@ fn window_call<V: Visit>(node: &V) -> Option<Function> {
         }
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
             match expr {
+                Expr::BinaryOp { op: BinaryOperator::Custom(word), .. }
+                    if self.1 == 0 && CROSSES.contains(&word.as_str()) =>
+                {
+                    if let Expr::Function(call) = function_call(word, vec![]) {
+                        self.0 = Some(call);
+                    }
+                    ControlFlow::Break(())
+                }
                 Expr::Function(call) if self.1 == 0 && is_window_call(call) => {
                     self.0 = Some(call.clone());
                     ControlFlow::Break(())
@@ -328,7 +422,7 @@ fn rename(call: &mut Function, name: &str) {
 }
 
 /// The series function that an expression calls.
-fn called(expr: &Expr) -> Option<&'static std::sync::Arc<dyn tallow_udfs::series::SeriesFunction>> {
+pub(super) fn called(expr: &Expr) -> Option<&'static Arc<dyn SeriesFunction>> {
     match expr {
         Expr::Function(call) => series_function(&call.name.to_string()),
         Expr::Nested(inner) => called(inner),
@@ -342,7 +436,7 @@ fn subscript(field: &str) -> AccessExpr {
 }
 
 /// A bare struct in arithmetic or a comparison stands for its first field.
-fn first_field(expr: &mut Expr) {
+pub(super) fn first_field(expr: &mut Expr) {
     let Some(first) = called(expr).map(|f| f.signature()).filter(|s| s.outputs.len() > 1) else { return };
     let field = subscript(&first.outputs[0].name);
     let root = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
@@ -362,16 +456,6 @@ fn divisor(expr: &mut Expr) {
     let value = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
     let zero = Expr::Value(Value::Number("0".to_string(), false).with_empty_span());
     *expr = function_call("nullif", vec![value, zero]);
-}
-
-fn param_value(text: &str) -> Value {
-    match text {
-        "true" => Value::Boolean(true),
-        "false" => Value::Boolean(false),
-        "null" => Value::Null,
-        number if number.parse::<f64>().is_ok_and(f64::is_finite) => Value::Number(number.to_string(), false),
-        text => Value::SingleQuotedString(text.to_string()),
-    }
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -402,7 +486,7 @@ impl VisitorMut for Rewriter<'_> {
             if let SelectItem::UnnamedExpr(expr) = item
                 && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
             {
-                let alias = Ident::with_quote('"', expr.to_string().replace('"', "\"\""));
+                let alias = Ident::with_quote('"', typed(expr).replace('"', "\"\""));
                 let expr = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
                 *item = SelectItem::ExprWithAlias { expr, alias };
             }
@@ -414,7 +498,23 @@ impl VisitorMut for Rewriter<'_> {
                 *item = SelectItem::ExprWithAlias { expr: Expr::Identifier(alias.clone()), alias };
             }
         }
+        // Without a series, QUALIFY is WHERE; the planner insists on a window.
+        if select.qualify.as_ref().is_some_and(|q| window_call(q).is_none())
+            && !select.projection.iter().any(|item| window_call(item).is_some())
+            && let Some(condition) = select.qualify.take()
+        {
+            let both = |a: Expr, b: Expr| Expr::BinaryOp {
+                left: Box::new(Expr::Nested(Box::new(a))),
+                op: BinaryOperator::And,
+                right: Box::new(Expr::Nested(Box::new(b))),
+            };
+            select.selection = Some(match select.selection.take() {
+                Some(filter) => both(filter, condition),
+                None => condition,
+            });
+        }
         self.misplaced(select);
+        self.warnings.extend(lint::cut_warm_up(select));
         for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
             self.asof(join);
         }
@@ -441,6 +541,11 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.placeholder(expr);
+        self.operator(expr);
+        if let Some((inner, timeframe)) = timeframe_of(expr) {
+            let problem = Problem::new(format!("`@{timeframe}` cannot stand here"), inner.span());
+            self.problems.push(problem.help("it stands in SELECT, WHERE, QUALIFY and ORDER BY of a table of candles"));
+        }
         // Before the walk comes to the fields, which would look like columns.
         if let Expr::CompoundFieldAccess { root, access_chain } = expr {
             self.field(root, access_chain);
@@ -476,7 +581,6 @@ impl std::fmt::Debug for Rewriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rewriter")
             .field("problems", &self.problems)
-            .field("session", &self.context.session_id())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use datafusion::common::{DataFusionError, TableReference};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
+    Expr, Ident, ObjectName, Query, Select, SelectItem, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
 };
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,7 +171,7 @@ impl Scope {
             }
         }
         for item in &select.projection {
-            if let datafusion::sql::sqlparser::ast::SelectItem::ExprWithAlias { alias, .. } = item {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
                 scope.aliases.insert(normal(alias));
             }
         }
@@ -193,6 +193,17 @@ impl Scope {
     }
 }
 
+/// The columns of a SELECT, where all are named.
+fn columns_of(select: &Select) -> Option<Vec<String>> {
+    let name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(normal(alias)),
+        SelectItem::UnnamedExpr(Expr::Identifier(column)) => Some(normal(column)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(normal),
+        _ => None,
+    };
+    select.projection.iter().map(name).collect()
+}
+
 fn relation_of(factor: &TableFactor, tables: &Tables, defined: &BTreeSet<String>) -> (String, Option<Vec<String>>) {
     match factor {
         TableFactor::Table { name, alias, args: None, .. } => {
@@ -204,7 +215,11 @@ fn relation_of(factor: &TableFactor, tables: &Tables, defined: &BTreeSet<String>
             let own = name.0.last().and_then(|p| p.as_ident()).map(normal).unwrap_or_default();
             (alias.as_ref().map_or(own, |a| normal(&a.name)), columns)
         }
-        TableFactor::Derived { alias, .. } => (alias.as_ref().map(|a| normal(&a.name)).unwrap_or_default(), None),
+        TableFactor::Derived { alias, subquery, .. } => {
+            let renamed = alias.as_ref().is_some_and(|a| !a.columns.is_empty());
+            let columns = subquery.body.as_select().filter(|_| !renamed).and_then(columns_of);
+            (alias.as_ref().map(|a| normal(&a.name)).unwrap_or_default(), columns)
+        }
         _ => (String::new(), None),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use super::scope::normal;
+use super::timeframe::{Base, OtherBars};
 use crate::error::{Result, readable};
 use async_trait::async_trait;
 use datafusion::sql::parser::Statement;
@@ -13,6 +14,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use tallow_udfs::candle::Timeframe;
 
 /// The arguments of a table function: literals by position, and by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,9 @@ pub trait TableFunctions: Send + Sync {
     /// The query behind a call.
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String>;
 
+    /// The bars of another timeframe beside those of a table.
+    async fn other_bars(&self, base: &Base, timeframe: Timeframe) -> Result<OtherBars>;
+
     /// Timeframe and origin of a table's bars, if they are known.
     async fn bars(&self, table: &str) -> Option<(String, String)>;
 }
@@ -45,7 +50,7 @@ pub(super) async fn expand(statements: &mut [Statement], functions: &dyn TableFu
     for (name, args, span) in calls.found {
         let said = match arguments(&args) {
             Ok(arguments) => match functions.sql(&name, &arguments).await {
-                Ok(sql) => match parse(&sql) {
+                Ok(sql) => match parse_query(&sql) {
                     Ok(query) => {
                         queries.insert((name, arguments), query);
                         continue;
@@ -66,7 +71,8 @@ pub(super) async fn expand(statements: &mut [Statement], functions: &dyn TableFu
     problems
 }
 
-fn parse(sql: &str) -> std::result::Result<Query, String> {
+/// Parses a query that tallow wrote.
+pub(super) fn parse_query(sql: &str) -> std::result::Result<Query, String> {
     let parser = Parser::new(&GenericDialect {}).try_with_sql(sql);
     parser.and_then(|mut p| p.parse_query()).map(|q| *q).map_err(|e| format!("{e} in {sql}"))
 }

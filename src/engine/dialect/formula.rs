@@ -1,0 +1,404 @@
+//! A formula: one expression of the dialect over the bars of a symbol.
+
+use super::call::literal;
+use super::parameter::{Declared, Parameter, Params};
+use super::problem::{Problem, Problems};
+use super::rewriter::{Rewriter, called, first_field, is_comparison, window_call};
+use super::scope::Tables;
+use super::timeframe::{timeframe_of, typed};
+use super::tokens::{DIALECT, tokens};
+use crate::error::{Error, Result};
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr as Planned, ExprSchemable};
+use datafusion::sql::parser::DFParserBuilder;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, ExprWithAlias, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Spanned,
+    UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+};
+use datafusion::sql::sqlparser::tokenizer::{Span, Token};
+use std::fmt::{Display, Formatter};
+use std::hash::{Hash, Hasher};
+use std::ops::ControlFlow;
+use std::str::FromStr;
+use std::sync::Arc;
+use tallow_udfs::candle::Timeframe;
+
+/// The longest formula, in bytes and in words and signs; what is longer was not typed by anyone.
+const MAX_BYTES: usize = 64 << 10;
+const MAX_TOKENS: usize = 2_000;
+
+/// A condition or a value over the bars of one symbol, such as `rsi(14) < 30 and close crosses_above sma(20)`.
+///
+/// It is written in tallow's dialect of SQL, so that the same text stands in `select` and `qualify`. Formulas are
+/// immutable and cheap to clone; two that mean the same syntax tree are equal, whatever their spaces and letter case of
+/// keywords. `Display` gives a text that parses to an equal formula.
+///
+/// ```
+/// use tallow::engine::dialect::Formula;
+///
+/// let formula = Formula::parse("rsi(:period 14)<30 AND close  crosses_above sma(20)")?;
+/// assert_eq!(formula.to_string(), "rsi(:period 14) < 30 AND close crosses_above sma(20)");
+/// assert_eq!(formula.parameters()[0].default.as_deref(), Some("14"));
+/// assert!(Formula::parse("rsi(14) <").is_err());
+/// # Ok::<_, tallow::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Formula {
+    source: Arc<str>,
+    text: Arc<str>,
+    expr: Arc<Expr>,
+}
+
+/// What a formula's value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormulaKind {
+    /// True, false or unknown.
+    Condition,
+    /// A number.
+    Number,
+}
+
+/// A formula that fits a table.
+#[derive(Debug)]
+pub struct Checked {
+    /// What its value is.
+    pub kind: FormulaKind,
+    /// What is allowed and hardly meant.
+    pub warnings: Problems,
+}
+
+impl PartialEq for Formula {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Formula {}
+
+impl Hash for Formula {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl Display for Formula {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Formula {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Formula> {
+        Formula::parse(text)
+    }
+}
+
+impl Formula {
+    /// Parses a text. An error tells line and column; what the names mean is looked at by [`Formula::check`].
+    pub fn parse(text: &str) -> Result<Formula> {
+        let refuse = |message: String| Error::Text(Problems::new("", vec![Problem::new(message, Span::empty())]));
+        if text.len() > MAX_BYTES {
+            return Err(refuse(format!("a formula of {} bytes: expected at most {MAX_BYTES}", text.len())));
+        }
+        let read = tokens(text)?;
+        let count = read.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).count();
+        if count > MAX_TOKENS {
+            return Err(refuse(format!("a formula of {count} words and signs: expected at most {MAX_TOKENS}")));
+        }
+        if count == 0 {
+            return Err(refuse("an empty formula: expected a condition such as rsi(14) < 30".to_string()));
+        }
+        let failed = |error: DataFusionError| Error::Text(Problems::of_parser(text, &error));
+        let mut parser = DFParserBuilder::new(read).with_dialect(&DIALECT).build().map_err(failed)?;
+        let expr = parser.parser.parse_expr().map_err(|e| failed(DataFusionError::SQL(Box::new(e), None)))?;
+        let rest = parser.parser.peek_token();
+        if rest.token != Token::EOF {
+            let problem = Problem::new(format!("`{}` is not expected here", rest.token), rest.span);
+            let help = "a formula is one expression; join conditions with and, or";
+            return Err(Error::Text(Problems::new(text, vec![problem.help(help)])));
+        }
+        let problems = subqueries(&expr);
+        if !problems.is_empty() {
+            return Err(Error::Text(Problems::new(text, problems)));
+        }
+        Ok(Formula { source: text.into(), text: typed(&expr).into(), expr: Arc::new(expr) })
+    }
+
+    /// Its parameters, each once, in the order of the text.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mut declared = Declared::default();
+        declared.collect(self.expr.as_ref());
+        declared.parameters
+    }
+
+    /// The formula with values in the place of its parameters.
+    pub fn bind(&self, params: &Params) -> Result<Formula> {
+        let mut declared = Declared::default();
+        declared.collect(self.expr.as_ref());
+        let mut bind = Bind { declared, params, problems: vec![] };
+        let mut expr = self.expr.as_ref().clone();
+        let _ = VisitMut::visit(&mut expr, &mut bind);
+        bind.problems.append(&mut bind.declared.problems);
+        if !bind.problems.is_empty() {
+            return Err(Error::Text(Problems::new(&self.source, bind.problems)));
+        }
+        Ok(Formula { source: Arc::clone(&self.source), text: typed(&expr).into(), expr: Arc::new(expr) })
+    }
+
+    /// Whether it fits a table with these columns: every name, argument, parameter and type. `Err` holds all problems.
+    pub fn check(&self, schema: &Schema, params: &Params) -> Result<Checked> {
+        self.check_in(crate::engine::session::planner()?, schema, params)
+    }
+
+    /// As [`Formula::check`], with the functions of a session.
+    pub fn check_in(&self, state: &SessionState, schema: &Schema, params: &Params) -> Result<Checked> {
+        let tables = Tables::default();
+        let mut expr = self.expr.as_ref().clone();
+        let mut flat = Flatten { problems: vec![], depth: 0 };
+        let _ = VisitMut::visit(&mut expr, &mut flat);
+        let mut rewriter = Rewriter::new(&self.source, params, &tables, state);
+        rewriter.add_problems(flat.problems);
+        rewriter.declare_expr(&expr);
+        let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        rewriter.expression(&mut expr, &columns);
+        let warnings = rewriter.finish()?;
+        first_field(&mut expr);
+        let schema = DFSchema::try_from(schema.clone())?;
+        let planned =
+            state.create_logical_expr_from_sql_expr(ExprWithAlias { expr, alias: None }, &schema)?;
+        let kind = self.kind(&planned, &schema)?;
+        Ok(Checked { kind, warnings })
+    }
+
+    fn kind(&self, planned: &Planned, schema: &DFSchema) -> Result<FormulaKind> {
+        let problem = |message: String, help: &str| {
+            Error::Text(Problems::new(&self.source, vec![Problem::new(message, Span::empty()).help(help)]))
+        };
+        let mut wrong = None;
+        planned.apply(|node| {
+            if let Planned::AggregateFunction(call) = node {
+                let name = call.func.name();
+                wrong = Some(problem(
+                    format!("{name} is an aggregate: a formula has one value for every bar"),
+                    "rolling functions take a period, as sma(close, 20), max(high, 20) or std(close, 20)",
+                ));
+                return Ok(TreeNodeRecursion::Stop);
+            }
+            match node.get_type(schema) {
+                Ok(_) => Ok(TreeNodeRecursion::Continue),
+                Err(error) => Err(error),
+            }
+        })?;
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        match planned.get_type(schema)? {
+            DataType::Boolean => Ok(FormulaKind::Condition),
+            DataType::Null => Ok(FormulaKind::Condition),
+            other if other.is_numeric() => Ok(FormulaKind::Number),
+            other => Err(problem(
+                format!("`{self}` is a {other}"),
+                "a formula is a condition, as rsi(14) < 30, or a number, as close / sma(50)",
+            )),
+        }
+    }
+
+    /// What a reader wants to see beside a match: the operands of its comparisons, the calls inside of them, and the
+    /// terms of `or`, as texts of the dialect. Literals and plain `symbol`, `ts`, `close` and `volume` are left out.
+    pub fn values(&self) -> Vec<String> {
+        let mut values = Values(vec![]);
+        values.condition(&self.expr, false);
+        values.0
+    }
+
+    /// The other timeframes that it looks at.
+    pub fn timeframes(&self) -> Vec<Timeframe> {
+        struct Find(Vec<Timeframe>);
+        impl Visitor for Find {
+            type Break = ();
+            fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+                self.0.extend(timeframe_of(expr).and_then(|(_, t)| t.parse::<Timeframe>().ok()));
+                ControlFlow::Continue(())
+            }
+        }
+        let mut find = Find(vec![]);
+        let _ = Visit::visit(self.expr.as_ref(), &mut find);
+        find.0.sort_unstable();
+        find.0.dedup();
+        find.0
+    }
+
+    /// The syntax tree.
+    pub fn syntax(&self) -> &Expr {
+        &self.expr
+    }
+}
+
+/// Subqueries, which a formula has not.
+fn subqueries(expr: &Expr) -> Vec<Problem> {
+    struct Find(Vec<Problem>);
+    impl Visitor for Find {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            let problem = Problem::new("a formula has no subquery", query.span());
+            self.0.push(problem.help("write a SQL text for `tallow query`"));
+            ControlFlow::Break(())
+        }
+    }
+    let mut find = Find(vec![]);
+    let _ = expr.visit(&mut find);
+    find.0
+}
+
+struct Bind<'a> {
+    declared: Declared,
+    params: &'a Params,
+    problems: Vec<Problem>,
+}
+
+impl VisitorMut for Bind<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Value(value) = expr
+            && let Value::Placeholder(text) = &value.value
+        {
+            match self.declared.value(text, self.params, value.span) {
+                Some(Ok(known)) => value.value = known,
+                Some(Err(problem)) => self.problems.push(problem),
+                None => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Puts `x` in the place of `x@1d`: of the same type, over the same columns.
+struct Flatten {
+    problems: Vec<Problem>,
+    depth: usize,
+}
+
+impl VisitorMut for Flatten {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Some((inner, timeframe)) = timeframe_of(expr) else { return ControlFlow::Continue(()) };
+        if let Err(error) = timeframe.parse::<Timeframe>() {
+            self.problems.push(Problem::new(crate::error::readable(&error), inner.span()));
+        }
+        if self.depth > 0 {
+            self.problems.push(Problem::new(format!("@{timeframe}: timeframes do not nest"), inner.span()));
+        }
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some((inner, _)) = timeframe_of(expr) {
+            let mut inner = inner.clone();
+            first_field(&mut inner);
+            *expr = Expr::Nested(Box::new(inner));
+            self.depth -= 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Gathers what [`Formula::values`] gives.
+struct Values(Vec<String>);
+
+impl Values {
+    fn add(&mut self, text: String) {
+        if !self.0.contains(&text) {
+            self.0.push(text);
+        }
+    }
+
+    /// A condition; `term` if its own truth is worth knowing.
+    fn condition(&mut self, expr: &Expr, term: bool) {
+        match expr {
+            Expr::Nested(inner) => self.condition(inner, term),
+            Expr::UnaryOp { op: UnaryOperator::Not, expr } => self.condition(expr, term),
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                self.condition(left, term);
+                self.condition(right, term);
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Or, right } => {
+                self.condition(left, true);
+                self.condition(right, true);
+            }
+            Expr::BinaryOp { left, op, right } if is_comparison(op) => {
+                self.operand(left);
+                self.operand(right);
+                self.term(expr, term);
+            }
+            Expr::Between { expr: inner, low, high, .. } => {
+                [inner, low, high].into_iter().for_each(|e| self.operand(e));
+                self.term(expr, term);
+            }
+            Expr::IsNull(inner) | Expr::IsNotNull(inner) | Expr::InList { expr: inner, .. } => {
+                self.operand(inner);
+                self.term(expr, term);
+            }
+            other => self.operand(other),
+        }
+    }
+
+    fn term(&mut self, expr: &Expr, wanted: bool) {
+        if wanted {
+            self.add(typed(expr));
+        }
+    }
+
+    fn operand(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Nested(inner) => self.operand(inner),
+            Expr::Identifier(column) => {
+                let name = column.value.to_ascii_lowercase();
+                if !matches!(name.as_str(), "symbol" | "ts" | "close" | "volume" | "c" | "v") {
+                    self.add(typed(expr));
+                }
+            }
+            Expr::Value(_) => {}
+            _ if literal(expr).is_some() => {}
+            _ => {
+                let first = called(expr).map(|f| f.signature()).filter(|s| s.outputs.len() > 1);
+                self.add(match first {
+                    Some(signature) => format!("{}.{}", typed(expr), signature.outputs[0].name),
+                    None => typed(expr),
+                });
+                self.inside(expr);
+            }
+        }
+    }
+
+    /// Calls inside an operand.
+    fn inside(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => self.inside_operand(inner),
+            Expr::BinaryOp { left, right, .. } => [left, right].into_iter().for_each(|e| self.inside_operand(e)),
+            Expr::Function(Function { args: FunctionArguments::List(list), .. }) => {
+                for arg in &list.args {
+                    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))
+                    | FunctionArg::Named { arg: FunctionArgExpr::Expr(inner), .. } = arg
+                    {
+                        self.inside_operand(inner);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn inside_operand(&mut self, expr: &Expr) {
+        if window_call(expr).is_some() {
+            self.operand(expr);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `:name` parameters of a text, and their values.
+
+use super::problem::Problem;
+use datafusion::sql::sqlparser::ast::{Value, ValueWithSpan, Visit, Visitor};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// Values for `:name` parameters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Params(BTreeMap<String, String>);
+
+impl Params {
+    /// Sets a parameter. A number, `true`, `false` or `null` is used as such, anything else as text.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_ascii_lowercase(), value.to_string());
+    }
+
+    /// The value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(&name.to_ascii_lowercase()).map(String::as_str)
+    }
+
+    /// The names that have values.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// A parameter of a text: `:level`, or `:level 30` with the value that it has if none is given.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Parameter {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its default as it is typed.
+    pub default: Option<String>,
+}
+
+impl Parameter {
+    /// What a placeholder's text stands for, `:name` or `:name default`.
+    pub(super) fn of(placeholder: &str) -> Option<Parameter> {
+        let text = placeholder.strip_prefix(':')?;
+        let (name, default) = match text.split_once(' ') {
+            Some((name, default)) => (name, Some(default.to_string())),
+            None => (text, None),
+        };
+        Some(Parameter { name: name.to_ascii_lowercase(), default })
+    }
+
+    /// The value that a text gives, which may be that of another place where the parameter stands.
+    fn default_value(&self) -> Option<Value> {
+        let text = self.default.as_ref()?;
+        if let Some(inner) = text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')) {
+            return Some(Value::SingleQuotedString(inner.replace("''", "'")));
+        }
+        Some(value_of(text.trim_start_matches('(').trim_end_matches(')')))
+    }
+}
+
+/// What a parameter's value means.
+fn value_of(text: &str) -> Value {
+    match text {
+        "true" => Value::Boolean(true),
+        "false" => Value::Boolean(false),
+        "null" => Value::Null,
+        number if number.parse::<f64>().is_ok_and(f64::is_finite) => Value::Number(number.to_string(), false),
+        text => Value::SingleQuotedString(text.to_string()),
+    }
+}
+
+/// All parameters of a text, each once, in the order of the text.
+#[derive(Debug, Default)]
+pub(super) struct Declared {
+    pub parameters: Vec<Parameter>,
+    /// Parameters with two defaults.
+    pub problems: Vec<Problem>,
+    used: BTreeSet<String>,
+}
+
+impl Visitor for Declared {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
+        let Value::Placeholder(text) = &value.value else { return ControlFlow::Continue(()) };
+        let Some(parameter) = Parameter::of(text) else { return ControlFlow::Continue(()) };
+        match self.parameters.iter_mut().find(|p| p.name == parameter.name) {
+            None => self.parameters.push(parameter),
+            Some(known) => match (&known.default, &parameter.default) {
+                (Some(a), Some(b)) if a != b => {
+                    let message = format!("`:{}` has two defaults, {a} and {b}", known.name);
+                    self.problems.push(Problem::new(message, value.span).help("give it once"));
+                }
+                (None, Some(_)) => known.default = parameter.default,
+                _ => {}
+            },
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Declared {
+    /// Adds those of a piece of syntax.
+    pub fn collect(&mut self, node: &impl Visit) {
+        let _ = node.visit(self);
+    }
+
+    /// The value of a placeholder, from `given` or its default.
+    pub fn value(&mut self, placeholder: &str, given: &Params, span: Span) -> Option<Result<Value, Problem>> {
+        let name = Parameter::of(placeholder)?.name;
+        self.used.insert(name.clone());
+        if let Some(text) = given.get(&name) {
+            return Some(Ok(value_of(text)));
+        }
+        let known = self.parameters.iter().find(|p| p.name == name);
+        Some(known.and_then(Parameter::default_value).ok_or_else(|| {
+            Problem::new(format!("parameter `:{name}` has no value"), span)
+                .help(format!("give it with --param {name}=VALUE, or a default in the text: `:{name} 14`"))
+        }))
+    }
+
+    /// Values that were given and are never read.
+    pub fn unused(&self, given: &Params) -> Vec<Problem> {
+        let unused = given.names().filter(|name| !self.used.contains(*name));
+        unused.map(|name| Problem::new(format!("parameter `{name}` is given and never used"), Span::empty())).collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! The formulas that a lake keeps: found by name, and tried on the past.
+
+use super::levels::quoted;
+use crate::Session;
+use crate::engine::dialect::{Formula, Params, closest};
+use crate::error::{Error, Result};
+use crate::lake::StoredFormula;
+
+/// What a formula is for.
+pub const CATEGORIES: [&str; 4] = ["scan", "entry", "exit", "stop"];
+
+/// The formula behind `name` or `name@version` among those of the lake, if it is one.
+pub async fn find(session: &Session, text: &str) -> Result<Option<StoredFormula>> {
+    let (name, version) = match text.trim().split_once('@') {
+        Some((name, version)) => match version.trim_start_matches('v').parse::<i64>() {
+            Ok(version) => (name, Some(version)),
+            Err(_) => return Ok(None),
+        },
+        None => (text.trim(), None),
+    };
+    if !is_name(name) {
+        return Ok(None);
+    }
+    let all = session.formulas().await?;
+    let mut versions: Vec<_> = all.into_iter().filter(|f| f.name == name).collect();
+    match version {
+        None => Ok(versions.pop()),
+        Some(_) if versions.is_empty() => Ok(None),
+        Some(wanted) => match versions.iter().find(|f| f.version == wanted) {
+            Some(found) => Ok(Some(found.clone())),
+            None => Err(Error::Setting(format!("formula {name} has versions 1 to {}, not {wanted}", versions.len()))),
+        },
+    }
+}
+
+/// As [`find`]; what is not there is an error.
+pub async fn get(session: &Session, text: &str) -> Result<StoredFormula> {
+    if let Some(found) = find(session, text).await? {
+        return Ok(found);
+    }
+    let all = session.formulas().await?;
+    let near = closest(text, all.iter().map(|f| f.name.as_str()));
+    let hint = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if all.is_empty() => "the lake keeps none yet: tallow formula add NAME 'rsi(14) < 30'".to_string(),
+        None => "`tallow formula list` shows all".to_string(),
+    };
+    Err(Error::Setting(format!("unknown formula `{text}`; {hint}")))
+}
+
+/// A word that a formula may be called by: it must not read as anything else.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Checks what is to be kept: its name, its category, and that it is a formula.
+pub fn new(
+    name: &str,
+    formula: &str,
+    category: &str,
+    tags: Vec<String>,
+    description: String,
+    created_at: i64,
+) -> Result<StoredFormula> {
+    let taken = ["open", "high", "low", "close", "volume", "symbol", "ts", "o", "h", "l", "c", "v"];
+    if !is_name(name) || taken.contains(&name) {
+        return Err(Error::Setting(format!(
+            "'{name}' cannot be a formula's name: expected letters, digits and _, and no column of candles"
+        )));
+    }
+    if !CATEGORIES.contains(&category) {
+        return Err(Error::Setting(format!("category '{category}': expected {}", CATEGORIES.join(", "))));
+    }
+    let formula = Formula::parse(formula)?;
+    Ok(StoredFormula {
+        name: name.to_string(),
+        version: 0,
+        category: category.to_string(),
+        tags,
+        description,
+        formula: formula.to_string(),
+        created_at,
+    })
+}
+
+/// What hits are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The year of the bar.
+    Year,
+    /// The symbol.
+    Symbol,
+}
+
+/// SQL for the hits of a condition and the returns after them, beside those after any bar.
+///
+/// `return_n`: mean return from the close of a hit to the close n bars later; `up_n`: share of these above zero; `any_n`: mean
+/// over all bars. Hits without n bars after them count as hits and in no mean.
+pub async fn performance(
+    session: &Session,
+    formula: &Formula,
+    params: &Params,
+    table: &str,
+    by: By,
+    horizons: &[u32],
+    top: usize,
+) -> Result<String> {
+    let schema = session.context().table_provider(datafusion::common::TableReference::bare(table)).await?.schema();
+    formula.check_in(&session.context().state(), &schema, params)?;
+    let bound = formula.bind(params)?;
+    let returns: Vec<_> = horizons.iter().map(|n| format!("forward_return(horizon => {n}) as r{n}")).collect();
+    let means: Vec<_> = horizons
+        .iter()
+        .map(|n| {
+            format!(
+                "avg(r{n}) filter (where hit) as return_{n},
+                 avg(case when r{n} > 0 then 1.0 when r{n} <= 0 then 0.0 end) filter (where hit) as up_{n},
+                 avg(r{n}) as any_{n}"
+            )
+        })
+        .collect();
+    let (key, name, order, symbols) = match by {
+        By::Year => ("cast(date_part('year', ts) as bigint)", "year", "year".to_string(), "count(distinct symbol) filter (where hit) as symbols, "),
+        By::Symbol => ("symbol", "symbol", format!("hits desc, symbol limit {top}"), ""),
+    };
+    Ok(format!(
+        "select * from (
+           select {key} as {name}, count(*) filter (where hit) as hits, {symbols}{}
+           from (select symbol, ts, ({bound}) as hit, {} from {} as candles)
+           group by {key})
+         order by {order}",
+        means.join(", "),
+        returns.join(", "),
+        quoted(table)
+    ))
+}

@@ -1,0 +1,296 @@
+//! What stands between a scan and its table: symbols that cannot be used are left out and named, progress is told, and a
+//! cancelled scan ends at a symbol's border.
+
+use super::Failure;
+use crate::engine::series_exec::cut::{Cutter, key_at, show_key};
+use crate::engine::tap::{Tap, TapStream};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{cast, nullif};
+use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::fmt::{Debug, Formatter};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// Called with the number of symbols that are done.
+pub type OnProgress = dyn Fn(u64) + Send + Sync;
+
+/// What all partitions of a scan share.
+pub(super) struct Guard {
+    cancel: CancellationToken,
+    progress: Arc<OnProgress>,
+    completed: AtomicU64,
+    rows: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    symbols: Vec<String>,
+    failures: Vec<Failure>,
+}
+
+/// What a guard has seen.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub symbols: Vec<String>,
+    pub failures: Vec<Failure>,
+    pub bars: u64,
+}
+
+impl Guard {
+    pub fn new(cancel: CancellationToken, progress: Arc<OnProgress>) -> Guard {
+        Guard { cancel, progress, completed: AtomicU64::new(0), rows: AtomicU64::new(0), seen: Mutex::default() }
+    }
+
+    pub fn seen(&self) -> Guarded {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let bars = self.rows.load(Ordering::Relaxed);
+        Guarded { symbols: seen.symbols.clone(), failures: seen.failures.clone(), bars }
+    }
+}
+
+impl Debug for Guard {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Guard")
+    }
+}
+
+/// The guard as a tap.
+#[derive(Debug)]
+pub(super) struct GuardTap(pub Arc<Guard>);
+
+impl Tap for GuardTap {
+    fn name(&self) -> &'static str {
+        "symbols that can be used"
+    }
+
+    fn open(&self, schema: &SchemaRef, context: &TaskContext, partition: usize) -> Result<Box<dyn TapStream>> {
+        let of_type = |wanted: fn(&DataType) -> bool| {
+            let fields = schema.fields().iter().enumerate();
+            fields.filter(|(_, f)| wanted(f.data_type())).map(|(i, _)| i).collect::<Vec<_>>()
+        };
+        Ok(Box::new(GuardStream {
+            guard: Arc::clone(&self.0),
+            schema: Arc::clone(schema),
+            symbol: schema.index_of("symbol")?,
+            ts: schema.index_of("ts")?,
+            floats: of_type(|t| *t == DataType::Float64),
+            numbers: of_type(DataType::is_numeric),
+            cutter: Cutter::default(),
+            current: Current::default(),
+            pending: vec![],
+            reservation: MemoryConsumer::new(format!("scan[{partition}]")).register(context.memory_pool()),
+        }))
+    }
+
+    fn stopped(&self) -> BoxFuture<'static, ()> {
+        self.0.cancel.clone().cancelled_owned().boxed()
+    }
+}
+
+/// The symbol whose rows are being read.
+#[derive(Default)]
+struct Current {
+    name: Option<String>,
+    rows: usize,
+    last: Option<i64>,
+    /// Why it cannot be used.
+    unfit: Option<String>,
+    /// Rows with a NaN, by column.
+    nan: Vec<(usize, usize)>,
+    /// Number columns that had a value.
+    with_values: Vec<usize>,
+}
+
+struct GuardStream {
+    guard: Arc<Guard>,
+    schema: SchemaRef,
+    symbol: usize,
+    ts: usize,
+    floats: Vec<usize>,
+    numbers: Vec<usize>,
+    cutter: Cutter,
+    current: Current,
+    /// Rows of the current symbol that were not passed on.
+    pending: Vec<RecordBatch>,
+    reservation: MemoryReservation,
+}
+
+impl TapStream for GuardStream {
+    fn next(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+        if batch.num_rows() == 0 {
+            return Ok(vec![]);
+        }
+        let keys = [Arc::clone(batch.column(self.symbol))];
+        let cut = self.cutter.next(&keys, batch.num_rows())?;
+        let times = instants(batch.column(self.ts))?;
+        let (batch, nans) = self.without_nan(batch)?;
+        let mut passed = vec![];
+        // Rows of good symbols that lie next to each other are passed on in one piece.
+        let mut whole: Option<std::ops::Range<usize>> = None;
+        let last = cut.ranges.len() - 1;
+        for (i, range) in cut.ranges.iter().enumerate() {
+            if i > 0 || !cut.continues {
+                if i == 0 {
+                    self.finish(&mut passed);
+                }
+                self.current = Current { name: Some(show_key(&key_at(&keys, range.start)?)), ..Current::default() };
+            }
+            self.look_at(&batch, times.as_primitive::<TimestampMicrosecondType>(), &nans, range);
+            if i == last {
+                passed.extend(whole.take().map(|r| batch.slice(r.start, r.len())));
+                if self.current.unfit.is_none() {
+                    self.pending.push(batch.slice(range.start, range.len()));
+                }
+                self.reserve()?;
+            } else if i == 0 && cut.continues {
+                if self.current.unfit.is_none() {
+                    self.pending.push(batch.slice(range.start, range.len()));
+                }
+                self.finish(&mut passed);
+            } else if self.is_fit() {
+                whole = Some(whole.map_or(range.start, |r| r.start)..range.end);
+            } else {
+                passed.extend(whole.take().map(|r| batch.slice(r.start, r.len())));
+            }
+        }
+        Ok(passed)
+    }
+
+    fn end(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut passed = vec![];
+        // The rest of the symbol may not have been read.
+        if !self.guard.cancel.is_cancelled() {
+            self.finish(&mut passed);
+        }
+        self.pending.clear();
+        self.reservation.free();
+        Ok(passed)
+    }
+}
+
+impl GuardStream {
+    /// Looks at some rows of the current symbol.
+    fn look_at(
+        &mut self,
+        batch: &RecordBatch,
+        times: &arrow::array::TimestampMicrosecondArray,
+        nans: &[(usize, ArrayRef)],
+        range: &std::ops::Range<usize>,
+    ) {
+        let current = &mut self.current;
+        current.rows += range.len();
+        let values = &times.values()[range.clone()];
+        let nulls = times.nulls().map_or(0, |n| n.slice(range.start, range.len()).null_count());
+        if nulls > 0 {
+            current.unfit.get_or_insert_with(|| "a bar without a time".to_string());
+        }
+        let wrong = |a: i64, b: i64| {
+            let at = |t: i64| chrono::DateTime::from_timestamp_micros(t).map_or(String::new(), |t| t.to_string());
+            if a == b { format!("two bars at {}", at(b)) } else { format!("steps back in time to {}", at(b)) }
+        };
+        let first = current.last.filter(|last| values.first().is_some_and(|first| first <= last));
+        let inside = || values.windows(2).find(|w| w[0] >= w[1]).map(|w| (w[0], w[1]));
+        if let Some((a, b)) = first.zip(values.first().copied()).or_else(inside) {
+            current.unfit.get_or_insert_with(|| wrong(a, b));
+        }
+        current.last = values.last().copied();
+        for (column, is_nan) in nans {
+            let count = is_nan.slice(range.start, range.len()).as_boolean().true_count();
+            match current.nan.iter_mut().find(|(known, _)| known == column) {
+                _ if count == 0 => {}
+                Some((_, so_far)) => *so_far += count,
+                None => current.nan.push((*column, count)),
+            }
+        }
+        if current.with_values.len() < self.numbers.len() {
+            for &column in &self.numbers {
+                let values = batch.column(column);
+                let nulls = values.nulls().map_or(0, |n| n.slice(range.start, range.len()).null_count());
+                if nulls < range.len() && !current.with_values.contains(&column) {
+                    current.with_values.push(column);
+                }
+            }
+        }
+    }
+
+    /// Ends the current symbol: whether its rows can be used.
+    fn is_fit(&mut self) -> bool {
+        let current = std::mem::take(&mut self.current);
+        let Some(symbol) = current.name else { return true };
+        self.guard.rows.fetch_add(current.rows as u64, Ordering::Relaxed);
+        let fit = current.unfit.is_none();
+        let field = |i: usize| self.schema.field(i).name();
+        let mut reasons: Vec<String> = current.unfit.into_iter().collect();
+        for (column, count) in &current.nan {
+            let bars = if *count == 1 { "1 bar" } else { &format!("{count} bars") };
+            reasons.push(format!("{bars} with NaN in {}, passed over", field(*column)));
+        }
+        for column in &self.numbers {
+            let all_nan = current.nan.iter().any(|(known, _)| known == column);
+            if !current.with_values.contains(column) && !all_nan {
+                reasons.push(format!("no {}", field(*column)));
+            }
+        }
+        {
+            let mut seen = self.guard.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.failures.extend(reasons.into_iter().map(|reason| Failure { symbol: symbol.clone(), reason }));
+            seen.symbols.push(symbol);
+        }
+        let done = self.guard.completed.fetch_add(1, Ordering::Relaxed) + 1;
+        (self.guard.progress)(done);
+        fit
+    }
+
+    /// Ends the current symbol and passes on what is pending of it.
+    fn finish(&mut self, passed: &mut Vec<RecordBatch>) {
+        let pending = std::mem::take(&mut self.pending);
+        if self.is_fit() {
+            passed.extend(pending);
+        }
+        self.reservation.free();
+    }
+
+    fn reserve(&mut self) -> Result<()> {
+        let bytes = self.pending.iter().map(RecordBatch::num_rows).sum::<usize>() * 8 * self.schema.fields().len();
+        self.reservation.try_resize(bytes).map_err(|error| {
+            let name = self.current.name.clone().unwrap_or_default();
+            DataFusionError::ResourcesExhausted(format!("the bars of {name} do not fit into the memory limit: {error}"))
+        })
+    }
+
+    /// The batch with null in the place of NaN, and where these were.
+    fn without_nan(&self, batch: RecordBatch) -> Result<(RecordBatch, Vec<(usize, ArrayRef)>)> {
+        let mut nans: Vec<(usize, ArrayRef)> = vec![];
+        for &column in &self.floats {
+            let values = batch.column(column).as_primitive::<Float64Type>();
+            if values.values().iter().any(|v| v.is_nan()) {
+                let is_nan = BooleanArray::from_unary(values, f64::is_nan);
+                if is_nan.true_count() > 0 {
+                    nans.push((column, Arc::new(is_nan)));
+                }
+            }
+        }
+        if nans.is_empty() {
+            return Ok((batch, nans));
+        }
+        let mut columns = batch.columns().to_vec();
+        for (column, is_nan) in &nans {
+            columns[*column] = nullif(&columns[*column], is_nan.as_boolean())?;
+        }
+        Ok((RecordBatch::try_new(batch.schema(), columns)?, nans))
+    }
+}
+
+fn instants(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(Arc::clone(column)),
+        _ => Ok(cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?),
+    }
+}

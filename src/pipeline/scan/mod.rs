@@ -1,0 +1,628 @@
+//! Scans: which bars of which symbols fulfil a formula, in one plan over all of them.
+
+mod guard;
+mod sweep;
+mod tally;
+
+pub use guard::OnProgress;
+pub use sweep::Sweep;
+
+use super::bounds::{Range, bounded};
+use super::levels::quoted;
+use crate::Session;
+use crate::engine::dialect::{Formula, FormulaKind, Params, Problems, closest};
+use crate::engine::reach::{PlanReach, reach};
+use crate::engine::tap::tapped;
+use crate::error::{Error, Result, readable};
+use crate::lake::{CandleTable, READABLE};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DataFusionError, TableReference};
+use datafusion::datasource::TableType;
+use datafusion::functions_aggregate::expr_fn::{count, max, min};
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, col, lit};
+use datafusion::prelude::DataFrame;
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use guard::{Guard, GuardTap};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tally::{Tally, TallyTap};
+use tallow_udfs::series::Bars;
+use tokio_util::sync::CancellationToken;
+
+/// What to look for, and where.
+///
+/// ```no_run
+/// use tallow::engine::dialect::Formula;
+/// use tallow::pipeline::scan::{Control, Scan};
+/// use tallow::{Session, Settings};
+///
+/// # async fn example() -> tallow::Result<()> {
+/// let session = Session::open(Settings::default()).await?;
+/// let scan = Scan { last: true, ..Scan::of(Formula::parse("rsi(14) < 30")?) };
+/// let mut run = scan.run(&session, Control::default()).await?;
+/// while let Some(batch) = run.next().await {
+///     println!("{} matches", batch?.num_rows());
+/// }
+/// println!("{} of {} symbols", run.summary().with_matches, run.summary().scanned);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// The condition; a bar matches where it is true.
+    pub formula: Formula,
+    /// Values of its parameters.
+    pub params: Params,
+    /// The table of candles.
+    pub table: String,
+    /// These symbols; `None`: all.
+    pub symbols: Option<Vec<String>>,
+    /// Matches of these times; bars before them are read as far as the formula looks back.
+    pub range: Range,
+    /// The newest bar of each symbol only.
+    pub last: bool,
+    /// A value by which matches are ordered.
+    pub rank: Option<Rank>,
+    /// So many matches, or so many of each group.
+    pub top: Option<usize>,
+    /// One row a group in place of one a match; with [`Scan::rank`], the best of each group.
+    pub group: Option<Group>,
+    /// Values that parameters take in turn: one row a combination in place of one a match.
+    pub sweep: Sweep,
+    /// A formula that looks into the future is an error otherwise.
+    pub allow_lookahead: bool,
+    /// After this time, what is complete is the result.
+    pub timeout: Option<Duration>,
+}
+
+/// What matches are ordered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rank {
+    /// A number.
+    pub by: Formula,
+    /// Whether the largest comes first.
+    pub descending: bool,
+}
+
+impl Rank {
+    /// `EXPR`, `EXPR desc` or `EXPR asc`; the largest first unless it says otherwise.
+    pub fn parse(text: &str) -> Result<Rank> {
+        let trimmed = text.trim();
+        let cut = |word: &str| {
+            let (rest, last) = trimmed.rsplit_once(char::is_whitespace)?;
+            last.eq_ignore_ascii_case(word).then_some(rest)
+        };
+        let (by, descending) = match (cut("asc"), cut("desc")) {
+            (Some(rest), _) => (rest, false),
+            (_, Some(rest)) => (rest, true),
+            _ => (trimmed, true),
+        };
+        Ok(Rank { by: Formula::parse(by)?, descending })
+    }
+}
+
+/// What matches are gathered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The time of the bar.
+    Date,
+    /// The symbol.
+    Symbol,
+}
+
+/// How a scan is watched and stopped.
+#[derive(Clone)]
+pub struct Control {
+    /// Called with the number of symbols that are done and, where it is known, of all.
+    pub progress: Arc<dyn Fn(u64, Option<u64>) + Send + Sync>,
+    /// Ends the scan at the next symbol's border of each partition; what is complete is the result.
+    pub cancel: CancellationToken,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Control { progress: Arc::new(|_, _| ()), cancel: CancellationToken::new() }
+    }
+}
+
+/// A symbol, or a file, that was not scanned as it should have been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The symbol, as far as it is known.
+    pub symbol: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// How a scan ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All symbols were scanned.
+    Complete,
+    /// It was cancelled.
+    Cancelled,
+    /// It ran out of time.
+    TimedOut,
+}
+
+/// What a scan found, in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Symbols that were asked for; with a scan of all, those of the table.
+    pub asked: u64,
+    /// Symbols whose bars were read to the end.
+    pub scanned: u64,
+    /// Symbols and files that something is wrong with.
+    pub failures: Vec<Failure>,
+    /// Symbols with a match.
+    pub with_matches: u64,
+    /// Bars that match.
+    pub matches: u64,
+    /// Bars read, those before the range included.
+    pub bars: u64,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Summary {
+    /// Share of the symbols scanned that have a match.
+    pub fn match_rate(&self) -> f64 {
+        if self.scanned == 0 { 0.0 } else { self.with_matches as f64 / self.scanned as f64 }
+    }
+}
+
+/// A scan under way: its matches, and its numbers once they have all been taken.
+pub struct ScanRun {
+    schema: SchemaRef,
+    batches: BoxStream<'static, Result<RecordBatch>>,
+    pass: Pass,
+    /// What is allowed in the formula and hardly meant.
+    pub warnings: Problems,
+    symbols: Option<Vec<String>>,
+    total: Option<u64>,
+    timed_out: Arc<AtomicBool>,
+    cancel: CancellationToken,
+    _timer: Option<AbortOnDrop>,
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One try at the table.
+struct Pass {
+    table: Option<Arc<dyn TableProvider>>,
+    guard: Arc<Guard>,
+    tally: Arc<Tally>,
+    swept: Arc<Mutex<(u64, u64)>>,
+}
+
+/// The column that tells whether a bar matches.
+const MATCH: &str = "(match)";
+/// The column with the time of a symbol's newest bar.
+const NEWEST: &str = "(newest)";
+const PLACE: &str = "(place)";
+
+impl Scan {
+    /// A scan of a formula over `candles`.
+    pub fn of(formula: Formula) -> Scan {
+        Scan {
+            formula,
+            params: Params::default(),
+            table: "candles".to_string(),
+            symbols: None,
+            range: Range::default(),
+            last: false,
+            rank: None,
+            top: None,
+            group: None,
+            sweep: Sweep::default(),
+            allow_lookahead: false,
+            timeout: None,
+        }
+    }
+
+    /// Plans and starts it. Matches come by time, newest first, or as they are ranked or grouped, once all symbols are
+    /// done. Files that cannot be read are found and left out by a second try.
+    pub async fn run(&self, session: &Session, control: Control) -> Result<ScanRun> {
+        let cancel = control.cancel.clone();
+        let timed_out = Arc::new(AtomicBool::new(false));
+        let timer = self.timeout.map(|after| {
+            let (cancel, timed_out) = (cancel.clone(), Arc::clone(&timed_out));
+            session.spawn(async move {
+                tokio::time::sleep(after).await;
+                timed_out.store(true, Ordering::Relaxed);
+                cancel.cancel();
+            })
+        });
+        let timer = timer.transpose()?.map(AbortOnDrop);
+        let (pass, schema, batches, warnings, total) = match self.first_batch(session, &control, &self.table).await {
+            Ok(started) => started,
+            Err(Error::DataFusion(error)) if may_be_a_file(&error) && !self.table.ends_with(READABLE) => {
+                let table = format!("{}{READABLE}", self.table);
+                let started = self.first_batch(session, &control, &table).await?;
+                if !started.0.has_unreadable() {
+                    return Err(Error::DataFusion(error));
+                }
+                started
+            }
+            Err(error) => return Err(error),
+        };
+        let symbols = self.symbols.clone();
+        Ok(ScanRun { schema, batches, pass, warnings, symbols, total, timed_out, cancel, _timer: timer })
+    }
+
+    /// Runs it over a table up to the first batch: by then every bar has been read.
+    async fn first_batch(
+        &self,
+        session: &Session,
+        control: &Control,
+        table: &str,
+    ) -> Result<(Pass, SchemaRef, BoxStream<'static, Result<RecordBatch>>, Problems, Option<u64>)> {
+        let provider = session.tables().table(table).await?;
+        let candles = provider.as_ref().and_then(|p| p.downcast_ref::<CandleTable>());
+        let total = match &self.symbols {
+            Some(symbols) => Some(symbols.iter().collect::<HashSet<_>>().len() as u64),
+            None => candles.and_then(CandleTable::symbols).map(|n| n as u64),
+        };
+        let progress = Arc::clone(&control.progress);
+        let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(move |done| progress(done, total))));
+        let pass = Pass { table: provider, guard, tally: Arc::default(), swept: Arc::default() };
+        let (frame, warnings) = match self.sweep.is_empty() {
+            true => self.plan(session, table, &pass).await?,
+            false => self.swept(session, table, &pass).await?,
+        };
+        let plan = frame.create_physical_plan().await?;
+        let schema = plan.schema();
+        let mut batches = session.execute(plan)?.boxed();
+        let first = batches.next().await.transpose()?;
+        let mut batches = stream::iter(first.into_iter().map(Ok)).chain(batches).boxed();
+        let mut schema = schema;
+        if !self.sweep.is_empty() {
+            let all: Vec<RecordBatch> = futures::TryStreamExt::try_collect(batches).await?;
+            let (rows, counts) = self.sweep.rows(&all)?;
+            *pass.swept.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+            schema = rows.schema();
+            batches = stream::iter([Ok(rows)]).boxed();
+        }
+        Ok((pass, schema, batches, warnings, total))
+    }
+
+    /// The formula with its parameters, after everything in it was checked against the table.
+    async fn checked(&self, session: &Session, table: &str) -> Result<(Formula, SchemaRef, Problems)> {
+        let state = session.context().state();
+        let schema = schema_of(session, table).await?;
+        let checked = self.formula.check_in(&state, &schema, &self.params)?;
+        if checked.kind != FormulaKind::Condition {
+            return Err(Error::Setting(format!(
+                "`{}` is a number, not a condition: compare it, as `{} > 0`",
+                self.formula, self.formula
+            )));
+        }
+        if let Some(rank) = &self.rank {
+            rank.by.check_in(&state, &schema, &Params::default())?;
+        }
+        Ok((self.formula.bind(&self.params)?, schema, checked.warnings))
+    }
+
+    /// SQL for every bar with what matches show, and whether it matches.
+    fn base(&self, table: &str, formula: &Formula, schema: &Schema) -> (String, Vec<String>) {
+        let plain = ["symbol", "ts", "close", "volume"].into_iter().filter(|c| schema.index_of(c).is_ok());
+        let mut names: Vec<String> = plain.map(str::to_string).collect();
+        let mut items = names.clone();
+        let rank = self.rank.iter().map(|r| r.by.to_string());
+        for value in formula.values().into_iter().chain(rank) {
+            if !names.contains(&value) {
+                items.push(format!("({value}) as {}", quoted(&value)));
+                names.push(value);
+            }
+        }
+        items.push(format!("({formula}) as {}", quoted(MATCH)));
+        (format!("select {} from {} as candles{}", items.join(", "), quoted(table), self.among()), names)
+    }
+
+    /// ` where symbol in (..)`.
+    fn among(&self) -> String {
+        let Some(symbols) = &self.symbols else { return String::new() };
+        let all: Vec<_> = symbols.iter().map(|s| format!("'{}'", s.replace('\'', "''"))).collect();
+        if all.is_empty() { " where false".to_string() } else { format!(" where symbol in ({})", all.join(", ")) }
+    }
+
+    /// Plans a text of ours, cut to the range, with the guard above its table.
+    async fn guarded(&self, session: &Session, sql: &str, pass: &Pass) -> Result<DataFrame> {
+        let frame = one(session, sql).await?;
+        let frame = bounded(session, frame, self.range).await?;
+        let (state, plan) = frame.into_parts();
+        Ok(DataFrame::new(state, guard_leftmost(plan, &pass.guard)?))
+    }
+
+    async fn plan(&self, session: &Session, table: &str, pass: &Pass) -> Result<(DataFrame, Problems)> {
+        let (formula, schema, warnings) = self.checked(session, table).await?;
+        let (sql, names) = self.base(table, &formula, &schema);
+        self.refuse_lookahead(session, &sql).await?;
+        let frame = self.newest(self.guarded(session, &sql, pass).await?)?;
+        let frame = frame.filter(named(MATCH))?;
+        let (state, plan) = frame.into_parts();
+        let tap = Arc::new(TallyTap(Arc::clone(&pass.tally)));
+        let matches = DataFrame::new(state, tapped(plan, tap));
+        let matches = matches.select(names.iter().map(|n| named(n)).collect::<Vec<_>>())?;
+        Ok((self.arranged(matches)?, warnings))
+    }
+
+    /// The newest bar of each symbol, where only that is wanted.
+    fn newest(&self, frame: DataFrame) -> Result<DataFrame> {
+        if !self.last {
+            return Ok(frame);
+        }
+        let newest = max(col("ts")).partition_by(vec![col("symbol")]).build()?.alias(NEWEST);
+        Ok(frame.window(vec![newest])?.filter(col("ts").eq(named(NEWEST)))?)
+    }
+
+    /// Ranked, grouped, ordered and limited.
+    fn arranged(&self, matches: DataFrame) -> Result<DataFrame> {
+        let newest_first = || vec![col("ts").sort(false, false), col("symbol").sort(true, false)];
+        let best = self.rank.as_ref().map(|rank| named(&rank.by.to_string()).sort(!rank.descending, false));
+        let frame = match (self.group, best) {
+            (None, None) => matches.sort(newest_first())?,
+            (None, Some(best)) => matches.sort([vec![best], newest_first()].concat())?,
+            (Some(group), Some(best)) => {
+                let (key, order) = match group {
+                    Group::Date => (col("ts"), col("ts").sort(false, false)),
+                    Group::Symbol => (col("symbol"), col("symbol").sort(true, false)),
+                };
+                let names: Vec<_> = matches.schema().columns().into_iter().map(Expr::Column).collect();
+                let by = [vec![best], newest_first()].concat();
+                let place = row_number().partition_by(vec![key]).order_by(by).build()?.alias(PLACE);
+                let placed = matches.window(vec![place])?;
+                let top = self.top.map_or(u64::MAX, |n| n as u64);
+                let placed = placed.filter(named(PLACE).lt_eq(lit(top)))?;
+                return Ok(placed.sort(vec![order, named(PLACE).sort(true, false)])?.select(names)?);
+            }
+            (Some(Group::Date), None) => matches
+                .aggregate(vec![col("ts")], vec![count(lit(1)).alias("matches")])?
+                .sort(vec![col("ts").sort(false, false)])?,
+            (Some(Group::Symbol), None) => {
+                let counts =
+                    vec![count(lit(1)).alias("matches"), min(col("ts")).alias("first"), max(col("ts")).alias("last")];
+                let order = vec![col("matches").sort(false, false), col("symbol").sort(true, false)];
+                matches.aggregate(vec![col("symbol")], counts)?.sort(order)?
+            }
+        };
+        Ok(match self.top {
+            Some(top) => frame.limit(0, Some(top))?,
+            None => frame,
+        })
+    }
+
+    async fn refuse_lookahead(&self, session: &Session, sql: &str) -> Result<()> {
+        if self.allow_lookahead {
+            return Ok(());
+        }
+        let (state, plan) = one(session, sql).await?.into_parts();
+        let told = reach(&state.optimize(&plan)?);
+        let ahead = |bars: Bars| (bars != Bars::Count(0)).then(|| bars.to_string());
+        let Some(bars) = ahead(told.total().furthest().ahead) else { return Ok(()) };
+        let of = told.columns.iter().find(|(name, sources)| name != MATCH && ahead(sources.furthest().ahead).is_some());
+        let what = of.map_or_else(|| self.formula.to_string(), |(name, _)| name.clone());
+        let how_far = if bars == "0" { String::new() } else { format!(" ({bars} bars)") };
+        Err(Error::Setting(format!(
+            "`{what}` looks into the future{how_far}: at the time of a match it was not known; --allow-lookahead scans \
+             it anyway"
+        )))
+    }
+
+    /// How far the formula and what it shows look back and ahead.
+    pub async fn reach(&self, session: &Session) -> Result<PlanReach> {
+        let (formula, schema, _) = self.checked(session, &self.table).await?;
+        let (state, plan) = one(session, &self.base(&self.table, &formula, &schema).0).await?.into_parts();
+        Ok(reach(&state.optimize(&plan)?))
+    }
+
+    /// The scan as a text of the dialect: what a reader would type.
+    pub async fn sql(&self, session: &Session) -> Result<String> {
+        let (formula, schema, _) = self.checked(session, &self.table).await?;
+        let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let names = self.base(&self.table, &formula, &schema).1;
+        let names: Vec<_> = names.iter().map(|n| if plain(n) { n.clone() } else { format!("\n  {n}") }).collect();
+        let last = if self.last { " and ts = max(ts) over (partition by symbol)" } else { "" };
+        let condition = if last.is_empty() { formula.to_string() } else { format!("({formula}){last}") };
+        let order = match &self.rank {
+            Some(rank) => format!("{} {}, ", rank.by, if rank.descending { "desc nulls last" } else { "asc nulls last" }),
+            None => String::new(),
+        };
+        let top = self.top.map_or_else(String::new, |n| format!("\nlimit {n}"));
+        let table = if self.table.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            self.table.clone()
+        } else {
+            quoted(&self.table)
+        };
+        Ok(format!(
+            "select {}\nfrom {table}{}\nqualify {condition}\norder by {order}ts desc, symbol{top}",
+            names.join(", "),
+            self.among()
+        ))
+    }
+}
+
+impl Formula {
+    /// The plan of `select symbol, ts, <formula> as value` over a table.
+    pub async fn to_plan(&self, session: &Session, table: &str, params: &Params) -> Result<LogicalPlan> {
+        let schema = schema_of(session, table).await?;
+        self.check_in(&session.context().state(), &schema, params)?;
+        let bound = self.bind(params)?;
+        let sql = format!("select symbol, ts, ({bound}) as value from {} as candles", quoted(table));
+        Ok(one(session, &sql).await?.into_unoptimized_plan())
+    }
+
+    /// How many bars it looks back and ahead, of each timeframe.
+    pub async fn reach(&self, session: &Session, table: &str, params: &Params) -> Result<PlanReach> {
+        let plan = self.to_plan(session, table, params).await?;
+        Ok(reach(&session.context().state().optimize(&plan)?))
+    }
+}
+
+impl Pass {
+    fn candles(&self) -> Option<&CandleTable> {
+        self.table.as_ref()?.downcast_ref::<CandleTable>()
+    }
+
+    fn has_unreadable(&self) -> bool {
+        self.candles().is_some_and(|table| !table.unreadable().is_empty())
+    }
+}
+
+impl ScanRun {
+    /// The columns of the matches.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The next matches.
+    pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        self.batches.next().await
+    }
+
+    /// The numbers, complete after the last batch was taken.
+    pub fn summary(&self) -> Summary {
+        let guarded = self.pass.guard.seen();
+        let seen: BTreeSet<&str> = guarded.symbols.iter().map(String::as_str).collect();
+        let mut failures = guarded.failures;
+        let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
+        let by_name = self.pass.candles().is_some_and(CandleTable::is_named_by_files);
+        for file in self.pass.candles().map(CandleTable::unreadable).unwrap_or_default() {
+            if !by_name || wanted(&file.symbol) {
+                let reason = match file.reason.contains(&file.path) {
+                    true => file.reason.clone(),
+                    false => format!("cannot read {}: {}", file.path, file.reason),
+                };
+                failures.push(Failure { symbol: file.symbol.clone(), reason });
+            }
+        }
+        for (path, symbol) in self.pass.candles().map(CandleTable::empty_files).unwrap_or_default() {
+            if (!by_name || wanted(&symbol)) && !seen.contains(symbol.as_str()) {
+                failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });
+            }
+        }
+        let ended = match (self.cancel.is_cancelled(), self.timed_out.load(Ordering::Relaxed)) {
+            (false, _) => Ended::Complete,
+            (true, true) => Ended::TimedOut,
+            (true, false) => Ended::Cancelled,
+        };
+        let mut asked: BTreeSet<&str> = self.symbols.iter().flatten().map(String::as_str).collect();
+        if ended == Ended::Complete {
+            let named: HashSet<String> = failures.iter().map(|f| f.symbol.clone()).collect();
+            for symbol in asked.iter().filter(|s| !seen.contains(*s) && !named.contains(**s)) {
+                let near = closest(symbol, seen.iter().copied()).map(|n| format!("; did you mean {n}?"));
+                let reason = format!("no data: the table has no bar of it{}", near.unwrap_or_default());
+                failures.push(Failure { symbol: (*symbol).to_string(), reason });
+            }
+        }
+        failures.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
+        let all_asked = match &self.symbols {
+            Some(_) => asked.len() as u64,
+            None => {
+                asked = failures.iter().map(|f| f.symbol.as_str()).collect();
+                let more = asked.iter().filter(|s| !seen.contains(*s)).count() as u64;
+                self.total.unwrap_or(seen.len() as u64).max(seen.len() as u64) + more
+            }
+        };
+        let swept = *self.pass.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (matches, with_matches) = if swept == (0, 0) { self.pass.tally.counts() } else { swept };
+        Summary {
+            asked: all_asked,
+            scanned: guarded.symbols.len() as u64,
+            failures,
+            with_matches,
+            matches,
+            bars: guarded.bars,
+            ended,
+        }
+    }
+}
+
+/// A column by a name that may hold anything.
+fn named(name: &str) -> Expr {
+    Expr::Column(Column::from_name(name))
+}
+
+/// Whether a file may be the cause of an error: not the text, and not the memory limit.
+fn may_be_a_file(error: &DataFusionError) -> bool {
+    match error {
+        DataFusionError::ResourcesExhausted(_) => false,
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => may_be_a_file(inner),
+        _ => true,
+    }
+}
+
+async fn schema_of(session: &Session, table: &str) -> Result<SchemaRef> {
+    match session.context().table_provider(TableReference::bare(table)).await {
+        Ok(provider) if provider.table_type() == TableType::Base || provider.schema().index_of("symbol").is_ok() => {
+            let schema = provider.schema();
+            match ["symbol", "ts"].into_iter().find(|c| schema.index_of(c).is_err()) {
+                Some(missing) => Err(Error::Setting(format!("`{table}` is no table of candles: it has no {missing}"))),
+                None => Ok(schema),
+            }
+        }
+        Ok(_) => Err(Error::Setting(format!("`{table}` is no table of candles"))),
+        Err(error) => {
+            let said = readable(&error);
+            let is_missing = said.contains("not found") || said.contains("No table named");
+            if !is_missing {
+                return Err(error.into());
+            }
+            let known = session.tables().table_names();
+            let hint = match closest(table, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("tables: {}", known.join(", ")),
+            };
+            Err(Error::Setting(format!("unknown table `{table}`; {hint}")))
+        }
+    }
+}
+
+/// Plans one statement of ours.
+async fn one(session: &Session, sql: &str) -> Result<DataFrame> {
+    let mut parsed = session.parse(sql, &Params::default()).await?;
+    match parsed.statements.pop() {
+        Some(statement) => session.frame(statement).await,
+        None => Err(Error::Setting(format!("no statement in {sql}"))),
+    }
+}
+
+/// Puts the guard above the table that a plan is about, and above what filters that table's rows.
+fn guard_leftmost(plan: LogicalPlan, guard: &Arc<Guard>) -> Result<LogicalPlan> {
+    let mut done = false;
+    let guarded = plan.transform_down(|node| {
+        if done {
+            return Ok(Transformed::new(node, false, TreeNodeRecursion::Stop));
+        }
+        if !is_scan(&node) {
+            return Ok(Transformed::no(node));
+        }
+        done = true;
+        let tap = Arc::new(GuardTap(Arc::clone(guard)));
+        Ok(Transformed::new(tapped(node, tap), true, TreeNodeRecursion::Jump))
+    });
+    Ok(guarded.data()?)
+}
+
+/// A table, perhaps under filters and another name.
+fn is_scan(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::Filter(filter) => is_scan(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => is_scan(&alias.input),
+        _ => false,
+    }
+}
