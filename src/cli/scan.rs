@@ -162,10 +162,10 @@ fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&st
     if !config.quiet {
         let of = stored.map_or_else(String::new, |name| format!(" of {name}"));
         said += &format!(
-            "{}{of} in {} of {} scanned ({:.1} %), {} bars, {:.2} s\n",
+            "{}{of} in {} of {} ({:.1} %), {} bars, {:.2} s\n",
             counted(summary.matches, "match", "matches"),
-            counted(summary.with_matches, "symbol", "symbols"),
-            summary.scanned,
+            summary.with_matches,
+            counted(summary.scanned, "symbol", "symbols"),
             summary.match_rate() * 100.0,
             summary.bars,
             took.as_secs_f64()

@@ -45,6 +45,17 @@ struct Shape {
     rows: Sources,
     /// Whether rows in between may be missing, so that a row before is not the bar before.
     has_gaps: bool,
+    /// Whether rows are bars made of smaller ones: what is said of them holds at their end, not at their time.
+    at_end: bool,
+    /// Which columns are where such a bar begins or ends.
+    edges: Vec<Option<Edge>>,
+}
+
+/// The beginning or the end of bars on a grid, told by the arguments of `bar_floor`.
+#[derive(Debug, Clone, PartialEq)]
+enum Edge {
+    Floor(String),
+    End(String),
 }
 
 impl Sources {
@@ -101,7 +112,7 @@ const UNKNOWN: Reach = Reach { back: Bars::Unbounded, ahead: Bars::Unbounded };
 /// Composes the reach of every output column of a plan.
 pub fn reach(plan: &LogicalPlan) -> PlanReach {
     let fields = plan.schema().fields();
-    let shape = of_plan(plan);
+    let shape = of_plan(plan).settled();
     let is_of_bars = fields.iter().zip(&shape.times).any(|(f, is_time)| f.name() == "ts" && *is_time);
     let columns = fields.iter().map(|f| f.name().clone()).zip(shape.columns).collect();
     PlanReach { columns, rows: shape.rows, is_of_bars }
@@ -113,7 +124,7 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
         LogicalPlan::TableScan(scan) => {
             let table = Sources::table(scan.table_name.table());
             let times = plan.schema().fields().iter().map(|f| f.name() == "ts").collect();
-            Shape { columns: vec![table.clone(); width], times, rows: table, has_gaps: false }
+            Shape { columns: vec![table.clone(); width], times, rows: table, ..Shape::default() }
         }
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
             Shape { columns: vec![Sources::default(); width], times: vec![false; width], ..Shape::default() }
@@ -124,6 +135,7 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
             Shape {
                 columns: p.expr.iter().map(|e| below.of(e, p.input.schema())).collect(),
                 times: p.expr.iter().map(is_time).collect(),
+                edges: p.expr.iter().map(|e| below.edge(e, p.input.schema())).collect(),
                 ..below
             }
         }
@@ -143,6 +155,10 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
         }
         LogicalPlan::Aggregate(a) => {
             let below = of_plan(&a.input);
+            if let Some(bars) = below.gathered(&a.group_expr, &a.aggr_expr, a.input.schema(), width) {
+                return bars;
+            }
+            let below = below.settled();
             let of = |e: &Expr| below.of(e, a.input.schema());
             let is_time = |e: &Expr| below.is_time(e, a.input.schema());
             // Grouped by time, an aggregate is a cross-section of one instant; otherwise it sees every bar.
@@ -152,20 +168,32 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
             let mut times: Vec<bool> = a.group_expr.iter().map(is_time).collect();
             times.resize(width, false);
             let rows = if by_time { below.rows.clone() } else { below.rows.clone().unknown() };
-            Shape { columns: groups.chain(results).collect(), times, rows, has_gaps: below.has_gaps }
+            let columns = groups.chain(results).collect();
+            Shape { columns, times, rows, has_gaps: below.has_gaps, ..Shape::default() }
         }
-        LogicalPlan::Join(join) => joined(of_plan(&join.left), of_plan(&join.right), join, width),
+        LogicalPlan::Join(join) => {
+            joined(of_plan(&join.left).settled(), of_plan(&join.right).settled(), join, width)
+        }
         LogicalPlan::Extension(extension) => {
             let inputs = extension.node.inputs();
             match (extension.node.as_any().downcast_ref::<AsofJoin>(), inputs.as_slice()) {
                 (Some(asof), [left, right]) => {
-                    let (mut left, right) = (of_plan(left), of_plan(right));
+                    let (mut left, below) = (of_plan(left), right);
+                    let right = of_plan(below);
+                    // Matched by their end, bars made of smaller ones had ended.
+                    let (_, op, end) = &asof.matching;
+                    let ended = matches!(right.edge(end, below.schema()), Some(Edge::End(_)));
+                    let right = match op {
+                        Operator::GtEq | Operator::Gt if ended => right,
+                        _ => right.settled(),
+                    };
                     // The nearest row may lie any number of bars away.
                     let away = match asof.matching.1 {
                         Operator::GtEq | Operator::Gt => Reach::history(),
                         _ => UNKNOWN,
                     };
                     left.times.extend(right.times.iter().map(|_| false));
+                    left.edges.resize(width, None);
                     left.columns.extend(right.columns.into_iter().map(|c| c.under(away)));
                     left
                 }
@@ -174,12 +202,13 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
             }
         }
         LogicalPlan::Union(union) => {
-            let parts = union.inputs.iter().map(|input| of_plan(input));
+            let parts = union.inputs.iter().map(|input| of_plan(input).settled());
             let whole = parts.reduce(|a, b| Shape {
                 columns: a.columns.into_iter().zip(&b.columns).map(|(a, b)| a.and(b)).collect(),
                 times: a.times.iter().zip(&b.times).map(|(a, b)| *a && *b).collect(),
                 rows: a.rows.and(&b.rows),
                 has_gaps: true,
+                ..Shape::default()
             });
             whole.unwrap_or_default()
         }
@@ -213,6 +242,7 @@ fn joined(left: Shape, right: Shape, join: &Join, width: usize) -> Shape {
         times,
         rows: if known { rows } else { rows.unknown() },
         has_gaps: left.has_gaps || !keeps_left,
+        ..Shape::default()
     }
 }
 
@@ -241,10 +271,68 @@ fn unknown(plan: &LogicalPlan) -> Shape {
     });
     let all = all.unknown();
     let width = plan.schema().fields().len();
-    Shape { columns: vec![all.clone(); width], times: vec![false; width], rows: all, has_gaps: true }
+    let times = vec![false; width];
+    Shape { columns: vec![all.clone(); width], times, rows: all, has_gaps: true, ..Shape::default() }
+}
+
+/// `name(column, 'timeframe', 'origin')`: the column, and the rest.
+fn grid_call<'a>(expr: &'a Expr, name: &str) -> Option<(&'a Expr, String)> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let (column, grid) = call.args.split_first().filter(|_| call.name() == name)?;
+    let text = |e: &Expr| match e {
+        Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_string),
+        _ => None,
+    };
+    Some((column, grid.iter().map(text).collect::<Option<Vec<_>>>()?.join(" ")))
 }
 
 impl Shape {
+    /// What holds at the time of the rows: of bars made of smaller ones, nothing is known before their end.
+    fn settled(self) -> Shape {
+        if !self.at_end {
+            return self;
+        }
+        Shape {
+            columns: self.columns.into_iter().map(Sources::unknown).collect(),
+            times: vec![false; self.times.len()],
+            rows: self.rows.unknown(),
+            has_gaps: self.has_gaps,
+            ..Shape::default()
+        }
+    }
+
+    /// Whether a column is where bars made of smaller ones begin or end.
+    fn edge(&self, expr: &Expr, schema: &DFSchema) -> Option<Edge> {
+        let expr = expr.clone().unalias();
+        if let Expr::Column(column) = &expr {
+            return self.edges.get(schema.index_of_column(column).ok()?).cloned().flatten();
+        }
+        if let Some((time, grid)) = grid_call(&expr, "bar_floor") {
+            return self.is_time(time, schema).then_some(Edge::Floor(grid));
+        }
+        let (floor, grid) = grid_call(&expr, "bar_end")?;
+        (self.edge(floor, schema)? == Edge::Floor(grid.clone())).then_some(Edge::End(grid))
+    }
+
+    /// Bars made of these, where the grouping is by their symbol and `bar_floor(ts, ..)`.
+    fn gathered(&self, groups: &[Expr], results: &[Expr], schema: &DFSchema, width: usize) -> Option<Shape> {
+        let is_floor = |e: &Expr| matches!(self.edge(e, schema), Some(Edge::Floor(_)));
+        if self.at_end || self.has_gaps || !groups.iter().any(is_floor) || groups.iter().any(|e| self.is_time(e, schema)) {
+            return None;
+        }
+        let all = groups.iter().chain(results);
+        let mut edges: Vec<_> = groups.iter().map(|e| self.edge(e, schema)).collect();
+        edges.resize(width, None);
+        Some(Shape {
+            columns: all.map(|e| self.of(e, schema).and(&self.rows).under(Reach::history())).take(width).collect(),
+            times: edges.iter().map(Option::is_some).collect(),
+            rows: self.rows.clone().under(Reach::history()),
+            has_gaps: false,
+            at_end: true,
+            edges,
+        })
+    }
+
     fn is_time(&self, expr: &Expr, schema: &DFSchema) -> bool {
         match expr.clone().unalias() {
             Expr::Column(c) => schema.index_of_column(&c).is_ok_and(|i| self.times.get(i).copied().unwrap_or(false)),
@@ -310,7 +398,8 @@ impl Shape {
             _ => None,
         };
         let own = in_time.unwrap_or(UNKNOWN);
-        let counted = |bars: Bars| if bars > Bars::Count(0) && self.has_gaps { Bars::Unbounded } else { bars };
+        let uncountable = self.has_gaps || self.at_end;
+        let counted = |bars: Bars| if bars > Bars::Count(0) && uncountable { Bars::Unbounded } else { bars };
         args.under(Reach { back: counted(own.back), ahead: counted(own.ahead) })
     }
 }

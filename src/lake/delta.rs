@@ -171,7 +171,13 @@ impl Log {
             Some(AsOf::Version(version)) => Some(*version),
             Some(AsOf::Time(time)) => Some(self.version_at(*time).await?),
         };
-        let state = EagerSnapshot::try_new(self.log.as_ref(), version).await.map_err(|e| match version {
+        // The log's library waits for its own tasks on the thread that it is called on: as many loads at once as there are
+        // threads would wait for each other for ever.
+        static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let turn = ONE_AT_A_TIME.lock().await;
+        let state = EagerSnapshot::try_new(self.log.as_ref(), version).await;
+        drop(turn);
+        let state = state.map_err(|e| match version {
             Some(version) => {
                 tracing::debug!("{}: {e}", self.location);
                 DataFusionError::Plan(format!(

@@ -63,7 +63,8 @@ pub fn describe_all() -> Vec<FunctionDoc> {
         tallow_udfs::all_series_functions().iter().map(|f| describe_series(f.as_ref())).collect();
     for function in tallow_udfs::all_aggregate_functions() {
         let doc = function.documentation().cloned();
-        all.push(describe_plain(function.name(), "aggregate", "struct", doc));
+        let returns = function.return_type(&[]).map_or_else(|_| String::new(), |t| sql_type(&t));
+        all.push(describe_plain(function.name(), "aggregate", &returns, doc));
     }
     for function in tallow_udfs::all_scalar_functions() {
         let doc = function.documentation().cloned();
@@ -138,6 +139,8 @@ fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
         DataType::Int32 => "int".to_string(),
         DataType::Timestamp(..) => "timestamp".to_string(),
         DataType::Utf8View => "text".to_string(),
+        DataType::Struct(_) => "struct".to_string(),
+        DataType::List(_) => "list".to_string(),
         other => other.to_string().to_ascii_lowercase(),
     }
 }

@@ -37,15 +37,22 @@ pub struct QueryParam {
 }
 
 /// The queries that come with tallow.
-const BUILT_IN: [&str; 9] = [
+const BUILT_IN: [&str; 16] = [
     include_str!("../../queries/breadth.sql"),
+    include_str!("../../queries/features.sql"),
     include_str!("../../queries/golden_cross.sql"),
     include_str!("../../queries/labels_path.sql"),
     include_str!("../../queries/labels_triple_barrier.sql"),
+    include_str!("../../queries/market_regime.sql"),
     include_str!("../../queries/movers.sql"),
     include_str!("../../queries/new_highs.sql"),
     include_str!("../../queries/rsi_oversold.sql"),
+    include_str!("../../queries/signal_calibration.sql"),
+    include_str!("../../queries/signal_watchlist.sql"),
+    include_str!("../../queries/signals.sql"),
+    include_str!("../../queries/signals_calibrated.sql"),
     include_str!("../../queries/training_set.sql"),
+    include_str!("../../queries/vol_liq_regime.sql"),
     include_str!("../../queries/volatility_rank.sql"),
 ];
 

@@ -6,7 +6,7 @@ use super::resample::{self, Fill};
 use super::adjust;
 use crate::engine::dialect::{Base, OtherBars, TableArguments, TableFunctions};
 use crate::error::{Error, Result};
-use crate::lake::LakeSchema;
+use crate::lake::{LakeSchema, READABLE};
 use async_trait::async_trait;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
@@ -59,7 +59,10 @@ impl TableFunctions for Views {
     }
 
     async fn other_bars(&self, base: &Base, timeframe: Timeframe) -> Result<OtherBars> {
-        let of_file = |name: &str| name == "candles" && self.lake.lake().candles.is_some() || !name.starts_with("candles");
+        let of_file = |name: &str| {
+            let name = name.strip_suffix(READABLE).unwrap_or(name);
+            !name.starts_with("candles") || name == "candles" && self.lake.lake().candles.is_some()
+        };
         let (own, origin) = match base {
             Base::Lake(own) => {
                 let own: Timeframe = own.parse()?;

@@ -19,6 +19,7 @@
 //! SELECT symbol, ts, rsi(close, 14) OVER (PARTITION BY symbol ORDER BY ts) FROM candles
 //! ```
 
+pub mod calibration;
 pub mod candle;
 pub mod expr_fn;
 pub mod label;
@@ -26,7 +27,9 @@ pub mod level;
 pub mod rolling;
 pub mod series;
 pub mod technical;
+pub mod trade;
 
+use calibration::{Isotonic, IsotonicFit, Score, ScoreKind};
 use candle::{
     Alignment, AlignmentKind, CandleField, Candlestick, CandlestickSource, SessionVwap, Span, SpanKind, ValidateCandle,
 };
@@ -39,6 +42,7 @@ use label::{
 use level::{Gather, GatherKind, LevelsNear, NearestLevel, Pivot};
 use rolling::{BarsSince, Crosses, EwmStd, Returns, ZScore};
 use series::{SeriesFunction, SeriesWindow};
+use trade::{PositionSize, PositionSizeKind};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -103,6 +107,8 @@ pub fn all_aggregate_functions() -> Vec<Arc<AggregateUDF>> {
             [GatherKind::Events, GatherKind::States, GatherKind::Bars]
                 .map(|kind| AggregateUDF::from(Gather::new(kind))),
         )
+        .chain([ScoreKind::Brier, ScoreKind::Ece].map(|kind| AggregateUDF::from(Score::new(kind))))
+        .chain([AggregateUDF::from(IsotonicFit::default())])
         .map(Arc::new)
         .collect()
 }
@@ -120,6 +126,8 @@ pub fn all_scalar_functions() -> Vec<Arc<ScalarUDF>> {
         .chain(spans)
         .chain([validate, ScalarUDF::from(LevelsNear::default())])
         .chain(nearest)
+        .chain([ScalarUDF::from(Isotonic::default())])
+        .chain(PositionSizeKind::ALL.map(|kind| ScalarUDF::from(PositionSize::new(kind))))
         .map(Arc::new)
         .collect()
 }

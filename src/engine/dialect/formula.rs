@@ -115,7 +115,7 @@ impl Formula {
         }
         let failed = |error: DataFusionError| Error::Text(Problems::of_parser(text, &error));
         let mut parser = DFParserBuilder::new(read).with_dialect(&DIALECT).build().map_err(failed)?;
-        let expr = parser.parser.parse_expr().map_err(|e| failed(DataFusionError::SQL(Box::new(e), None)))?;
+        let mut expr = parser.parser.parse_expr().map_err(|e| failed(DataFusionError::SQL(Box::new(e), None)))?;
         let rest = parser.parser.peek_token();
         if rest.token != Token::EOF {
             let problem = Problem::new(format!("`{}` is not expected here", rest.token), rest.span);
@@ -126,6 +126,7 @@ impl Formula {
         if !problems.is_empty() {
             return Err(Error::Text(Problems::new(text, problems)));
         }
+        let _ = VisitMut::visit(&mut expr, &mut MinusMinus);
         Ok(Formula { source: text.into(), text: typed(&expr).into(), expr: Arc::new(expr) })
     }
 
@@ -253,6 +254,23 @@ fn subqueries(expr: &Expr) -> Vec<Problem> {
     let mut find = Find(vec![]);
     let _ = expr.visit(&mut find);
     find.0
+}
+
+/// `- -x` would be shown as `--x`, which begins a remark: the inner one is put in parentheses.
+struct MinusMinus;
+
+impl VisitorMut for MinusMinus {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } = expr
+            && matches!(inner.as_ref(), Expr::UnaryOp { op: UnaryOperator::Minus, .. })
+        {
+            let own = std::mem::replace(inner.as_mut(), Expr::Value(Value::Null.with_empty_span()));
+            **inner = Expr::Nested(Box::new(own));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 struct Bind<'a> {

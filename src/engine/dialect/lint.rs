@@ -42,11 +42,12 @@ pub(super) fn comparison(left: &Expr, op: &BinaryOperator, right: &Expr) -> Opti
         let problem = Problem::new(format!("`{} {op} {}` can never be true", typed(left), typed(right)), span);
         return Some(problem.help(format!("{rolling} includes the bar itself; lag({rolling}, 1) does not")));
     }
-    if is_constant(left) && is_constant(right) {
+    // `1 = 1` is what programs write that put conditions together.
+    if is_constant(left) && is_constant(right) && left != right {
         let problem = Problem::new(format!("`{} {op} {}` is the same for every bar", typed(left), typed(right)), span);
         return Some(problem);
     }
-    (left == right).then(|| {
+    (left == right && !is_constant(left)).then(|| {
         Problem::new(format!("`{} {op} {}` compares a value with itself", typed(left), typed(right)), span)
     })
 }

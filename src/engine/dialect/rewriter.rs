@@ -14,7 +14,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, Visit, VisitMut,
     Visitor, VisitorMut, WindowSpec, WindowType,
 };
@@ -453,8 +453,12 @@ fn divisor(expr: &mut Expr) {
     if never_zero {
         return;
     }
-    let value = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
+    let mut value = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
     let zero = Expr::Value(Value::Number("0".to_string(), false).with_empty_span());
+    // What is computed may be -0.0, which does not equal 0 for DataFusion; -0.0 + 0 is 0.
+    if !matches!(value, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+        value = Expr::BinaryOp { left: Box::new(value), op: BinaryOperator::Plus, right: Box::new(zero.clone()) };
+    }
     *expr = function_call("nullif", vec![value, zero]);
 }
 
@@ -499,7 +503,9 @@ impl VisitorMut for Rewriter<'_> {
             }
         }
         // Without a series, QUALIFY is WHERE; the planner insists on a window.
-        if select.qualify.as_ref().is_some_and(|q| window_call(q).is_none())
+        let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
+        if !is_grouped
+            && select.qualify.as_ref().is_some_and(|q| window_call(q).is_none())
             && !select.projection.iter().any(|item| window_call(item).is_some())
             && let Some(condition) = select.qualify.take()
         {

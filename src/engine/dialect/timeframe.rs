@@ -169,34 +169,34 @@ impl VisitorMut for Joins {
             return ControlFlow::Continue(());
         }
         let base = query.body.as_select().and_then(base_of);
-        let Some(base) = base else {
-            let mut spans = vec![];
-            let mut own = Own(0, |e: &Expr| spans.extend(timeframe_of(e).map(|(inner, t)| (inner.span(), t.to_string()))));
-            let _ = query.body.as_select().map(|select| select.visit(&mut own));
-            for (span, timeframe) in spans {
-                let problem = Problem::new(format!("`@{timeframe}` needs one table of candles in FROM"), span);
-                self.problems.push(problem.help(format!(
-                    "write it in a subquery over that table: (select symbol, ts, x@{timeframe} as x from candles)"
-                )));
-            }
-            return ControlFlow::Continue(());
-        };
         for timeframe in timeframes {
-            match self.found.get(&(base.clone(), timeframe.clone())).cloned() {
-                Some(Ok(other)) => self.join(query, &timeframe, &other),
-                Some(Err(said)) => {
-                    let mut cut = Cut::new(&timeframe);
-                    cut.all(query);
-                    let mut nothing = Nothing(cut.exprs.iter().map(|(name, _)| name.clone()).collect());
-                    let _ = VisitMut::visit(query, &mut nothing);
-                    let span = cut.spans.first().copied().unwrap_or(Span::empty());
-                    self.problems.push(Problem::new(format!("@{timeframe}: {said}"), span));
+            let found = base.clone().map(|base| self.found.get(&(base, timeframe.clone())).cloned());
+            let problem = match found {
+                Some(Some(Ok(other))) => {
+                    self.join(query, &timeframe, &other);
+                    continue;
                 }
-                None => {}
-            }
+                Some(Some(Err(said))) => Problem::new(format!("@{timeframe}: {said}"), removed(query, &timeframe)),
+                _ => {
+                    let said = format!("`@{timeframe}` needs one table of candles in FROM");
+                    Problem::new(said, removed(query, &timeframe)).help(format!(
+                        "write it in a subquery over that table: (select symbol, ts, x@{timeframe} as x from candles)"
+                    ))
+                }
+            };
+            self.problems.push(problem);
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Puts null in the place of a timeframe's expressions, so that they are not reported again; where the first stood.
+fn removed(query: &mut Query, timeframe: &str) -> Span {
+    let mut cut = Cut::new(timeframe);
+    cut.all(query);
+    let mut nothing = Nothing(cut.exprs.into_iter().map(|(name, _)| name).collect());
+    let _ = VisitMut::visit(query, &mut nothing);
+    cut.spans.first().copied().unwrap_or(Span::empty())
 }
 
 impl Joins {

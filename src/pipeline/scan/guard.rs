@@ -13,7 +13,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::fmt::{Debug, Formatter};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ pub(super) struct Guard {
     cancel: CancellationToken,
     progress: Arc<OnProgress>,
     completed: AtomicU64,
+    cut_short: AtomicBool,
     rows: AtomicU64,
     seen: Mutex<Seen>,
 }
@@ -41,17 +42,21 @@ pub(super) struct Guarded {
     pub symbols: Vec<String>,
     pub failures: Vec<Failure>,
     pub bars: u64,
+    /// Whether a partition ended before its input did.
+    pub cut_short: bool,
 }
 
 impl Guard {
     pub fn new(cancel: CancellationToken, progress: Arc<OnProgress>) -> Guard {
-        Guard { cancel, progress, completed: AtomicU64::new(0), rows: AtomicU64::new(0), seen: Mutex::default() }
+        let (completed, rows) = (AtomicU64::new(0), AtomicU64::new(0));
+        Guard { cancel, progress, completed, cut_short: AtomicBool::new(false), rows, seen: Mutex::default() }
     }
 
     pub fn seen(&self) -> Guarded {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let bars = self.rows.load(Ordering::Relaxed);
-        Guarded { symbols: seen.symbols.clone(), failures: seen.failures.clone(), bars }
+        let cut_short = self.cut_short.load(Ordering::Relaxed);
+        Guarded { symbols: seen.symbols.clone(), failures: seen.failures.clone(), bars, cut_short }
     }
 }
 
@@ -166,8 +171,9 @@ impl TapStream for GuardStream {
     fn end(&mut self) -> Result<Vec<RecordBatch>> {
         let mut passed = vec![];
         // The rest of the symbol may not have been read.
-        if !self.guard.cancel.is_cancelled() {
-            self.finish(&mut passed);
+        match self.guard.cancel.is_cancelled() {
+            true => self.guard.cut_short.store(true, Ordering::Relaxed),
+            false => self.finish(&mut passed),
         }
         self.pending.clear();
         self.reservation.free();

@@ -22,15 +22,17 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{Column, DataFusionError, TableReference};
 use datafusion::datasource::TableType;
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
+use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::functions_window::expr_fn::row_number;
-use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, col, lit};
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use guard::{Guard, GuardTap};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tally::{Tally, TallyTap};
 use tallow_udfs::series::Bars;
@@ -188,7 +190,6 @@ pub struct ScanRun {
     symbols: Option<Vec<String>>,
     total: Option<u64>,
     timed_out: Arc<AtomicBool>,
-    cancel: CancellationToken,
     _timer: Option<AbortOnDrop>,
 }
 
@@ -205,7 +206,6 @@ struct Pass {
     table: Option<Arc<dyn TableProvider>>,
     guard: Arc<Guard>,
     tally: Arc<Tally>,
-    swept: Arc<Mutex<(u64, u64)>>,
 }
 
 /// The column that tells whether a bar matches.
@@ -236,10 +236,9 @@ impl Scan {
     /// Plans and starts it. Matches come by time, newest first, or as they are ranked or grouped, once all symbols are
     /// done. Files that cannot be read are found and left out by a second try.
     pub async fn run(&self, session: &Session, control: Control) -> Result<ScanRun> {
-        let cancel = control.cancel.clone();
         let timed_out = Arc::new(AtomicBool::new(false));
         let timer = self.timeout.map(|after| {
-            let (cancel, timed_out) = (cancel.clone(), Arc::clone(&timed_out));
+            let (cancel, timed_out) = (control.cancel.clone(), Arc::clone(&timed_out));
             session.spawn(async move {
                 tokio::time::sleep(after).await;
                 timed_out.store(true, Ordering::Relaxed);
@@ -260,7 +259,7 @@ impl Scan {
             Err(error) => return Err(error),
         };
         let symbols = self.symbols.clone();
-        Ok(ScanRun { schema, batches, pass, warnings, symbols, total, timed_out, cancel, _timer: timer })
+        Ok(ScanRun { schema, batches, pass, warnings, symbols, total, timed_out, _timer: timer })
     }
 
     /// Runs it over a table up to the first batch: by then every bar has been read.
@@ -278,7 +277,7 @@ impl Scan {
         };
         let progress = Arc::clone(&control.progress);
         let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(move |done| progress(done, total))));
-        let pass = Pass { table: provider, guard, tally: Arc::default(), swept: Arc::default() };
+        let pass = Pass { table: provider, guard, tally: Arc::default() };
         let (frame, warnings) = match self.sweep.is_empty() {
             true => self.plan(session, table, &pass).await?,
             false => self.swept(session, table, &pass).await?,
@@ -291,8 +290,8 @@ impl Scan {
         let mut schema = schema;
         if !self.sweep.is_empty() {
             let all: Vec<RecordBatch> = futures::TryStreamExt::try_collect(batches).await?;
-            let (rows, counts) = self.sweep.rows(&all)?;
-            *pass.swept.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+            let (rows, (matches, symbols)) = self.sweep.rows(&all)?;
+            pass.tally.add(matches, symbols);
             schema = rows.schema();
             batches = stream::iter([Ok(rows)]).boxed();
         }
@@ -341,16 +340,18 @@ impl Scan {
 
     /// Plans a text of ours, cut to the range, with the guard above its table.
     async fn guarded(&self, session: &Session, sql: &str, pass: &Pass) -> Result<DataFrame> {
-        let frame = one(session, sql).await?;
-        let frame = bounded(session, frame, self.range).await?;
+        let (state, plan) = one(session, sql).await?.into_parts();
+        if !self.allow_lookahead {
+            self.refuse_lookahead(&reach(&state.optimize(&plan)?))?;
+        }
+        let frame = bounded(session, DataFrame::new(state, plan), self.range).await?;
         let (state, plan) = frame.into_parts();
-        Ok(DataFrame::new(state, guard_leftmost(plan, &pass.guard)?))
+        Ok(DataFrame::new(state, self.guard_leftmost(plan, &pass.guard)?))
     }
 
     async fn plan(&self, session: &Session, table: &str, pass: &Pass) -> Result<(DataFrame, Problems)> {
         let (formula, schema, warnings) = self.checked(session, table).await?;
         let (sql, names) = self.base(table, &formula, &schema);
-        self.refuse_lookahead(session, &sql).await?;
         let frame = self.newest(self.guarded(session, &sql, pass).await?)?;
         let frame = frame.filter(named(MATCH))?;
         let (state, plan) = frame.into_parts();
@@ -360,12 +361,37 @@ impl Scan {
         Ok((self.arranged(matches)?, warnings))
     }
 
+    /// Puts the guard above the table that a plan is about, and above what filters that table's rows.
+    fn guard_leftmost(&self, plan: LogicalPlan, guard: &Arc<Guard>) -> Result<LogicalPlan> {
+        let mut done = false;
+        let guarded = plan.transform_down(|node| {
+            if done {
+                return Ok(Transformed::new(node, false, TreeNodeRecursion::Stop));
+            }
+            if !is_scan(&node) {
+                return Ok(Transformed::no(node));
+            }
+            done = true;
+            let mut scan = LogicalPlanBuilder::from(node);
+            if let Some(symbols) = &self.symbols {
+                // What filters above the guard say of symbols does not come through it.
+                let symbol = scan.schema().columns().into_iter().find(|c| c.name == "symbol").map(Expr::Column);
+                let all = symbols.iter().map(|s| lit(s.as_str())).collect();
+                scan = scan.filter(symbol.unwrap_or_else(|| col("symbol")).in_list(all, false))?;
+            }
+            let tap = Arc::new(GuardTap(Arc::clone(guard)));
+            Ok(Transformed::new(tapped(scan.build()?, tap), true, TreeNodeRecursion::Jump))
+        });
+        Ok(guarded.data()?)
+    }
+
     /// The newest bar of each symbol, where only that is wanted.
     fn newest(&self, frame: DataFrame) -> Result<DataFrame> {
         if !self.last {
             return Ok(frame);
         }
-        let newest = max(col("ts")).partition_by(vec![col("symbol")]).build()?.alias(NEWEST);
+        let newest = Expr::from(WindowFunction::new(max_udaf(), vec![col("ts")]));
+        let newest = newest.partition_by(vec![col("symbol")]).build()?.alias(NEWEST);
         Ok(frame.window(vec![newest])?.filter(col("ts").eq(named(NEWEST)))?)
     }
 
@@ -405,17 +431,12 @@ impl Scan {
         })
     }
 
-    async fn refuse_lookahead(&self, session: &Session, sql: &str) -> Result<()> {
-        if self.allow_lookahead {
-            return Ok(());
-        }
-        let (state, plan) = one(session, sql).await?.into_parts();
-        let told = reach(&state.optimize(&plan)?);
+    fn refuse_lookahead(&self, told: &PlanReach) -> Result<()> {
         let ahead = |bars: Bars| (bars != Bars::Count(0)).then(|| bars.to_string());
         let Some(bars) = ahead(told.total().furthest().ahead) else { return Ok(()) };
         let of = told.columns.iter().find(|(name, sources)| name != MATCH && ahead(sources.furthest().ahead).is_some());
         let what = of.map_or_else(|| self.formula.to_string(), |(name, _)| name.clone());
-        let how_far = if bars == "0" { String::new() } else { format!(" ({bars} bars)") };
+        let how_far = if bars == "1" { " (1 bar)".to_string() } else { format!(" ({bars} bars)") };
         Err(Error::Setting(format!(
             "`{what}` looks into the future{how_far}: at the time of a match it was not known; --allow-lookahead scans \
              it anyway"
@@ -434,7 +455,8 @@ impl Scan {
         let (formula, schema, _) = self.checked(session, &self.table).await?;
         let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let names = self.base(&self.table, &formula, &schema).1;
-        let names: Vec<_> = names.iter().map(|n| if plain(n) { n.clone() } else { format!("\n  {n}") }).collect();
+        let (plain, values): (Vec<_>, Vec<_>) = names.into_iter().partition(plain);
+        let values: String = values.iter().map(|v| format!(",\n  {v}")).collect();
         let last = if self.last { " and ts = max(ts) over (partition by symbol)" } else { "" };
         let condition = if last.is_empty() { formula.to_string() } else { format!("({formula}){last}") };
         let order = match &self.rank {
@@ -448,8 +470,8 @@ impl Scan {
             quoted(&self.table)
         };
         Ok(format!(
-            "select {}\nfrom {table}{}\nqualify {condition}\norder by {order}ts desc, symbol{top}",
-            names.join(", "),
+            "select {}{values}\nfrom {table}{}\nqualify {condition}\norder by {order}ts desc, symbol{top}",
+            plain.join(", "),
             self.among()
         ))
     }
@@ -514,7 +536,7 @@ impl ScanRun {
                 failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });
             }
         }
-        let ended = match (self.cancel.is_cancelled(), self.timed_out.load(Ordering::Relaxed)) {
+        let ended = match (guarded.cut_short, self.timed_out.load(Ordering::Relaxed)) {
             (false, _) => Ended::Complete,
             (true, true) => Ended::TimedOut,
             (true, false) => Ended::Cancelled,
@@ -537,8 +559,7 @@ impl ScanRun {
                 self.total.unwrap_or(seen.len() as u64).max(seen.len() as u64) + more
             }
         };
-        let swept = *self.pass.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (matches, with_matches) = if swept == (0, 0) { self.pass.tally.counts() } else { swept };
+        let (matches, with_matches) = self.pass.tally.counts();
         Summary {
             asked: all_asked,
             scanned: guarded.symbols.len() as u64,
@@ -598,23 +619,6 @@ async fn one(session: &Session, sql: &str) -> Result<DataFrame> {
         Some(statement) => session.frame(statement).await,
         None => Err(Error::Setting(format!("no statement in {sql}"))),
     }
-}
-
-/// Puts the guard above the table that a plan is about, and above what filters that table's rows.
-fn guard_leftmost(plan: LogicalPlan, guard: &Arc<Guard>) -> Result<LogicalPlan> {
-    let mut done = false;
-    let guarded = plan.transform_down(|node| {
-        if done {
-            return Ok(Transformed::new(node, false, TreeNodeRecursion::Stop));
-        }
-        if !is_scan(&node) {
-            return Ok(Transformed::no(node));
-        }
-        done = true;
-        let tap = Arc::new(GuardTap(Arc::clone(guard)));
-        Ok(Transformed::new(tapped(node, tap), true, TreeNodeRecursion::Jump))
-    });
-    Ok(guarded.data()?)
 }
 
 /// A table, perhaps under filters and another name.

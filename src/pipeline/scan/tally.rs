@@ -19,6 +19,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Adds matches, and symbols that have any.
+    pub fn add(&self, matches: u64, symbols: u64) {
+        self.matches.fetch_add(matches, Ordering::Relaxed);
+        self.symbols.fetch_add(symbols, Ordering::Relaxed);
+    }
+
     /// Matches, and symbols that have any.
     pub fn counts(&self) -> (u64, u64) {
         (self.matches.load(Ordering::Relaxed), self.symbols.load(Ordering::Relaxed))
@@ -61,8 +67,7 @@ impl TapStream for TallyStream {
             count -= 1;
         }
         self.last = Some(ScalarValue::try_from_array(symbols, rows - 1)?);
-        self.tally.matches.fetch_add(rows as u64, Ordering::Relaxed);
-        self.tally.symbols.fetch_add(count, Ordering::Relaxed);
+        self.tally.add(rows as u64, count);
         Ok(vec![batch])
     }
 

@@ -121,10 +121,11 @@ fn not_a_literal<T>(signature: &SeriesSignature, index: usize, arg: impl std::fm
     }
 }
 
+/// The frame that is understood where none is given. The optimizer makes ROWS of it where times are unique.
 fn is_default_frame(frame: &WindowFrame) -> bool {
     let to_here = matches!(&frame.end_bound, WindowFrameBound::CurrentRow);
     let from_start = matches!(&frame.start_bound, WindowFrameBound::Preceding(v) if v.is_null());
-    frame.units == WindowFrameUnits::Range && from_start && to_here
+    frame.units != WindowFrameUnits::Groups && from_start && to_here
 }
 
 /// The misuse that can be seen in the OVER clause.

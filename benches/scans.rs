@@ -1,0 +1,64 @@
+//! How long a formula takes to parse and to check, and a scan of one symbol of many, in a session that is warm.
+//!
+//! Prints medians and 99th percentiles: `cargo bench --bench scans`.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench")]
+
+use std::hint::black_box;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tallow::engine::dialect::{Formula, Params};
+use tallow::pipeline::scan::{Control, Scan};
+use tallow::{Session, Settings};
+
+const FORMULA: &str = "rsi(14) < 45 and close > sma(50) and adx(14) > 20 and macd(12, 26, 9).macdhist < 0 and close > bbands(20, 2).lowerband";
+
+fn show(name: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    println!("{name:<44} {:>8.3} ms  p99 {:>8.3} ms", at(0.5), at(0.99));
+}
+
+#[tokio::main]
+async fn main() {
+    let formulas: Vec<String> = (0..100).map(|i| FORMULA.replace("14", &(i + 2).to_string())).collect();
+    let parse = || {
+        let start = Instant::now();
+        formulas.iter().for_each(|f| drop(black_box(Formula::parse(f).unwrap())));
+        start.elapsed()
+    };
+    show("parse 100 formulas of five indicators", (0..50).map(|_| parse()).collect());
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c2500.parquet");
+    let synth = ["synth", path.to_str().unwrap(), "--symbols", "2500", "--bars", "1250"];
+    assert!(Command::new(env!("CARGO_BIN_EXE_tallow")).args(synth).status().unwrap().success());
+    let lake = folder.path().join("lake");
+    let ingest = ["--lake", lake.to_str().unwrap(), "ingest", path.to_str().unwrap(), "-t", "1d"];
+    assert!(Command::new(env!("CARGO_BIN_EXE_tallow")).args(ingest).output().unwrap().status.success());
+    let session = Session::open(Settings { lake: lake.display().to_string(), ..Settings::default() }).await.unwrap();
+    let schema = session.context().table_provider("candles").await.unwrap().schema();
+    let formula = Formula::parse(FORMULA).unwrap();
+    let check = || {
+        let start = Instant::now();
+        black_box(formula.check(&schema, &Params::default()).unwrap());
+        start.elapsed()
+    };
+    show("check it", (0..200).map(|_| check()).collect());
+
+    for (name, table) in [("one symbol of 2,500, Delta lake", "candles".to_string()), ("one symbol of 2,500, one file", path.display().to_string())] {
+        let mut times = vec![];
+        for i in 0..1_020 {
+            let symbols = Some(vec![format!("S{:05}", i * 7 % 2500)]);
+            let scan = Scan { symbols, table: table.clone(), ..Scan::of(formula.clone()) };
+            let start = Instant::now();
+            let mut run = scan.run(&session, Control::default()).await.unwrap();
+            while let Some(batch) = run.next().await {
+                black_box(batch.unwrap());
+            }
+            assert_eq!(run.summary().scanned, 1, "{:?}", run.summary());
+            times.push(start.elapsed());
+        }
+        show(name, times.split_off(20));
+    }
+}

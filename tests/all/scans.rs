@@ -1,0 +1,438 @@
+//! Scans: ranges, watch-lists, groups, sweeps, what is wrong with data, interrupts.
+
+use crate::common::{Bar, DAY, START, batch, floats, numbers, query, session, settings, walk, write_parquet};
+use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tallow::engine::dialect::Formula;
+use tallow::lake::StoredFormula;
+use tallow::pipeline::bounds::{Range, instant};
+use tallow::pipeline::formulas;
+use tallow::pipeline::scan::{Control, Ended, Group, Rank, Scan, Summary, Sweep};
+use tallow::{Session, Settings};
+use tokio_util::sync::CancellationToken;
+
+fn scan(formula: &str) -> Scan {
+    Scan::of(Formula::parse(formula).unwrap())
+}
+
+async fn run(session: &Session, scan: &Scan) -> (RecordBatch, Summary) {
+    try_run(session, scan).await.unwrap_or_else(|e| panic!("{}\n{e}", scan.formula))
+}
+
+async fn try_run(session: &Session, scan: &Scan) -> tallow::Result<(RecordBatch, Summary)> {
+    let mut run = scan.run(session, Control::default()).await?;
+    let mut batches = vec![];
+    while let Some(batch) = run.next().await {
+        batches.push(batch?);
+    }
+    Ok((concat_batches(&run.schema(), &batches)?, run.summary()))
+}
+
+fn keys(rows: &RecordBatch) -> Vec<(String, i64)> {
+    let symbols = cast(rows.column_by_name("symbol").unwrap(), &DataType::Utf8).unwrap();
+    let times = cast(rows.column_by_name("ts").unwrap(), &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None));
+    let times = times.unwrap();
+    let times = times.as_primitive::<TimestampMicrosecondType>();
+    symbols.as_string::<i32>().iter().zip(times).map(|(s, t)| (s.unwrap().to_string(), t.unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_is_the_query_that_it_says_it_is() {
+    let session = session().await;
+    for formula in ["rsi(14) < 30 and close crosses_above sma(20)", "close > 2 * open or volume > 20 * sma(volume, 50)"] {
+        let scan = scan(formula);
+        let (rows, summary) = run(&session, &scan).await;
+        let by_hand = query(&session, &scan.sql(&session).await.unwrap()).await;
+        assert_eq!(rows.num_rows(), by_hand.num_rows());
+        assert!(rows.num_rows() > 0);
+        assert_eq!(keys(&rows), keys(&by_hand));
+        for (field, column) in by_hand.schema().fields().iter().zip(by_hand.columns()).skip(2) {
+            assert_eq!(floats(rows.column_by_name(field.name()).unwrap()).len(), floats(column).len());
+        }
+        assert_eq!(summary.matches, rows.num_rows() as u64);
+        let symbols: BTreeSet<_> = keys(&rows).into_iter().map(|k| k.0).collect();
+        assert_eq!(summary.with_matches, symbols.len() as u64);
+        assert_eq!((summary.asked, summary.scanned, summary.bars), (505, 505, 619_040));
+        assert_eq!((summary.ended, summary.failures.len()), (Ended::Complete, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_has_the_rows_of_the_whole_history() {
+    let session = session().await;
+    let (from, to) = (instant("2016-03-01").unwrap(), instant("2016-06-15").unwrap());
+    for formula in [
+        "rsi(14) < 35",
+        "macd(12, 26, 9).macdhist > 0.2 and adx(14) > 20",
+        "close > lag(highest(high, 100), 1)",
+        "sma(rsi(14), 5) crosses_above 50",
+        "bars_since(close crosses_above sma(50)) < 3",
+        "close / sma(50) - 1 > 0.1 or rsi(14)@1w > 75",
+    ] {
+        let whole = scan(formula);
+        let part = Scan { range: Range { from: Some(from), to: Some(to) }, ..whole.clone() };
+        let (whole, _) = run(&session, &whole).await;
+        let (part, summary) = run(&session, &part).await;
+        let inside: Vec<usize> = (0..whole.num_rows()).filter(|&i| (from..to).contains(&keys(&whole)[i].1)).take(1).collect();
+        let all = keys(&whole);
+        let wanted: Vec<usize> = (0..all.len()).filter(|&i| (from..to).contains(&all[i].1)).collect();
+        assert!(!inside.is_empty() && !wanted.is_empty(), "{formula}");
+        assert_eq!(keys(&part), wanted.iter().map(|&i| all[i].clone()).collect::<Vec<_>>(), "{formula}");
+        for field in part.schema().fields().iter().skip(2) {
+            let of = |rows: &RecordBatch| floats(rows.column_by_name(field.name()).unwrap());
+            let (got, want) = (of(&part), of(&whole));
+            let scale = want.iter().filter(|v| v.is_finite()).fold(1.0_f64, |m, v| m.max(v.abs()));
+            for (g, &row) in got.iter().zip(&wanted) {
+                let same = (g - want[row]).abs() <= 1e-9 * scale || g.is_nan() && want[row].is_nan();
+                assert!(same, "{formula} {}: {g} and {}", field.name(), want[row]);
+            }
+        }
+        if !formula.contains("1w") && !formula.contains("bars_since") {
+            assert!(summary.bars < 500_000, "{formula} read {} bars", summary.bars);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newest_ranked_grouped_and_listed() {
+    let session = session().await;
+    let last = Scan { last: true, rank: Some(Rank::parse("rsi(14) asc").unwrap()), top: Some(4), ..scan("rsi(14) < 30") };
+    let (rows, summary) = run(&session, &last).await;
+    let rsi = numbers(&rows, "rsi(14)");
+    assert_eq!((rows.num_rows(), summary.matches, summary.with_matches), (4, 76, 76));
+    assert!(rsi.windows(2).all(|w| w[0] <= w[1]) && keys(&rows)[0].0 == "PCG", "{rsi:?}");
+
+    let by_symbol = Scan { group: Some(Group::Symbol), top: Some(3), ..scan("rsi(14) < 30") };
+    let (rows, summary) = run(&session, &by_symbol).await;
+    let want = query(
+        &session,
+        "select symbol, count(*) as n from (select symbol, rsi(14) r from candles) where r < 30 group by symbol order by n desc, symbol limit 3",
+    )
+    .await;
+    assert_eq!(numbers(&rows, "matches"), numbers(&want, "n"));
+    assert_eq!((summary.matches, summary.with_matches), (19_328, 502));
+
+    let by_date = Scan { group: Some(Group::Date), ..scan("rsi(14) < 30") };
+    let (rows, _) = run(&session, &by_date).await;
+    assert_eq!(numbers(&rows, "matches").iter().sum::<f64>(), 19_328.0);
+
+    let best = Scan { group: Some(Group::Date), rank: Some(Rank::parse("volume").unwrap()), top: Some(2), ..scan("rsi(14) < 30") };
+    let (rows, _) = run(&session, &best).await;
+    let mut days: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+    for ((_, ts), volume) in keys(&rows).into_iter().zip(numbers(&rows, "volume")) {
+        days.entry(ts).or_default().push(volume);
+    }
+    assert!(days.values().all(|v| v.len() <= 2 && v.windows(2).all(|w| w[0] >= w[1])));
+    assert!(days.values().any(|v| v.len() == 2));
+
+    let watched = Scan { symbols: Some(["MSFT", "AAPL", "AAPLE"].map(String::from).to_vec()), ..scan("rsi(14) < 30") };
+    let (rows, summary) = run(&session, &watched).await;
+    assert!(keys(&rows).iter().all(|(s, _)| s == "AAPL" || s == "MSFT"));
+    assert_eq!((summary.asked, summary.scanned, summary.bars), (3, 2, 2518));
+    let [failure] = summary.failures.try_into().unwrap();
+    assert!(failure.symbol == "AAPLE" && failure.reason.contains("did you mean AAPL?"), "{failure:?}");
+    let watched = Scan { symbols: Some(vec!["MSFT".to_string()]), ..scan("rsi(14)@1w > 50 and rsi(14) > 50") };
+    assert_eq!(run(&session, &watched).await.1.bars, 1259);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_is_a_scan_for_every_combination() {
+    let session = session().await;
+    let mut sweep = Sweep::default();
+    sweep.add("n=5..15:5").unwrap();
+    sweep.add("level=20,30.5").unwrap();
+    for last in [false, true] {
+        let swept = Scan { sweep: sweep.clone(), last, ..scan("rsi(:n 14) < :level 30") };
+        let (rows, summary) = run(&session, &swept).await;
+        assert_eq!(rows.num_rows(), 6);
+        let (n, level) = (numbers(&rows, "n"), numbers(&rows, "level"));
+        let (matches, symbols) = (numbers(&rows, "matches"), numbers(&rows, "symbols"));
+        for i in 0..6 {
+            let one = Scan { last, ..scan(&format!("rsi({}) < {}", n[i], level[i])) };
+            let (_, alone) = run(&session, &one).await;
+            assert_eq!((matches[i], symbols[i]), (alone.matches as f64, alone.with_matches as f64), "{} {}", n[i], level[i]);
+        }
+        assert_eq!((summary.scanned, summary.matches as f64), (505, matches.iter().sum::<f64>()));
+    }
+    let mut unknown = Sweep::default();
+    unknown.add("x=1,2").unwrap();
+    let error = try_run(&session, &Scan { sweep: unknown, ..scan("rsi(:n 14) < 30") }).await.unwrap_err();
+    assert!(error.to_string().contains("no parameter `:x`; it has :n"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_scanned_says_why() {
+    let session = session().await;
+    for (formula, said) in [
+        ("rsi(14)", "is a number, not a condition"),
+        ("lead(close, 2) > close", "`lead(close, 2)` looks into the future (2 bars)"),
+        ("forward_return(horizon => 5) > 0", "looks into the future (5 bars)"),
+        ("lead(close, 1)@1w > close", "looks into the future"),
+        ("close > max(close) over (partition by symbol)", "looks into the future"),
+        ("rsi(:n) < 30", "parameter `:n` has no value"),
+        ("close@5m > 1", "5m"),
+    ] {
+        let error = try_run(&session, &scan(formula)).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{formula}: {error}");
+    }
+    let allowed = Scan { allow_lookahead: true, ..scan("lead(close, 2) > 1.2 * close") };
+    assert!(run(&session, &allowed).await.1.matches > 0);
+    let error = try_run(&session, &Scan { table: "candels".to_string(), ..scan("close > 1") }).await.unwrap_err();
+    assert!(error.to_string().contains("did you mean `candles`?"), "{error}");
+}
+
+/// The stocks of the sample, a file each; returns how many.
+async fn a_file_each(folder: &Path, symbols: &[&str]) {
+    let session = session().await;
+    for symbol in symbols {
+        let rows = query(&session, &format!("select ts, open, high, low, close, volume from candles where symbol = '{symbol}' order by ts")).await;
+        write_parquet(&folder.join(format!("{symbol}.parquet")), &rows, 1000);
+    }
+}
+
+fn tallow(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tallow"));
+    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("TALLOW_CACHE_DIR").stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_files_and_symbols_are_named_and_the_rest_is_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    a_file_each(folder.path(), &["AAPL", "MSFT", "AMZN", "IBM", "GE", "F", "T"]).await;
+    let path = |name: &str| folder.path().join(name);
+    // Torn off in the middle; wrong bytes where prices are; nothing; no rows; one bar twice; NaN; no volumes.
+    let whole = std::fs::read(path("GE.parquet")).unwrap();
+    std::fs::write(path("GE.parquet"), &whole[..whole.len() / 2]).unwrap();
+    let mut bytes = std::fs::read(path("F.parquet")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle - 3000..middle + 3000].fill(0xA5);
+    std::fs::write(path("F.parquet"), &bytes).unwrap();
+    std::fs::write(path("ZERO.parquet"), b"").unwrap();
+    let bars = batch(&walk(&["X"], 40));
+    let bars = bars.project(&[1, 2, 3, 4, 5, 6]).unwrap();
+    write_parquet(&path("NONE.parquet"), &bars.slice(0, 0), 100);
+    let twice = concat_batches(&bars.schema(), &[bars.slice(0, 20), bars.slice(19, 21)]).unwrap();
+    write_parquet(&path("TWICE.parquet"), &twice, 100);
+    let with = |column: usize, values: Vec<Option<f64>>| {
+        let mut columns = bars.columns().to_vec();
+        columns[column] = Arc::new(Float64Array::from(values)) as ArrayRef;
+        RecordBatch::try_from_iter_with_nullable(
+            bars.schema().fields().iter().zip(columns).map(|(f, c)| (f.name().clone(), c, true)).collect::<Vec<_>>(),
+        )
+        .unwrap()
+    };
+    let closes = floats(bars.column(4));
+    let nan = closes.iter().enumerate().map(|(i, v)| Some(if i % 13 == 5 { f64::NAN } else { *v })).collect();
+    write_parquet(&path("NAN.parquet"), &with(4, nan), 100);
+    write_parquet(&path("QUIET.parquet"), &with(5, vec![None; 40]), 100);
+
+    let table = format!("{}/", folder.path().display());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let failures = elsewhere.path().join("failures.csv");
+    let failures = failures.to_str().unwrap();
+    let out = tallow(&[
+        "scan", "close > sma(20) and volume > 0", "-t", &table, "--format", "csv", "--symbols",
+        "AAPL,MSFT,AMZN,IBM,GE,F,ZERO,NONE,TWICE,NAN,QUIET,NOBODY", "--failures", failures,
+    ]);
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(3), "{said}");
+    for expected in [
+        "F: ", "GE: ", "ZERO: ", "is empty (0 bytes)", "NONE: no data", "TWICE: two bars at 2020-01-20", "NAN: 3 bars with NaN in close",
+        "QUIET: no volume", "NOBODY: no data",
+    ] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+    let listed = std::fs::read_to_string(failures).unwrap();
+    assert_eq!(listed.lines().count(), 9, "{listed}");
+    let matched: BTreeSet<String> =
+        text(&out.stdout).lines().skip(1).map(|l| l.split(',').next().unwrap().to_string()).collect();
+    assert_eq!(matched, ["AAPL", "AMZN", "IBM", "MSFT", "NAN"].map(String::from).into());
+    // The same matches as of the lake.
+    let want = tallow(&["scan", "close > sma(20) and volume > 0", "--format", "csv", "--symbols", "AAPL,MSFT,AMZN,IBM"]);
+    let mine: BTreeSet<String> = text(&out.stdout).lines().filter(|l| !l.starts_with("NAN")).map(String::from).collect();
+    let theirs: BTreeSet<String> = text(&want.stdout).lines().map(String::from).collect();
+    assert_eq!(mine, theirs);
+
+    // A query does not leave anything out without being told to.
+    let out = tallow(&["query", "-c", &format!("select count(*) from '{table}'")]);
+    assert_eq!(out.status.code(), Some(1));
+    let out = tallow(&["query", "--format", "csv", "-c", &format!("select count(distinct symbol) n from \"{table}@readable\"")]);
+    assert_eq!(text(&out.stdout), "n\n8\n", "{}", text(&out.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_with_nan_is_no_match_either_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = batch(&walk(&["A", "B"], 30));
+    let closes = floats(bars.column(5));
+    let closes: Float64Array = closes.iter().enumerate().map(|(i, v)| Some(if i == 40 { f64::NAN } else { *v })).collect();
+    let mut columns = bars.columns().to_vec();
+    columns[5] = Arc::new(closes);
+    write_parquet(&folder.path().join("bars.parquet"), &RecordBatch::try_new(bars.schema(), columns).unwrap(), 7);
+    let table = folder.path().join("bars.parquet").display().to_string();
+    let session = session().await;
+    for formula in ["close > 1", "not close <= 1", "close > 1 or close <= 1"] {
+        let (rows, summary) = run(&session, &Scan { table: table.clone(), ..scan(formula) }).await;
+        assert_eq!((rows.num_rows(), summary.scanned), (59, 2), "{formula}");
+        assert_eq!(summary.failures[0].reason, "1 bar with NaN in close, passed over");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_cut_of_batches_threads_and_files_gives_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let lengths = [1, 50, 3, 17, 64, 2, 30];
+    let bars: Vec<Bar> = lengths.iter().enumerate().flat_map(|(i, n)| walk(&[&format!("S{i}")], *n)).collect();
+    let table = folder.path().join("bars.parquet");
+    let mut want = None;
+    for (row_group, batch_size, threads) in [(1000, 8192, 1), (13, 5, 2), (7, 1, 3), (30, 64, 2)] {
+        write_parquet(&table, &batch(&bars), row_group);
+        let session = Session::open(Settings { batch_size, threads, ..settings() }).await.unwrap();
+        let scan = Scan { table: table.display().to_string(), ..scan("close > sma(3) or close crosses_below lag(close, 2)") };
+        let (rows, summary) = run(&session, &scan).await;
+        assert_eq!((summary.scanned, summary.bars), (7, bars.len() as u64));
+        let got = (keys(&rows), summary.matches, summary.with_matches);
+        assert!(!got.0.is_empty());
+        assert_eq!(*want.get_or_insert(got.clone()), got, "{row_group} {batch_size} {threads}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_scan_delivers_whole_symbols() {
+    let folder = tempfile::tempdir().unwrap();
+    let symbols: Vec<String> = (0..400).map(|i| format!("S{i:03}")).collect();
+    let bars: Vec<Bar> = symbols.iter().flat_map(|s| walk(&[s], 300)).collect();
+    let table = folder.path().join("bars.parquet");
+    write_parquet(&table, &batch(&bars), 20_000);
+    let session = Session::open(Settings { batch_size: 500, ..settings() }).await.unwrap();
+    let scan = Scan { table: table.display().to_string(), group: Some(Group::Symbol), ..scan("close > sma(20)") };
+    let (whole, _) = run(&session, &scan).await;
+    let counts = |rows: &RecordBatch| -> BTreeMap<String, i64> {
+        let symbols = cast(rows.column(0), &DataType::Utf8).unwrap();
+        let symbols = symbols.as_string::<i32>().iter().map(|s| s.unwrap().to_string()).collect::<Vec<_>>();
+        symbols.into_iter().zip(numbers(rows, "matches").into_iter().map(|n| n as i64)).collect()
+    };
+    let whole = counts(&whole);
+    let cancel = CancellationToken::new();
+    let (told, stop) = (Arc::new(AtomicU64::new(0)), cancel.clone());
+    let seen = Arc::clone(&told);
+    let progress = Arc::new(move |done: u64, total: Option<u64>| {
+        assert_eq!(total, Some(400));
+        seen.fetch_max(done, Ordering::Relaxed);
+        if done == 40 {
+            stop.cancel();
+        }
+    });
+    let mut run = scan.run(&session, Control { progress, cancel }).await.unwrap();
+    let mut part = BTreeMap::new();
+    while let Some(batch) = run.next().await {
+        part.extend(counts(&batch.unwrap()));
+    }
+    let summary = run.summary();
+    assert_eq!(summary.ended, Ended::Cancelled);
+    assert!((40..400).contains(&summary.scanned), "{summary:?}");
+    assert_eq!(part.len() as u64, summary.scanned);
+    assert!(part.iter().all(|(symbol, n)| whole[symbol] == *n), "{part:?}");
+}
+
+/// Sends the signal that Ctrl-C sends.
+fn interrupt(pid: u32) {
+    assert!(Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn an_interrupt_delivers_what_is_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.parquet");
+    let path = path.to_str().unwrap();
+    assert!(tallow(&["synth", path, "--symbols", "20000", "--bars", "120"]).status.success());
+    let formula = "rsi(14) < 40 and close > sma(100) and adx(14) > 20 and macd(12, 26, 9).macdhist > 0 and cci(20) < 0";
+    let args = ["scan", formula, "-t", path, "--group", "symbol", "--format", "csv", "--threads", "1"];
+    let counts = |out: &[u8]| -> BTreeMap<String, String> {
+        let lines = text(out);
+        lines.lines().skip(1).map(|l| (l.split(',').next().unwrap().to_string(), l.to_string())).collect()
+    };
+    let whole = counts(&tallow(&args).stdout);
+    // Wherever the signal comes: before, while and after symbols are scanned.
+    let mut partial = 0;
+    for wait in [30, 60, 90, 120, 160, 200, 250, 300, 400, 500] {
+        let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        interrupt(child.id());
+        let mut out = vec![];
+        child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+        let done = child.wait_with_output().unwrap();
+        let said = text(&done.stderr);
+        if done.status.code() == Some(0) {
+            break;
+        }
+        assert!(matches!(done.status.code(), Some(130) | None), "{:?} {said}", done.status);
+        let part = counts(&out);
+        assert!(part.iter().all(|(symbol, line)| whole.get(symbol) == Some(line)), "{said}");
+        if said.contains("interrupted after") && !part.is_empty() && part.len() < whole.len() {
+            partial += 1;
+        }
+    }
+    assert!(partial > 0, "no interrupt came in the middle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn formulas_are_kept_in_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = Session::open(Settings { lake: folder.path().display().to_string(), ..settings() }).await.unwrap();
+    let new = |text: &str, tags: &[&str]| {
+        formulas::new("dip", text, "entry", tags.iter().map(|t| t.to_string()).collect(), "Buys a dip".to_string(), 1).unwrap()
+    };
+    assert!(formulas::find(&session, "dip").await.unwrap().is_none());
+    assert_eq!(session.add_formula(new("rsi(14)<30", &["momentum", "daily"])).await.unwrap(), 1);
+    assert_eq!(session.add_formula(new("rsi(14)  < 30", &["momentum", "daily"])).await.unwrap(), 1, "the same again");
+    assert_eq!(session.add_formula(new("rsi(:n 14) < 25", &[])).await.unwrap(), 2);
+    let found = |name: &'static str| async { formulas::get(&session, name).await.map(|f| (f.version, f.formula)) };
+    assert_eq!(found("dip").await.unwrap(), (2, "rsi(:n 14) < 25".to_string()));
+    assert_eq!(found("dip@1").await.unwrap(), (1, "rsi(14) < 30".to_string()));
+    assert!(found("dip@3").await.unwrap_err().to_string().contains("versions 1 to 2"));
+    assert!(found("dib").await.unwrap_err().to_string().contains("did you mean `dip`?"));
+    for (name, category) in [("1x", "scan"), ("close", "scan"), ("a-b", "scan"), ("x", "idea")] {
+        assert!(formulas::new(name, "close > 1", category, vec![], String::new(), 0).is_err(), "{name} {category}");
+    }
+    assert!(formulas::new("x", "close >", "scan", vec![], String::new(), 0).is_err());
+    let rows = query(&session, "select name, version, category, tags, description from formulas order by version").await;
+    assert_eq!(rows.num_rows(), 2);
+    let stored: Vec<StoredFormula> = session.formulas().await.unwrap();
+    assert_eq!(stored[0].tags, ["momentum", "daily"]);
+    // Two writers at once get two versions.
+    let (a, b) = tokio::join!(session.add_formula(new("close > 1", &[])), session.add_formula(new("close > 2", &[])));
+    assert_eq!(BTreeSet::from([a.unwrap(), b.unwrap()]), BTreeSet::from([3, 4]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hits_are_counted_with_the_returns_after_them() {
+    let session = session().await;
+    // The closes rise by one from 100: five bars after 110 comes 115.
+    let bars: Vec<Bar> = (0..400).map(|i| ("A".to_string(), i, 100.0 + i as f64)).collect();
+    session.context().register_batch("bars", batch(&bars)).unwrap();
+    let formula = Formula::parse("close = 110 or close = 495").unwrap();
+    let sql = formulas::performance(&session, &formula, &Default::default(), "bars", formulas::By::Year, &[5], 10).await.unwrap();
+    let rows = query(&session, &sql).await;
+    assert_eq!(numbers(&rows, "year"), [2020.0, 2021.0]);
+    assert_eq!((numbers(&rows, "hits"), numbers(&rows, "up_5")[0]), (vec![1.0, 1.0], 1.0));
+    assert!((numbers(&rows, "return_5")[0] - 5.0 / 110.0).abs() < 1e-12);
+    assert!(numbers(&rows, "return_5")[1].is_nan(), "bar 495 has no five bars after it");
+    assert_eq!(START % DAY, 0);
+}
