@@ -1,6 +1,6 @@
 -- name: signal_calibration
 -- doc: How well the confidence of each signal fits what came, before and after it was fitted to earlier outcomes
--- Won means that the target is touched before the stop within five bars. Each month, confidences are fitted to the outcomes that
+-- Won means that the price stands on the signal's side after its horizon. Each month, confidences are fitted to the outcomes that
 -- were known when it began: not at all below 10 of them, by half of the mean error below 30, else by isotonic regression.
 with market as (
   select 'MARKET' as symbol, ts, exp(sum(ln(1 + coalesce(avg_change, 0))) over (order by ts)) as level, avg_change, breadth
@@ -69,14 +69,17 @@ signals as (
 ),
 outcomes as (
   select s.symbol as symbol, s.ts as ts, s.signal as signal, s.side as side, s.confidence as confidence,
-    case when s.side = 'long' then case when long_outcome['label'] = 1 then 1.0 when long_outcome['label'] is not null then 0.0 end
-         else case when short_outcome['label'] = -1 then 1.0 when short_outcome['label'] is not null then 0.0 end end as won,
-    case when s.side = 'long' then long_outcome['available_at'] else short_outcome['available_at'] end as available_at
-  from signals s
-  join (select symbol, ts, triple_barrier(up => 3.0, down => 2.0, horizon => 5) as long_outcome,
-               triple_barrier(up => 2.0, down => 3.0, horizon => 5) as short_outcome from candles) o
-    on s.symbol = o.symbol and s.ts = o.ts
-  where s.signal is not null
+    case when s.side is null or r is null then null when s.side = 'long' and r > 0 or s.side = 'short' and r < 0 then 1.0 else 0.0 end as won,
+    available_at
+  from (
+    select s.symbol as symbol, s.ts as ts, s.signal as signal, s.side as side, s.confidence as confidence,
+      case s.horizon when 5 then after_5['forward_return'] else after_3['forward_return'] end as r,
+      case s.horizon when 5 then after_5['available_at'] else after_3['available_at'] end as available_at
+    from signals s
+    join (select symbol, ts, path_labels(horizon => 3) as after_3, path_labels(horizon => 5) as after_5 from candles) o
+      on s.symbol = o.symbol and s.ts = o.ts
+    where s.signal is not null
+  ) s
 ),
 months as (select distinct date_trunc('month', ts) as month from candles),
 fits as (

@@ -131,6 +131,14 @@ pub(super) enum Outcome {
     Conflict,
 }
 
+/// Runs work on a log, one at a time: the log's library waits for its own file reads on one of the threads that these need
+/// too, so that as many loads or commits at once as there are such threads would wait for each other for ever.
+async fn in_turn<F: Future>(work: F) -> F::Output {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = TURN.lock().await;
+    work.await
+}
+
 impl Log {
     /// The table at a path or URL.
     pub fn at(session: &dyn Session, location: &str) -> Result<Log> {
@@ -171,13 +179,7 @@ impl Log {
             Some(AsOf::Version(version)) => Some(*version),
             Some(AsOf::Time(time)) => Some(self.version_at(*time).await?),
         };
-        // The log's library waits for its own tasks on the thread that it is called on: as many loads at once as there are
-        // threads would wait for each other for ever.
-        static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let turn = ONE_AT_A_TIME.lock().await;
-        let state = EagerSnapshot::try_new(self.log.as_ref(), version).await;
-        drop(turn);
-        let state = state.map_err(|e| match version {
+        let state = in_turn(EagerSnapshot::try_new(self.log.as_ref(), version)).await.map_err(|e| match version {
             Some(version) => {
                 tracing::debug!("{}: {e}", self.location);
                 DataFusionError::Plan(format!(
@@ -214,7 +216,7 @@ impl Log {
 
     /// The number of the newest version; `known` or a later one.
     pub async fn latest_version(&self, known: u64) -> Result<u64> {
-        self.log.get_latest_version(known).await.map_err(|e| self.failed(e))
+        in_turn(self.log.get_latest_version(known)).await.map_err(|e| self.failed(e))
     }
 
     /// A version of a table that holds no candles.
@@ -259,7 +261,7 @@ impl Log {
 
     async fn version_at(&self, time: chrono::DateTime<chrono::Utc>) -> Result<u64> {
         let mut table = DeltaTable::new(Arc::clone(&self.log));
-        table.load_with_datetime(time).await.map_err(|e| self.failed(e))?;
+        in_turn(table.load_with_datetime(time)).await.map_err(|e| self.failed(e))?;
         let state = table.version().unwrap_or_default();
         let oldest = table.snapshot().ok().and_then(|s| s.version_timestamp(state));
         if oldest.is_some_and(|oldest| oldest > time.timestamp_millis()) {
@@ -283,7 +285,7 @@ impl Log {
         ]
         .into();
         let committed = match base {
-            None => self.create(actions, change.schema, change.properties, told).await,
+            None => in_turn(self.create(actions, change.schema, change.properties, told)).await,
             Some(base) => {
                 if let Some(metadata) = self.changed_metadata(base, change.schema, change.properties)? {
                     actions.push(Action::Metadata(metadata));
@@ -294,11 +296,9 @@ impl Log {
                     DeltaOperation::Optimize { predicate: None, target_size: 0 }
                 };
                 let properties = CommitProperties::default().with_metadata(told).with_max_retries(0);
-                CommitBuilder::from(properties)
-                    .with_actions(actions)
-                    .build(Some(&base.state), Arc::clone(&self.log), operation)
-                    .await
-                    .map(|done| done.version())
+                let commit = CommitBuilder::from(properties).with_actions(actions);
+                let commit = commit.build(Some(&base.state), Arc::clone(&self.log), operation);
+                in_turn(commit.into_future()).await.map(|done| done.version())
             }
         };
         match committed {
@@ -354,23 +354,23 @@ impl Log {
     /// The commits of the table, newest first, with the version of each.
     pub async fn history(&self, limit: Option<usize>) -> Result<Vec<(u64, CommitInfo)>> {
         let mut table = DeltaTable::new(Arc::clone(&self.log));
-        table.load().await.map_err(|e| self.failed(e))?;
+        in_turn(table.load()).await.map_err(|e| self.failed(e))?;
         let newest = table.version().unwrap_or_default();
-        let infos: Vec<CommitInfo> = table.history(limit).try_collect().await.map_err(|e| self.failed(e))?;
+        let infos: Vec<CommitInfo> = in_turn(table.history(limit).try_collect()).await.map_err(|e| self.failed(e))?;
         Ok(infos.into_iter().enumerate().map(|(i, info)| (newest.saturating_sub(i as u64), info)).collect())
     }
 
     /// Deletes files that no version younger than `keep` names. Returns their paths; with `dry_run` deletes none.
     pub async fn vacuum(&self, keep: chrono::Duration, dry_run: bool) -> Result<Vec<String>> {
         let mut table = DeltaTable::new(Arc::clone(&self.log));
-        table.load().await.map_err(|e| self.failed(e))?;
+        in_turn(table.load()).await.map_err(|e| self.failed(e))?;
         let vacuum = table
             .vacuum()
             .with_retention_period(keep)
             .with_enforce_retention_duration(false)
             .with_mode(deltalake_core::operations::vacuum::VacuumMode::Full)
             .with_dry_run(dry_run);
-        let (_, metrics) = vacuum.await.map_err(|e| self.failed(e))?;
+        let (_, metrics) = in_turn(vacuum.into_future()).await.map_err(|e| self.failed(e))?;
         Ok(metrics.files_deleted)
     }
 

@@ -181,6 +181,7 @@ fn no_panic(inputs: usize) {
     let mut dice = Dice::new(42);
     let schema = batch(&walk(&["A"], 2)).schema();
     let (mut parsed, mut fit) = (0, 0);
+    let mut changed = vec![];
     for i in 0..inputs {
         let text = match i % 4 {
             0 => Node::condition(&mut dice, 3).to_string(),
@@ -197,12 +198,16 @@ fn no_panic(inputs: usize) {
         let Ok(formula) = Formula::parse(&text) else { continue };
         parsed += 1;
         let shown = formula.to_string();
-        let again = Formula::parse(&shown).unwrap_or_else(|e| panic!("{text:?} is shown as {shown:?}, which is none: {e}"));
-        assert_eq!(again, formula, "{text:?} is shown as {shown:?}, which is shown as {again}");
+        match Formula::parse(&shown) {
+            Ok(again) if again == formula => {}
+            Ok(again) => changed.push(format!("{text:?} is shown as {shown:?}, and that as {:?}", again.to_string())),
+            Err(error) => changed.push(format!("{text:?} is shown as {shown:?}, which is none: {error}")),
+        }
         if i % 64 == 0 {
             fit += usize::from(formula.check(&schema, &Params::default()).is_ok());
         }
     }
+    assert!(changed.is_empty(), "{} texts, such as {:#?}", changed.len(), &changed[..changed.len().min(15)]);
     assert!(parsed > inputs / 5, "only {parsed} of {inputs} texts are formulas");
     assert!(fit > 0);
 }
@@ -274,7 +279,7 @@ const PAIRS: [(&str, &str); 30] = [
 async fn formulas_are_the_sql_that_one_would_write_by_hand() {
     let session = session().await;
     for (formula, sql) in PAIRS {
-        let by_hand = sql.replace("OVER w", "OVER (PARTITION BY symbol ORDER BY ts)").replace(")['", ")['");
+        let by_hand = sql.replace("OVER w", "OVER (PARTITION BY symbol ORDER BY ts)");
         // A field of a call stands outside of its OVER clause.
         let by_hand = fields_after_over(&by_hand);
         let text = format!(

@@ -84,7 +84,9 @@ async fn what_looks_back_only_is_clean() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_named_query_is_what_it_says() {
-    for (name, query) in named::all(None).unwrap() {
+    // A report on the past, not a query for decisions.
+    let reports = ["signal_calibration"];
+    for (name, query) in named::all(None).unwrap().into_iter().filter(|(name, _)| !reports.contains(&name.as_str())) {
         let params = query.complete(&Params::default()).unwrap();
         let found = report(&query.sql, &params).await;
         let is_label = name.starts_with("labels_") || name == "training_set";

@@ -122,7 +122,7 @@ impl Formula {
             let help = "a formula is one expression; join conditions with and, or";
             return Err(Error::Text(Problems::new(text, vec![problem.help(help)])));
         }
-        let problems = subqueries(&expr);
+        let problems = misfits(&expr);
         if !problems.is_empty() {
             return Err(Error::Text(Problems::new(text, problems)));
         }
@@ -240,8 +240,8 @@ impl Formula {
     }
 }
 
-/// Subqueries, which a formula has not.
-fn subqueries(expr: &Expr) -> Vec<Problem> {
+/// What SQL has and a formula has not.
+fn misfits(expr: &Expr) -> Vec<Problem> {
     struct Find(Vec<Problem>);
     impl Visitor for Find {
         type Break = ();
@@ -249,6 +249,14 @@ fn subqueries(expr: &Expr) -> Vec<Problem> {
             let problem = Problem::new("a formula has no subquery", query.span());
             self.0.push(problem.help("write a SQL text for `tallow query`"));
             ControlFlow::Break(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::CompoundFieldAccess { root, .. } = expr
+                && matches!(root.as_ref(), Expr::Value(_))
+            {
+                self.0.push(Problem::new(format!("`{root}` has no field"), root.span()));
+            }
+            ControlFlow::Continue(())
         }
     }
     let mut find = Find(vec![]);
