@@ -136,7 +136,7 @@ pub(super) struct ScanArgs {
     #[arg(long, value_name = "VALUE")]
     pub rank: Option<String>,
     /// So many matches; with --group and --rank, so many of each group
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = top)]
     pub top: Option<usize>,
     /// One row a date or a symbol, or with --rank the best of each
     #[arg(long, value_enum)]
@@ -156,11 +156,15 @@ pub(super) struct ScanArgs {
     /// Write symbols and files that something is wrong with to a file
     #[arg(long, value_name = "FILE")]
     pub failures: Option<PathBuf>,
-    /// Only show the SQL
-    #[arg(long)]
+    /// Only show the SQL for the matches
+    #[arg(long, conflicts_with_all = ["from", "to", "group", "sweep"])]
     pub sql: bool,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+fn top(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected 1 or more".to_string())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

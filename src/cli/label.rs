@@ -12,7 +12,7 @@ use crate::lake::Computed;
 use crate::pipeline::check::{self, CheckOptions, ColumnCheck, Verdict};
 use crate::pipeline::label::{LabelRun, quality};
 use crate::pipeline::levels::{self, Detection, Source};
-use crate::pipeline::named;
+use crate::pipeline::{formulas, named};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, HashMap};
@@ -148,16 +148,19 @@ pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Fail
 pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failure> {
     let queries = named::all(Some(config.queries()))?;
     let given = params(&args.param)?;
+    let session = config.session().await?;
     let (text, given) = match queries.get(args.text.trim()) {
         Some(query) => (query.sql.clone(), query.complete(&given)?),
-        None => (args.text.clone(), given),
+        None => match formulas::find(&session, &args.text).await? {
+            Some(stored) => (stored.formula, given),
+            None => (args.text.clone(), given),
+        },
     };
     let options = CheckOptions {
         cuts: args.cuts.into(),
         symbols: args.symbols as usize,
         timeframe: args.timeframe.as_deref().map(str::parse).transpose()?,
     };
-    let session = config.session().await?;
     let report = check::check(&session, &text, &given, &options).await?;
     out!("{:<32} {:>8} {:>10} {:>10}  {:<9}", "column", "ahead", "compared", "changed", "verdict");
     for column in &report.columns {

@@ -10,6 +10,7 @@ use crate::Session;
 use crate::engine::dialect::{Formula, Params};
 use crate::error::Error;
 use crate::pipeline::bounds::{self, instant};
+use crate::pipeline::check::first_word;
 use crate::pipeline::formulas::{self, By};
 use crate::pipeline::scan::{Control, Ended, Failure as Failed, Group, Rank, Scan, Summary, Sweep};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -90,9 +91,7 @@ async fn formula_of(session: &Session, text: &str) -> Result<(Formula, Option<St
 /// The scan that a text stands for, as SQL, if it is a formula and no statement.
 pub(super) async fn as_scan(session: &Session, text: &str, given: &Params) -> Result<Option<String>, Failure> {
     let statement = ["select", "with", "from", "explain", "show", "describe", "values", "copy", "create", "set"];
-    let text = text.trim();
-    let lower = text.trim_start_matches('(').trim_start().to_ascii_lowercase();
-    if lower.starts_with("--") || statement.iter().any(|word| lower.starts_with(word)) {
+    if statement.contains(&first_word(text).as_str()) {
         return Ok(None);
     }
     let (formula, _) = formula_of(session, text).await?;
@@ -125,6 +124,9 @@ fn symbols(args: &ScanArgs) -> Result<Option<Vec<String>>, Failure> {
         if all.is_empty() {
             return Err(Failure::Usage(format!("the watch-list {} names no symbol", path.display())));
         }
+    }
+    if all.is_empty() && !args.symbols.is_empty() {
+        return Err(Failure::Usage("--symbols names none".to_string()));
     }
     let mut seen = std::collections::HashSet::new();
     all.retain(|symbol| seen.insert(symbol.clone()));

@@ -111,8 +111,16 @@ const UNKNOWN: Reach = Reach { back: Bars::Unbounded, ahead: Bars::Unbounded };
 
 /// Composes the reach of every output column of a plan.
 pub fn reach(plan: &LogicalPlan) -> PlanReach {
+    told(plan, of_plan(plan).settled())
+}
+
+/// As [`reach`], of rows that may themselves be bars made of smaller ones: what holds when they end.
+pub fn reach_at_end(plan: &LogicalPlan) -> PlanReach {
+    told(plan, of_plan(plan))
+}
+
+fn told(plan: &LogicalPlan, shape: Shape) -> PlanReach {
     let fields = plan.schema().fields();
-    let shape = of_plan(plan).settled();
     let is_of_bars = fields.iter().zip(&shape.times).any(|(f, is_time)| f.name() == "ts" && *is_time);
     let columns = fields.iter().map(|f| f.name().clone()).zip(shape.columns).collect();
     PlanReach { columns, rows: shape.rows, is_of_bars }
@@ -202,14 +210,20 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
             }
         }
         LogicalPlan::Union(union) => {
-            let parts = union.inputs.iter().map(|input| of_plan(input).settled());
-            let whole = parts.reduce(|a, b| Shape {
+            let parts: Vec<Shape> = union.inputs.iter().map(|input| of_plan(input)).collect();
+            let edges = common_edges(&parts, width);
+            let (parts, at_end) = match edges {
+                Some(_) => (parts, true),
+                None => (parts.into_iter().map(Shape::settled).collect(), false),
+            };
+            let whole = parts.into_iter().reduce(|a, b| Shape {
                 columns: a.columns.into_iter().zip(&b.columns).map(|(a, b)| a.and(b)).collect(),
                 times: a.times.iter().zip(&b.times).map(|(a, b)| *a && *b).collect(),
                 rows: a.rows.and(&b.rows),
                 has_gaps: true,
                 ..Shape::default()
             });
+            let whole = whole.map(|whole| Shape { at_end, edges: edges.unwrap_or_default(), ..whole });
             whole.unwrap_or_default()
         }
         LogicalPlan::Subquery(s) => of_plan(&s.subquery),
@@ -275,6 +289,17 @@ fn unknown(plan: &LogicalPlan) -> Shape {
     Shape { columns: vec![all.clone(); width], times, rows: all, has_gaps: true, ..Shape::default() }
 }
 
+/// The edges of bars that are partly made of smaller ones, on one grid, and partly bars of a table.
+fn common_edges(parts: &[Shape], width: usize) -> Option<Vec<Option<Edge>>> {
+    let made: Vec<&Shape> = parts.iter().filter(|p| p.at_end).collect();
+    let first = made.first()?;
+    let edges: Vec<Option<Edge>> = (0..width).map(|i| first.edges.get(i).cloned().flatten()).collect();
+    let at = edges.iter().position(Option::is_some)?;
+    let alike = made.iter().all(|p| p.edges.get(at).cloned().flatten() == edges[at]);
+    let others = parts.iter().filter(|p| !p.at_end).all(|p| p.times.get(at).copied().unwrap_or(false));
+    (alike && others).then_some(edges)
+}
+
 /// `name(column, 'timeframe', 'origin')`: the column, and the rest.
 fn grid_call<'a>(expr: &'a Expr, name: &str) -> Option<(&'a Expr, String)> {
     let Expr::ScalarFunction(call) = expr else { return None };
@@ -317,7 +342,7 @@ impl Shape {
     /// Bars made of these, where the grouping is by their symbol and `bar_floor(ts, ..)`.
     fn gathered(&self, groups: &[Expr], results: &[Expr], schema: &DFSchema, width: usize) -> Option<Shape> {
         let is_floor = |e: &Expr| matches!(self.edge(e, schema), Some(Edge::Floor(_)));
-        if self.at_end || self.has_gaps || !groups.iter().any(is_floor) || groups.iter().any(|e| self.is_time(e, schema)) {
+        if self.at_end || !groups.iter().any(is_floor) || groups.iter().any(|e| self.is_time(e, schema)) {
             return None;
         }
         let all = groups.iter().chain(results);
@@ -327,7 +352,7 @@ impl Shape {
             columns: all.map(|e| self.of(e, schema).and(&self.rows).under(Reach::history())).take(width).collect(),
             times: edges.iter().map(Option::is_some).collect(),
             rows: self.rows.clone().under(Reach::history()),
-            has_gaps: false,
+            has_gaps: self.has_gaps,
             at_end: true,
             edges,
         })

@@ -15,7 +15,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_expr_common::sort_expr::{LexOrdering, OrderingRequirements};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -36,6 +36,10 @@ pub trait Tap: Debug + Send + Sync {
 
     /// Begins with a partition. The schema holds `symbol` and `ts`.
     fn open(&self, schema: &SchemaRef, context: &TaskContext, partition: usize) -> Result<Box<dyn TapStream>>;
+
+    /// Whether rows are passed on in the order in which they come, as far as plans rely on it. Where they are not, no
+    /// operator above has its order established below the tap, which needs its own.
+    fn keeps_order(&self) -> bool;
 
     /// Completes when no more rows are wanted; what was seen so far is then the whole input.
     fn stopped(&self) -> BoxFuture<'static, ()>;
@@ -164,7 +168,15 @@ impl TapExec {
             Ok(PhysicalSortExpr::new(Arc::new(Column::new(name, schema.index_of(name)?)), ascending))
         };
         let Some(order) = LexOrdering::new([key("symbol")?, key("ts")?]) else { return plan_err!("a tap without order") };
-        let properties = Arc::clone(input.properties());
+        let properties = match tap.keeps_order() {
+            true => Arc::clone(input.properties()),
+            false => {
+                let own = input.properties();
+                let unordered = EquivalenceProperties::new(Arc::clone(&schema));
+                let partitioning = own.output_partitioning().clone();
+                Arc::new(PlanProperties::new(unordered, partitioning, own.emission_type, own.boundedness))
+            }
+        };
         Ok(TapExec { input, tap, order, properties })
     }
 }
@@ -204,7 +216,7 @@ impl ExecutionPlan for TapExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![self.tap.keeps_order()]
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {

@@ -146,6 +146,11 @@ impl CandleTable {
         if !(PAGE_LIST + 1..=PAGE_LISTS * PAGE_LIST).contains(&symbols.len()) {
             return Ok(None);
         }
+        // Where the rows of every symbol are known, nothing else is read anyway.
+        let touched = || self.profiles.iter().flat_map(|p| &p.runs).filter(|run| wanted.touches(run));
+        if self.order.is_some() && touched().all(|run| run.through.is_none()) {
+            return Ok(None);
+        }
         let schema = self.read.table_schema();
         let symbol: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(position).name(), position));
         let literals: Vec<Arc<dyn PhysicalExpr>> =

@@ -25,7 +25,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use object_store::ObjectMeta;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Files of candles with canonical columns, known order and symbol ranges.
@@ -47,6 +47,8 @@ pub struct CandleTable {
     properties: HashMap<String, String>,
     /// Files that were left out because they cannot be read.
     unreadable: Vec<Unreadable>,
+    /// Only runs with these symbols are read; rows of others may come with them.
+    only: Option<Arc<BTreeSet<String>>>,
 }
 
 /// What `describe` shows.
@@ -136,6 +138,19 @@ impl CandleTable {
     /// The files that [`CandleTable::open_readable`] left out.
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
+    }
+
+    /// The table without what surely holds none of these symbols. A filter says the same to a plan, which then compares every
+    /// row, and every page, with a long list; whoever calls this leaves out the other rows.
+    pub fn near(&self, symbols: &Arc<BTreeSet<String>>) -> CandleTable {
+        CandleTable { only: Some(Arc::clone(symbols)), ..self.clone() }
+    }
+
+    /// How many symbols there are, the first and the last, where that can be told without reading.
+    pub fn symbol_extent(&self) -> Option<(usize, &str, &str)> {
+        let runs = || self.profiles.iter().flat_map(|p| &p.runs);
+        let first = runs().map(|r| r.symbol.as_str()).min()?;
+        Some((self.symbols()?, first, runs().map(|r| r.last_symbol()).max()?))
     }
 
     /// Files without a row, and the symbols that their names stand for.
@@ -231,6 +246,7 @@ impl CandleTable {
             version,
             properties,
             unreadable: vec![],
+            only: None,
         };
         table.profiles = table.profile(state, cache, known).await?;
         table.order = disjoint_order(&table.profiles);
@@ -356,7 +372,13 @@ impl TableProvider for CandleTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = session.config().target_partitions().max(1);
-        let wanted = Wanted::by(filters, self.epoch.is_none());
+        let mut wanted = Wanted::by(filters, self.epoch.is_none());
+        if let Some(only) = &self.only {
+            wanted.symbols = Some(match wanted.symbols {
+                Some(symbols) => symbols.intersection(only).cloned().collect(),
+                None => only.as_ref().clone(),
+            });
+        }
         self.scan_in(session, projection, &wanted, limit, partitions).await
     }
 }

@@ -1,10 +1,11 @@
 //! The formulas that a lake keeps: found by name, and tried on the past.
 
-use super::levels::quoted;
+use super::scan::Scan;
 use crate::Session;
 use crate::engine::dialect::{Formula, Params, closest};
 use crate::error::{Error, Result};
 use crate::lake::StoredFormula;
+use datafusion::sql::sqlparser::ast::Expr;
 
 /// What a formula is for.
 pub const CATEGORIES: [&str; 4] = ["scan", "entry", "exit", "stop"];
@@ -63,9 +64,10 @@ pub fn new(
     created_at: i64,
 ) -> Result<StoredFormula> {
     let taken = ["open", "high", "low", "close", "volume", "symbol", "ts", "o", "h", "l", "c", "v"];
-    if !is_name(name) || taken.contains(&name) {
+    let is_word = Formula::parse(name).is_ok_and(|f| matches!(f.syntax(), Expr::Identifier(_)));
+    if !is_name(name) || !is_word || taken.contains(&name) {
         return Err(Error::Setting(format!(
-            "'{name}' cannot be a formula's name: expected letters, digits and _, and no column of candles"
+            "'{name}' cannot be a formula's name: expected letters, digits and _, no column of candles and no word of SQL"
         )));
     }
     if !CATEGORIES.contains(&category) {
@@ -105,9 +107,8 @@ pub async fn performance(
     horizons: &[u32],
     top: usize,
 ) -> Result<String> {
-    let schema = session.context().table_provider(datafusion::common::TableReference::bare(table)).await?.schema();
-    formula.check_in(&session.context().state(), &schema, params)?;
-    let bound = formula.bind(params)?;
+    let scan = Scan { params: params.clone(), table: table.to_string(), ..Scan::of(formula.clone()) };
+    let (bound, from) = scan.decidable(session).await?;
     let returns: Vec<_> = horizons.iter().map(|n| format!("forward_return(horizon => {n}) as r{n}")).collect();
     let means: Vec<_> = horizons
         .iter()
@@ -131,6 +132,6 @@ pub async fn performance(
          order by {order}",
         means.join(", "),
         returns.join(", "),
-        quoted(table)
+        from.sql
     ))
 }

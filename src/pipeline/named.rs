@@ -127,7 +127,7 @@ fn parse(text: &str) -> Result<NamedQuery> {
             "param" => {
                 let (head, about) = value.split_once(',').unwrap_or((value, ""));
                 let (param, default) = match head.split_once('=') {
-                    Some((param, default)) => (param.trim(), Some(default.trim().to_string())),
+                    Some((param, default)) => (param.trim(), Some(unquoted(default.trim()).to_string())),
                     None => (head.trim(), None),
                 };
                 params.push(QueryParam { name: param.to_string(), default, doc: about.trim().to_string() });
@@ -139,6 +139,11 @@ fn parse(text: &str) -> Result<NamedQuery> {
         Some(name) => Ok(NamedQuery { name, doc, params, sql: text.to_string() }),
         None => Err(Error::Setting("a named query begins with `-- name: NAME`".to_string())),
     }
+}
+
+/// `''` is nothing, and `'a b'` is a b.
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')).unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub async fn sql(
         let source_origin = lake.origin(source).await?.unwrap_or_else(|| "utc".to_string());
         let origin = origin.unwrap_or(&source_origin).to_string();
         let table = format!("candles_{source}");
-        (made_from(&table, source, &source_origin, timeframe, &origin), origin)
+        (made_from(&table, true, source, &source_origin, timeframe, &origin), origin)
     };
     if fill == Fill::None {
         return Ok((bars, origin));
@@ -73,6 +73,13 @@ pub async fn sql(
         prices.join(", ")
     );
     Ok((filled, origin))
+}
+
+/// The stored timeframe that has bars of a timeframe, or that they are made from, and where its bars begin.
+pub async fn stored_source(lake: &LakeSchema, timeframe: Timeframe) -> Result<(Timeframe, String)> {
+    let known = lake.timeframes();
+    let source = if known.contains(&timeframe) { timeframe } else { source(&known, timeframe, None)? };
+    Ok((source, lake.origin(source).await?.unwrap_or_else(|| "utc".to_string())))
 }
 
 /// The stored timeframe to make bars from.
@@ -96,7 +103,16 @@ fn source(known: &[Timeframe], timeframe: Timeframe, from: Option<Timeframe>) ->
 }
 
 /// SQL for bars made from those of a table, whose timeframe divides theirs.
-pub fn made_from(table: &str, source: Timeframe, source_origin: &str, timeframe: Timeframe, origin: &str) -> String {
+///
+/// `volume`: whether they have one.
+pub fn made_from(
+    table: &str,
+    volume: bool,
+    source: Timeframe,
+    source_origin: &str,
+    timeframe: Timeframe,
+    origin: &str,
+) -> String {
     let floor = format!("bar_floor(ts, '{timeframe}', '{origin}')");
     // Where the grids may not nest, only bars that lie inside count.
     let inside = if source_origin == origin {
@@ -105,8 +121,9 @@ pub fn made_from(table: &str, source: Timeframe, source_origin: &str, timeframe:
         format!(" where bar_end(ts, '{source}', '{source_origin}') <= bar_end(ts, '{timeframe}', '{origin}')")
     };
     let parts = ["open", "high", "low", "close", "volume"].map(|c| format!("candle_{c}(bar) as {c}"));
+    let volume = if volume { "volume" } else { "cast(null as double)" };
     format!(
-        "select symbol, ts, {} from (select symbol, {floor} as ts, candlestick(ts, open, high, low, close, volume) as bar \
+        "select symbol, ts, {} from (select symbol, {floor} as ts, candlestick(ts, open, high, low, close, {volume}) as bar \
          from {table}{inside} group by symbol, {floor})",
         parts.join(", ")
     )

@@ -2,11 +2,12 @@
 
 use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
-use super::resample::{self, Fill};
+use super::resample;
 use super::adjust;
 use crate::engine::dialect::{Base, OtherBars, TableArguments, TableFunctions};
 use crate::error::{Error, Result};
-use crate::lake::{LakeSchema, READABLE};
+use crate::lake::{CandleTable, LakeSchema, READABLE};
+use datafusion::catalog::SchemaProvider;
 use async_trait::async_trait;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
@@ -19,6 +20,20 @@ pub(crate) struct Views {
 impl Views {
     pub fn new(lake: &Arc<LakeSchema>) -> Views {
         Views { lake: Arc::clone(lake) }
+    }
+}
+
+impl Views {
+    /// Whether two tables seem to hold the same symbols: as many, with the same first and last.
+    async fn has_same_symbols(&self, a: &str, b: &str) -> Result<bool> {
+        let extent = async |name: &str| -> Result<Option<(usize, String, String)>> {
+            let table = self.lake.table(name).await?;
+            let table = table.as_ref().and_then(|t| t.downcast_ref::<CandleTable>());
+            let extent = table.and_then(CandleTable::symbol_extent);
+            Ok(extent.map(|(count, first, last)| (count, first.to_string(), last.to_string())))
+        };
+        let (a, b) = (extent(a).await?, extent(b).await?);
+        Ok(a.is_some() && a == b)
     }
 }
 
@@ -59,33 +74,59 @@ impl TableFunctions for Views {
     }
 
     async fn other_bars(&self, base: &Base, timeframe: Timeframe) -> Result<OtherBars> {
-        let of_file = |name: &str| {
-            let name = name.strip_suffix(READABLE).unwrap_or(name);
-            !name.starts_with("candles") || name == "candles" && self.lake.lake().candles.is_some()
-        };
-        let (own, origin) = match base {
+        let (name, own, origin) = match base {
             Base::Lake(own) => {
                 let own: Timeframe = own.parse()?;
-                (own, resample::sql(&self.lake, own, None, None, Fill::None, true).await?.1)
+                let (source, origin) = resample::stored_source(&self.lake, own).await?;
+                (format!("candles_{source}"), own, origin)
             }
             Base::Table(name) => match self.lake.bars(name).await? {
-                Some((own, origin)) if of_file(name) => {
-                    let name = levels::quoted(name);
-                    let sql = if own == timeframe {
-                        format!("select * from {name}")
-                    } else if own.divides(timeframe) {
-                        resample::made_from(&name, own, &origin, timeframe, &origin)
-                    } else {
-                        return Err(Error::Setting(format!("{own} bars of {name} do not make up {timeframe} bars")));
-                    };
-                    return Ok(OtherBars { own: (own.to_string(), origin.clone()), sql, origin });
-                }
-                Some(bars) => bars,
+                Some((own, origin)) => (name.clone(), own, origin),
                 None => return Err(Error::Setting(format!("the length of the bars of `{name}` is not known"))),
             },
         };
-        let (sql, other) = resample::sql(&self.lake, timeframe, None, None, Fill::None, true).await?;
-        Ok(OtherBars { own: (own.to_string(), origin), sql, origin: other })
+        let (plain, suffix) = match name.strip_suffix(READABLE) {
+            Some(plain) => (plain, READABLE),
+            None => (name.as_str(), ""),
+        };
+        let is_file = !plain.starts_with("candles") || plain == "candles" && self.lake.lake().candles.is_some();
+        let columns = self.lake.columns(&name).await?;
+        let own_bars = |among: &str| {
+            let table = levels::quoted(&name);
+            let table = if among.is_empty() { table } else { format!("(select * from {table} where {among})") };
+            let volume = columns.iter().any(|c| c == "volume");
+            if own == timeframe {
+                let volume = if volume { "volume" } else { "cast(null as double) as volume" };
+                return Ok(format!("select symbol, ts, open, high, low, close, {volume} from {table}"));
+            }
+            if !own.divides(timeframe) {
+                let said = format!("{own} bars of `{plain}` do not make up {timeframe} bars");
+                return Err(Error::Setting(said));
+            }
+            Ok(resample::made_from(&table, volume, own, &origin, timeframe, &origin))
+        };
+        let beside = |sql: String, other: &str| OtherBars {
+            own: (own.to_string(), origin.clone()),
+            sql,
+            origin: other.to_string(),
+        };
+        if is_file {
+            return Ok(beside(own_bars("")?, &origin));
+        }
+        let (source, source_origin) = resample::stored_source(&self.lake, timeframe).await?;
+        let table = format!("candles_{source}{suffix}");
+        let quoted = levels::quoted(&table);
+        let stored = match source == timeframe {
+            true => format!("select symbol, ts, open, high, low, close, volume from {quoted}"),
+            false => resample::made_from(&quoted, true, source, &source_origin, timeframe, &source_origin),
+        };
+        // Symbols that are not stored in that timeframe, as far as their own bars make it up.
+        let all_there = own == source || self.has_same_symbols(&name, &table).await?;
+        if all_there || !own.divides(timeframe) || origin != source_origin {
+            return Ok(beside(stored, &source_origin));
+        }
+        let rest = own_bars(&format!("symbol not in (select symbol from {quoted})"))?;
+        Ok(beside(format!("{stored} union all {rest}"), &source_origin))
     }
 
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {

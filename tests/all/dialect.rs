@@ -147,3 +147,25 @@ async fn absurd_texts_are_refused_quickly() {
     assert!(try_query(&session, "").await.is_err());
     assert!(try_query(&session, "select 'ü' from").await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signs_of_formulas_leave_other_sql_alone() {
+    let session = session().await;
+    for (sql, column, want) in [
+        ("select close > 0 as crosses_above from candles limit 1", "crosses_above", 1.0),
+        ("with crosses_below as (select 3 as n) select n from crosses_below", "n", 3.0),
+        ("select [1, 2, 3, 4][2:3][1] as v", "v", 2.0),
+        ("select v[1 :n][2] as x from (select [5, 6, 7] as v, 2 as n)", "x", 6.0),
+        ("select length('a@1d :x crosses_above ::@1w') as n", "n", 27.0),
+        ("select count(*) as n from candles qualify symbol = 'AAPL'", "n", 1259.0),
+        ("select cast('7' as bigint)::double as v", "v", 7.0),
+        ("select -:n as v", "v", 2.0),
+    ] {
+        let mut params = Params::default();
+        params.set("n", "-2");
+        let params = if sql.contains("-:n") { params } else { Params::default() };
+        let frame = session.sql_with(sql, &params).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
+        let batches = session.collect(frame).await.unwrap();
+        assert_eq!(numbers(&batches[0], column)[0], want, "{sql}");
+    }
+}

@@ -67,6 +67,9 @@ fn a_formula_is_its_text_without_spaces_and_case_of_keywords() {
     params.set("period", "5");
     assert_eq!(one.bind(&params).unwrap().to_string(), "rsi(5) < 30 AND close crosses_above sma(20)");
     assert_eq!(one.bind(&Params::default()).unwrap().to_string(), "rsi(14) < 30 AND close crosses_above sma(20)");
+    params.set("period", "-3");
+    let negative = Formula::parse("close > -:period and symbol = 'a::@b'").unwrap().bind(&params).unwrap();
+    assert_eq!(negative.to_string(), "close > -(-3) AND symbol = 'a::@b'");
     let values = Formula::parse("sma(rsi(14), 5) > 1 and (close / sma(50) - 1 > 0 or macd(12,26,9) > 0)").unwrap().values();
     assert_eq!(
         values,
@@ -100,6 +103,9 @@ fn every_mistake_is_reported_with_its_place() {
         "beta(20) > 1",
         "volume > 1 and ünknown > 2 and clo\u{301}se > 3",
         "close > 1 as x",
+        "close crosses_over sma(20)",
+        "close crosses_above sma(20) is not null",
+        "macd(12, 26, 9)@1w.macdhist > 0",
         "",
     ];
     let mut said = String::new();
@@ -129,7 +135,8 @@ fn lint_says_what_cannot_be_meant() {
     ] {
         assert!(warned(text).iter().any(|m| m.ends_with("can never be true")), "{text}: {:?}", warned(text));
     }
-    for text in ["close >= highest(high, 20)", "close > lag(highest(high, 20), 1)", "high > highest(close, 20)", "close > lowest(low, 5)"] {
+    for text in ["close >= highest(high, 20)", "close > lag(highest(high, 20), 1)", "high > highest(close, 20)", "close > lowest(low, 5)",
+        "close > highest(high, 4)@1w", "rsi(14)@1w > rsi(14)@1mo"] {
         assert!(warned(text).is_empty(), "{text}: {:?}", warned(text));
     }
     assert_eq!(warned("1 + 1 > 2 and close > 1"), ["`1 + 1 > 2` is the same for every bar"]);

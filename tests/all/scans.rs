@@ -131,6 +131,31 @@ async fn newest_ranked_grouped_and_listed() {
     assert!(days.values().all(|v| v.len() <= 2 && v.windows(2).all(|w| w[0] >= w[1])));
     assert!(days.values().any(|v| v.len() == 2));
 
+    // Every way to arrange matches.
+    for group in [None, Some(Group::Date), Some(Group::Symbol)] {
+        for rank in [None, Some("close asc"), Some("macd(12, 26, 9)"), Some("sma(:n)")] {
+            for (last, top) in [(false, None), (true, Some(2)), (false, Some(3))] {
+                let rank = rank.map(|text| Rank::parse(text).unwrap());
+                let arranged = Scan { group, rank: rank.clone(), last, top, ..scan("rsi(:n 14) < 25") };
+                let (rows, summary) = run(&session, &arranged).await;
+                assert!(rows.num_rows() > 0 && summary.failures.is_empty(), "{arranged:?}");
+                if let (Some(Group::Symbol), Some(rank), Some(top)) = (group, &rank, top) {
+                    let mut best: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+                    let name = match rank.by.to_string().as_str() {
+                        "macd(12, 26, 9)" => "macd(12, 26, 9).macd".to_string(),
+                        "sma(:n)" => "sma(14)".to_string(),
+                        plain => plain.to_string(),
+                    };
+                    for ((symbol, _), value) in keys(&rows).into_iter().zip(numbers(&rows, &name)) {
+                        best.entry(symbol).or_default().push(value);
+                    }
+                    let sorted = |w: &[f64]| w[1].is_nan() || if rank.descending { w[0] >= w[1] } else { w[0] <= w[1] };
+                    assert!(best.values().all(|v| v.len() <= top && v.windows(2).all(sorted)), "{arranged:?}");
+                }
+            }
+        }
+    }
+
     let watched = Scan { symbols: Some(["MSFT", "AAPL", "AAPLE"].map(String::from).to_vec()), ..scan("rsi(14) < 30") };
     let (rows, summary) = run(&session, &watched).await;
     assert!(keys(&rows).iter().all(|(s, _)| s == "AAPL" || s == "MSFT"));
@@ -181,6 +206,12 @@ async fn what_cannot_be_scanned_says_why() {
         let error = try_run(&session, &scan(formula)).await.unwrap_err().to_string();
         assert!(error.contains(said), "{formula}: {error}");
     }
+    // What is the same for every bar needs no bars: nobody is missing.
+    let never = Scan { symbols: Some(vec!["AAPL".to_string()]), ..scan("1 > 2") };
+    let (_, summary) = run(&session, &never).await;
+    assert!(summary.failures.is_empty(), "{summary:?}");
+    let ranked = Scan { rank: Some(Rank::parse("close > 1").unwrap()), ..scan("rsi(14) < 30") };
+    assert!(try_run(&session, &ranked).await.unwrap_err().to_string().contains("is a condition, not a number"));
     let allowed = Scan { allow_lookahead: true, ..scan("lead(close, 2) > 1.2 * close") };
     assert!(run(&session, &allowed).await.1.matches > 0);
     let error = try_run(&session, &Scan { table: "candels".to_string(), ..scan("close > 1") }).await.unwrap_err();
@@ -273,6 +304,49 @@ async fn bad_files_and_symbols_are_named_and_the_rest_is_delivered() {
     assert_eq!(out.status.code(), Some(1));
     let out = tallow(&["query", "--format", "csv", "-c", &format!("select count(distinct symbol) n from \"{table}@readable\"")]);
     assert_eq!(text(&out.stdout), "n\n8\n", "{}", text(&out.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_in_another_timeframe_is_told_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().display().to_string();
+    let days = batch(&walk(&["A", "B", "C", "D"], 60));
+    write_parquet(&folder.path().join("candles/1d/days.parquet"), &days, 50);
+    let session = Session::open(Settings { lake: lake.clone(), ..settings() }).await.unwrap();
+    // The stored weeks hold A, NaN in one of them, B with a week twice, and not C and D, whose days make them up.
+    let weeks = query(&session, "select symbol, ts, open, high, low, close, volume from candles('1w') where symbol < 'C' order by symbol, ts").await;
+    let mut columns = weeks.columns().to_vec();
+    let closes = floats(weeks.column(5)).iter().enumerate().map(|(i, v)| Some(if i == 4 { f64::NAN } else { *v })).collect::<Float64Array>();
+    columns[5] = Arc::new(closes);
+    let weeks = RecordBatch::try_new(weeks.schema(), columns).unwrap();
+    let last = weeks.slice(weeks.num_rows() - 1, 1);
+    let weeks = concat_batches(&weeks.schema(), &[weeks, last]).unwrap();
+    write_parquet(&folder.path().join("candles/1w/weeks.parquet"), &weeks, 50);
+    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let (rows, summary) = run(&session, &Scan { table: "candles_1d".to_string(), ..scan("close@1w > 0") }).await;
+    let reasons: Vec<_> = summary.failures.iter().map(|f| format!("{}: {}", f.symbol, f.reason)).collect();
+    assert_eq!(summary.scanned, 4);
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].starts_with("A: in another timeframe: 1 bar with NaN in close"), "{reasons:?}");
+    assert!(reasons[1].starts_with("B: in another timeframe: two bars at"), "{reasons:?}");
+    let matched: BTreeMap<String, usize> = keys(&rows).into_iter().fold(BTreeMap::new(), |mut all, (s, _)| {
+        *all.entry(s).or_default() += 1;
+        all
+    });
+    assert_eq!(matched.keys().collect::<Vec<_>>(), ["A", "C", "D"], "{matched:?}");
+    assert_eq!(matched["C"], matched["D"]);
+    assert_eq!(matched["A"] + 7, matched["C"], "the days after the week with NaN do not match");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_that_are_not_stored_are_made() {
+    let session = session().await;
+    // The lake's days hold stocks, its 4h bars others.
+    let (rows, summary) = run(&session, &Scan { table: "candles_4h".to_string(), ..scan("rsi(14)@1d < 30") }).await;
+    assert!(rows.num_rows() > 100 && summary.failures.is_empty(), "{summary:?}");
+    let (rows, _) = run(&session, &Scan { table: "candles_1w".to_string(), ..scan("rsi(14) < 30") }).await;
+    let want = query(&session, "select symbol, ts from (select symbol, ts, rsi(14) r from candles('1w')) where r < 30").await;
+    assert!(rows.num_rows() == want.num_rows() && rows.num_rows() > 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,14 @@
 //! A formula: one expression of the dialect over the bars of a symbol.
 
 use super::call::literal;
+use super::lint;
 use super::parameter::{Declared, Parameter, Params};
 use super::problem::{Problem, Problems};
 use super::rewriter::{Rewriter, called, first_field, is_comparison, window_call};
 use super::scope::Tables;
 use super::timeframe::{timeframe_of, typed};
-use super::tokens::{DIALECT, tokens};
+use super::suggest::closest;
+use super::tokens::{CROSSES, DIALECT, tokens};
 use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -15,7 +17,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable};
 use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, ExprWithAlias, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Spanned,
+    AccessExpr, BinaryOperator, Expr, ExprWithAlias, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Spanned,
     UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
@@ -119,7 +121,11 @@ impl Formula {
         let rest = parser.parser.peek_token();
         if rest.token != Token::EOF {
             let problem = Problem::new(format!("`{}` is not expected here", rest.token), rest.span);
-            let help = "a formula is one expression; join conditions with and, or";
+            let word = rest.token.to_string();
+            let help = match closest(&word, CROSSES).filter(|_| word.starts_with("cross")) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "a formula is one expression; join conditions with and, or".to_string(),
+            };
             return Err(Error::Text(Problems::new(text, vec![problem.help(help)])));
         }
         let problems = misfits(&expr);
@@ -164,6 +170,7 @@ impl Formula {
         let _ = VisitMut::visit(&mut expr, &mut flat);
         let mut rewriter = Rewriter::new(&self.source, params, &tables, state);
         rewriter.add_problems(flat.problems);
+        rewriter.add_warnings(lints(&self.expr));
         rewriter.declare_expr(&expr);
         let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         rewriter.expression(&mut expr, &columns);
@@ -217,6 +224,16 @@ impl Formula {
         values.0
     }
 
+    /// Its first field, where it is a call with several results.
+    pub fn first_field(&self) -> Formula {
+        let mut expr = self.expr.as_ref().clone();
+        if let Some(signature) = called(&expr).map(|f| f.signature()).filter(|s| s.outputs.len() > 1) {
+            let field = AccessExpr::Dot(Expr::Identifier(Ident::new(signature.outputs[0].name.clone())));
+            expr = Expr::CompoundFieldAccess { root: Box::new(expr), access_chain: vec![field] };
+        }
+        Formula { source: Arc::clone(&self.source), text: typed(&expr).into(), expr: Arc::new(expr) }
+    }
+
     /// The other timeframes that it looks at.
     pub fn timeframes(&self) -> Vec<Timeframe> {
         struct Find(Vec<Timeframe>);
@@ -238,6 +255,25 @@ impl Formula {
     pub fn syntax(&self) -> &Expr {
         &self.expr
     }
+}
+
+/// Comparisons that cannot be meant.
+fn lints(expr: &Expr) -> Vec<Problem> {
+    struct Find(Vec<Problem>);
+    impl Visitor for Find {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::BinaryOp { left, op, right } = expr
+                && is_comparison(op)
+            {
+                self.0.extend(lint::comparison(left, op, right));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut find = Find(vec![]);
+    let _ = expr.visit(&mut find);
+    find.0
 }
 
 /// What SQL has and a formula has not.
@@ -295,7 +331,7 @@ impl VisitorMut for Bind<'_> {
             && let Value::Placeholder(text) = &value.value
         {
             match self.declared.value(text, self.params, value.span) {
-                Some(Ok(known)) => value.value = known,
+                Some(Ok(known)) => *expr = known,
                 Some(Err(problem)) => self.problems.push(problem),
                 None => {}
             }

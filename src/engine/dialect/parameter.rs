@@ -1,7 +1,7 @@
 //! `:name` parameters of a text, and their values.
 
 use super::problem::Problem;
-use datafusion::sql::sqlparser::ast::{Value, ValueWithSpan, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value, ValueWithSpan, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -73,6 +73,18 @@ fn value_of(text: &str) -> Value {
     }
 }
 
+/// A value as syntax: a negative number is a minus and a number, in parentheses.
+fn expr_of(value: Value, span: Span) -> Expr {
+    let plain = |value: Value| Expr::Value(ValueWithSpan { value, span });
+    match value {
+        Value::Number(text, long) if text.starts_with('-') => {
+            let number = Box::new(plain(Value::Number(text[1..].to_string(), long)));
+            Expr::Nested(Box::new(Expr::UnaryOp { op: UnaryOperator::Minus, expr: number }))
+        }
+        value => plain(value),
+    }
+}
+
 /// All parameters of a text, each once, in the order of the text.
 #[derive(Debug, Default)]
 pub(super) struct Declared {
@@ -110,14 +122,15 @@ impl Declared {
     }
 
     /// The value of a placeholder, from `given` or its default.
-    pub fn value(&mut self, placeholder: &str, given: &Params, span: Span) -> Option<Result<Value, Problem>> {
+    pub fn value(&mut self, placeholder: &str, given: &Params, span: Span) -> Option<Result<Expr, Problem>> {
         let name = Parameter::of(placeholder)?.name;
         self.used.insert(name.clone());
         if let Some(text) = given.get(&name) {
-            return Some(Ok(value_of(text)));
+            return Some(Ok(expr_of(value_of(text), span)));
         }
         let known = self.parameters.iter().find(|p| p.name == name);
-        Some(known.and_then(Parameter::default_value).ok_or_else(|| {
+        let default = known.and_then(Parameter::default_value).map(|value| expr_of(value, span));
+        Some(default.ok_or_else(|| {
             Problem::new(format!("parameter `:{name}` has no value"), span)
                 .help(format!("give it with --param {name}=VALUE, or a default in the text: `:{name} 14`"))
         }))

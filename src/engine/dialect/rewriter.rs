@@ -6,7 +6,7 @@ use super::parameter::{Declared, Params};
 use super::problem::{Problem, Problems};
 use super::scope::{Scope, Tables, normal};
 use super::suggest::closest;
-use super::timeframe::{timeframe_of, typed};
+use super::timeframe::{late_field, timeframe_of, typed};
 use super::tokens::CROSSES;
 use crate::engine::asof::MATCH;
 use crate::error::{Error, Result};
@@ -50,6 +50,7 @@ pub(super) struct Rewriter<'a> {
     windows: Vec<BTreeMap<String, WindowSpec>>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    lints: bool,
 }
 
 impl<'a> Rewriter<'a> {
@@ -75,6 +76,7 @@ impl<'a> Rewriter<'a> {
             windows: vec![],
             problems: tables.problems.clone(),
             warnings: vec![],
+            lints: true,
         }
     }
 
@@ -92,6 +94,11 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    /// Warnings that were found before.
+    pub fn add_warnings(&mut self, warnings: Vec<Problem>) {
+        self.warnings.extend(warnings);
+    }
+
     /// Problems that were found before.
     pub fn add_problems(&mut self, problems: Vec<Problem>) {
         self.problems.extend(problems);
@@ -104,6 +111,8 @@ impl<'a> Rewriter<'a> {
 
     /// Rewrites an expression over known columns in place.
     pub fn expression(&mut self, expr: &mut Expr, columns: &[String]) {
+        // Comparisons are looked at before timeframes are taken out.
+        self.lints = false;
         self.scopes.push(Scope { relations: vec![(String::new(), Some(columns.to_vec()))], ..Scope::default() });
         let _ = expr.visit(self);
         self.scopes.pop();
@@ -312,7 +321,7 @@ impl<'a> Rewriter<'a> {
         let Expr::Value(value) = expr else { return };
         let Value::Placeholder(text) = &value.value else { return };
         match self.declared.value(text, self.params, value.span) {
-            Some(Ok(known)) => value.value = known,
+            Some(Ok(known)) => *expr = known,
             Some(Err(problem)) => self.problems.push(problem),
             None => {}
         }
@@ -339,7 +348,14 @@ impl<'a> Rewriter<'a> {
             }));
             return;
         }
-        self.warnings.extend(lint::comparison(left, op, right));
+        if self.lints {
+            self.warnings.extend(lint::comparison(left, op, right));
+        }
+        if matches!(right.as_ref(), Expr::IsNull(_) | Expr::IsNotNull(_)) {
+            let problem = Problem::new(format!("`{}`: comparisons do not chain", typed_expr(left, op, right)), right.span());
+            self.problems.push(problem.help("put the comparison in parentheses"));
+            return;
+        }
         let Some(name) = crosses else { return };
         let mut sides = [left, right].map(|side| {
             std::mem::replace(side.as_mut(), Expr::Value(Value::Null.with_empty_span()))
@@ -548,6 +564,10 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.placeholder(expr);
         self.operator(expr);
+        if let Some(meant) = late_field(expr) {
+            let problem = Problem::new("a field stands before the timeframe", expr.span());
+            self.problems.push(problem.help(format!("write {meant}")));
+        }
         if let Some((inner, timeframe)) = timeframe_of(expr) {
             let problem = Problem::new(format!("`@{timeframe}` cannot stand here"), inner.span());
             self.problems.push(problem.help("it stands in SELECT, WHERE, QUALIFY and ORDER BY of a table of candles"));

@@ -78,9 +78,42 @@ pub(crate) fn timeframe_of(expr: &Expr) -> Option<(&Expr, &str)> {
     }
 }
 
+/// The field of `x@1d.field`, which stands before the timeframe.
+pub(super) fn late_field(expr: &Expr) -> Option<String> {
+    let Expr::Cast { kind: CastKind::DoubleColon, expr, data_type: DataType::Custom(name, _), .. } = expr else {
+        return None;
+    };
+    match name.0.as_slice() {
+        [timeframe, field] if timeframe.as_ident()?.value.starts_with('@') => {
+            Some(format!("{}.{field}{timeframe}", typed(expr)))
+        }
+        _ => None,
+    }
+}
+
 /// An expression as it is typed: a cast to `@1d` is none.
 pub(crate) fn typed(expr: &Expr) -> String {
-    expr.to_string().replace("::@", "@")
+    let shown = expr.to_string();
+    if !shown.contains("::@") {
+        return shown;
+    }
+    // Outside of quotes only: a doubled quote ends and begins them at once.
+    let (mut text, mut quote) = (String::with_capacity(shown.len()), None);
+    let mut rest = shown.as_str();
+    while let Some(next) = rest.chars().next() {
+        if quote.is_none() && rest.starts_with("::@") {
+            rest = &rest[2..];
+            continue;
+        }
+        match quote {
+            None if matches!(next, '\'' | '"') => quote = Some(next),
+            Some(open) if open == next => quote = None,
+            _ => {}
+        }
+        text.push(next);
+        rest = &rest[next.len_utf8()..];
+    }
+    text
 }
 
 /// Walks expressions of a query, but not into its subqueries.

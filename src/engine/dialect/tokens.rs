@@ -17,7 +17,7 @@ pub(super) const CROSSES: [&str; 2] = ["crosses_above", "crosses_below"];
 pub(super) static DIALECT: GenericDialect = GenericDialect {};
 
 /// Words after which an operand begins, so that `crosses_above` is a call there and `:` begins a parameter.
-const BEFORE_OPERANDS: [Keyword; 20] = [
+const BEFORE_OPERANDS: [Keyword; 28] = [
     Keyword::AND,
     Keyword::OR,
     Keyword::NOT,
@@ -38,13 +38,21 @@ const BEFORE_OPERANDS: [Keyword; 20] = [
     Keyword::LIMIT,
     Keyword::OFFSET,
     Keyword::FROM,
+    Keyword::AS,
+    Keyword::WITH,
+    Keyword::JOIN,
+    Keyword::USING,
+    Keyword::INTO,
+    Keyword::TABLE,
+    Keyword::VIEW,
+    Keyword::WINDOW,
 ];
 
 /// The tokens of a text.
 pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
     let dialect: &dyn Dialect = &DIALECT;
     let raw = Tokenizer::new(dialect, text).tokenize_with_location().map_err(|error| unreadable(text, &error))?;
-    let mut read = Reader { raw, at: 0, out: vec![] };
+    let mut read = Reader { raw, at: 0, out: vec![], brackets: 0 };
     while read.at < read.raw.len() {
         read.step();
     }
@@ -61,13 +69,17 @@ struct Reader {
     raw: Vec<TokenWithSpan>,
     at: usize,
     out: Vec<TokenWithSpan>,
+    /// How many `[` are open: a colon inside of them separates the ends of a slice.
+    brackets: usize,
 }
 
 impl Reader {
     fn step(&mut self) {
         let token = self.raw[self.at].clone();
         match &token.token {
-            Token::Colon if self.begins_operand() && self.parameter() => return,
+            Token::LBracket => self.brackets += 1,
+            Token::RBracket => self.brackets = self.brackets.saturating_sub(1),
+            Token::Colon if self.brackets == 0 && self.begins_operand() && self.parameter() => return,
             Token::AtSign if self.after_operand() && self.spaced_timeframe() => return,
             Token::Word(word) if word.quote_style.is_none() && self.word(word, token.span) => return,
             _ => {}

@@ -7,12 +7,14 @@ use crate::engine::tap::{Tap, TapStream};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::{Debug, Formatter};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,8 @@ pub(super) struct Guard {
     progress: Arc<OnProgress>,
     completed: AtomicU64,
     cut_short: AtomicBool,
+    opened: AtomicBool,
+    any_unfit: AtomicBool,
     rows: AtomicU64,
     seen: Mutex<Seen>,
 }
@@ -34,6 +38,7 @@ pub(super) struct Guard {
 struct Seen {
     symbols: Vec<String>,
     failures: Vec<Failure>,
+    unfit: HashSet<String>,
 }
 
 /// What a guard has seen.
@@ -44,19 +49,45 @@ pub(super) struct Guarded {
     pub bars: u64,
     /// Whether a partition ended before its input did.
     pub cut_short: bool,
+    /// Whether bars were read at all; a formula that is the same for every bar needs none.
+    pub opened: bool,
 }
 
 impl Guard {
     pub fn new(cancel: CancellationToken, progress: Arc<OnProgress>) -> Guard {
         let (completed, rows) = (AtomicU64::new(0), AtomicU64::new(0));
-        Guard { cancel, progress, completed, cut_short: AtomicBool::new(false), rows, seen: Mutex::default() }
+        Guard {
+            cancel,
+            progress,
+            completed,
+            cut_short: AtomicBool::default(),
+            opened: AtomicBool::default(),
+            any_unfit: AtomicBool::default(),
+            rows,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Leaves out a symbol of which rows may have been passed on.
+    fn leave_out(&self, symbol: String) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.unfit.insert(symbol);
+        self.any_unfit.store(true, Ordering::Release);
+    }
+
+    /// Whether a symbol, all of whose rows have passed, is to be left out.
+    pub fn is_unfit(&self, symbol: &ScalarValue) -> bool {
+        self.any_unfit.load(Ordering::Acquire) && {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.unfit.contains(&show_key(std::slice::from_ref(symbol)))
+        }
     }
 
     pub fn seen(&self) -> Guarded {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let bars = self.rows.load(Ordering::Relaxed);
         let cut_short = self.cut_short.load(Ordering::Relaxed);
-        Guarded { symbols: seen.symbols.clone(), failures: seen.failures.clone(), bars, cut_short }
+        Guarded { symbols: seen.symbols.clone(), failures: seen.failures.clone(), bars, cut_short, opened: self.opened.load(Ordering::Relaxed) }
     }
 }
 
@@ -68,7 +99,14 @@ impl Debug for Guard {
 
 /// The guard as a tap.
 #[derive(Debug)]
-pub(super) struct GuardTap(pub Arc<Guard>);
+pub(super) struct GuardTap {
+    pub guard: Arc<Guard>,
+    /// Only these symbols; `None`: all.
+    pub symbols: Option<Arc<BTreeSet<String>>>,
+    /// Another timeframe beside the bars that the scan is about: what is wrong there is told, but it counts no symbols, and
+    /// it goes on until these bars have ended.
+    pub beside: bool,
+}
 
 impl Tap for GuardTap {
     fn name(&self) -> &'static str {
@@ -80,8 +118,11 @@ impl Tap for GuardTap {
             let fields = schema.fields().iter().enumerate();
             fields.filter(|(_, f)| wanted(f.data_type())).map(|(i, _)| i).collect::<Vec<_>>()
         };
+        self.guard.opened.store(true, Ordering::Relaxed);
         Ok(Box::new(GuardStream {
-            guard: Arc::clone(&self.0),
+            guard: Arc::clone(&self.guard),
+            beside: self.beside,
+            symbols: self.symbols.clone(),
             schema: Arc::clone(schema),
             symbol: schema.index_of("symbol")?,
             ts: schema.index_of("ts")?,
@@ -94,8 +135,15 @@ impl Tap for GuardTap {
         }))
     }
 
+    fn keeps_order(&self) -> bool {
+        true
+    }
+
     fn stopped(&self) -> BoxFuture<'static, ()> {
-        self.0.cancel.clone().cancelled_owned().boxed()
+        match self.beside {
+            true => futures::future::pending().boxed(),
+            false => self.guard.cancel.clone().cancelled_owned().boxed(),
+        }
     }
 }
 
@@ -103,6 +151,8 @@ impl Tap for GuardTap {
 #[derive(Default)]
 struct Current {
     name: Option<String>,
+    /// It was not asked for.
+    other: bool,
     rows: usize,
     last: Option<i64>,
     /// Why it cannot be used.
@@ -115,6 +165,8 @@ struct Current {
 
 struct GuardStream {
     guard: Arc<Guard>,
+    beside: bool,
+    symbols: Option<Arc<BTreeSet<String>>>,
     schema: SchemaRef,
     symbol: usize,
     ts: usize,
@@ -122,7 +174,8 @@ struct GuardStream {
     numbers: Vec<usize>,
     cutter: Cutter,
     current: Current,
-    /// Rows of the current symbol that were not passed on.
+    /// Beside the bars that the scan is about, rows of the current symbol that were not passed on: nothing above can leave
+    /// them out once they have been joined.
     pending: Vec<RecordBatch>,
     reservation: MemoryReservation,
 }
@@ -137,45 +190,43 @@ impl TapStream for GuardStream {
         let times = instants(batch.column(self.ts))?;
         let (batch, nans) = self.without_nan(batch)?;
         let mut passed = vec![];
-        // Rows of good symbols that lie next to each other are passed on in one piece.
-        let mut whole: Option<std::ops::Range<usize>> = None;
-        let last = cut.ranges.len() - 1;
+        // Rows that lie next to each other are passed on in one piece, mostly the whole batch.
+        let mut piece: Option<Range<usize>> = None;
         for (i, range) in cut.ranges.iter().enumerate() {
             if i > 0 || !cut.continues {
-                if i == 0 {
-                    self.finish(&mut passed);
-                }
-                self.current = Current { name: Some(show_key(&key_at(&keys, range.start)?)), ..Current::default() };
+                self.end_symbol(&mut passed);
+                let name = show_key(&key_at(&keys, range.start)?);
+                let other = self.symbols.as_ref().is_some_and(|wanted| !wanted.contains(&name));
+                self.current = Current { name: Some(name), other, ..Current::default() };
             }
-            self.look_at(&batch, times.as_primitive::<TimestampMicrosecondType>(), &nans, range);
-            if i == last {
-                passed.extend(whole.take().map(|r| batch.slice(r.start, r.len())));
-                if self.current.unfit.is_none() {
-                    self.pending.push(batch.slice(range.start, range.len()));
-                }
-                self.reserve()?;
-            } else if i == 0 && cut.continues {
-                if self.current.unfit.is_none() {
-                    self.pending.push(batch.slice(range.start, range.len()));
-                }
-                self.finish(&mut passed);
-            } else if self.is_fit() {
-                whole = Some(whole.map_or(range.start, |r| r.start)..range.end);
+            if !self.current.other {
+                self.look_at(&batch, times.as_primitive::<TimestampMicrosecondType>(), &nans, range);
+            }
+            let usable = !self.current.other && self.current.unfit.is_none();
+            if usable && self.beside {
+                self.pending.push(batch.slice(range.start, range.len()));
+            } else if usable {
+                piece = Some(piece.map_or(range.start, |p| p.start)..range.end);
             } else {
-                passed.extend(whole.take().map(|r| batch.slice(r.start, r.len())));
+                passed.extend(piece.take().map(|p| batch.slice(p.start, p.len())));
             }
         }
+        passed.extend(piece.map(|p| batch.slice(p.start, p.len())));
+        self.reserve()?;
         Ok(passed)
     }
 
     fn end(&mut self) -> Result<Vec<RecordBatch>> {
         let mut passed = vec![];
-        // The rest of the symbol may not have been read.
-        match self.guard.cancel.is_cancelled() {
-            true => self.guard.cut_short.store(true, Ordering::Relaxed),
-            false => self.finish(&mut passed),
+        if self.guard.cancel.is_cancelled() && !self.beside {
+            // The rest of the symbol may not have been read.
+            self.guard.cut_short.store(true, Ordering::Relaxed);
+            if let Some(name) = self.current.name.take() {
+                self.guard.leave_out(name);
+            }
+        } else {
+            self.end_symbol(&mut passed);
         }
-        self.pending.clear();
         self.reservation.free();
         Ok(passed)
     }
@@ -188,7 +239,7 @@ impl GuardStream {
         batch: &RecordBatch,
         times: &arrow::array::TimestampMicrosecondArray,
         nans: &[(usize, ArrayRef)],
-        range: &std::ops::Range<usize>,
+        range: &Range<usize>,
     ) {
         let current = &mut self.current;
         current.rows += range.len();
@@ -226,12 +277,15 @@ impl GuardStream {
         }
     }
 
-    /// Ends the current symbol: whether its rows can be used.
-    fn is_fit(&mut self) -> bool {
-        let current = std::mem::take(&mut self.current);
-        let Some(symbol) = current.name else { return true };
-        self.guard.rows.fetch_add(current.rows as u64, Ordering::Relaxed);
-        let fit = current.unfit.is_none();
+    /// Ends the current symbol: passes on what is pending of it, and tells what is wrong with it.
+    fn end_symbol(&mut self, passed: &mut Vec<RecordBatch>) {
+        let (current, pending) = (std::mem::take(&mut self.current), std::mem::take(&mut self.pending));
+        let Some(symbol) = current.name.filter(|_| !current.other) else { return };
+        match current.unfit.is_none() {
+            true => passed.extend(pending),
+            false if !self.beside => self.guard.leave_out(symbol.clone()),
+            false => {}
+        }
         let field = |i: usize| self.schema.field(i).name();
         let mut reasons: Vec<String> = current.unfit.into_iter().collect();
         for (column, count) in &current.nan {
@@ -244,23 +298,22 @@ impl GuardStream {
                 reasons.push(format!("no {}", field(*column)));
             }
         }
-        {
-            let mut seen = self.guard.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.failures.extend(reasons.into_iter().map(|reason| Failure { symbol: symbol.clone(), reason }));
-            seen.symbols.push(symbol);
+        let mut seen = self.guard.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for reason in reasons {
+            let reason = if self.beside { format!("in another timeframe: {reason}") } else { reason };
+            let failure = Failure { symbol: symbol.clone(), reason };
+            if !seen.failures.contains(&failure) {
+                seen.failures.push(failure);
+            }
         }
+        if self.beside {
+            return;
+        }
+        seen.symbols.push(symbol);
+        drop(seen);
+        self.guard.rows.fetch_add(current.rows as u64, Ordering::Relaxed);
         let done = self.guard.completed.fetch_add(1, Ordering::Relaxed) + 1;
         (self.guard.progress)(done);
-        fit
-    }
-
-    /// Ends the current symbol and passes on what is pending of it.
-    fn finish(&mut self, passed: &mut Vec<RecordBatch>) {
-        let pending = std::mem::take(&mut self.pending);
-        if self.is_fit() {
-            passed.extend(pending);
-        }
-        self.reservation.free();
     }
 
     fn reserve(&mut self) -> Result<()> {

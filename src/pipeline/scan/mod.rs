@@ -11,7 +11,7 @@ use super::bounds::{Range, bounded};
 use super::levels::quoted;
 use crate::Session;
 use crate::engine::dialect::{Formula, FormulaKind, Params, Problems, closest};
-use crate::engine::reach::{PlanReach, reach};
+use crate::engine::reach::{PlanReach, reach, reach_at_end};
 use crate::engine::tap::tapped;
 use crate::error::{Error, Result, readable};
 use crate::lake::{CandleTable, READABLE};
@@ -20,12 +20,12 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, TableReference};
-use datafusion::datasource::TableType;
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, col, lit};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, TableScan, col, lit};
 use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 use tally::{Tally, TallyTap};
+use tallow_udfs::candle::Timeframe;
 use tallow_udfs::series::Bars;
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +63,7 @@ pub struct Scan {
     pub formula: Formula,
     /// Values of its parameters.
     pub params: Params,
-    /// The table of candles.
+    /// The table of candles, or its path; `candles_1w` also where the lake has only smaller bars.
     pub table: String,
     /// These symbols; `None`: all.
     pub symbols: Option<Vec<String>>,
@@ -250,11 +251,10 @@ impl Scan {
             Ok(started) => started,
             Err(Error::DataFusion(error)) if may_be_a_file(&error) && !self.table.ends_with(READABLE) => {
                 let table = format!("{}{READABLE}", self.table);
-                let started = self.first_batch(session, &control, &table).await?;
-                if !started.0.has_unreadable() {
-                    return Err(Error::DataFusion(error));
+                match self.first_batch(session, &control, &table).await {
+                    Ok(started) if started.0.has_unreadable() => started,
+                    _ => return Err(Error::DataFusion(error)),
                 }
-                started
             }
             Err(error) => return Err(error),
         };
@@ -299,28 +299,52 @@ impl Scan {
     }
 
     /// The formula with its parameters, after everything in it was checked against the table.
-    async fn checked(&self, session: &Session, table: &str) -> Result<(Formula, SchemaRef, Problems)> {
-        let state = session.context().state();
-        let schema = schema_of(session, table).await?;
-        let checked = self.formula.check_in(&state, &schema, &self.params)?;
+    async fn checked(&self, session: &Session, from: &Relation) -> Result<(Formula, Problems)> {
+        let (state, schema) = (session.context().state(), &from.schema);
+        let checked = self.formula.check_in(&state, schema, &self.own_params())?;
         if checked.kind != FormulaKind::Condition {
             return Err(Error::Setting(format!(
                 "`{}` is a number, not a condition: compare it, as `{} > 0`",
                 self.formula, self.formula
             )));
         }
-        if let Some(rank) = &self.rank {
-            rank.by.check_in(&state, &schema, &Params::default())?;
+        if let Some(rank) = self.ranked()? {
+            let kind = rank.by.check_in(&state, schema, &Params::default())?.kind;
+            if kind != FormulaKind::Number {
+                return Err(Error::Setting(format!("the rank `{}` is a condition, not a number", rank.by)));
+            }
         }
-        Ok((self.formula.bind(&self.params)?, schema, checked.warnings))
+        Ok((self.formula.bind(&self.own_params())?, checked.warnings))
+    }
+
+    /// The parameters without those that only the rank has.
+    fn own_params(&self) -> Params {
+        let own = self.formula.parameters();
+        let of_rank = self.rank.as_ref().map(|r| r.by.parameters()).unwrap_or_default();
+        let is_ranks = |name: &str| of_rank.iter().any(|p| p.name == name) && !own.iter().any(|p| p.name == name);
+        let mut params = Params::default();
+        self.params.iter().filter(|(name, _)| !is_ranks(name)).for_each(|(name, value)| params.set(name, value));
+        params
+    }
+
+    /// The rank with its parameters, which it shares with the formula.
+    fn ranked(&self) -> Result<Option<Rank>> {
+        let Some(rank) = &self.rank else { return Ok(None) };
+        let mut params = self.params.clone();
+        for parameter in self.formula.parameters() {
+            if let (None, Some(default)) = (self.params.get(&parameter.name), &parameter.default) {
+                params.set(&parameter.name, default.trim_matches(['\'', '(', ')']));
+            }
+        }
+        Ok(Some(Rank { by: rank.by.bind(&params)?.first_field(), descending: rank.descending }))
     }
 
     /// SQL for every bar with what matches show, and whether it matches.
-    fn base(&self, table: &str, formula: &Formula, schema: &Schema) -> (String, Vec<String>) {
+    fn base(&self, from: &str, formula: &Formula, schema: &Schema) -> Result<(String, Vec<String>)> {
         let plain = ["symbol", "ts", "close", "volume"].into_iter().filter(|c| schema.index_of(c).is_ok());
         let mut names: Vec<String> = plain.map(str::to_string).collect();
         let mut items = names.clone();
-        let rank = self.rank.iter().map(|r| r.by.to_string());
+        let rank = self.ranked()?.map(|r| r.by.to_string());
         for value in formula.values().into_iter().chain(rank) {
             if !names.contains(&value) {
                 items.push(format!("({value}) as {}", quoted(&value)));
@@ -328,7 +352,7 @@ impl Scan {
             }
         }
         items.push(format!("({formula}) as {}", quoted(MATCH)));
-        (format!("select {} from {} as candles{}", items.join(", "), quoted(table), self.among()), names)
+        Ok((format!("select {} from {from} as candles", items.join(", ")), names))
     }
 
     /// ` where symbol in (..)`.
@@ -339,48 +363,52 @@ impl Scan {
     }
 
     /// Plans a text of ours, cut to the range, with the guard above its table.
-    async fn guarded(&self, session: &Session, sql: &str, pass: &Pass) -> Result<DataFrame> {
-        let (state, plan) = one(session, sql).await?.into_parts();
+    async fn guarded(&self, session: &Session, sql: &str, from: &Relation, pass: &Pass) -> Result<DataFrame> {
+        // Places in this text mean nothing to whoever typed the formula.
+        let frame = one(session, sql).await.map_err(|error| match error {
+            Error::Text(problems) => Error::Setting(
+                problems.list.into_iter().map(|p| p.message).collect::<Vec<_>>().join("\n"),
+            ),
+            other => other,
+        })?;
+        let (state, plan) = frame.into_parts();
         if !self.allow_lookahead {
-            self.refuse_lookahead(&reach(&state.optimize(&plan)?))?;
+            self.refuse_lookahead(&from.reach(&state.optimize(&plan)?))?;
         }
         let frame = bounded(session, DataFrame::new(state, plan), self.range).await?;
         let (state, plan) = frame.into_parts();
-        Ok(DataFrame::new(state, self.guard_leftmost(plan, &pass.guard)?))
+        Ok(DataFrame::new(state, self.guard_tables(plan, &pass.guard)?))
     }
 
     async fn plan(&self, session: &Session, table: &str, pass: &Pass) -> Result<(DataFrame, Problems)> {
-        let (formula, schema, warnings) = self.checked(session, table).await?;
-        let (sql, names) = self.base(table, &formula, &schema);
-        let frame = self.newest(self.guarded(session, &sql, pass).await?)?;
+        let from = relation(session, table).await?;
+        let (formula, warnings) = self.checked(session, &from).await?;
+        let (sql, names) = self.base(&from.sql, &formula, &from.schema)?;
+        let frame = self.newest(self.guarded(session, &sql, &from, pass).await?)?;
         let frame = frame.filter(named(MATCH))?;
         let (state, plan) = frame.into_parts();
-        let tap = Arc::new(TallyTap(Arc::clone(&pass.tally)));
+        let tap = Arc::new(TallyTap { tally: Some(Arc::clone(&pass.tally)), guard: Arc::clone(&pass.guard) });
         let matches = DataFrame::new(state, tapped(plan, tap));
         let matches = matches.select(names.iter().map(|n| named(n)).collect::<Vec<_>>())?;
         Ok((self.arranged(matches)?, warnings))
     }
 
-    /// Puts the guard above the table that a plan is about, and above what filters that table's rows.
-    fn guard_leftmost(&self, plan: LogicalPlan, guard: &Arc<Guard>) -> Result<LogicalPlan> {
-        let mut done = false;
+    /// Puts the guard above every table, and above what filters its rows; the first is the one that the plan is about.
+    fn guard_tables(&self, plan: LogicalPlan, guard: &Arc<Guard>) -> Result<LogicalPlan> {
+        let mut beside = false;
+        let symbols = self.symbols.as_ref().map(|all| Arc::new(all.iter().cloned().collect::<BTreeSet<_>>()));
         let guarded = plan.transform_down(|node| {
-            if done {
-                return Ok(Transformed::new(node, false, TreeNodeRecursion::Stop));
-            }
-            if !is_scan(&node) {
+            if !is_scan(&node) || ["symbol", "ts"].iter().any(|c| !node.schema().fields().iter().any(|f| f.name() == c)) {
                 return Ok(Transformed::no(node));
             }
-            done = true;
-            let mut scan = LogicalPlanBuilder::from(node);
-            if let Some(symbols) = &self.symbols {
-                // What filters above the guard say of symbols does not come through it.
-                let symbol = scan.schema().columns().into_iter().find(|c| c.name == "symbol").map(Expr::Column);
-                let all = symbols.iter().map(|s| lit(s.as_str())).collect();
-                scan = scan.filter(symbol.unwrap_or_else(|| col("symbol")).in_list(all, false))?;
-            }
-            let tap = Arc::new(GuardTap(Arc::clone(guard)));
-            Ok(Transformed::new(tapped(scan.build()?, tap), true, TreeNodeRecursion::Jump))
+            // The guard leaves out other symbols; the table need not read what it need not.
+            let scan = match &symbols {
+                Some(symbols) => node.transform_down(|node| near(node, symbols)).data()?,
+                None => node,
+            };
+            let tap = Arc::new(GuardTap { guard: Arc::clone(guard), symbols: symbols.clone(), beside });
+            beside = true;
+            Ok(Transformed::new(tapped(scan, tap), true, TreeNodeRecursion::Jump))
         });
         Ok(guarded.data()?)
     }
@@ -398,7 +426,7 @@ impl Scan {
     /// Ranked, grouped, ordered and limited.
     fn arranged(&self, matches: DataFrame) -> Result<DataFrame> {
         let newest_first = || vec![col("ts").sort(false, false), col("symbol").sort(true, false)];
-        let best = self.rank.as_ref().map(|rank| named(&rank.by.to_string()).sort(!rank.descending, false));
+        let best = self.ranked()?.map(|rank| named(&rank.by.to_string()).sort(!rank.descending, false));
         let frame = match (self.group, best) {
             (None, None) => matches.sort(newest_first())?,
             (None, Some(best)) => matches.sort([vec![best], newest_first()].concat())?,
@@ -443,32 +471,40 @@ impl Scan {
         )))
     }
 
+    /// The formula with its parameters and where its bars come from, if it can be decided at the time of a bar.
+    pub(super) async fn decidable(&self, session: &Session) -> Result<(Formula, Relation)> {
+        let from = relation(session, &self.table).await?;
+        let (formula, _) = self.checked(session, &from).await?;
+        let (state, plan) = one(session, &self.base(&from.sql, &formula, &from.schema)?.0).await?.into_parts();
+        self.refuse_lookahead(&from.reach(&state.optimize(&plan)?))?;
+        Ok((formula, from))
+    }
+
     /// How far the formula and what it shows look back and ahead.
     pub async fn reach(&self, session: &Session) -> Result<PlanReach> {
-        let (formula, schema, _) = self.checked(session, &self.table).await?;
-        let (state, plan) = one(session, &self.base(&self.table, &formula, &schema).0).await?.into_parts();
+        let from = relation(session, &self.table).await?;
+        let (formula, _) = self.checked(session, &from).await?;
+        let (state, plan) = one(session, &self.base(&from.sql, &formula, &from.schema)?.0).await?.into_parts();
         Ok(reach(&state.optimize(&plan)?))
     }
 
     /// The scan as a text of the dialect: what a reader would type.
     pub async fn sql(&self, session: &Session) -> Result<String> {
-        let (formula, schema, _) = self.checked(session, &self.table).await?;
+        let from = relation(session, &self.table).await?;
+        let (formula, _) = self.checked(session, &from).await?;
         let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let names = self.base(&self.table, &formula, &schema).1;
+        let names = self.base(&from.sql, &formula, &from.schema)?.1;
         let (plain, values): (Vec<_>, Vec<_>) = names.into_iter().partition(plain);
         let values: String = values.iter().map(|v| format!(",\n  {v}")).collect();
         let last = if self.last { " and ts = max(ts) over (partition by symbol)" } else { "" };
         let condition = if last.is_empty() { formula.to_string() } else { format!("({formula}){last}") };
-        let order = match &self.rank {
+        let order = match self.ranked()? {
             Some(rank) => format!("{} {}, ", rank.by, if rank.descending { "desc nulls last" } else { "asc nulls last" }),
             None => String::new(),
         };
         let top = self.top.map_or_else(String::new, |n| format!("\nlimit {n}"));
-        let table = if self.table.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            self.table.clone()
-        } else {
-            quoted(&self.table)
-        };
+        let is_plain = self.table.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let table = if is_plain && from.is_stored { &self.table } else { &from.sql };
         Ok(format!(
             "select {}{values}\nfrom {table}{}\nqualify {condition}\norder by {order}ts desc, symbol{top}",
             plain.join(", "),
@@ -480,10 +516,10 @@ impl Scan {
 impl Formula {
     /// The plan of `select symbol, ts, <formula> as value` over a table.
     pub async fn to_plan(&self, session: &Session, table: &str, params: &Params) -> Result<LogicalPlan> {
-        let schema = schema_of(session, table).await?;
-        self.check_in(&session.context().state(), &schema, params)?;
+        let from = relation(session, table).await?;
+        self.check_in(&session.context().state(), &from.schema, params)?;
         let bound = self.bind(params)?;
-        let sql = format!("select symbol, ts, ({bound}) as value from {} as candles", quoted(table));
+        let sql = format!("select symbol, ts, ({bound}) as value from {} as candles", from.sql);
         Ok(one(session, &sql).await?.into_unoptimized_plan())
     }
 
@@ -542,7 +578,7 @@ impl ScanRun {
             (true, false) => Ended::Cancelled,
         };
         let mut asked: BTreeSet<&str> = self.symbols.iter().flatten().map(String::as_str).collect();
-        if ended == Ended::Complete {
+        if ended == Ended::Complete && guarded.opened {
             let named: HashSet<String> = failures.iter().map(|f| f.symbol.clone()).collect();
             for symbol in asked.iter().filter(|s| !seen.contains(*s) && !named.contains(**s)) {
                 let near = closest(symbol, seen.iter().copied()).map(|n| format!("; did you mean {n}?"));
@@ -586,20 +622,41 @@ fn may_be_a_file(error: &DataFusionError) -> bool {
     }
 }
 
-async fn schema_of(session: &Session, table: &str) -> Result<SchemaRef> {
+/// Where bars come from.
+pub(super) struct Relation {
+    /// What stands in FROM.
+    pub sql: String,
+    pub schema: SchemaRef,
+    /// A table, not bars that are made of smaller ones.
+    is_stored: bool,
+}
+
+impl Relation {
+    fn reach(&self, plan: &LogicalPlan) -> PlanReach {
+        if self.is_stored { reach(plan) } else { reach_at_end(plan) }
+    }
+}
+
+/// The bars of a table; of a timeframe that the lake does not store, those made of smaller ones.
+pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation> {
+    let timeframe = table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok());
+    let known = session.tables().timeframes();
+    if let Some(timeframe) = timeframe.filter(|t| !known.contains(t) && !known.is_empty()) {
+        let sql = format!("candles('{timeframe}')");
+        let schema = Arc::clone(one(session, &format!("select * from {sql}")).await?.schema().inner());
+        return Ok(Relation { sql, schema, is_stored: false });
+    }
     match session.context().table_provider(TableReference::bare(table)).await {
-        Ok(provider) if provider.table_type() == TableType::Base || provider.schema().index_of("symbol").is_ok() => {
+        Ok(provider) => {
             let schema = provider.schema();
             match ["symbol", "ts"].into_iter().find(|c| schema.index_of(c).is_err()) {
                 Some(missing) => Err(Error::Setting(format!("`{table}` is no table of candles: it has no {missing}"))),
-                None => Ok(schema),
+                None => Ok(Relation { sql: quoted(table), schema, is_stored: true }),
             }
         }
-        Ok(_) => Err(Error::Setting(format!("`{table}` is no table of candles"))),
         Err(error) => {
             let said = readable(&error);
-            let is_missing = said.contains("not found") || said.contains("No table named");
-            if !is_missing {
+            if !said.contains("not found") && !said.contains("No table named") {
                 return Err(error.into());
             }
             let known = session.tables().table_names();
@@ -619,6 +676,15 @@ async fn one(session: &Session, sql: &str) -> Result<DataFrame> {
         Some(statement) => session.frame(statement).await,
         None => Err(Error::Setting(format!("no statement in {sql}"))),
     }
+}
+
+/// A table of candles without what surely holds none of the symbols.
+fn near(node: LogicalPlan, symbols: &Arc<BTreeSet<String>>) -> datafusion::common::Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
+    let provider = source_as_provider(&scan.source)?;
+    let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(Transformed::no(node)) };
+    let source = provider_as_source(Arc::new(table.near(symbols)));
+    Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
 }
 
 /// A table, perhaps under filters and another name.

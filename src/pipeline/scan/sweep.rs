@@ -1,8 +1,9 @@
 //! One formula with many values of its parameters, in one pass over the bars.
 
-use super::{MATCH, Pass, Scan, named};
-use super::super::levels::quoted;
+use super::tally::TallyTap;
+use super::{MATCH, Pass, Scan, named, relation};
 use crate::Session;
+use crate::engine::tap::tapped;
 use crate::engine::dialect::{Formula, Params, Problems};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
@@ -144,11 +145,12 @@ impl Scan {
                 return Err(Error::Setting(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
             }
         }
+        let from = relation(session, table).await?;
         let mut formulas: Vec<Formula> = vec![];
         let mut warnings = None;
         for params in self.sweep.params(&self.params) {
             let one = Scan { params, ..self.clone() };
-            let (formula, _, said) = one.checked(session, table).await?;
+            let (formula, said) = one.checked(session, &from).await?;
             warnings.get_or_insert(said);
             formulas.push(formula);
         }
@@ -156,9 +158,11 @@ impl Scan {
         let name = |i: usize| format!("{MATCH}{i}");
         let items: Vec<_> =
             formulas.iter().enumerate().map(|(i, f)| format!("({f}) as \"{}\"", name(i))).collect();
-        let from = quoted(table);
-        let sql = format!("select symbol, ts, {} from {from} as candles{}", items.join(", "), self.among());
-        let frame = self.newest(self.guarded(session, &sql, pass).await?)?;
+        let sql = format!("select symbol, ts, {} from {} as candles", items.join(", "), from.sql);
+        let frame = self.newest(self.guarded(session, &sql, &from, pass).await?)?;
+        let (state, plan) = frame.into_parts();
+        let tap = Arc::new(TallyTap { tally: None, guard: Arc::clone(&pass.guard) });
+        let frame = DataFrame::new(state, tapped(plan, tap));
         let all = 0..formulas.len();
         let hits = all.clone().map(|i| Ok(count(lit(1)).filter(named(&name(i))).build()?.alias(name(i))));
         let frame = frame.aggregate(vec![named("symbol")], hits.collect::<Result<Vec<Expr>>>()?)?;

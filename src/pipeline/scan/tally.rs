@@ -1,5 +1,6 @@
-//! Counts matches and the symbols that have any.
+//! Counts matches and the symbols that have any, and holds back those of a symbol until it is known to be complete.
 
+use super::guard::Guard;
 use crate::engine::tap::{Tap, TapStream};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::partition;
@@ -8,6 +9,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::execution::TaskContext;
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
+use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,8 +34,18 @@ impl Tally {
 }
 
 /// The tally as a tap, above rows that match.
-#[derive(Debug)]
-pub(super) struct TallyTap(pub Arc<Tally>);
+pub(super) struct TallyTap {
+    /// `None`: rows are not counted here.
+    pub tally: Option<Arc<Tally>>,
+    /// Knows which symbols turned out not to be fit after some of their rows had passed it.
+    pub guard: Arc<Guard>,
+}
+
+impl Debug for TallyTap {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TallyTap")
+    }
+}
 
 impl Tap for TallyTap {
     fn name(&self) -> &'static str {
@@ -41,7 +53,12 @@ impl Tap for TallyTap {
     }
 
     fn open(&self, schema: &SchemaRef, _: &TaskContext, _: usize) -> Result<Box<dyn TapStream>> {
-        Ok(Box::new(TallyStream { tally: Arc::clone(&self.0), symbol: schema.index_of("symbol")?, last: None }))
+        let (tally, guard) = (self.tally.clone(), Arc::clone(&self.guard));
+        Ok(Box::new(TallyStream { tally, guard, symbol: schema.index_of("symbol")?, held: vec![], last: None }))
+    }
+
+    fn keeps_order(&self) -> bool {
+        false
     }
 
     fn stopped(&self) -> BoxFuture<'static, ()> {
@@ -50,28 +67,47 @@ impl Tap for TallyTap {
 }
 
 struct TallyStream {
-    tally: Arc<Tally>,
+    tally: Option<Arc<Tally>>,
+    guard: Arc<Guard>,
     symbol: usize,
+    /// Rows of the last symbol, which may go on.
+    held: Vec<RecordBatch>,
     last: Option<ScalarValue>,
+}
+
+impl TallyStream {
+    /// Passes on the rows of the symbol that has ended.
+    fn release(&mut self, passed: &mut Vec<RecordBatch>) {
+        let held = std::mem::take(&mut self.held);
+        let Some(symbol) = self.last.take() else { return };
+        if self.guard.is_unfit(&symbol) {
+            return;
+        }
+        if let Some(tally) = &self.tally {
+            tally.add(held.iter().map(|b| b.num_rows() as u64).sum(), 1);
+        }
+        passed.extend(held);
+    }
 }
 
 impl TapStream for TallyStream {
     fn next(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return Ok(vec![]);
-        }
         let symbols: &ArrayRef = batch.column(self.symbol);
-        let mut count = partition(std::slice::from_ref(symbols))?.len() as u64;
-        if self.last == Some(ScalarValue::try_from_array(symbols, 0)?) {
-            count -= 1;
+        let mut passed = vec![];
+        for range in partition(std::slice::from_ref(symbols))?.ranges() {
+            let symbol = ScalarValue::try_from_array(symbols, range.start)?;
+            if self.last.as_ref() != Some(&symbol) {
+                self.release(&mut passed);
+                self.last = Some(symbol);
+            }
+            self.held.push(batch.slice(range.start, range.len()));
         }
-        self.last = Some(ScalarValue::try_from_array(symbols, rows - 1)?);
-        self.tally.add(rows as u64, count);
-        Ok(vec![batch])
+        Ok(passed)
     }
 
     fn end(&mut self) -> Result<Vec<RecordBatch>> {
-        Ok(vec![])
+        let mut passed = vec![];
+        self.release(&mut passed);
+        Ok(passed)
     }
 }

@@ -85,7 +85,7 @@ impl PositionSizeKind {
             (Guarded, [size, price, stop, risk, cap]) if *price > 0.0 => {
                 let loss = (price - stop).abs() / price;
                 let by_risk = if loss > 0.0 { risk / loss } else { f64::INFINITY };
-                size.min(*cap).min(by_risk)
+                size.abs().min(*cap).min(by_risk).copysign(*size)
             }
             _ => return None,
         };
@@ -182,6 +182,7 @@ mod tests {
         assert_eq!(size(AtrRisk, &[100.0, 2.5, 0.02, 2.0]), Some(0.4));
         assert_eq!(size(Guarded, &[0.4, 100.0, 95.0, 0.02, 0.1]), Some(0.1));
         assert_eq!(size(Guarded, &[0.4, 100.0, 50.0, 0.02, 0.1]), Some(0.04));
+        assert_eq!(size(Guarded, &[-0.4, 100.0, 105.0, 0.02, 0.1]), Some(-0.1));
         assert_eq!(size(FixedFraction, &[1.5]), None);
     }
 }
