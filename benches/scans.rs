@@ -46,7 +46,10 @@ async fn main() {
     };
     show("check it", (0..200).map(|_| check()).collect());
 
-    for (name, table) in [("one symbol of 2,500, Delta lake", "candles".to_string()), ("one symbol of 2,500, one file", path.display().to_string())] {
+    for (name, table) in [
+        ("one symbol of 2,500, Delta lake", "candles".to_string()),
+        ("one symbol of 2,500, one file", path.display().to_string()),
+    ] {
         let mut times = vec![];
         for i in 0..1_020 {
             let symbols = Some(vec![format!("S{:05}", i * 7 % 2500)]);

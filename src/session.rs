@@ -4,7 +4,8 @@ use crate::engine::dialect::{self, Params, Parsed};
 use crate::engine::session::{Settings, context};
 use crate::error::{Error, Result};
 use crate::lake::{
-    Computed, IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, StoredFormula, Stores, Written,
+    Computed, IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, StoredFormula, Stores,
+    Written,
 };
 use crate::pipeline::resample::{self, Fill};
 use crate::pipeline::views;

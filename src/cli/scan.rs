@@ -232,7 +232,8 @@ pub(super) async fn formula(config: &Config, command: FormulaCommand) -> Result<
             let width = wanted.iter().map(|f| f.name.len()).max().unwrap_or_default() + 4;
             for formula in wanted {
                 let name = format!("{}@{}", formula.name, formula.version);
-                let tags = if formula.tags.is_empty() { String::new() } else { format!("  [{}]", formula.tags.join(" ")) };
+                let tags =
+                    if formula.tags.is_empty() { String::new() } else { format!("  [{}]", formula.tags.join(" ")) };
                 out!("{name:<width$}  {:<5}  {}{tags}", formula.category, formula.formula);
                 if !formula.description.is_empty() {
                     out!("{:width$}         {}", "", formula.description);

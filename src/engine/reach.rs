@@ -179,9 +179,7 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
             let columns = groups.chain(results).collect();
             Shape { columns, times, rows, has_gaps: below.has_gaps, ..Shape::default() }
         }
-        LogicalPlan::Join(join) => {
-            joined(of_plan(&join.left).settled(), of_plan(&join.right).settled(), join, width)
-        }
+        LogicalPlan::Join(join) => joined(of_plan(&join.left).settled(), of_plan(&join.right).settled(), join, width),
         LogicalPlan::Extension(extension) => {
             let inputs = extension.node.inputs();
             match (extension.node.as_any().downcast_ref::<AsofJoin>(), inputs.as_slice()) {

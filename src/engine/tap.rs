@@ -167,7 +167,9 @@ impl TapExec {
         let key = |name: &str| -> Result<PhysicalSortExpr> {
             Ok(PhysicalSortExpr::new(Arc::new(Column::new(name, schema.index_of(name)?)), ascending))
         };
-        let Some(order) = LexOrdering::new([key("symbol")?, key("ts")?]) else { return plan_err!("a tap without order") };
+        let Some(order) = LexOrdering::new([key("symbol")?, key("ts")?]) else {
+            return plan_err!("a tap without order");
+        };
         let properties = match tap.keeps_order() {
             true => Arc::clone(input.properties()),
             false => {

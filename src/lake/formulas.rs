@@ -97,11 +97,9 @@ pub(super) async fn add(state: &Arc<SessionState>, log: &Log, formula: StoredFor
     for attempt in 1..=ATTEMPTS {
         let base = log.snapshot(None).await?;
         let newest = read(state, log).await?.into_iter().rfind(|f| f.name == formula.name);
-        let same = |known: &StoredFormula| StoredFormula {
-            version: known.version,
-            created_at: known.created_at,
-            ..formula.clone()
-        } == *known;
+        let same = |known: &StoredFormula| {
+            StoredFormula { version: known.version, created_at: known.created_at, ..formula.clone() } == *known
+        };
         if let Some(known) = newest.as_ref().filter(|known| same(known)) {
             return Ok(known.version);
         }

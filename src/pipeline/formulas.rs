@@ -121,7 +121,12 @@ pub async fn performance(
         })
         .collect();
     let (key, name, order, symbols) = match by {
-        By::Year => ("cast(date_part('year', ts) as bigint)", "year", "year".to_string(), "count(distinct symbol) filter (where hit) as symbols, "),
+        By::Year => (
+            "cast(date_part('year', ts) as bigint)",
+            "year",
+            "year".to_string(),
+            "count(distinct symbol) filter (where hit) as symbols, ",
+        ),
         By::Symbol => ("symbol", "symbol", format!("hits desc, symbol limit {top}"), ""),
     };
     Ok(format!(

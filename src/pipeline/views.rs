@@ -1,14 +1,14 @@
 //! Table functions over the lake, each a query: `candles('4h')`, `adjusted('1d', 'actions.csv')`, `label_path('4h')`.
 
+use super::adjust;
 use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
 use super::resample;
-use super::adjust;
 use crate::engine::dialect::{Base, OtherBars, TableArguments, TableFunctions};
 use crate::error::{Error, Result};
 use crate::lake::{CandleTable, LakeSchema, READABLE};
-use datafusion::catalog::SchemaProvider;
 use async_trait::async_trait;
+use datafusion::catalog::SchemaProvider;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
 

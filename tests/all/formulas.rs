@@ -36,7 +36,10 @@ fn operators_bind_as_the_table_says() {
         ("not close > open", "(NOT (close > open))"),
         ("not close crosses_above open", "(NOT (close crosses_above open))"),
         ("close + 1 crosses_below sma(20) * 2", "((close + 1) crosses_below (sma(20) * 2))"),
-        ("close > 1 and rsi(14) crosses_above 30 or low < 1", "(((close > 1) AND (rsi(14) crosses_above 30)) OR (low < 1))"),
+        (
+            "close > 1 and rsi(14) crosses_above 30 or low < 1",
+            "(((close > 1) AND (rsi(14) crosses_above 30)) OR (low < 1))",
+        ),
         ("a + b * c - d / e % f", "((a + (b * c)) - ((d / e) % f))"),
         ("- a * b", "((- a) * b)"),
         ("-close@1d + 1", "((- (close@1d)) + 1)"),
@@ -70,12 +73,19 @@ fn a_formula_is_its_text_without_spaces_and_case_of_keywords() {
     params.set("period", "-3");
     let negative = Formula::parse("close > -:period and symbol = 'a::@b'").unwrap().bind(&params).unwrap();
     assert_eq!(negative.to_string(), "close > -(-3) AND symbol = 'a::@b'");
-    let values = Formula::parse("sma(rsi(14), 5) > 1 and (close / sma(50) - 1 > 0 or macd(12,26,9) > 0)").unwrap().values();
+    let values =
+        Formula::parse("sma(rsi(14), 5) > 1 and (close / sma(50) - 1 > 0 or macd(12,26,9) > 0)").unwrap().values();
     assert_eq!(
         values,
         [
-            "sma(rsi(14), 5)", "rsi(14)", "close / sma(50) - 1", "close / sma(50)", "sma(50)", "close / sma(50) - 1 > 0",
-            "macd(12, 26, 9).macd", "macd(12, 26, 9) > 0"
+            "sma(rsi(14), 5)",
+            "rsi(14)",
+            "close / sma(50) - 1",
+            "close / sma(50)",
+            "sma(50)",
+            "close / sma(50) - 1 > 0",
+            "macd(12, 26, 9).macd",
+            "macd(12, 26, 9) > 0"
         ]
     );
 }
@@ -127,16 +137,34 @@ fn lint_says_what_cannot_be_meant() {
         let mut params = Params::default();
         params.set("unused", "1");
         let checked = Formula::parse(text).unwrap().check(&schema, &params).unwrap_or_else(|e| panic!("{text}: {e}"));
-        checked.warnings.list.iter().filter(|p| !p.message.contains("`unused`")).map(|p| p.message.clone()).collect::<Vec<_>>()
+        checked
+            .warnings
+            .list
+            .iter()
+            .filter(|p| !p.message.contains("`unused`"))
+            .map(|p| p.message.clone())
+            .collect::<Vec<_>>()
     };
     for text in [
-        "close > highest(high, 20)", "c > highest(h, 20)", "high > max(high, 5)", "highest(close, 5) < close",
-        "low < lowest(low, 20)", "close < min(low, 3)", "lowest(close, 9) > close", "close crosses_above highest(high, 20)",
+        "close > highest(high, 20)",
+        "c > highest(h, 20)",
+        "high > max(high, 5)",
+        "highest(close, 5) < close",
+        "low < lowest(low, 20)",
+        "close < min(low, 3)",
+        "lowest(close, 9) > close",
+        "close crosses_above highest(high, 20)",
     ] {
         assert!(warned(text).iter().any(|m| m.ends_with("can never be true")), "{text}: {:?}", warned(text));
     }
-    for text in ["close >= highest(high, 20)", "close > lag(highest(high, 20), 1)", "high > highest(close, 20)", "close > lowest(low, 5)",
-        "close > highest(high, 4)@1w", "rsi(14)@1w > rsi(14)@1mo"] {
+    for text in [
+        "close >= highest(high, 20)",
+        "close > lag(highest(high, 20), 1)",
+        "high > highest(close, 20)",
+        "close > lowest(low, 5)",
+        "close > highest(high, 4)@1w",
+        "rsi(14)@1w > rsi(14)@1mo",
+    ] {
         assert!(warned(text).is_empty(), "{text}: {:?}", warned(text));
     }
     assert_eq!(warned("1 + 1 > 2 and close > 1"), ["`1 + 1 > 2` is the same for every bar"]);
@@ -169,9 +197,50 @@ fn monsters_are_refused_and_not_swallowed() {
 /// Words and signs that a formula is made of, in any order.
 fn soup(dice: &mut Dice) -> String {
     const WORDS: [&str; 44] = [
-        "close", "open", "rsi", "sma", "macd", "(", ")", "(", ")", ",", "14", "20", "0", "-1", "1.5", ">", "<", "=", "==", "!=",
-        "+", "-", "*", "/", "%", "and", "or", "not", "between", "is", "null", "crosses_above", "crosses_below", "@1d", "@4h", "@",
-        ":p", ":p 14", "'x'", "'", ".macdhist", "é", "case", "select",
+        "close",
+        "open",
+        "rsi",
+        "sma",
+        "macd",
+        "(",
+        ")",
+        "(",
+        ")",
+        ",",
+        "14",
+        "20",
+        "0",
+        "-1",
+        "1.5",
+        ">",
+        "<",
+        "=",
+        "==",
+        "!=",
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "and",
+        "or",
+        "not",
+        "between",
+        "is",
+        "null",
+        "crosses_above",
+        "crosses_below",
+        "@1d",
+        "@4h",
+        "@",
+        ":p",
+        ":p 14",
+        "'x'",
+        "'",
+        ".macdhist",
+        "é",
+        "case",
+        "select",
     ];
     let words = 1 + dice.below(14);
     let mut text = String::new();
@@ -264,10 +333,14 @@ const PAIRS: [(&str, &str); 30] = [
     ("(close - open) / (high - low) > 0.8", "(close - open) / nullif(high - low, 0) > 0.8"),
     ("rsi(14) between 40 and 60", "rsi(close, 14) OVER w >= 40 AND rsi(close, 14) OVER w <= 60"),
     ("rsi(14) is null", "rsi(close, 14) OVER w IS NULL"),
-    ("adx(14) > 25 and plus_di(14) > minus_di(14)",
-     "adx(high, low, close, 14) OVER w > 25 AND plus_di(high, low, close, 14) OVER w > minus_di(high, low, close, 14) OVER w"),
-    ("rsi(2) < 10 and close > sma(200) or rsi(2) > 95",
-     "(rsi(close, 2) OVER w < 10 AND close > sma(close, 200) OVER w) OR rsi(close, 2) OVER w > 95"),
+    (
+        "adx(14) > 25 and plus_di(14) > minus_di(14)",
+        "adx(high, low, close, 14) OVER w > 25 AND plus_di(high, low, close, 14) OVER w > minus_di(high, low, close, 14) OVER w",
+    ),
+    (
+        "rsi(2) < 10 and close > sma(200) or rsi(2) > 95",
+        "(rsi(close, 2) OVER w < 10 AND close > sma(close, 200) OVER w) OR rsi(close, 2) OVER w > 95",
+    ),
     ("std(close, 20) / sma(20) > 0.05", "ta_stddev(close, 20) OVER w / nullif(sma(close, 20) OVER w, 0) > 0.05"),
     ("max(high, 10) = high", "ta_max(high, 10) OVER w = high"),
     ("cdlhammer() <> 0", "cdlhammer(open, high, low, close) OVER w <> 0"),
@@ -278,8 +351,10 @@ const PAIRS: [(&str, &str); 30] = [
     ("greatest(open, close) > 1.01 * least(open, close)", "greatest(open, close) > 1.01 * least(open, close)"),
     ("z_score(20) < -2", "z_score(close, 20) OVER w < -2"),
     ("rsi(:n 14) < :level 30", "rsi(close, 14) OVER w < 30"),
-    ("ema(12) crosses_above ema(26) and -roc(10) < 0",
-     "crosses_above(ema(close, 12) OVER w, ema(close, 26) OVER w) OVER w AND 0 - roc(close, 10) OVER w < 0"),
+    (
+        "ema(12) crosses_above ema(26) and -roc(10) < 0",
+        "crosses_above(ema(close, 12) OVER w, ema(close, 26) OVER w) OVER w AND 0 - roc(close, 10) OVER w < 0",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,13 +459,17 @@ async fn random_formulas_agree_with_an_interpreter_row_by_row() {
         }
         assert_eq!(row, got.len());
     }
-    assert!(hits > 5_000 && unknown > 5_000 && compared > 60_000, "{hits} true, {unknown} unknown, {compared} compared");
+    assert!(
+        hits > 5_000 && unknown > 5_000 && compared > 60_000,
+        "{hits} true, {unknown} unknown, {compared} compared"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_timeframe_is_the_last_bar_that_had_closed() {
     let session = session().await;
-    let sql = "select count(*) as n, count(*) filter (where a is distinct from b) as different, count(b) as known from (
+    let sql =
+        "select count(*) as n, count(*) filter (where a is distinct from b) as different, count(b) as known from (
                  select b.symbol as symbol, b.ts as ts, b.r as a, w.r as b
                  from (select symbol, ts, rsi(14)@1w as r from candles) b
                  asof join (select symbol, bar_end(ts, '1w') as closed, rsi(close, 14) as r from candles('1w')) w

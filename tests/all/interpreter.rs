@@ -282,13 +282,14 @@ impl Node {
             Node::Between(x, low, high) => {
                 let (x, low, high) = (x.values(frame), low.values(frame), high.values(frame));
                 let sides = x.iter().zip(&low).zip(&high);
-                sides.map(|((x, l), h)| {
-                    let (a, b) = (of(*x, *l, &|a, b| a >= b), of(*x, *h, &|a, b| a <= b));
-                    let equal = x.is_some() && (x == l || x == h);
-                    let both = and(a, b);
-                    (both.0, both.1 && !equal)
-                })
-                .collect()
+                sides
+                    .map(|((x, l), h)| {
+                        let (a, b) = (of(*x, *l, &|a, b| a >= b), of(*x, *h, &|a, b| a <= b));
+                        let equal = x.is_some() && (x == l || x == h);
+                        let both = and(a, b);
+                        (both.0, both.1 && !equal)
+                    })
+                    .collect()
             }
             Node::IsNull(not, x) => x.values(frame).iter().map(|v| (Some(v.is_none() != *not), true)).collect(),
             Node::Not(inner) => inner.truth(frame).into_iter().map(not).collect(),

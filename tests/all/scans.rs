@@ -37,7 +37,8 @@ async fn try_run(session: &Session, scan: &Scan) -> tallow::Result<(RecordBatch,
 
 fn keys(rows: &RecordBatch) -> Vec<(String, i64)> {
     let symbols = cast(rows.column_by_name("symbol").unwrap(), &DataType::Utf8).unwrap();
-    let times = cast(rows.column_by_name("ts").unwrap(), &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None));
+    let times =
+        cast(rows.column_by_name("ts").unwrap(), &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None));
     let times = times.unwrap();
     let times = times.as_primitive::<TimestampMicrosecondType>();
     symbols.as_string::<i32>().iter().zip(times).map(|(s, t)| (s.unwrap().to_string(), t.unwrap())).collect()
@@ -46,7 +47,8 @@ fn keys(rows: &RecordBatch) -> Vec<(String, i64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_is_the_query_that_it_says_it_is() {
     let session = session().await;
-    for formula in ["rsi(14) < 30 and close crosses_above sma(20)", "close > 2 * open or volume > 20 * sma(volume, 50)"] {
+    for formula in ["rsi(14) < 30 and close crosses_above sma(20)", "close > 2 * open or volume > 20 * sma(volume, 50)"]
+    {
         let scan = scan(formula);
         let (rows, summary) = run(&session, &scan).await;
         let by_hand = query(&session, &scan.sql(&session).await.unwrap()).await;
@@ -102,7 +104,8 @@ async fn a_range_has_the_rows_of_the_whole_history() {
 #[tokio::test(flavor = "multi_thread")]
 async fn newest_ranked_grouped_and_listed() {
     let session = session().await;
-    let last = Scan { last: true, rank: Some(Rank::parse("rsi(14) asc").unwrap()), top: Some(4), ..scan("rsi(14) < 30") };
+    let last =
+        Scan { last: true, rank: Some(Rank::parse("rsi(14) asc").unwrap()), top: Some(4), ..scan("rsi(14) < 30") };
     let (rows, summary) = run(&session, &last).await;
     let rsi = numbers(&rows, "rsi(14)");
     assert_eq!((rows.num_rows(), summary.matches, summary.with_matches), (4, 76, 76));
@@ -122,7 +125,12 @@ async fn newest_ranked_grouped_and_listed() {
     let (rows, _) = run(&session, &by_date).await;
     assert_eq!(numbers(&rows, "matches").iter().sum::<f64>(), 19_328.0);
 
-    let best = Scan { group: Some(Group::Date), rank: Some(Rank::parse("volume").unwrap()), top: Some(2), ..scan("rsi(14) < 30") };
+    let best = Scan {
+        group: Some(Group::Date),
+        rank: Some(Rank::parse("volume").unwrap()),
+        top: Some(2),
+        ..scan("rsi(14) < 30")
+    };
     let (rows, _) = run(&session, &best).await;
     let mut days: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
     for ((_, ts), volume) in keys(&rows).into_iter().zip(numbers(&rows, "volume")) {
@@ -181,7 +189,13 @@ async fn a_sweep_is_a_scan_for_every_combination() {
         for i in 0..6 {
             let one = Scan { last, ..scan(&format!("rsi({}) < {}", n[i], level[i])) };
             let (_, alone) = run(&session, &one).await;
-            assert_eq!((matches[i], symbols[i]), (alone.matches as f64, alone.with_matches as f64), "{} {}", n[i], level[i]);
+            assert_eq!(
+                (matches[i], symbols[i]),
+                (alone.matches as f64, alone.with_matches as f64),
+                "{} {}",
+                n[i],
+                level[i]
+            );
         }
         assert_eq!((summary.scanned, summary.matches as f64), (505, matches.iter().sum::<f64>()));
     }
@@ -222,7 +236,11 @@ async fn what_cannot_be_scanned_says_why() {
 async fn a_file_each(folder: &Path, symbols: &[&str]) {
     let session = session().await;
     for symbol in symbols {
-        let rows = query(&session, &format!("select ts, open, high, low, close, volume from candles where symbol = '{symbol}' order by ts")).await;
+        let rows = query(
+            &session,
+            &format!("select ts, open, high, low, close, volume from candles where symbol = '{symbol}' order by ts"),
+        )
+        .await;
         write_parquet(&folder.join(format!("{symbol}.parquet")), &rows, 1000);
     }
 }
@@ -277,14 +295,29 @@ async fn bad_files_and_symbols_are_named_and_the_rest_is_delivered() {
     let failures = elsewhere.path().join("failures.csv");
     let failures = failures.to_str().unwrap();
     let out = tallow(&[
-        "scan", "close > sma(20) and volume > 0", "-t", &table, "--format", "csv", "--symbols",
-        "AAPL,MSFT,AMZN,IBM,GE,F,ZERO,NONE,TWICE,NAN,QUIET,NOBODY", "--failures", failures,
+        "scan",
+        "close > sma(20) and volume > 0",
+        "-t",
+        &table,
+        "--format",
+        "csv",
+        "--symbols",
+        "AAPL,MSFT,AMZN,IBM,GE,F,ZERO,NONE,TWICE,NAN,QUIET,NOBODY",
+        "--failures",
+        failures,
     ]);
     let said = text(&out.stderr);
     assert_eq!(out.status.code(), Some(3), "{said}");
     for expected in [
-        "F: ", "GE: ", "ZERO: ", "is empty (0 bytes)", "NONE: no data", "TWICE: two bars at 2020-01-20", "NAN: 3 bars with NaN in close",
-        "QUIET: no volume", "NOBODY: no data",
+        "F: ",
+        "GE: ",
+        "ZERO: ",
+        "is empty (0 bytes)",
+        "NONE: no data",
+        "TWICE: two bars at 2020-01-20",
+        "NAN: 3 bars with NaN in close",
+        "QUIET: no volume",
+        "NOBODY: no data",
     ] {
         assert!(said.contains(expected), "{expected}\n{said}");
     }
@@ -294,15 +327,23 @@ async fn bad_files_and_symbols_are_named_and_the_rest_is_delivered() {
         text(&out.stdout).lines().skip(1).map(|l| l.split(',').next().unwrap().to_string()).collect();
     assert_eq!(matched, ["AAPL", "AMZN", "IBM", "MSFT", "NAN"].map(String::from).into());
     // The same matches as of the lake.
-    let want = tallow(&["scan", "close > sma(20) and volume > 0", "--format", "csv", "--symbols", "AAPL,MSFT,AMZN,IBM"]);
-    let mine: BTreeSet<String> = text(&out.stdout).lines().filter(|l| !l.starts_with("NAN")).map(String::from).collect();
+    let want =
+        tallow(&["scan", "close > sma(20) and volume > 0", "--format", "csv", "--symbols", "AAPL,MSFT,AMZN,IBM"]);
+    let mine: BTreeSet<String> =
+        text(&out.stdout).lines().filter(|l| !l.starts_with("NAN")).map(String::from).collect();
     let theirs: BTreeSet<String> = text(&want.stdout).lines().map(String::from).collect();
     assert_eq!(mine, theirs);
 
     // A query does not leave anything out without being told to.
     let out = tallow(&["query", "-c", &format!("select count(*) from '{table}'")]);
     assert_eq!(out.status.code(), Some(1));
-    let out = tallow(&["query", "--format", "csv", "-c", &format!("select count(distinct symbol) n from \"{table}@readable\"")]);
+    let out = tallow(&[
+        "query",
+        "--format",
+        "csv",
+        "-c",
+        &format!("select count(distinct symbol) n from \"{table}@readable\""),
+    ]);
     assert_eq!(text(&out.stdout), "n\n8\n", "{}", text(&out.stderr));
 }
 
@@ -314,9 +355,17 @@ async fn what_is_wrong_in_another_timeframe_is_told_too() {
     write_parquet(&folder.path().join("candles/1d/days.parquet"), &days, 50);
     let session = Session::open(Settings { lake: lake.clone(), ..settings() }).await.unwrap();
     // The stored weeks hold A, NaN in one of them, B with a week twice, and not C and D, whose days make them up.
-    let weeks = query(&session, "select symbol, ts, open, high, low, close, volume from candles('1w') where symbol < 'C' order by symbol, ts").await;
+    let weeks = query(
+        &session,
+        "select symbol, ts, open, high, low, close, volume from candles('1w') where symbol < 'C' order by symbol, ts",
+    )
+    .await;
     let mut columns = weeks.columns().to_vec();
-    let closes = floats(weeks.column(5)).iter().enumerate().map(|(i, v)| Some(if i == 4 { f64::NAN } else { *v })).collect::<Float64Array>();
+    let closes = floats(weeks.column(5))
+        .iter()
+        .enumerate()
+        .map(|(i, v)| Some(if i == 4 { f64::NAN } else { *v }))
+        .collect::<Float64Array>();
     columns[5] = Arc::new(closes);
     let weeks = RecordBatch::try_new(weeks.schema(), columns).unwrap();
     let last = weeks.slice(weeks.num_rows() - 1, 1);
@@ -345,7 +394,8 @@ async fn bars_that_are_not_stored_are_made() {
     let (rows, summary) = run(&session, &Scan { table: "candles_4h".to_string(), ..scan("rsi(14)@1d < 30") }).await;
     assert!(rows.num_rows() > 100 && summary.failures.is_empty(), "{summary:?}");
     let (rows, _) = run(&session, &Scan { table: "candles_1w".to_string(), ..scan("rsi(14) < 30") }).await;
-    let want = query(&session, "select symbol, ts from (select symbol, ts, rsi(14) r from candles('1w')) where r < 30").await;
+    let want =
+        query(&session, "select symbol, ts from (select symbol, ts, rsi(14) r from candles('1w')) where r < 30").await;
     assert!(rows.num_rows() == want.num_rows() && rows.num_rows() > 100);
 }
 
@@ -354,7 +404,8 @@ async fn a_bar_with_nan_is_no_match_either_way() {
     let folder = tempfile::tempdir().unwrap();
     let bars = batch(&walk(&["A", "B"], 30));
     let closes = floats(bars.column(5));
-    let closes: Float64Array = closes.iter().enumerate().map(|(i, v)| Some(if i == 40 { f64::NAN } else { *v })).collect();
+    let closes: Float64Array =
+        closes.iter().enumerate().map(|(i, v)| Some(if i == 40 { f64::NAN } else { *v })).collect();
     let mut columns = bars.columns().to_vec();
     columns[5] = Arc::new(closes);
     write_parquet(&folder.path().join("bars.parquet"), &RecordBatch::try_new(bars.schema(), columns).unwrap(), 7);
@@ -377,7 +428,8 @@ async fn any_cut_of_batches_threads_and_files_gives_the_same() {
     for (row_group, batch_size, threads) in [(1000, 8192, 1), (13, 5, 2), (7, 1, 3), (30, 64, 2)] {
         write_parquet(&table, &batch(&bars), row_group);
         let session = Session::open(Settings { batch_size, threads, ..settings() }).await.unwrap();
-        let scan = Scan { table: table.display().to_string(), ..scan("close > sma(3) or close crosses_below lag(close, 2)") };
+        let scan =
+            Scan { table: table.display().to_string(), ..scan("close > sma(3) or close crosses_below lag(close, 2)") };
         let (rows, summary) = run(&session, &scan).await;
         assert_eq!((summary.scanned, summary.bars), (7, bars.len() as u64));
         let got = (keys(&rows), summary.matches, summary.with_matches);
@@ -470,7 +522,8 @@ async fn formulas_are_kept_in_versions() {
     let folder = tempfile::tempdir().unwrap();
     let session = Session::open(Settings { lake: folder.path().display().to_string(), ..settings() }).await.unwrap();
     let new = |text: &str, tags: &[&str]| {
-        formulas::new("dip", text, "entry", tags.iter().map(|t| t.to_string()).collect(), "Buys a dip".to_string(), 1).unwrap()
+        formulas::new("dip", text, "entry", tags.iter().map(|t| t.to_string()).collect(), "Buys a dip".to_string(), 1)
+            .unwrap()
     };
     assert!(formulas::find(&session, "dip").await.unwrap().is_none());
     assert_eq!(session.add_formula(new("rsi(14)<30", &["momentum", "daily"])).await.unwrap(), 1);
@@ -485,7 +538,8 @@ async fn formulas_are_kept_in_versions() {
         assert!(formulas::new(name, "close > 1", category, vec![], String::new(), 0).is_err(), "{name} {category}");
     }
     assert!(formulas::new("x", "close >", "scan", vec![], String::new(), 0).is_err());
-    let rows = query(&session, "select name, version, category, tags, description from formulas order by version").await;
+    let rows =
+        query(&session, "select name, version, category, tags, description from formulas order by version").await;
     assert_eq!(rows.num_rows(), 2);
     let stored: Vec<StoredFormula> = session.formulas().await.unwrap();
     assert_eq!(stored[0].tags, ["momentum", "daily"]);
@@ -501,7 +555,9 @@ async fn hits_are_counted_with_the_returns_after_them() {
     let bars: Vec<Bar> = (0..400).map(|i| ("A".to_string(), i, 100.0 + i as f64)).collect();
     session.context().register_batch("bars", batch(&bars)).unwrap();
     let formula = Formula::parse("close = 110 or close = 495").unwrap();
-    let sql = formulas::performance(&session, &formula, &Default::default(), "bars", formulas::By::Year, &[5], 10).await.unwrap();
+    let sql = formulas::performance(&session, &formula, &Default::default(), "bars", formulas::By::Year, &[5], 10)
+        .await
+        .unwrap();
     let rows = query(&session, &sql).await;
     assert_eq!(numbers(&rows, "year"), [2020.0, 2021.0]);
     assert_eq!((numbers(&rows, "hits"), numbers(&rows, "up_5")[0]), (vec![1.0, 1.0], 1.0));

@@ -42,9 +42,9 @@ use label::{
 use level::{Gather, GatherKind, LevelsNear, NearestLevel, Pivot};
 use rolling::{BarsSince, Crosses, EwmStd, Returns, ZScore};
 use series::{SeriesFunction, SeriesWindow};
-use trade::{PositionSize, PositionSizeKind};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
+use trade::{PositionSize, PositionSizeKind};
 
 /// Every series function. Sessions, documentation, tests and benches read this list.
 pub fn all_series_functions() -> &'static [Arc<dyn SeriesFunction>] {

@@ -6,8 +6,8 @@ use super::parameter::{Declared, Parameter, Params};
 use super::problem::{Problem, Problems};
 use super::rewriter::{Rewriter, called, first_field, is_comparison, window_call};
 use super::scope::Tables;
-use super::timeframe::{timeframe_of, typed};
 use super::suggest::closest;
+use super::timeframe::{timeframe_of, typed};
 use super::tokens::{CROSSES, DIALECT, tokens};
 use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Schema};
@@ -17,8 +17,8 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable};
 use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, ExprWithAlias, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Spanned,
-    UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    AccessExpr, BinaryOperator, Expr, ExprWithAlias, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    Query, Spanned, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 use std::fmt::{Display, Formatter};
@@ -177,8 +177,7 @@ impl Formula {
         let warnings = rewriter.finish()?;
         first_field(&mut expr);
         let schema = DFSchema::try_from(schema.clone())?;
-        let planned =
-            state.create_logical_expr_from_sql_expr(ExprWithAlias { expr, alias: None }, &schema)?;
+        let planned = state.create_logical_expr_from_sql_expr(ExprWithAlias { expr, alias: None }, &schema)?;
         let kind = self.kind(&planned, &schema)?;
         Ok(Checked { kind, warnings })
     }

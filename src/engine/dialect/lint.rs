@@ -47,9 +47,8 @@ pub(super) fn comparison(left: &Expr, op: &BinaryOperator, right: &Expr) -> Opti
         let problem = Problem::new(format!("`{} {op} {}` is the same for every bar", typed(left), typed(right)), span);
         return Some(problem);
     }
-    (left == right && !is_constant(left)).then(|| {
-        Problem::new(format!("`{} {op} {}` compares a value with itself", typed(left), typed(right)), span)
-    })
+    (left == right && !is_constant(left))
+        .then(|| Problem::new(format!("`{} {op} {}` compares a value with itself", typed(left), typed(right)), span))
 }
 
 /// WHERE on the time beside series functions: the bars before are not read, so that the functions begin anew.
@@ -77,7 +76,8 @@ pub(super) fn cut_warm_up(select: &Select) -> Option<Problem> {
         _ => ControlFlow::Continue(()),
     });
     let found = found?;
-    let problem = Problem::new(format!("`{found}` in WHERE cuts off the bars that series functions warm up on"), found.span());
+    let problem =
+        Problem::new(format!("`{found}` in WHERE cuts off the bars that series functions warm up on"), found.span());
     Some(problem.help("use --from and --to, or QUALIFY instead of WHERE, to read them and not show them"))
 }
 

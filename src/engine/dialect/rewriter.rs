@@ -25,7 +25,8 @@ use tallow_udfs::series::{ParamValue, SeriesFunction};
 use tallow_udfs::series_function;
 
 /// Short names of candle columns.
-pub(super) const SHORT: [(&str, &str); 5] = [("o", "open"), ("h", "high"), ("l", "low"), ("c", "close"), ("v", "volume")];
+pub(super) const SHORT: [(&str, &str); 5] =
+    [("o", "open"), ("h", "high"), ("l", "low"), ("c", "close"), ("v", "volume")];
 
 /// Aggregates that, called with a literal number as second argument, mean TA-Lib's rolling function.
 const ROLLING: [&str; 6] = ["max", "min", "sum", "stddev", "var", "median"];
@@ -352,14 +353,14 @@ impl<'a> Rewriter<'a> {
             self.warnings.extend(lint::comparison(left, op, right));
         }
         if matches!(right.as_ref(), Expr::IsNull(_) | Expr::IsNotNull(_)) {
-            let problem = Problem::new(format!("`{}`: comparisons do not chain", typed_expr(left, op, right)), right.span());
+            let problem =
+                Problem::new(format!("`{}`: comparisons do not chain", typed_expr(left, op, right)), right.span());
             self.problems.push(problem.help("put the comparison in parentheses"));
             return;
         }
         let Some(name) = crosses else { return };
-        let mut sides = [left, right].map(|side| {
-            std::mem::replace(side.as_mut(), Expr::Value(Value::Null.with_empty_span()))
-        });
+        let mut sides =
+            [left, right].map(|side| std::mem::replace(side.as_mut(), Expr::Value(Value::Null.with_empty_span())));
         sides.iter_mut().for_each(first_field);
         *expr = function_call(name, sides.to_vec());
     }
@@ -605,8 +606,6 @@ impl VisitorMut for Rewriter<'_> {
 
 impl std::fmt::Debug for Rewriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rewriter")
-            .field("problems", &self.problems)
-            .finish_non_exhaustive()
+        f.debug_struct("Rewriter").field("problems", &self.problems).finish_non_exhaustive()
     }
 }

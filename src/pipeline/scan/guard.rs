@@ -28,7 +28,6 @@ pub(super) struct Guard {
     progress: Arc<OnProgress>,
     completed: AtomicU64,
     cut_short: AtomicBool,
-    opened: AtomicBool,
     any_unfit: AtomicBool,
     rows: AtomicU64,
     seen: Mutex<Seen>,
@@ -49,8 +48,6 @@ pub(super) struct Guarded {
     pub bars: u64,
     /// Whether a partition ended before its input did.
     pub cut_short: bool,
-    /// Whether bars were read at all; a formula that is the same for every bar needs none.
-    pub opened: bool,
 }
 
 impl Guard {
@@ -61,7 +58,6 @@ impl Guard {
             progress,
             completed,
             cut_short: AtomicBool::default(),
-            opened: AtomicBool::default(),
             any_unfit: AtomicBool::default(),
             rows,
             seen: Mutex::default(),
@@ -87,7 +83,7 @@ impl Guard {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let bars = self.rows.load(Ordering::Relaxed);
         let cut_short = self.cut_short.load(Ordering::Relaxed);
-        Guarded { symbols: seen.symbols.clone(), failures: seen.failures.clone(), bars, cut_short, opened: self.opened.load(Ordering::Relaxed) }
+        Guarded { symbols: seen.symbols.clone(), failures: seen.failures.clone(), bars, cut_short }
     }
 }
 
@@ -118,7 +114,6 @@ impl Tap for GuardTap {
             let fields = schema.fields().iter().enumerate();
             fields.filter(|(_, f)| wanted(f.data_type())).map(|(i, _)| i).collect::<Vec<_>>()
         };
-        self.guard.opened.store(true, Ordering::Relaxed);
         Ok(Box::new(GuardStream {
             guard: Arc::clone(&self.guard),
             beside: self.beside,

@@ -20,23 +20,24 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, TableReference};
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, TableScan, col, lit};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use guard::{Guard, GuardTap};
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tally::{Tally, TallyTap};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::series::Bars;
+use tally::{Tally, TallyTap};
 use tokio_util::sync::CancellationToken;
 
 /// What to look for, and where.
@@ -207,6 +208,8 @@ struct Pass {
     table: Option<Arc<dyn TableProvider>>,
     guard: Arc<Guard>,
     tally: Arc<Tally>,
+    /// Whether bars are read at all: a formula that is the same for every bar may need none.
+    reads: bool,
 }
 
 /// The column that tells whether a bar matches.
@@ -277,12 +280,13 @@ impl Scan {
         };
         let progress = Arc::clone(&control.progress);
         let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(move |done| progress(done, total))));
-        let pass = Pass { table: provider, guard, tally: Arc::default() };
+        let mut pass = Pass { table: provider, guard, tally: Arc::default(), reads: true };
         let (frame, warnings) = match self.sweep.is_empty() {
             true => self.plan(session, table, &pass).await?,
             false => self.swept(session, table, &pass).await?,
         };
         let plan = frame.create_physical_plan().await?;
+        pass.reads = reads(&plan);
         let schema = plan.schema();
         let mut batches = session.execute(plan)?.boxed();
         let first = batches.next().await.transpose()?;
@@ -366,9 +370,9 @@ impl Scan {
     async fn guarded(&self, session: &Session, sql: &str, from: &Relation, pass: &Pass) -> Result<DataFrame> {
         // Places in this text mean nothing to whoever typed the formula.
         let frame = one(session, sql).await.map_err(|error| match error {
-            Error::Text(problems) => Error::Setting(
-                problems.list.into_iter().map(|p| p.message).collect::<Vec<_>>().join("\n"),
-            ),
+            Error::Text(problems) => {
+                Error::Setting(problems.list.into_iter().map(|p| p.message).collect::<Vec<_>>().join("\n"))
+            }
             other => other,
         })?;
         let (state, plan) = frame.into_parts();
@@ -398,7 +402,8 @@ impl Scan {
         let mut beside = false;
         let symbols = self.symbols.as_ref().map(|all| Arc::new(all.iter().cloned().collect::<BTreeSet<_>>()));
         let guarded = plan.transform_down(|node| {
-            if !is_scan(&node) || ["symbol", "ts"].iter().any(|c| !node.schema().fields().iter().any(|f| f.name() == c)) {
+            if !is_scan(&node) || ["symbol", "ts"].iter().any(|c| !node.schema().fields().iter().any(|f| f.name() == c))
+            {
                 return Ok(Transformed::no(node));
             }
             // The guard leaves out other symbols; the table need not read what it need not.
@@ -499,7 +504,9 @@ impl Scan {
         let last = if self.last { " and ts = max(ts) over (partition by symbol)" } else { "" };
         let condition = if last.is_empty() { formula.to_string() } else { format!("({formula}){last}") };
         let order = match self.ranked()? {
-            Some(rank) => format!("{} {}, ", rank.by, if rank.descending { "desc nulls last" } else { "asc nulls last" }),
+            Some(rank) => {
+                format!("{} {}, ", rank.by, if rank.descending { "desc nulls last" } else { "asc nulls last" })
+            }
             None => String::new(),
         };
         let top = self.top.map_or_else(String::new, |n| format!("\nlimit {n}"));
@@ -578,7 +585,7 @@ impl ScanRun {
             (true, false) => Ended::Cancelled,
         };
         let mut asked: BTreeSet<&str> = self.symbols.iter().flatten().map(String::as_str).collect();
-        if ended == Ended::Complete && guarded.opened {
+        if ended == Ended::Complete && self.pass.reads {
             let named: HashSet<String> = failures.iter().map(|f| f.symbol.clone()).collect();
             for symbol in asked.iter().filter(|s| !seen.contains(*s) && !named.contains(**s)) {
                 let near = closest(symbol, seen.iter().copied()).map(|n| format!("; did you mean {n}?"));
@@ -685,6 +692,13 @@ fn near(node: LogicalPlan, symbols: &Arc<BTreeSet<String>>) -> datafusion::commo
     let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(Transformed::no(node)) };
     let source = provider_as_source(Arc::new(table.near(symbols)));
     Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
+}
+
+/// Whether a plan has a source of rows.
+fn reads(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let children = plan.children();
+    let is_empty = matches!(plan.name(), "EmptyExec" | "PlaceholderRowExec");
+    if children.is_empty() { !is_empty } else { children.into_iter().any(reads) }
 }
 
 /// A table, perhaps under filters and another name.

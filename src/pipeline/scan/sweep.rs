@@ -3,8 +3,8 @@
 use super::tally::TallyTap;
 use super::{MATCH, Pass, Scan, named, relation};
 use crate::Session;
-use crate::engine::tap::tapped;
 use crate::engine::dialect::{Formula, Params, Problems};
+use crate::engine::tap::tapped;
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -24,9 +24,12 @@ impl Sweep {
     /// Adds `name=5..20:5` (5, 10, 15, 20), `name=0.5..2:0.5` or `name=20,50,100`.
     pub fn add(&mut self, text: &str) -> Result<()> {
         let wrong = |said: &str| {
-            Error::Setting(format!("--sweep '{text}': {said}; expected name=5..20:5, a start, an end and a step, or name=20,50"))
+            Error::Setting(format!(
+                "--sweep '{text}': {said}; expected name=5..20:5, a start, an end and a step, or name=20,50"
+            ))
         };
-        let (name, values) = text.split_once('=').filter(|(n, _)| !n.trim().is_empty()).ok_or_else(|| wrong("no name"))?;
+        let (name, values) =
+            text.split_once('=').filter(|(n, _)| !n.trim().is_empty()).ok_or_else(|| wrong("no name"))?;
         let name = name.trim().to_ascii_lowercase();
         if self.0.iter().any(|(known, _)| *known == name) {
             return Err(wrong("this parameter is swept twice"));
@@ -135,13 +138,16 @@ impl Scan {
     /// The counts of every combination, in one row.
     pub(super) async fn swept(&self, session: &Session, table: &str, pass: &Pass) -> Result<(DataFrame, Problems)> {
         if self.rank.is_some() || self.group.is_some() || self.top.is_some() {
-            return Err(Error::Setting("a sweep has one row a combination: it takes no rank, group or top".to_string()));
+            return Err(Error::Setting(
+                "a sweep has one row a combination: it takes no rank, group or top".to_string(),
+            ));
         }
         let known = self.formula.parameters();
         for (name, _) in &self.sweep.0 {
             if !known.iter().any(|p| p.name == *name) {
                 let names: Vec<_> = known.iter().map(|p| format!(":{}", p.name)).collect();
-                let has = if names.is_empty() { "it has none".to_string() } else { format!("it has {}", names.join(", ")) };
+                let has =
+                    if names.is_empty() { "it has none".to_string() } else { format!("it has {}", names.join(", ")) };
                 return Err(Error::Setting(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
             }
         }
@@ -156,8 +162,7 @@ impl Scan {
         }
         let Some(warnings) = warnings else { return Err(Error::Setting("an empty sweep".to_string())) };
         let name = |i: usize| format!("{MATCH}{i}");
-        let items: Vec<_> =
-            formulas.iter().enumerate().map(|(i, f)| format!("({f}) as \"{}\"", name(i))).collect();
+        let items: Vec<_> = formulas.iter().enumerate().map(|(i, f)| format!("({f}) as \"{}\"", name(i))).collect();
         let sql = format!("select symbol, ts, {} from {} as candles", items.join(", "), from.sql);
         let frame = self.newest(self.guarded(session, &sql, &from, pass).await?)?;
         let (state, plan) = frame.into_parts();

@@ -143,22 +143,20 @@ fn fit(points: &mut [(f64, f64)]) -> Vec<(f64, f64)> {
                 last.rows += 1.0;
             }
             _ => {
-                pool(&mut blocks, |b: &Block| (b.sum, b.rows), |a, b| Block {
-                    from: a.from,
-                    to: b.to,
-                    sum: a.sum + b.sum,
-                    rows: a.rows + b.rows,
-                });
+                pool(
+                    &mut blocks,
+                    |b: &Block| (b.sum, b.rows),
+                    |a, b| Block { from: a.from, to: b.to, sum: a.sum + b.sum, rows: a.rows + b.rows },
+                );
                 blocks.push(Block { from: x, to: x, sum: y, rows: 1.0 });
             }
         }
     }
-    pool(&mut blocks, |b: &Block| (b.sum, b.rows), |a, b| Block {
-        from: a.from,
-        to: b.to,
-        sum: a.sum + b.sum,
-        rows: a.rows + b.rows,
-    });
+    pool(
+        &mut blocks,
+        |b: &Block| (b.sum, b.rows),
+        |a, b| Block { from: a.from, to: b.to, sum: a.sum + b.sum, rows: a.rows + b.rows },
+    );
     let mut knots = vec![];
     for block in blocks {
         let mean = block.sum / block.rows;
@@ -192,7 +190,8 @@ pub struct Isotonic {
 
 impl Default for Isotonic {
     fn default() -> Self {
-        let doc = "The value of a fit of isotonic_fit at x: on lines between its knots, that of the nearest end beyond them";
+        let doc =
+            "The value of a fit of isotonic_fit at x: on lines between its knots, that of the nearest end beyond them";
         let section = DocSection { include: true, label: CALIBRATION, description: None };
         let documentation = Documentation::builder(section, doc, "isotonic(fit, x)").build();
         Self { signature: Signature::user_defined(Volatility::Immutable), documentation }
