@@ -143,7 +143,9 @@ impl CandleTable {
     fn pruning(&self, wanted: &Wanted) -> Result<Option<Arc<dyn PhysicalExpr>>> {
         let Some(symbols) = &wanted.symbols else { return Ok(None) };
         let (Some(position), Kind::Parquet) = (self.columns.symbol, self.files.format.kind) else { return Ok(None) };
-        if !(PAGE_LIST + 1..=PAGE_LISTS * PAGE_LIST).contains(&symbols.len()) {
+        // What a filter says of few symbols, DataFusion looks for by itself.
+        let least = if self.only.is_some() { 1 } else { PAGE_LIST + 1 };
+        if !(least..=PAGE_LISTS * PAGE_LIST).contains(&symbols.len()) {
             return Ok(None);
         }
         // Where the rows of every symbol are known, nothing else is read anyway.

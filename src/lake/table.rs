@@ -48,7 +48,7 @@ pub struct CandleTable {
     /// Files that were left out because they cannot be read.
     unreadable: Vec<Unreadable>,
     /// Only runs with these symbols are read; rows of others may come with them.
-    only: Option<Arc<BTreeSet<String>>>,
+    pub(super) only: Option<Arc<BTreeSet<String>>>,
 }
 
 /// What `describe` shows.

@@ -272,7 +272,8 @@ impl Scan {
         control: &Control,
         table: &str,
     ) -> Result<(Pass, SchemaRef, BoxStream<'static, Result<RecordBatch>>, Problems, Option<u64>)> {
-        let provider = session.tables().table(table).await?;
+        let from = relation(session, table).await?;
+        let provider = from.table.clone();
         let candles = provider.as_ref().and_then(|p| p.downcast_ref::<CandleTable>());
         let total = match &self.symbols {
             Some(symbols) => Some(symbols.iter().collect::<HashSet<_>>().len() as u64),
@@ -282,8 +283,8 @@ impl Scan {
         let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(move |done| progress(done, total))));
         let mut pass = Pass { table: provider, guard, tally: Arc::default(), reads: true };
         let (frame, warnings) = match self.sweep.is_empty() {
-            true => self.plan(session, table, &pass).await?,
-            false => self.swept(session, table, &pass).await?,
+            true => self.plan(session, &from, &pass).await?,
+            false => self.swept(session, &from, &pass).await?,
         };
         let plan = frame.create_physical_plan().await?;
         pass.reads = reads(&plan);
@@ -377,18 +378,22 @@ impl Scan {
         })?;
         let (state, plan) = frame.into_parts();
         if !self.allow_lookahead {
-            self.refuse_lookahead(&from.reach(&state.optimize(&plan)?))?;
+            // Without other timeframes there is nothing in the plan that only the optimizer could make out.
+            let made_out = match self.formula.timeframes().is_empty() && from.is_stored {
+                true => state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| ())?,
+                false => state.optimize(&plan)?,
+            };
+            self.refuse_lookahead(&from.reach(&made_out))?;
         }
         let frame = bounded(session, DataFrame::new(state, plan), self.range).await?;
         let (state, plan) = frame.into_parts();
         Ok(DataFrame::new(state, self.guard_tables(plan, &pass.guard)?))
     }
 
-    async fn plan(&self, session: &Session, table: &str, pass: &Pass) -> Result<(DataFrame, Problems)> {
-        let from = relation(session, table).await?;
-        let (formula, warnings) = self.checked(session, &from).await?;
+    async fn plan(&self, session: &Session, from: &Relation, pass: &Pass) -> Result<(DataFrame, Problems)> {
+        let (formula, warnings) = self.checked(session, from).await?;
         let (sql, names) = self.base(&from.sql, &formula, &from.schema)?;
-        let frame = self.newest(self.guarded(session, &sql, &from, pass).await?)?;
+        let frame = self.newest(self.guarded(session, &sql, from, pass).await?)?;
         let frame = frame.filter(named(MATCH))?;
         let (state, plan) = frame.into_parts();
         let tap = Arc::new(TallyTap { tally: Some(Arc::clone(&pass.tally)), guard: Arc::clone(&pass.guard) });
@@ -634,6 +639,7 @@ pub(super) struct Relation {
     /// What stands in FROM.
     pub sql: String,
     pub schema: SchemaRef,
+    table: Option<Arc<dyn TableProvider>>,
     /// A table, not bars that are made of smaller ones.
     is_stored: bool,
 }
@@ -651,14 +657,14 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
     if let Some(timeframe) = timeframe.filter(|t| !known.contains(t) && !known.is_empty()) {
         let sql = format!("candles('{timeframe}')");
         let schema = Arc::clone(one(session, &format!("select * from {sql}")).await?.schema().inner());
-        return Ok(Relation { sql, schema, is_stored: false });
+        return Ok(Relation { sql, schema, table: None, is_stored: false });
     }
     match session.context().table_provider(TableReference::bare(table)).await {
         Ok(provider) => {
             let schema = provider.schema();
             match ["symbol", "ts"].into_iter().find(|c| schema.index_of(c).is_err()) {
                 Some(missing) => Err(Error::Setting(format!("`{table}` is no table of candles: it has no {missing}"))),
-                None => Ok(Relation { sql: quoted(table), schema, is_stored: true }),
+                None => Ok(Relation { sql: quoted(table), schema, table: Some(provider), is_stored: true }),
             }
         }
         Err(error) => {

@@ -1,7 +1,7 @@
 //! One formula with many values of its parameters, in one pass over the bars.
 
 use super::tally::TallyTap;
-use super::{MATCH, Pass, Scan, named, relation};
+use super::{MATCH, Pass, Relation, Scan, named};
 use crate::Session;
 use crate::engine::dialect::{Formula, Params, Problems};
 use crate::engine::tap::tapped;
@@ -136,7 +136,7 @@ fn typed(values: &[&str]) -> ArrayRef {
 
 impl Scan {
     /// The counts of every combination, in one row.
-    pub(super) async fn swept(&self, session: &Session, table: &str, pass: &Pass) -> Result<(DataFrame, Problems)> {
+    pub(super) async fn swept(&self, session: &Session, from: &Relation, pass: &Pass) -> Result<(DataFrame, Problems)> {
         if self.rank.is_some() || self.group.is_some() || self.top.is_some() {
             return Err(Error::Setting(
                 "a sweep has one row a combination: it takes no rank, group or top".to_string(),
@@ -151,12 +151,11 @@ impl Scan {
                 return Err(Error::Setting(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
             }
         }
-        let from = relation(session, table).await?;
         let mut formulas: Vec<Formula> = vec![];
         let mut warnings = None;
         for params in self.sweep.params(&self.params) {
             let one = Scan { params, ..self.clone() };
-            let (formula, said) = one.checked(session, &from).await?;
+            let (formula, said) = one.checked(session, from).await?;
             warnings.get_or_insert(said);
             formulas.push(formula);
         }
@@ -164,7 +163,7 @@ impl Scan {
         let name = |i: usize| format!("{MATCH}{i}");
         let items: Vec<_> = formulas.iter().enumerate().map(|(i, f)| format!("({f}) as \"{}\"", name(i))).collect();
         let sql = format!("select symbol, ts, {} from {} as candles", items.join(", "), from.sql);
-        let frame = self.newest(self.guarded(session, &sql, &from, pass).await?)?;
+        let frame = self.newest(self.guarded(session, &sql, from, pass).await?)?;
         let (state, plan) = frame.into_parts();
         let tap = Arc::new(TallyTap { tally: None, guard: Arc::clone(&pass.guard) });
         let frame = DataFrame::new(state, tapped(plan, tap));

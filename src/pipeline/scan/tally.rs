@@ -10,6 +10,7 @@ use datafusion::execution::TaskContext;
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 use std::fmt::{Debug, Formatter};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,32 +77,55 @@ struct TallyStream {
 }
 
 impl TallyStream {
-    /// Passes on the rows of the symbol that has ended.
+    /// Whether the rows of a symbol that has ended count.
+    fn counts(&self, symbol: &ScalarValue, rows: usize) -> bool {
+        let fit = !self.guard.is_unfit(symbol);
+        if let Some(tally) = self.tally.as_ref().filter(|_| fit) {
+            tally.add(rows as u64, 1);
+        }
+        fit
+    }
+
+    /// Passes on the rows of the symbol that was held back.
     fn release(&mut self, passed: &mut Vec<RecordBatch>) {
         let held = std::mem::take(&mut self.held);
         let Some(symbol) = self.last.take() else { return };
-        if self.guard.is_unfit(&symbol) {
-            return;
+        if self.counts(&symbol, held.iter().map(RecordBatch::num_rows).sum()) {
+            passed.extend(held);
         }
-        if let Some(tally) = &self.tally {
-            tally.add(held.iter().map(|b| b.num_rows() as u64).sum(), 1);
-        }
-        passed.extend(held);
     }
 }
 
 impl TapStream for TallyStream {
     fn next(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
         let symbols: &ArrayRef = batch.column(self.symbol);
+        let mut ranges = partition(std::slice::from_ref(symbols))?.ranges();
+        let Some(end) = ranges.pop() else { return Ok(vec![]) };
+        let symbol_at = |row: usize| ScalarValue::try_from_array(symbols, row);
         let mut passed = vec![];
-        for range in partition(std::slice::from_ref(symbols))?.ranges() {
-            let symbol = ScalarValue::try_from_array(symbols, range.start)?;
-            if self.last.as_ref() != Some(&symbol) {
+        // Symbols that end in this batch are passed on in one piece.
+        let mut piece: Option<Range<usize>> = None;
+        for range in ranges {
+            let symbol = symbol_at(range.start)?;
+            if self.last.as_ref() == Some(&symbol) {
+                self.held.push(batch.slice(range.start, range.len()));
                 self.release(&mut passed);
-                self.last = Some(symbol);
+                continue;
             }
-            self.held.push(batch.slice(range.start, range.len()));
+            self.release(&mut passed);
+            if self.counts(&symbol, range.len()) {
+                piece = Some(piece.map_or(range.start, |p| p.start)..range.end);
+            } else {
+                passed.extend(piece.take().map(|p| batch.slice(p.start, p.len())));
+            }
         }
+        let symbol = symbol_at(end.start)?;
+        if self.last.as_ref() != Some(&symbol) {
+            self.release(&mut passed);
+            self.last = Some(symbol);
+        }
+        passed.extend(piece.map(|p| batch.slice(p.start, p.len())));
+        self.held.push(batch.slice(end.start, end.len()));
         Ok(passed)
     }
 
