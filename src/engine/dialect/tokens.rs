@@ -65,6 +65,13 @@ fn unreadable(text: &str, error: &TokenizerError) -> Error {
     Error::Text(Problems::new(text, vec![Problem::new(error.message.clone(), span)]))
 }
 
+/// `close@1d`: the name, which may be empty, and the timeframe.
+fn of_timeframe(word: &str) -> Option<(&str, &str)> {
+    let (name, timeframe) = word.split_once('@')?;
+    let is_one = timeframe.starts_with(|c: char| c.is_ascii_digit()) && timeframe.ends_with(char::is_alphabetic);
+    is_one.then_some((name, timeframe))
+}
+
 struct Reader {
     raw: Vec<TokenWithSpan>,
     at: usize,
@@ -123,8 +130,16 @@ impl Reader {
     fn parameter(&mut self) -> bool {
         let start = self.raw[self.at].span.start;
         let Some(Token::Word(name)) = self.raw.get(self.at + 1).map(|t| &t.token) else { return false };
-        let mut text = format!(":{}", name.value);
         let mut last = self.at + 1;
+        if let Some((name, timeframe)) = of_timeframe(&name.value).filter(|(name, _)| !name.is_empty()) {
+            let (text, timeframe) = (format!(":{name}"), timeframe.to_string());
+            let span = Span::new(start, self.raw[last].span.end);
+            self.push(Token::Placeholder(text), span);
+            self.of_timeframe(timeframe, span);
+            self.at = last + 1;
+            return true;
+        }
+        let mut text = format!(":{}", name.value);
         if let Some((at, value)) = self.default(last + 1) {
             text = format!("{text} {value}");
             last = at;
@@ -163,9 +178,8 @@ impl Reader {
             self.at += 1;
             return true;
         }
-        let Some((name, timeframe)) = word.value.split_once('@') else { return false };
-        let is_one = timeframe.starts_with(|c: char| c.is_ascii_digit()) && timeframe.ends_with(char::is_alphabetic);
-        if !is_one || name.is_empty() && !self.after_operand() {
+        let Some((name, timeframe)) = of_timeframe(&word.value) else { return false };
+        if name.is_empty() && !self.after_operand() {
             return false;
         }
         let middle = Location::new(span.start.line, span.start.column + name.chars().count() as u64);
