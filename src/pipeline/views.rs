@@ -1,10 +1,9 @@
 //! Table functions over the lake, each a query: `candles('4h')`, `adjusted('1d', 'actions.csv')`, `label_path('4h')`.
 
-use super::adjust;
 use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
-use super::resample;
-use crate::engine::dialect::{Base, OtherBars, TableArguments, TableFunctions};
+use super::{adjust, named, resample};
+use crate::engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
 use crate::error::{Error, Result};
 use crate::lake::{CandleTable, LakeSchema, READABLE};
 use async_trait::async_trait;
@@ -38,7 +37,8 @@ impl Views {
 }
 
 /// Names, and how each is called.
-const USAGE: [(&str, &str, &[&str]); 6] = [
+const USAGE: [(&str, &str, &[&str]); 7] = [
+    ("query", "query('name of a query that comes with tallow', parameter => 'value')", &[]),
     (
         "candles",
         "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc')",
@@ -60,7 +60,7 @@ const USAGE: [(&str, &str, &[&str]); 6] = [
     ),
 ];
 const DETECTION: [&str; 3] = ["k", "cluster", "max_age"];
-const NAMES: [&str; 6] = ["candles", "adjusted", "levels", "level_events", "level_states", "label_path"];
+const NAMES: [&str; 7] = ["query", "candles", "adjusted", "levels", "level_events", "level_states", "label_path"];
 
 #[async_trait]
 impl TableFunctions for Views {
@@ -134,6 +134,13 @@ impl TableFunctions for Views {
             return Err(Error::Setting(format!("unknown table function `{name}`")));
         };
         let wrong = |said: String| Error::Setting(format!("{said}: {usage}"));
+        if let ("query", [query]) = (name, arguments.positional.as_slice()) {
+            let queries = named::all(None)?;
+            let query = named::find(&queries, query)?;
+            let mut given = Params::default();
+            arguments.named.iter().for_each(|(name, value)| given.set(name, value));
+            return dialect::bind(&query.sql, &query.complete(&given)?);
+        }
         if let Some(other) = arguments.named.keys().find(|n| !allowed.contains(&n.as_str())) {
             return Err(wrong(format!("{name} has no argument `{other}`")));
         }

@@ -169,3 +169,19 @@ async fn the_signs_of_formulas_leave_other_sql_alone() {
         assert_eq!(numbers(&batches[0], column)[0], want, "{sql}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_query_is_a_table() {
+    let session = session().await;
+    let sql = "select count(*) as n, max(rsi) as most from query('rsi_oversold', level => 25)";
+    let rows = query(&session, sql).await;
+    assert!(numbers(&rows, "n")[0] > 5.0 && numbers(&rows, "most")[0] < 25.0);
+    for (sql, said) in [
+        ("select * from query('rsi_oversolt')", "did you mean `rsi_oversold`?"),
+        ("select * from query('rsi_oversold', levle => 25)", "level"),
+        ("select * from query()", "query('name"),
+    ] {
+        let error = try_query(&session, sql).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{sql}: {error}");
+    }
+}

@@ -145,15 +145,10 @@ impl Formula {
 
     /// The formula with values in the place of its parameters.
     pub fn bind(&self, params: &Params) -> Result<Formula> {
-        let mut declared = Declared::default();
-        declared.collect(self.expr.as_ref());
-        let mut bind = Bind { declared, params, problems: vec![] };
         let mut expr = self.expr.as_ref().clone();
-        let _ = VisitMut::visit(&mut expr, &mut bind);
-        bind.problems.append(&mut bind.declared.problems);
-        if !bind.problems.is_empty() {
-            return Err(Error::Text(Problems::new(&self.source, bind.problems)));
-        }
+        let mut bind = Bind::new(params);
+        bind.bind(&mut expr);
+        bind.finish(&self.source)?;
         Ok(Formula { source: Arc::clone(&self.source), text: typed(&expr).into(), expr: Arc::new(expr) })
     }
 
@@ -316,10 +311,32 @@ impl VisitorMut for MinusMinus {
     }
 }
 
-struct Bind<'a> {
+/// Puts values in the place of parameters.
+pub(super) struct Bind<'a> {
     declared: Declared,
     params: &'a Params,
     problems: Vec<Problem>,
+}
+
+impl<'a> Bind<'a> {
+    pub fn new(params: &'a Params) -> Self {
+        Bind { declared: Declared::default(), params, problems: vec![] }
+    }
+
+    /// Those of a piece of syntax.
+    pub fn bind(&mut self, node: &mut (impl Visit + VisitMut)) {
+        self.declared.collect(node);
+        let _ = VisitMut::visit(node, self);
+    }
+
+    /// The parameters without a value.
+    pub fn finish(mut self, text: &str) -> Result<()> {
+        self.problems.append(&mut self.declared.problems);
+        match self.problems.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Text(Problems::new(text, self.problems))),
+        }
+    }
 }
 
 impl VisitorMut for Bind<'_> {

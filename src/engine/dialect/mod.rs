@@ -39,6 +39,19 @@ pub struct Parsed {
     pub warnings: Problems,
 }
 
+/// The query of a text with values in the place of its parameters.
+pub(crate) fn bind(text: &str, params: &Params) -> Result<String> {
+    let mut statements = parse(text)?;
+    let mut bound = formula::Bind::new(params);
+    for statement in &mut statements {
+        if let Statement::Statement(inner) = statement {
+            bound.bind(inner.as_mut());
+        }
+    }
+    bound.finish(text)?;
+    Ok(statements.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
 /// Parses a text and rewrites it; `Err` holds every problem found.
 pub(crate) async fn rewrite(
     text: &str,
@@ -49,6 +62,8 @@ pub(crate) async fn rewrite(
     let mut statements = parse(text)?;
     let mut problems = timeframe::join_timeframes(&mut statements, functions).await;
     problems.extend(table_function::expand(&mut statements, functions).await);
+    // What was put in place may name timeframes of its own.
+    problems.extend(timeframe::join_timeframes(&mut statements, functions).await);
     let mut tables = Tables::resolve(&statements, context, functions).await;
     tables.problems.extend(problems);
     let state = context.state();

@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use super::scope::normal;
 use super::timeframe::{Base, OtherBars};
+use super::tokens::{DIALECT, tokens};
 use crate::error::{Result, readable};
 use async_trait::async_trait;
 use datafusion::sql::parser::Statement;
@@ -10,7 +11,6 @@ use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Spanned, TableAlias,
     TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -73,8 +73,9 @@ pub(super) async fn expand(statements: &mut [Statement], functions: &dyn TableFu
 
 /// Parses a query that tallow wrote.
 pub(super) fn parse_query(sql: &str) -> std::result::Result<Query, String> {
-    let parser = Parser::new(&GenericDialect {}).try_with_sql(sql);
-    parser.and_then(|mut p| p.parse_query()).map(|q| *q).map_err(|e| format!("{e} in {sql}"))
+    let tokens = tokens(sql).map_err(|e| e.to_string())?;
+    let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
+    parser.parse_query().map(|q| *q).map_err(|e| format!("{e} in {sql}"))
 }
 
 type Call = (String, Vec<FunctionArg>, datafusion::sql::sqlparser::tokenizer::Span);
