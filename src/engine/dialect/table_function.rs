@@ -41,32 +41,40 @@ pub trait TableFunctions: Send + Sync {
     async fn bars(&self, table: &str) -> Option<(String, String)>;
 }
 
+/// A query may stand for one that stands for another; more deep than this it stands for itself.
+const DEPTH: usize = 8;
+
 /// Puts queries in the place of table functions; what cannot be is a problem.
 pub(super) async fn expand(statements: &mut [Statement], functions: &dyn TableFunctions) -> Vec<Problem> {
-    let mut calls = Calls { names: functions.names(), found: vec![] };
-    statements.iter().for_each(|s| visit(s, &mut calls));
     let mut problems = vec![];
-    let mut queries = BTreeMap::new();
-    for (name, args, span) in calls.found {
-        let said = match arguments(&args) {
-            Ok(arguments) => match functions.sql(&name, &arguments).await {
-                Ok(sql) => match parse_query(&sql) {
-                    Ok(query) => {
-                        queries.insert((name, arguments), query);
-                        continue;
-                    }
-                    Err(error) => error,
+    for _ in 0..DEPTH {
+        let mut calls = Calls { names: functions.names(), found: vec![] };
+        statements.iter().for_each(|s| visit(s, &mut calls));
+        let mut queries = BTreeMap::new();
+        for (name, args, span) in calls.found {
+            let said = match arguments(&args) {
+                Ok(arguments) => match functions.sql(&name, &arguments).await {
+                    Ok(sql) => match parse_query(&sql) {
+                        Ok(query) => {
+                            queries.insert((name, arguments), query);
+                            continue;
+                        }
+                        Err(error) => error,
+                    },
+                    Err(crate::Error::DataFusion(error)) => readable(&error),
+                    Err(error) => error.to_string(),
                 },
-                Err(crate::Error::DataFusion(error)) => readable(&error),
-                Err(error) => error.to_string(),
-            },
-            Err(said) => said,
-        };
-        problems.push(Problem::new(said, span));
-    }
-    let mut replace = Replace { queries };
-    for statement in statements {
-        visit_mut(statement, &mut replace);
+                Err(said) => said,
+            };
+            problems.push(Problem::new(said, span));
+        }
+        if queries.is_empty() || !problems.is_empty() {
+            return problems;
+        }
+        let mut replace = Replace { queries };
+        for statement in statements.iter_mut() {
+            visit_mut(statement, &mut replace);
+        }
     }
     problems
 }
