@@ -50,7 +50,7 @@ fn operators_bind_as_the_table_says() {
         ("rsi(14) is not null or volume is null", "((rsi(14) is not null) OR (volume is null))"),
         ("a == b and c <> d and e != f", "(((a = b) AND (c <> d)) AND (e <> f))"),
         ("rsi(:period 14) < :level 30", "(rsi(:period 14) < :level 30)"),
-        ("sma(:x@1w) > :y 3", "(sma(:x@1w) > :y 3)"),
+        (":x@1w > :y 3", "((:x@1w) > :y 3)"),
         ("close > :x (-5) - 1", "(close > (:x (-5) - 1))"),
         ("NOT RSI(14)<30 AND TRUE", "((NOT (RSI(14) < 30)) AND true)"),
     ] {
