@@ -89,14 +89,8 @@ impl CandleTable {
         as_of: Option<&AsOf>,
         cache: &ProfileCache,
     ) -> Result<Option<CandleTable>> {
-        if !location.contains(['*', '?', '[']) && Format::of(location).is_none() {
-            let log = Log::at(session.as_ref(), location)?;
-            if let Some(snapshot) = log.snapshot(as_of).await? {
-                return Self::of_snapshot(session, &log, &snapshot, cache).await;
-            }
-        }
-        if let Some(version) = as_of {
-            return plan_err!("{location} has no transaction log, so there is no version {version} of it");
+        if let Some((log, snapshot)) = logged(session, location, as_of).await? {
+            return Self::of_snapshot(session, &log, &snapshot, cache).await;
         }
         let Some(files) = Files::list(session.as_ref(), location).await? else { return Ok(None) };
         files.check_not_empty()?;
@@ -114,14 +108,11 @@ impl CandleTable {
         as_of: Option<&AsOf>,
         cache: &ProfileCache,
     ) -> Result<Option<CandleTable>> {
-        if !location.contains(['*', '?', '[']) && Format::of(location).is_none() {
-            let log = Log::at(session.as_ref(), location)?;
-            if let Some(mut snapshot) = log.snapshot(as_of).await? {
-                let (good, bad) = readable(session, &Files::of_log(&log, &snapshot)).await?;
-                snapshot.files.retain(|f| good.iter().any(|meta| meta.location == f.meta.location));
-                let table = Self::of_snapshot(session, &log, &snapshot, cache).await?;
-                return Ok(table.map(|table| CandleTable { unreadable: bad, ..table }));
-            }
+        if let Some((log, mut snapshot)) = logged(session, location, as_of).await? {
+            let (good, bad) = readable(session, &Files::of_log(&log, &snapshot)).await?;
+            snapshot.files.retain(|f| good.iter().any(|meta| meta.location == f.meta.location));
+            let table = Self::of_snapshot(session, &log, &snapshot, cache).await?;
+            return Ok(table.map(|table| CandleTable { unreadable: bad, ..table }));
         }
         let Some(mut files) = Files::list(session.as_ref(), location).await? else { return Ok(None) };
         let (good, bad) = readable(session, &files).await?;
@@ -380,6 +371,20 @@ impl TableProvider for CandleTable {
             });
         }
         self.scan_in(session, projection, &wanted, limit, partitions).await
+    }
+}
+
+/// The log of a location and a version of its table. `Ok(None)`: there is no log, and no version is asked for.
+async fn logged(session: &Arc<SessionState>, location: &str, as_of: Option<&AsOf>) -> Result<Option<(Log, Snapshot)>> {
+    if !location.contains(['*', '?', '[']) && Format::of(location).is_none() {
+        let log = Log::at(session.as_ref(), location)?;
+        if let Some(snapshot) = log.snapshot(as_of).await? {
+            return Ok(Some((log, snapshot)));
+        }
+    }
+    match as_of {
+        Some(version) => plan_err!("{location} has no transaction log, so there is no version {version} of it"),
+        None => Ok(None),
     }
 }
 

@@ -393,6 +393,10 @@ async fn bars_that_are_not_stored_are_made() {
     // The lake's days hold stocks, its 4h bars others.
     let (rows, summary) = run(&session, &Scan { table: "candles_4h".to_string(), ..scan("rsi(14)@1d < 30") }).await;
     assert!(rows.num_rows() > 100 && summary.failures.is_empty(), "{summary:?}");
+    let ranked = Scan { rank: Some(Rank::parse("rsi(14)@1d asc").unwrap()), top: Some(9), ..scan("rsi(14) < 40") };
+    let (rows, _) = run(&session, &Scan { table: "candles_4h".to_string(), ..ranked }).await;
+    let by = numbers(&rows, "rsi(14)@1d");
+    assert!(by.len() == 9 && by.windows(2).all(|w| w[0] <= w[1]), "{by:?}");
     let (rows, _) = run(&session, &Scan { table: "candles_1w".to_string(), ..scan("rsi(14) < 30") }).await;
     let want =
         query(&session, "select symbol, ts from (select symbol, ts, rsi(14) r from candles('1w')) where r < 30").await;
@@ -474,6 +478,23 @@ async fn a_cancelled_scan_delivers_whole_symbols() {
     assert!((40..400).contains(&summary.scanned), "{summary:?}");
     assert_eq!(part.len() as u64, summary.scanned);
     assert!(part.iter().all(|(symbol, n)| whole[symbol] == *n), "{part:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_out_of_time_ends_one_scan_and_not_all_that_share_a_token() {
+    let session = session().await;
+    let control = Control::default();
+    let short = Scan { timeout: Some(std::time::Duration::from_nanos(1)), ..scan("rsi(14) < 30") };
+    let mut run = short.run(&session, control.clone()).await.unwrap();
+    while let Some(batch) = run.next().await {
+        batch.unwrap();
+    }
+    assert!(!control.cancel.is_cancelled());
+    let mut next = scan("rsi(14) < 30").run(&session, control).await.unwrap();
+    while let Some(batch) = next.next().await {
+        batch.unwrap();
+    }
+    assert_eq!((next.summary().ended, next.summary().scanned), (Ended::Complete, 505));
 }
 
 /// Sends the signal that Ctrl-C sends.

@@ -52,13 +52,20 @@ impl Parameter {
         Some(Parameter { name: name.to_ascii_lowercase(), default })
     }
 
+    /// Its default as it would be given.
+    pub fn default_text(&self) -> Option<String> {
+        let text = self.default.as_ref()?;
+        Some(match text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')) {
+            Some(inner) => inner.replace("''", "'"),
+            None => text.trim_start_matches('(').trim_end_matches(')').to_string(),
+        })
+    }
+
     /// The value that a text gives, which may be that of another place where the parameter stands.
     fn default_value(&self) -> Option<Value> {
-        let text = self.default.as_ref()?;
-        if let Some(inner) = text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')) {
-            return Some(Value::SingleQuotedString(inner.replace("''", "'")));
-        }
-        Some(value_of(text.trim_start_matches('(').trim_end_matches(')')))
+        let text = self.default_text()?;
+        let quoted = self.default.as_ref().is_some_and(|typed| typed.starts_with('\''));
+        Some(if quoted { Value::SingleQuotedString(text) } else { value_of(&text) })
     }
 }
 

@@ -1,25 +1,27 @@
 //! Scans: which bars of which symbols fulfil a formula, in one plan over all of them.
 
 mod guard;
+mod relation;
+mod run;
 mod sweep;
 mod tally;
 
 pub use guard::OnProgress;
+pub use run::{Ended, Failure, ScanRun, Summary};
 pub use sweep::Sweep;
 
 use super::bounds::{Range, bounded};
 use super::levels::quoted;
 use crate::Session;
-use crate::engine::dialect::{Formula, FormulaKind, Params, Problems, closest};
-use crate::engine::reach::{PlanReach, reach, reach_at_end};
+use crate::engine::dialect::{Formula, FormulaKind, Params, Problems};
+use crate::engine::reach::PlanReach;
 use crate::engine::tap::tapped;
-use crate::error::{Error, Result, readable};
+use crate::error::{Error, Result};
 use crate::lake::{CandleTable, READABLE};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError, TableReference};
+use datafusion::common::{Column, DataFusionError};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::functions_aggregate::min_max::max_udaf;
@@ -31,13 +33,14 @@ use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use guard::{Guard, GuardTap};
+use relation::{Relation, one, relation};
+use run::{AbortOnDrop, Pass};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tallow_udfs::candle::Timeframe;
 use tallow_udfs::series::Bars;
-use tally::{Tally, TallyTap};
+use tally::TallyTap;
 use tokio_util::sync::CancellationToken;
 
 /// What to look for, and where.
@@ -136,82 +139,6 @@ impl Default for Control {
     }
 }
 
-/// A symbol, or a file, that was not scanned as it should have been.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The symbol, as far as it is known.
-    pub symbol: String,
-    /// What is wrong.
-    pub reason: String,
-}
-
-/// How a scan ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// All symbols were scanned.
-    Complete,
-    /// It was cancelled.
-    Cancelled,
-    /// It ran out of time.
-    TimedOut,
-}
-
-/// What a scan found, in numbers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Summary {
-    /// Symbols that were asked for; with a scan of all, those of the table.
-    pub asked: u64,
-    /// Symbols whose bars were read to the end.
-    pub scanned: u64,
-    /// Symbols and files that something is wrong with.
-    pub failures: Vec<Failure>,
-    /// Symbols with a match.
-    pub with_matches: u64,
-    /// Bars that match.
-    pub matches: u64,
-    /// Bars read, those before the range included.
-    pub bars: u64,
-    /// How it ended.
-    pub ended: Ended,
-}
-
-impl Summary {
-    /// Share of the symbols scanned that have a match.
-    pub fn match_rate(&self) -> f64 {
-        if self.scanned == 0 { 0.0 } else { self.with_matches as f64 / self.scanned as f64 }
-    }
-}
-
-/// A scan under way: its matches, and its numbers once they have all been taken.
-pub struct ScanRun {
-    schema: SchemaRef,
-    batches: BoxStream<'static, Result<RecordBatch>>,
-    pass: Pass,
-    /// What is allowed in the formula and hardly meant.
-    pub warnings: Problems,
-    symbols: Option<Vec<String>>,
-    total: Option<u64>,
-    timed_out: Arc<AtomicBool>,
-    _timer: Option<AbortOnDrop>,
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// One try at the table.
-struct Pass {
-    table: Option<Arc<dyn TableProvider>>,
-    guard: Arc<Guard>,
-    tally: Arc<Tally>,
-    /// Whether bars are read at all: a formula that is the same for every bar may need none.
-    reads: bool,
-}
-
 /// The column that tells whether a bar matches.
 const MATCH: &str = "(match)";
 /// The column with the time of a symbol's newest bar.
@@ -240,6 +167,8 @@ impl Scan {
     /// Plans and starts it. Matches come by time, newest first, or as they are ranked or grouped, once all symbols are
     /// done. Files that cannot be read are found and left out by a second try.
     pub async fn run(&self, session: &Session, control: Control) -> Result<ScanRun> {
+        // Running out of time ends this scan, not all that share the token.
+        let control = Control { cancel: control.cancel.child_token(), ..control };
         let timed_out = Arc::new(AtomicBool::new(false));
         let timer = self.timeout.map(|after| {
             let (cancel, timed_out) = (control.cancel.clone(), Arc::clone(&timed_out));
@@ -337,8 +266,8 @@ impl Scan {
         let Some(rank) = &self.rank else { return Ok(None) };
         let mut params = self.params.clone();
         for parameter in self.formula.parameters() {
-            if let (None, Some(default)) = (self.params.get(&parameter.name), &parameter.default) {
-                params.set(&parameter.name, default.trim_matches(['\'', '(', ')']));
+            if let (None, Some(default)) = (self.params.get(&parameter.name), parameter.default_text()) {
+                params.set(&parameter.name, &default);
             }
         }
         Ok(Some(Rank { by: rank.by.bind(&params)?.first_field(), descending: rank.descending }))
@@ -379,7 +308,9 @@ impl Scan {
         let (state, plan) = frame.into_parts();
         if !self.allow_lookahead {
             // Without other timeframes there is nothing in the plan that only the optimizer could make out.
-            let made_out = match self.formula.timeframes().is_empty() && from.is_stored {
+            let formulas = [&self.formula].into_iter().chain(self.rank.as_ref().map(|rank| &rank.by));
+            let one_timeframe = from.is_stored && formulas.into_iter().all(|f| f.timeframes().is_empty());
+            let made_out = match one_timeframe {
                 true => state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| ())?,
                 false => state.optimize(&plan)?,
             };
@@ -490,14 +421,6 @@ impl Scan {
         Ok((formula, from))
     }
 
-    /// How far the formula and what it shows look back and ahead.
-    pub async fn reach(&self, session: &Session) -> Result<PlanReach> {
-        let from = relation(session, &self.table).await?;
-        let (formula, _) = self.checked(session, &from).await?;
-        let (state, plan) = one(session, &self.base(&from.sql, &formula, &from.schema)?.0).await?.into_parts();
-        Ok(reach(&state.optimize(&plan)?))
-    }
-
     /// The scan as a text of the dialect: what a reader would type.
     pub async fn sql(&self, session: &Session) -> Result<String> {
         let from = relation(session, &self.table).await?;
@@ -537,86 +460,8 @@ impl Formula {
 
     /// How many bars it looks back and ahead, of each timeframe.
     pub async fn reach(&self, session: &Session, table: &str, params: &Params) -> Result<PlanReach> {
-        let plan = self.to_plan(session, table, params).await?;
-        Ok(reach(&session.context().state().optimize(&plan)?))
-    }
-}
-
-impl Pass {
-    fn candles(&self) -> Option<&CandleTable> {
-        self.table.as_ref()?.downcast_ref::<CandleTable>()
-    }
-
-    fn has_unreadable(&self) -> bool {
-        self.candles().is_some_and(|table| !table.unreadable().is_empty())
-    }
-}
-
-impl ScanRun {
-    /// The columns of the matches.
-    pub fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    /// The next matches.
-    pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        self.batches.next().await
-    }
-
-    /// The numbers, complete after the last batch was taken.
-    pub fn summary(&self) -> Summary {
-        let guarded = self.pass.guard.seen();
-        let seen: BTreeSet<&str> = guarded.symbols.iter().map(String::as_str).collect();
-        let mut failures = guarded.failures;
-        let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
-        let by_name = self.pass.candles().is_some_and(CandleTable::is_named_by_files);
-        for file in self.pass.candles().map(CandleTable::unreadable).unwrap_or_default() {
-            if !by_name || wanted(&file.symbol) {
-                let reason = match file.reason.contains(&file.path) {
-                    true => file.reason.clone(),
-                    false => format!("cannot read {}: {}", file.path, file.reason),
-                };
-                failures.push(Failure { symbol: file.symbol.clone(), reason });
-            }
-        }
-        for (path, symbol) in self.pass.candles().map(CandleTable::empty_files).unwrap_or_default() {
-            if (!by_name || wanted(&symbol)) && !seen.contains(symbol.as_str()) {
-                failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });
-            }
-        }
-        let ended = match (guarded.cut_short, self.timed_out.load(Ordering::Relaxed)) {
-            (false, _) => Ended::Complete,
-            (true, true) => Ended::TimedOut,
-            (true, false) => Ended::Cancelled,
-        };
-        let mut asked: BTreeSet<&str> = self.symbols.iter().flatten().map(String::as_str).collect();
-        if ended == Ended::Complete && self.pass.reads {
-            let named: HashSet<String> = failures.iter().map(|f| f.symbol.clone()).collect();
-            for symbol in asked.iter().filter(|s| !seen.contains(*s) && !named.contains(**s)) {
-                let near = closest(symbol, seen.iter().copied()).map(|n| format!("; did you mean {n}?"));
-                let reason = format!("no data: the table has no bar of it{}", near.unwrap_or_default());
-                failures.push(Failure { symbol: (*symbol).to_string(), reason });
-            }
-        }
-        failures.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
-        let all_asked = match &self.symbols {
-            Some(_) => asked.len() as u64,
-            None => {
-                asked = failures.iter().map(|f| f.symbol.as_str()).collect();
-                let more = asked.iter().filter(|s| !seen.contains(*s)).count() as u64;
-                self.total.unwrap_or(seen.len() as u64).max(seen.len() as u64) + more
-            }
-        };
-        let (matches, with_matches) = self.pass.tally.counts();
-        Summary {
-            asked: all_asked,
-            scanned: guarded.symbols.len() as u64,
-            failures,
-            with_matches,
-            matches,
-            bars: guarded.bars,
-            ended,
-        }
+        let plan = session.context().state().optimize(&self.to_plan(session, table, params).await?)?;
+        Ok(relation(session, table).await?.reach(&plan))
     }
 }
 
@@ -631,63 +476,6 @@ fn may_be_a_file(error: &DataFusionError) -> bool {
         DataFusionError::ResourcesExhausted(_) => false,
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => may_be_a_file(inner),
         _ => true,
-    }
-}
-
-/// Where bars come from.
-pub(super) struct Relation {
-    /// What stands in FROM.
-    pub sql: String,
-    pub schema: SchemaRef,
-    table: Option<Arc<dyn TableProvider>>,
-    /// A table, not bars that are made of smaller ones.
-    is_stored: bool,
-}
-
-impl Relation {
-    fn reach(&self, plan: &LogicalPlan) -> PlanReach {
-        if self.is_stored { reach(plan) } else { reach_at_end(plan) }
-    }
-}
-
-/// The bars of a table; of a timeframe that the lake does not store, those made of smaller ones.
-pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation> {
-    let timeframe = table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok());
-    let known = session.tables().timeframes();
-    if let Some(timeframe) = timeframe.filter(|t| !known.contains(t) && !known.is_empty()) {
-        let sql = format!("candles('{timeframe}')");
-        let schema = Arc::clone(one(session, &format!("select * from {sql}")).await?.schema().inner());
-        return Ok(Relation { sql, schema, table: None, is_stored: false });
-    }
-    match session.context().table_provider(TableReference::bare(table)).await {
-        Ok(provider) => {
-            let schema = provider.schema();
-            match ["symbol", "ts"].into_iter().find(|c| schema.index_of(c).is_err()) {
-                Some(missing) => Err(Error::Setting(format!("`{table}` is no table of candles: it has no {missing}"))),
-                None => Ok(Relation { sql: quoted(table), schema, table: Some(provider), is_stored: true }),
-            }
-        }
-        Err(error) => {
-            let said = readable(&error);
-            if !said.contains("not found") && !said.contains("No table named") {
-                return Err(error.into());
-            }
-            let known = session.tables().table_names();
-            let hint = match closest(table, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("tables: {}", known.join(", ")),
-            };
-            Err(Error::Setting(format!("unknown table `{table}`; {hint}")))
-        }
-    }
-}
-
-/// Plans one statement of ours.
-async fn one(session: &Session, sql: &str) -> Result<DataFrame> {
-    let mut parsed = session.parse(sql, &Params::default()).await?;
-    match parsed.statements.pop() {
-        Some(statement) => session.frame(statement).await,
-        None => Err(Error::Setting(format!("no statement in {sql}"))),
     }
 }
 

@@ -1,0 +1,169 @@
+//! A scan under way, and what it found in numbers.
+
+use super::guard::Guard;
+use super::tally::Tally;
+use crate::engine::dialect::{Problems, closest};
+use crate::error::Result;
+use crate::lake::CandleTable;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A symbol, or a file, that was not scanned as it should have been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The symbol, as far as it is known.
+    pub symbol: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// How a scan ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All symbols were scanned.
+    Complete,
+    /// It was cancelled.
+    Cancelled,
+    /// It ran out of time.
+    TimedOut,
+}
+
+/// What a scan found, in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Symbols that were asked for; with a scan of all, those of the table.
+    pub asked: u64,
+    /// Symbols whose bars were read to the end.
+    pub scanned: u64,
+    /// Symbols and files that something is wrong with.
+    pub failures: Vec<Failure>,
+    /// Symbols with a match.
+    pub with_matches: u64,
+    /// Bars that match.
+    pub matches: u64,
+    /// Bars read, those before the range included.
+    pub bars: u64,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Summary {
+    /// Share of the symbols scanned that have a match.
+    pub fn match_rate(&self) -> f64 {
+        if self.scanned == 0 { 0.0 } else { self.with_matches as f64 / self.scanned as f64 }
+    }
+}
+
+/// A scan under way: its matches, and its numbers once they have all been taken.
+pub struct ScanRun {
+    pub(super) schema: SchemaRef,
+    pub(super) batches: BoxStream<'static, Result<RecordBatch>>,
+    pub(super) pass: Pass,
+    /// What is allowed in the formula and hardly meant.
+    pub warnings: Problems,
+    pub(super) symbols: Option<Vec<String>>,
+    pub(super) total: Option<u64>,
+    pub(super) timed_out: Arc<AtomicBool>,
+    pub(super) _timer: Option<AbortOnDrop>,
+}
+
+pub(super) struct AbortOnDrop(pub tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One try at the table.
+pub(super) struct Pass {
+    pub table: Option<Arc<dyn TableProvider>>,
+    pub guard: Arc<Guard>,
+    pub tally: Arc<Tally>,
+    /// Whether bars are read at all: a formula that is the same for every bar may need none.
+    pub reads: bool,
+}
+
+impl Pass {
+    fn candles(&self) -> Option<&CandleTable> {
+        self.table.as_ref()?.downcast_ref::<CandleTable>()
+    }
+
+    pub fn has_unreadable(&self) -> bool {
+        self.candles().is_some_and(|table| !table.unreadable().is_empty())
+    }
+}
+
+impl ScanRun {
+    /// The columns of the matches.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The next matches.
+    pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        self.batches.next().await
+    }
+
+    /// The numbers, complete after the last batch was taken.
+    pub fn summary(&self) -> Summary {
+        let guarded = self.pass.guard.seen();
+        let seen: BTreeSet<&str> = guarded.symbols.iter().map(String::as_str).collect();
+        let mut failures = guarded.failures;
+        let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
+        let by_name = self.pass.candles().is_some_and(CandleTable::is_named_by_files);
+        for file in self.pass.candles().map(CandleTable::unreadable).unwrap_or_default() {
+            if !by_name || wanted(&file.symbol) {
+                let reason = match file.reason.contains(&file.path) {
+                    true => file.reason.clone(),
+                    false => format!("cannot read {}: {}", file.path, file.reason),
+                };
+                failures.push(Failure { symbol: file.symbol.clone(), reason });
+            }
+        }
+        for (path, symbol) in self.pass.candles().map(CandleTable::empty_files).unwrap_or_default() {
+            if (!by_name || wanted(&symbol)) && !seen.contains(symbol.as_str()) {
+                failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });
+            }
+        }
+        let ended = match (guarded.cut_short, self.timed_out.load(Ordering::Relaxed)) {
+            (false, _) => Ended::Complete,
+            (true, true) => Ended::TimedOut,
+            (true, false) => Ended::Cancelled,
+        };
+        let mut asked: BTreeSet<&str> = self.symbols.iter().flatten().map(String::as_str).collect();
+        if ended == Ended::Complete && self.pass.reads {
+            let named: HashSet<String> = failures.iter().map(|f| f.symbol.clone()).collect();
+            for symbol in asked.iter().filter(|s| !seen.contains(*s) && !named.contains(**s)) {
+                let near = closest(symbol, seen.iter().copied()).map(|n| format!("; did you mean {n}?"));
+                let reason = format!("no data: the table has no bar of it{}", near.unwrap_or_default());
+                failures.push(Failure { symbol: (*symbol).to_string(), reason });
+            }
+        }
+        failures.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
+        let all_asked = match &self.symbols {
+            Some(_) => asked.len() as u64,
+            None => {
+                asked = failures.iter().map(|f| f.symbol.as_str()).collect();
+                let more = asked.iter().filter(|s| !seen.contains(*s)).count() as u64;
+                self.total.unwrap_or(seen.len() as u64).max(seen.len() as u64) + more
+            }
+        };
+        let (matches, with_matches) = self.pass.tally.counts();
+        Summary {
+            asked: all_asked,
+            scanned: guarded.symbols.len() as u64,
+            failures,
+            with_matches,
+            matches,
+            bars: guarded.bars,
+            ended,
+        }
+    }
+}
