@@ -8,12 +8,13 @@ use crate::lake::{
     Written,
 };
 use crate::pipeline::resample::{self, Fill};
+use crate::pipeline::score::{Models, Predict};
 use crate::pipeline::views;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -28,6 +29,7 @@ pub struct Session {
     context: SessionContext,
     schema: Arc<LakeSchema>,
     stores: Arc<Stores>,
+    models: Arc<Models>,
     cpu: Option<Runtime>,
 }
 
@@ -38,7 +40,9 @@ impl Session {
             return Err(Error::Setting("threads 0: expected at least 1".to_string()));
         }
         let stores = Arc::new(Stores::default());
-        let context = context(&settings, Arc::clone(&stores) as _)?;
+        let models = Arc::new(Models::default());
+        let own = vec![ScalarUDF::from(Predict::new(Arc::clone(&models)))];
+        let context = context(&settings, Arc::clone(&stores) as _, own)?;
         let as_of = settings.as_of.as_deref().map(str::parse).transpose()?;
         let lake = Lake { url: settings.lake.clone(), candles: settings.candles.clone(), as_of };
         let cache = ProfileCache::new(settings.cache_dir.clone());
@@ -60,7 +64,7 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|e| Error::File("starting threads".to_string(), e))?;
-        Ok(Session { context, schema, stores, cpu: Some(cpu) })
+        Ok(Session { context, schema, stores, models, cpu: Some(cpu) })
     }
 
     /// The DataFusion session inside.
@@ -71,6 +75,11 @@ impl Session {
     /// The tables of the lake.
     pub fn tables(&self) -> &LakeSchema {
         &self.schema
+    }
+
+    /// The models that matches are scored by.
+    pub fn models(&self) -> &Models {
+        &self.models
     }
 
     /// Bytes read from files and object stores so far.
@@ -164,7 +173,13 @@ impl Session {
     pub async fn parse(&self, text: &str, params: &Params) -> Result<Parsed> {
         let (text, params, context) = (text.to_string(), params.clone(), self.context.clone());
         let functions = views::Views::new(&self.schema);
-        self.on_cpu(async move { dialect::rewrite(&text, &params, &context, &functions).await }).await?
+        let (schema, models) = (Arc::clone(&self.schema), Arc::clone(&self.models));
+        let work = async move {
+            let parsed = dialect::rewrite(&text, &params, &context, &functions).await?;
+            models.load_called(&schema, &parsed.statements).await?;
+            Ok(parsed)
+        };
+        self.on_cpu(work).await?
     }
 
     /// Plans a rewritten statement. Statements that define or set something take effect here.

@@ -7,6 +7,7 @@ mod config;
 mod ingest;
 mod label;
 mod output;
+mod pattern;
 mod progress;
 mod repl;
 mod scan;
@@ -98,6 +99,8 @@ async fn dispatch(args: Args, cancel: CancellationToken) -> Result<(), Failure> 
         Some(Command::Describe(describe)) => commands::describe(&config, describe).await,
         Some(Command::Scan(args)) => scan::scan(&config, *args, cancel).await,
         Some(Command::Formula(command)) => scan::formula(&config, command).await,
+        Some(Command::Pattern(command)) => pattern::pattern(&config, command).await,
+        Some(Command::Match(args)) => pattern::search(&config, *args).await,
         Some(Command::Label(args)) => label::label(&config, *args).await,
         Some(Command::Levels(args)) => label::levels(&config, args).await,
         Some(Command::Check(args)) => label::check(&config, args).await,

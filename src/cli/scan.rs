@@ -42,7 +42,7 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
         group: args.group.map(|g| if g == super::args::GroupBy::Date { Group::Date } else { Group::Symbol }),
         sweep,
         allow_lookahead: args.allow_lookahead,
-        timeout: args.timeout.as_deref().map(duration).transpose()?,
+        timeout: args.timeout.as_deref().map(|t| duration("--timeout", t)).transpose()?,
         ..Scan::of(formula)
     };
     if args.sql {
@@ -99,7 +99,7 @@ pub(super) async fn as_scan(session: &Session, text: &str, given: &Params) -> Re
 }
 
 /// The table of a timeframe; a table's name, a path or URL is taken as it is.
-fn table_of(text: Option<&str>) -> Result<String, Failure> {
+pub(super) fn table_of(text: Option<&str>) -> Result<String, Failure> {
     let Some(text) = text else { return Ok("candles".to_string()) };
     match text.parse::<Timeframe>() {
         Ok(timeframe) => Ok(format!("candles_{timeframe}")),
@@ -134,8 +134,8 @@ fn symbols(args: &ScanArgs) -> Result<Option<Vec<String>>, Failure> {
 }
 
 /// `500ms`, `30s`, `5m`.
-fn duration(text: &str) -> Result<Duration, Failure> {
-    let wrong = || Failure::Usage(format!("--timeout '{text}': expected a time such as 500ms, 30s or 5m"));
+pub(super) fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
+    let wrong = || Failure::Usage(format!("{option} '{text}': expected a time such as 500ms, 30s or 5m"));
     let at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(at);
     let number: f64 = number.parse().ok().filter(|n| *n > 0.0 && *n < 1e6).ok_or_else(wrong)?;
@@ -144,6 +144,7 @@ fn duration(text: &str) -> Result<Duration, Failure> {
         "s" => number,
         "m" => number * 60.0,
         "h" => number * 3600.0,
+        "d" => number * 86_400.0,
         _ => return Err(wrong()),
     };
     Ok(Duration::from_secs_f64(seconds))

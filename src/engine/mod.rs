@@ -2,6 +2,7 @@
 
 pub mod asof;
 pub mod dialect;
+pub mod fold;
 pub mod merge_join;
 pub mod nested;
 pub mod reach;

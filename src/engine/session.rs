@@ -1,6 +1,7 @@
 //! The only place where a `SessionContext` is made and functions are registered.
 
 use super::asof::{AsofFilter, AsofJoins, AsofPlanner, Marker};
+use super::fold::FoldPlanner;
 use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
 use super::resources;
@@ -63,8 +64,12 @@ impl Default for Settings {
     }
 }
 
-/// A DataFusion session with tallow's functions, rules and limits, and no tables yet.
-pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>) -> Result<SessionContext> {
+/// A DataFusion session with tallow's functions, those of the caller, rules and limits, and no tables yet.
+pub(crate) fn context(
+    settings: &Settings,
+    stores: Arc<dyn ObjectStoreRegistry>,
+    functions: Vec<ScalarUDF>,
+) -> Result<SessionContext> {
     let pool = TrackConsumersPool::new(FairSpillPool::new(settings.memory), NonZeroUsize::MIN.saturating_add(2));
     let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_object_store_registry(stores);
     if let Some(folder) = &settings.spill_dir {
@@ -91,6 +96,7 @@ pub(crate) fn context(settings: &Settings, stores: Arc<dyn ObjectStoreRegistry>)
     let mut registry = context.clone();
     tallow_udfs::register_all(&mut registry)?;
     registry.register_udf(ScalarUDF::from(Marker::default()));
+    functions.into_iter().for_each(|function| context.register_udf(function));
     registry.register_expr_planner(Arc::new(NestedCalls))?;
     context.register_relation_planner(Arc::new(UnnestedRelations))?;
     Ok(context)
@@ -102,7 +108,7 @@ pub(crate) fn planner() -> Result<&'static SessionState> {
     if let Some(state) = STATE.get() {
         return Ok(state);
     }
-    let state = context(&Settings::default(), Arc::new(DefaultObjectStoreRegistry::new()))?.state();
+    let state = context(&Settings::default(), Arc::new(DefaultObjectStoreRegistry::new()), vec![])?.state();
     Ok(STATE.get_or_init(|| state))
 }
 
@@ -117,8 +123,8 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         state: &dyn Session,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 3] =
-            [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner), Arc::new(TapPlanner)];
+        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 4] =
+            [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner), Arc::new(TapPlanner), Arc::new(FoldPlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
         planner.create_physical_plan(plan, state).await
     }

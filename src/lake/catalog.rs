@@ -5,6 +5,8 @@ use super::columns;
 use super::delta::{AsOf, Log, no_table};
 use super::files::{Files, Format};
 use super::formulas::{self, StoredFormula};
+use super::patterns::{StoredAlert, StoredPattern};
+use super::records::{self, Record};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::profile::ProfileCache;
 use super::replace::{self, Computed, Written};
@@ -21,6 +23,7 @@ use datafusion::datasource::listing::{
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
@@ -58,18 +61,24 @@ struct Found {
     quarantine: Vec<Timeframe>,
     /// Names of computed tables, such as `labels_4h`.
     computed: Vec<String>,
-    /// Whether there is a table of formulas.
-    formulas: bool,
+    /// Small tables, such as that of formulas.
+    small: Vec<&'static str>,
 }
 
 /// The table of formulas, and its folder.
 const FORMULAS: &str = "formulas";
 
+/// Tables that every lake may have one of.
+const SMALL: [&str; 3] = [FORMULAS, StoredPattern::TABLE, StoredAlert::TABLE];
+
 /// Families of computed tables: `labels_4h` lies in `labels/4h/`.
-const COMPUTED: [&str; 3] = ["labels", "levels", "level_events"];
+const COMPUTED: [&str; 4] = ["labels", "levels", "level_events", "matches"];
 
 /// `"candles@readable"` is a table of candles without the files that cannot be read.
 pub(crate) const READABLE: &str = "@readable";
+
+/// Names of tables that only plans know begin with this.
+const HIDDEN: char = '#';
 
 /// Family and folder of a computed table.
 fn computed(name: &str) -> Option<(&'static str, &str)> {
@@ -195,6 +204,72 @@ impl LakeSchema {
         Ok(version)
     }
 
+    /// All rows of a small table.
+    pub async fn records<T: Record>(&self) -> Result<Vec<T>> {
+        let state = Arc::new(self.state()?);
+        records::read(&state, &Log::at(state.as_ref(), &self.folder(T::TABLE))?).await
+    }
+
+    /// Changes the rows of a small table, in one commit.
+    pub async fn change_records<T: Record, R>(
+        &self,
+        operation: &'static str,
+        of: impl Fn(&mut Vec<T>) -> Result<R>,
+    ) -> Result<R> {
+        let state = Arc::new(self.state()?);
+        let result = records::change(&state, &Log::at(state.as_ref(), &self.folder(T::TABLE))?, operation, of).await?;
+        self.look_again().await?;
+        Ok(result)
+    }
+
+    /// Keeps a table under a name that begins with `#`: it is not listed.
+    pub(crate) fn keep_hidden(&self, name: &str, table: Arc<dyn TableProvider>) {
+        self.keep(name, Cached::Fixed(table));
+    }
+
+    /// Forgets a table.
+    pub(crate) fn drop_hidden(&self, name: &str) {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// The contents of a file: of the lake, by its path in it, or anywhere, by a path that begins with `/` or `.` or by a URL.
+    pub async fn file(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let (store, path) = self.store_of(path)?;
+        match store.get(&path).await {
+            Ok(found) => Ok(Some(found.bytes().await?.to_vec())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes a file of the lake whole.
+    pub async fn put_file(&self, path: &str, contents: Vec<u8>) -> Result<()> {
+        let (store, path) = self.store_of(path)?;
+        store.put(&path, contents.into()).await?;
+        Ok(())
+    }
+
+    /// The names of the files in a folder of the lake.
+    pub async fn files_in(&self, folder: &str) -> Result<Vec<String>> {
+        let (store, path) = self.store_of(folder)?;
+        let listed = match store.list_with_delimiter(Some(&path)).await {
+            Ok(listed) => listed.objects,
+            Err(object_store::Error::NotFound { .. }) => vec![],
+            Err(error) => return Err(error.into()),
+        };
+        Ok(listed.iter().filter_map(|o| o.location.filename().map(str::to_string)).collect())
+    }
+
+    fn store_of(&self, path: &str) -> Result<(Arc<dyn object_store::ObjectStore>, Path)> {
+        let whole = match path.starts_with(['/', '.']) || path.contains("://") {
+            true => path.to_string(),
+            false => format!("{}/{path}", self.lake.url.trim_end_matches('/')),
+        };
+        let url = ListingTableUrl::parse(&whole)?;
+        let store = self.state()?.runtime_env().object_store(url.object_store())?;
+        Ok((store, url.prefix().clone()))
+    }
+
     fn formula_log(&self, state: &SessionState) -> Result<Log> {
         Log::at(state, &self.folder(FORMULAS))
     }
@@ -264,8 +339,8 @@ impl LakeSchema {
         };
         let own = if plain == "candles" {
             self.lake.candles.clone().or_else(|| found.default_timeframe().map(|t| folder("candles", t)))
-        } else if plain == FORMULAS {
-            found.formulas.then(|| self.folder(FORMULAS))
+        } else if found.small.contains(&plain) {
+            Some(self.folder(plain))
         } else {
             of_family("candles", &found.candles).or_else(|| of_family("quarantine", &found.quarantine)).or_else(|| {
                 let (family, folder) = computed(plain).filter(|_| found.computed.iter().any(|known| known == plain))?;
@@ -405,11 +480,17 @@ impl Found {
             let folders = list_folders(lake, session, family).await?.into_iter().filter(|name| is_plain_name(name));
             computed.extend(folders.map(|folder| format!("{family}_{folder}")));
         }
+        let mut small = vec![];
+        for name in SMALL {
+            if list_folders(lake, session, name).await?.iter().any(|folder| folder == "_delta_log") {
+                small.push(name);
+            }
+        }
         Ok(Found {
             candles: list_timeframes(lake, session, "candles").await?,
             quarantine: list_timeframes(lake, session, "quarantine").await?,
             computed,
-            formulas: list_folders(lake, session, FORMULAS).await?.iter().any(|name| name == "_delta_log"),
+            small,
         })
     }
 
@@ -453,7 +534,7 @@ async fn list_folders(lake: &Lake, session: &dyn datafusion::catalog::Session, f
 impl SchemaProvider for LakeSchema {
     fn table_names(&self) -> Vec<String> {
         let registered = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = |name: &&String| !is_location(name) && !name.contains('@');
+        let own = |name: &&String| !is_location(name) && !name.contains('@') && !name.starts_with(HIDDEN);
         let mut names: Vec<String> = registered.keys().filter(own).cloned().collect();
         drop(registered);
         let found = self.found();
@@ -463,7 +544,7 @@ impl SchemaProvider for LakeSchema {
         names.extend(found.candles.iter().map(|t| format!("candles_{t}")));
         names.extend(found.quarantine.iter().map(|t| format!("quarantine_{t}")));
         names.extend(found.computed);
-        names.extend(found.formulas.then(|| FORMULAS.to_string()));
+        names.extend(found.small.iter().map(ToString::to_string));
         names.sort();
         names.dedup();
         names

@@ -24,7 +24,7 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 /// The time type of candles.
-pub(super) fn instant() -> DataType {
+pub(crate) fn instant() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 

@@ -2,6 +2,7 @@
 //! candles.
 
 pub mod adjust;
+pub mod alerts;
 pub mod bounds;
 pub mod check;
 pub mod formulas;
@@ -10,8 +11,12 @@ pub mod label;
 pub mod label_path;
 pub mod levels;
 pub mod named;
+pub mod patterns;
+pub mod report;
 pub mod resample;
 pub mod scan;
+pub mod score;
+pub mod search;
 pub mod synth;
 pub mod validate;
 pub(crate) mod views;

@@ -37,13 +37,15 @@ pub struct QueryParam {
 }
 
 /// The queries that come with tallow.
-const BUILT_IN: [&str; 16] = [
+const BUILT_IN: [&str; 18] = [
     include_str!("../../queries/breadth.sql"),
     include_str!("../../queries/features.sql"),
     include_str!("../../queries/golden_cross.sql"),
     include_str!("../../queries/labels_path.sql"),
     include_str!("../../queries/labels_triple_barrier.sql"),
     include_str!("../../queries/market_regime.sql"),
+    include_str!("../../queries/match_features.sql"),
+    include_str!("../../queries/match_targets.sql"),
     include_str!("../../queries/movers.sql"),
     include_str!("../../queries/new_highs.sql"),
     include_str!("../../queries/rsi_oversold.sql"),

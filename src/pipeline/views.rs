@@ -2,14 +2,19 @@
 
 use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
-use super::{adjust, named, resample};
+use super::search::{self, SearchOptions};
+use super::{adjust, named, patterns, resample};
 use crate::engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
 use crate::error::{Error, Result};
 use crate::lake::{CandleTable, LakeSchema, READABLE};
 use async_trait::async_trait;
 use datafusion::catalog::SchemaProvider;
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::logical_expr::LogicalPlanBuilder;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
+use tallow_udfs::similarity::random::Null;
+use tallow_udfs::similarity::search::Windowing;
 
 /// The table functions of a session.
 pub(crate) struct Views {
@@ -23,6 +28,22 @@ impl Views {
 }
 
 impl Views {
+    /// A search as a table of its own, which plans name and nobody sees listed.
+    async fn search(&self, table: &str, reference: &str, named: &Named<'_>) -> Result<String> {
+        let options = named.search()?;
+        let sought = options.prepare(&patterns::of_text(&self.lake, reference).await?)?;
+        let Some(provider) = self.lake.table(table).await? else {
+            return Err(Error::Setting(format!("there is no table `{table}`; `tallow tables` lists them")));
+        };
+        let input = LogicalPlanBuilder::scan(table.replace('.', "_"), provider_as_source(provider), None)?.build()?;
+        let plan = search::plan(input, vec![sought], &options)?;
+        let name = format!("#dtw_search({table}, {reference}, {:?})", named.0.named);
+        self.lake.keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
+        let least: Option<f64> = named.get("percentile").map(|_| named.number("percentile", 0.0, "a share such as 0.99")).transpose()?;
+        let among = least.map(|least| format!(" where percentile >= {least}")).unwrap_or_default();
+        Ok(format!("select * from {}{among}", levels::quoted(&name)))
+    }
+
     /// Whether two tables seem to hold the same symbols: as many, with the same first and last.
     async fn has_same_symbols(&self, a: &str, b: &str) -> Result<bool> {
         let extent = async |name: &str| -> Result<Option<(usize, String, String)>> {
@@ -37,7 +58,7 @@ impl Views {
 }
 
 /// Names, and how each is called.
-const USAGE: [(&str, &str, &[&str]); 7] = [
+const USAGE: [(&str, &str, &[&str]); 8] = [
     ("query", "query('name of a query that comes with tallow', parameter => 'value')", &[]),
     (
         "candles",
@@ -58,9 +79,17 @@ const USAGE: [(&str, &str, &[&str]); 7] = [
          cluster => 0.25, max_age => 250)",
         &["levels", "events", "refine", "own_bars", "k", "cluster", "max_age"],
     ),
+    (
+        "dtw_search",
+        "dtw_search('candles_1d', 'a pattern' or [its closes], k => 10, mode => 'history' | 'latest', channels => 'price' | \
+         'price,averages', scales => '0.9,1,1.1', percentile => 0.99, null => 2000, self_matches => 'true')",
+        &SEARCH,
+    ),
 ];
+const SEARCH: [&str; 7] = ["k", "scales", "channels", "mode", "percentile", "null", "self_matches"];
 const DETECTION: [&str; 3] = ["k", "cluster", "max_age"];
-const NAMES: [&str; 7] = ["query", "candles", "adjusted", "levels", "level_events", "level_states", "label_path"];
+const NAMES: [&str; 8] =
+    ["query", "candles", "adjusted", "levels", "level_events", "level_states", "label_path", "dtw_search"];
 
 #[async_trait]
 impl TableFunctions for Views {
@@ -168,6 +197,7 @@ impl TableFunctions for Views {
                 };
                 label_path::sql(&self.lake, timeframe.parse()?, &options).await
             }
+            ("dtw_search", [table, reference]) => self.search(table, reference, &named).await,
             (_, given) => Err(wrong(format!("{name} does not take {} arguments", given.len()))),
         }
     }
@@ -210,6 +240,28 @@ impl Named<'_> {
             )));
         }
         Ok(detection)
+    }
+
+    fn search(&self) -> Result<SearchOptions> {
+        let default = SearchOptions::default();
+        let windowing = match self.get("mode") {
+            None | Some("history") => Windowing::History,
+            Some("latest") => Windowing::Latest,
+            Some(other) => return Err(Error::Setting(format!("mode => '{other}': expected 'history' or 'latest'"))),
+        };
+        let k = self.number("k", default.k, "a whole number from 1 up")?;
+        if !(1..=1_000_000).contains(&k) {
+            return Err(Error::Setting(format!("k => {k}: expected a whole number from 1 to 1000000")));
+        }
+        let size = self.number("null", default.null.size, "a number of random windows")?;
+        Ok(SearchOptions {
+            windowing,
+            k,
+            channels: self.get("channels").map(search::channels).transpose()?,
+            scales: self.get("scales").map_or(Ok(default.scales), search::scales)?,
+            null: Null { size, ..default.null },
+            self_matches: self.flag("self_matches")?,
+        })
     }
 
     fn levels(&self) -> Result<Option<Source>> {

@@ -26,6 +26,7 @@ pub mod label;
 pub mod level;
 pub mod rolling;
 pub mod series;
+pub mod similarity;
 pub mod technical;
 pub mod trade;
 
@@ -42,6 +43,7 @@ use label::{
 use level::{Gather, GatherKind, LevelsNear, NearestLevel, Pivot};
 use rolling::{BarsSince, Crosses, EwmStd, Returns, ZScore};
 use series::{SeriesFunction, SeriesWindow};
+use similarity::{DtwBest, DtwLatest, ListFunction, ListKind, Tail};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use trade::{PositionSize, PositionSizeKind};
@@ -49,7 +51,7 @@ use trade::{PositionSize, PositionSizeKind};
 /// Every series function. Sessions, documentation, tests and benches read this list.
 pub fn all_series_functions() -> &'static [Arc<dyn SeriesFunction>] {
     static ALL: LazyLock<Vec<Arc<dyn SeriesFunction>>> = LazyLock::new(|| {
-        let own: [Arc<dyn SeriesFunction>; 18] = [
+        let own: [Arc<dyn SeriesFunction>; 19] = [
             Arc::new(Crosses::above()),
             Arc::new(Crosses::below()),
             Arc::new(BarsSince::new()),
@@ -68,6 +70,7 @@ pub fn all_series_functions() -> &'static [Arc<dyn SeriesFunction>] {
             Arc::new(ReturnQuantile::new()),
             Arc::new(CusumEvents::new()),
             Arc::new(SampleWeights::new()),
+            Arc::new(DtwLatest::default()),
         ];
         technical::all().chain(own).collect()
     });
@@ -108,7 +111,8 @@ pub fn all_aggregate_functions() -> Vec<Arc<AggregateUDF>> {
                 .map(|kind| AggregateUDF::from(Gather::new(kind))),
         )
         .chain([ScoreKind::Brier, ScoreKind::Ece].map(|kind| AggregateUDF::from(Score::new(kind))))
-        .chain([AggregateUDF::from(IsotonicFit::default())])
+        .chain([AggregateUDF::from(IsotonicFit::default()), AggregateUDF::from(Tail::default())])
+        .chain([AggregateUDF::from(DtwBest::default())])
         .map(Arc::new)
         .collect()
 }
@@ -128,6 +132,7 @@ pub fn all_scalar_functions() -> Vec<Arc<ScalarUDF>> {
         .chain(nearest)
         .chain([ScalarUDF::from(Isotonic::default())])
         .chain(PositionSizeKind::ALL.map(|kind| ScalarUDF::from(PositionSize::new(kind))))
+        .chain(ListKind::ALL.map(|kind| ScalarUDF::from(ListFunction::new(kind))))
         .map(Arc::new)
         .collect()
 }

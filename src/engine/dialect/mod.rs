@@ -14,6 +14,7 @@ mod rewriter;
 mod scope;
 mod suggest;
 mod table_function;
+mod tables;
 mod timeframe;
 mod tokens;
 
@@ -22,6 +23,7 @@ pub use parameter::{Parameter, Params};
 pub use problem::{Problem, Problems};
 pub use suggest::closest;
 pub use table_function::{TableArguments, TableFunctions};
+pub(crate) use tables::{calls_of, with_tables};
 pub use timeframe::{Base, OtherBars};
 
 use crate::error::{Error, Result};

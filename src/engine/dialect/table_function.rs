@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Spanned, TableAlias,
-    TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use std::collections::BTreeMap;
@@ -165,6 +165,11 @@ fn text(expr: &Expr) -> std::result::Result<String, String> {
             Value::Boolean(flag) => Ok(flag.to_string()),
             other => Err(format!("`{other}`: expected a text such as '4h'")),
         },
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => Ok(format!("-{}", text(expr)?)),
+        Expr::Array(list) => {
+            let items = list.elem.iter().map(text).collect::<std::result::Result<Vec<_>, _>>()?;
+            Ok(format!("[{}]", items.join(", ")))
+        }
         other => Err(format!("`{other}`: expected a text such as '4h'")),
     }
 }

@@ -1,0 +1,384 @@
+//! `tallow pattern`, `tallow match`.
+
+use super::Failure;
+use super::args::{MatchArgs, PatternAddArgs, PatternCommand, SearchArgs, TrainArgs};
+use super::commands::{out, run_text};
+use super::config::Config;
+use super::output::Writer;
+use super::scan::{duration, table_of};
+use crate::Session;
+use crate::engine::dialect::Params;
+use crate::error::{Error, Result as Done};
+use crate::lake::{Computed, StoredPattern};
+use crate::pipeline::alerts::{self, Alerts};
+use crate::pipeline::bounds::instant;
+use crate::pipeline::patterns::{self, Source};
+use crate::pipeline::score::{self, Evaluation, Model, Training};
+use crate::pipeline::search::{self, Counts, MatchRun, Matched, SearchOptions};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::time::Instant;
+use tallow_udfs::candle::Timeframe;
+use tallow_udfs::similarity::numbers_of;
+use tallow_udfs::similarity::reference::Channels;
+use tallow_udfs::similarity::random::Null;
+use tallow_udfs::similarity::search::{Stages, Windowing};
+
+pub(super) async fn pattern(config: &Config, command: PatternCommand) -> Result<(), Failure> {
+    let session = config.session().await?;
+    match command {
+        PatternCommand::Add(args) => add(&session, args).await,
+        PatternCommand::List(args) => {
+            let sql = "select id, label, symbol, timeframe, start_ts, end_ts, bars, active, description from patterns \
+                       order by id";
+            if session.tables().records::<StoredPattern>().await?.is_empty() {
+                return Err(none().into());
+            }
+            run_text(&session, config, sql, &Params::default(), &args.output).await
+        }
+        PatternCommand::Show { name } => show(&patterns::get(session.tables(), &name).await?),
+        PatternCommand::Activate { name } => set_active(&session, &name, true).await,
+        PatternCommand::Deactivate { name } => set_active(&session, &name, false).await,
+        PatternCommand::Train(args) => train(&session, config, *args).await,
+        PatternCommand::Remove { name } => {
+            patterns::get(session.tables(), &name).await?;
+            let gone = name.clone();
+            let change = move |all: &mut Vec<StoredPattern>| {
+                all.retain(|p| p.id != gone);
+                Ok(())
+            };
+            session.care(|lake| async move { lake.change_records("REMOVE PATTERN", change).await }).await?;
+            out!("removed {name}");
+            Ok(())
+        }
+    }
+}
+
+fn none() -> Error {
+    Error::Setting(
+        "the lake keeps no pattern yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30".into(),
+    )
+}
+
+async fn add(session: &Session, args: PatternAddArgs) -> Result<(), Failure> {
+    let source = match (args.values, args.symbol) {
+        (Some(values), _) => {
+            let mut text = values;
+            if text == "-" {
+                text.clear();
+                let read = std::io::stdin().read_to_string(&mut text);
+                read.map_err(|e| Error::File("standard input".to_string(), e))?;
+            }
+            Source::Values(numbers_of(&text).map_err(|e| Failure::Usage(format!("--values: {e}")))?)
+        }
+        (None, Some(symbol)) => {
+            let table = table_of(args.timeframe.as_deref())?;
+            let (Some(from), Some(to)) = (args.from, args.to) else {
+                return Err(Failure::Usage(
+                    "--symbol needs --from and --to, the first and the last day of the pattern".to_string(),
+                ));
+            };
+            let timeframe = timeframe_of(session, &table).await?;
+            // A day stands for all of it.
+            let to = if to.len() == 10 { instant(&to)? + 86_400_000_000 - 1 } else { instant(&to)? };
+            Source::Bars { timeframe, table, symbol, from: instant(&from)?, to }
+        }
+        (None, None) => return Err(Failure::Usage("expected --symbol or --values".to_string())),
+    };
+    let mut pattern = patterns::cut(session, &args.name, source).await?;
+    (pattern.label, pattern.description) = (args.label, args.description);
+    let new = pattern.clone();
+    let change = move |all: &mut Vec<StoredPattern>| {
+        let known = all.iter().any(|p| p.id == new.id);
+        if !known {
+            all.push(new.clone());
+        }
+        Ok(!known)
+    };
+    if !session.care(|lake| async move { lake.change_records("ADD PATTERN", change).await }).await? {
+        return Err(Error::Setting(format!(
+            "there is a pattern `{0}` already: `tallow pattern remove {0}` makes room",
+            pattern.id
+        ))
+        .into());
+    }
+    show(&pattern)
+}
+
+fn show(pattern: &StoredPattern) -> Result<(), Failure> {
+    let day = |t: Option<i64>| {
+        let time = t.and_then(chrono::DateTime::from_timestamp_micros);
+        time.map(|t| t.format("%Y-%m-%d %H:%M").to_string().trim_end_matches(" 00:00").to_string()).unwrap_or_default()
+    };
+    out!("pattern    {}{}", pattern.id, if pattern.active { "" } else { " (not active)" });
+    if let Some(symbol) = &pattern.symbol {
+        let timeframe = pattern.timeframe.as_deref().unwrap_or_default();
+        out!("from       {symbol} {timeframe}, {} to {}", day(pattern.start_ts), day(pattern.end_ts));
+    }
+    out!("bars       {}", pattern.bars);
+    for (name, text) in [("label", &pattern.label), ("about", &pattern.description)] {
+        if !text.is_empty() {
+            out!("{name:<10} {text}");
+        }
+    }
+    let sought = pattern.sought()?;
+    out!("shape      {}", sparkline(&sought.closes[sought.lead..]));
+    Ok(())
+}
+
+/// A series as a line of blocks.
+fn sparkline(values: &[f64]) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let shown = tallow_udfs::similarity::descriptor::paa(values, values.len().min(60));
+    let (low, high) = shown.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+    let block = |v: &f64| BLOCKS[(((v - low) / (high - low).max(f64::MIN_POSITIVE)) * 7.0).round() as usize];
+    shown.iter().map(block).collect()
+}
+
+async fn set_active(session: &Session, name: &str, active: bool) -> Result<(), Failure> {
+    patterns::get(session.tables(), name).await?;
+    let id = name.to_string();
+    let change = move |all: &mut Vec<StoredPattern>| {
+        all.iter_mut().filter(|p| p.id == id).for_each(|p| p.active = active);
+        Ok(())
+    };
+    session.care(|lake| async move { lake.change_records("CHANGE PATTERN", change).await }).await?;
+    out!("{name} is {}", if active { "active" } else { "not active" });
+    Ok(())
+}
+
+/// What the bars of a table are called.
+async fn timeframe_of(session: &Session, table: &str) -> Done<String> {
+    Ok(match table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok()) {
+        Some(timeframe) => timeframe.to_string(),
+        None => session.tables().bars(table).await?.map_or_else(|| table.to_string(), |(t, _)| t.to_string()),
+    })
+}
+
+/// `name=number` pairs.
+fn numbers(option: &str, given: &[String], allowed: &[&str]) -> Result<HashMap<String, f64>, Failure> {
+    let pair = |text: &String| {
+        let wrong = || Failure::Usage(format!("{option} '{text}': expected {}=NUMBER", allowed.join("=NUMBER, ")));
+        let (name, number) = text.split_once('=').ok_or_else(wrong)?;
+        let name = name.trim();
+        let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+        if !allowed.contains(&name) { Err(wrong()) } else { Ok((name.to_string(), number)) }
+    };
+    given.iter().map(pair).collect()
+}
+
+impl SearchArgs {
+    fn options(&self) -> Result<SearchOptions, Failure> {
+        let weights = numbers("--weights", &self.weights, &["price", "averages", "slopes"])?;
+        let bands = numbers("--bands", &self.bands, &["price", "averages"])?;
+        let mut channels = self.channels.as_deref().map(search::channels).transpose()?;
+        if !weights.is_empty() || !bands.is_empty() {
+            let all = channels.get_or_insert(Channels::BOTH);
+            let set = |of: &HashMap<String, f64>, name: &str, value: &mut f64| {
+                if let Some(given) = of.get(name) {
+                    *value = *given;
+                }
+            };
+            set(&weights, "price", &mut all.price);
+            set(&weights, "averages", &mut all.averages);
+            set(&weights, "slopes", &mut all.slopes);
+            set(&bands, "price", &mut all.price_band);
+            set(&bands, "averages", &mut all.averages_band);
+        }
+        let default = SearchOptions::default();
+        Ok(SearchOptions {
+            windowing: if self.latest { Windowing::Latest } else { Windowing::History },
+            k: self.top,
+            channels,
+            scales: search::scales(&self.scales)?,
+            null: Null { size: self.null as usize, ..default.null },
+            self_matches: self.self_matches,
+        })
+    }
+
+    /// The run that is asked for.
+    pub(super) async fn run(&self, session: &Session) -> Result<MatchRun, Failure> {
+        if self.percentile.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+            return Err(Failure::Usage("--percentile: expected a share from 0 to 1, such as 0.99".to_string()));
+        }
+        let patterns = match &self.pattern {
+            Some(text) => vec![patterns::of_text(session.tables(), text).await?],
+            None => {
+                let all = session.tables().records::<StoredPattern>().await?;
+                if all.is_empty() {
+                    return Err(none().into());
+                }
+                let active = all.iter().filter(|p| p.active).map(StoredPattern::sought);
+                active.collect::<Done<Vec<_>>>()?
+            }
+        };
+        if patterns.is_empty() {
+            return Err(Error::Setting("no pattern is active; `tallow pattern activate NAME`".into()).into());
+        }
+        Ok(MatchRun { patterns, options: self.options()?, exact: self.exact, percentile: self.percentile })
+    }
+
+    /// The tables, and what their bars are called.
+    pub(super) async fn tables(&self, session: &Session) -> Result<Vec<(String, String)>, Failure> {
+        let given: Vec<Option<&str>> = match self.timeframe.is_empty() {
+            true => vec![None],
+            false => self.timeframe.iter().map(|t| Some(t.trim())).collect(),
+        };
+        let mut tables = vec![];
+        for text in given {
+            let table = table_of(text)?;
+            let timeframe = timeframe_of(session, &table).await?;
+            tables.push((table, timeframe));
+        }
+        Ok(tables)
+    }
+}
+
+/// Runs a search over all of its tables; with a model, its matches are scored.
+pub(super) async fn found(
+    session: &Session,
+    config: &Config,
+    args: &SearchArgs,
+    model: Option<&str>,
+    benchmark: Option<&str>,
+) -> Result<RecordBatch, Failure> {
+    if model == Some(Model::WALK) && !config.quiet {
+        let _ = writeln!(
+            std::io::stderr(),
+            "{}: not trained; what a driftless random walk with the volatility of each match would do",
+            Model::WALK
+        );
+    }
+    let run = args.run(session).await?;
+    let mut batches = vec![];
+    for (table, timeframe) in args.tables(session).await? {
+        let started = Instant::now();
+        let Matched { rows, stages } = run.run(session, &table, &timeframe).await?;
+        if !config.quiet {
+            for (pattern, counts) in &stages {
+                let seconds = started.elapsed().as_secs_f64();
+                let _ = writeln!(std::io::stderr(), "{pattern} in {timeframe}: {}; {seconds:.2} s", describe(counts));
+            }
+        }
+        batches.push(match model {
+            Some(model) => score::scored(session, &rows, &table, model, benchmark).await?,
+            None => rows,
+        });
+    }
+    let schema = batches.first().map_or_else(search::rows_schema, RecordBatch::schema);
+    Ok(concat_batches(&schema, &batches)?)
+}
+
+/// What each stage saw and dropped.
+fn describe(counts: &Counts) -> String {
+    let Stages { symbols, short, windows, keogh, keogh_reversed, abandoned, whole } = counts.stages;
+    let mut said = String::new();
+    if let Some((seen, kept)) = counts.prescreened {
+        said += &format!("{seen} symbols prescreened, {kept} kept; ");
+    }
+    said += &format!("{symbols} symbols, {windows} windows");
+    for (count, stage) in [
+        (keogh, "dropped by LB_Keogh"),
+        (keogh_reversed, "by LB_Keogh reversed"),
+        (abandoned, "on the way through DTW"),
+        (whole, "computed whole"),
+    ] {
+        if count > 0 {
+            said += &format!(", {count} {stage}");
+        }
+    }
+    if short > 0 {
+        said += &format!("; {short} symbols have too few bars");
+    }
+    said
+}
+
+pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failure> {
+    let session = config.session().await?;
+    let (model, benchmark) = (args.score.as_deref(), args.benchmark.as_deref());
+    let mut rows = found(&session, config, &args.search, model, benchmark).await?;
+    if args.alert {
+        let cooldown = duration("--cooldown", &args.cooldown)?;
+        let alerts = Alerts { cooldown, now: chrono::Utc::now().timestamp_micros() };
+        rows = alerts::due(&session, rows, alerts).await?;
+    }
+    if let Some(table) = &args.to {
+        let frame = session.context().read_batch(rows.clone())?;
+        let computed = Computed {
+            rows: frame.create_physical_plan().await?,
+            ordered: false,
+            properties: HashMap::default(),
+            operation: "MATCH",
+            progress: Box::new(|_| {}),
+        };
+        let written = session.replace(table, computed).await?;
+        if !config.quiet {
+            let _ = writeln!(std::io::stderr(), "{} rows in {table}, version {}", written.rows, written.version);
+        }
+    }
+    let mut writer = Writer::new(&args.output, rows.schema())?;
+    writer.write(&rows)?;
+    writer.finish()?;
+    Ok(())
+}
+
+async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<(), Failure> {
+    let started = Instant::now();
+    let search = SearchArgs {
+        pattern: None,
+        all: true,
+        latest: false,
+        history: true,
+        top: args.matches,
+        percentile: None,
+        timeframe: args.timeframe.clone().into_iter().collect(),
+        channels: None,
+        weights: vec![],
+        bands: vec![],
+        scales: args.scales,
+        self_matches: true,
+        exact: false,
+        null: 1,
+    };
+    let mut run = search.run(session).await?;
+    if !args.patterns.is_empty() {
+        run.patterns.clear();
+        for id in &args.patterns {
+            run.patterns.push(patterns::get(session.tables(), id).await?.sought()?);
+        }
+    }
+    let table = table_of(args.timeframe.as_deref())?;
+    let timeframe = timeframe_of(session, &table).await?;
+    let training = Training { run, table, timeframe, benchmark: args.benchmark };
+    let trained = training.train(session).await?;
+    trained.keep(session, &args.model).await?;
+    let origin = &trained.model.origin;
+    out!("model      {}", args.model);
+    out!("patterns   {}", origin.patterns.join(", "));
+    out!("rows       {} of {} matches have a future that is known", origin.rows, trained.matches);
+    out!("tested     {} rows out of sample, in {} purged folds", origin.evaluation.rows, origin.evaluation.folds);
+    show_evaluation(&origin.evaluation)?;
+    if !config.quiet {
+        let _ = writeln!(std::io::stderr(), "{:.1} s", started.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+fn show_evaluation(evaluation: &Evaluation) -> Result<(), Failure> {
+    out!("\n{:<8} {:>7} {:>7} {:>7} {:>10} {:>10} {:>7} {:>7}", "target", "mean", "mae", "rmse", "rmse(mean)", "rmse(walk)", "ece", "skill");
+    for t in &evaluation.targets {
+        out!(
+            "{:<8} {:>7.3} {:>7.3} {:>7.3} {:>10.3} {:>10.3} {:>7.3} {:>7.3}",
+            t.target, t.mean, t.mae, t.rmse, t.rmse_of_mean, t.rmse_of_walk, t.ece, t.skill()
+        );
+    }
+    out!("\ncalibration out of sample: told -> came (rows)");
+    for t in &evaluation.targets {
+        let bins: Vec<_> = t.bins.iter().map(|b| format!("{:.2} -> {:.2} ({})", b.predicted, b.came, b.rows)).collect();
+        out!("{:<8} {}", t.target, bins.join(", "));
+    }
+    out!("\n{}", evaluation.verdict());
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! The patterns that a lake keeps: cut from its candles, or given as numbers.
+
+use crate::Session;
+use crate::engine::dialect::closest;
+use crate::error::{Error, Result};
+use crate::lake::{LakeSchema, StoredPattern};
+use crate::pipeline::levels::quoted;
+use crate::pipeline::search::Pattern;
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use tallow_udfs::similarity::numbers_of;
+use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
+use tallow_udfs::similarity::search::Excluded;
+
+/// The bars of a pattern at most.
+const LONGEST: usize = 2_000;
+
+/// Where a new pattern comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// The bars of a symbol between two times, both included.
+    Bars {
+        /// The table.
+        table: String,
+        /// The length of its bars.
+        timeframe: String,
+        /// The symbol.
+        symbol: String,
+        /// Microseconds since the epoch.
+        from: i64,
+        /// Microseconds since the epoch.
+        to: i64,
+    },
+    /// Closes, oldest first.
+    Values(Vec<f64>),
+}
+
+/// Cuts a pattern out. It is not kept yet.
+pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPattern> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if id.is_empty() || !id.starts_with(|c: char| c.is_ascii_alphabetic()) || !id.chars().all(fits) {
+        return Err(Error::Setting(format!(
+            "'{id}' cannot be a pattern's name: expected a letter, then letters, digits, _ and -"
+        )));
+    }
+    let mut pattern = StoredPattern {
+        id: id.to_string(),
+        symbol: None,
+        timeframe: None,
+        start_ts: None,
+        end_ts: None,
+        label: String::new(),
+        description: String::new(),
+        active: true,
+        bars: 0,
+        closes: String::new(),
+        created_at: chrono::Utc::now().timestamp_micros(),
+    };
+    let (closes, lead) = match source {
+        Source::Values(values) => (values, 0),
+        Source::Bars { table, timeframe, symbol, from, to } => {
+            let (times, closes) = closes_of(session, &table, &symbol).await?;
+            let first = times.partition_point(|t| *t < from);
+            let end = times.partition_point(|t| *t <= to);
+            let (Some(&start_ts), Some(&end_ts)) = (times.get(first), times[..end].last()) else {
+                return Err(Error::Setting(no_bars(&symbol, &times)));
+            };
+            if first >= end {
+                return Err(Error::Setting(no_bars(&symbol, &times)));
+            }
+            let lead = first.min(WARM_UP);
+            pattern.symbol = Some(symbol);
+            pattern.timeframe = Some(timeframe);
+            (pattern.start_ts, pattern.end_ts) = (Some(start_ts), Some(end_ts));
+            (closes[first - lead..end].to_vec(), lead)
+        }
+    };
+    let bars = closes.len() - lead;
+    if bars > LONGEST {
+        return Err(Error::Setting(format!("a pattern of {bars} bars: expected at most {LONGEST}")));
+    }
+    Reference::new(&closes, lead, Channels::PRICE, &[1.0])
+        .map_err(|said| Error::Setting(format!("pattern '{id}': {said}")))?;
+    pattern.bars = bars as i64;
+    pattern.closes = closes.iter().map(|c| format!("{c}")).collect::<Vec<_>>().join(" ");
+    Ok(pattern)
+}
+
+fn no_bars(symbol: &str, times: &[i64]) -> String {
+    let day = |t: Option<&i64>| {
+        let time = t.and_then(|t| chrono::DateTime::from_timestamp_micros(*t));
+        time.map(|t| t.format("%Y-%m-%d").to_string()).unwrap_or_default()
+    };
+    match times.is_empty() {
+        true => format!("there are no bars of '{symbol}'"),
+        false => format!(
+            "no bar of '{symbol}' in that time: its bars are from {} to {}",
+            day(times.first()),
+            day(times.last())
+        ),
+    }
+}
+
+/// Times and closes of the bars of a symbol that have a close.
+async fn closes_of(session: &Session, table: &str, symbol: &str) -> Result<(Vec<i64>, Vec<f64>)> {
+    let sql = format!(
+        "select ts, cast(close as double) from {} where symbol = '{}' and close is not null order by ts",
+        quoted(table),
+        symbol.replace('\'', "''")
+    );
+    let (mut times, mut closes) = (vec![], vec![]);
+    for batch in session.collect(session.sql(&sql).await?).await? {
+        let instant = cast(batch.column(0), &crate::lake::instant())?;
+        let ts = cast(&instant, &DataType::Int64)?;
+        let close = batch.column(1).as_primitive::<Float64Type>();
+        for (time, close) in ts.as_primitive::<Int64Type>().values().iter().zip(close.values()) {
+            if close.is_finite() {
+                times.push(*time);
+                closes.push(*close);
+            }
+        }
+    }
+    Ok((times, closes))
+}
+
+impl StoredPattern {
+    /// The pattern as it is searched for.
+    ///
+    /// # Errors
+    /// Closes that cannot be read, which only another program can have written.
+    pub fn sought(&self) -> Result<Pattern> {
+        let closes = numbers_of(&self.closes).map_err(|e| Error::Setting(format!("pattern '{}': {e}", self.id)))?;
+        let lead = closes.len().saturating_sub(self.bars.max(0) as usize);
+        let origin = match (&self.symbol, self.start_ts, self.end_ts) {
+            (Some(symbol), Some(from), Some(to)) => Some(Excluded { symbol: symbol.clone(), from, to }),
+            _ => None,
+        };
+        Ok(Pattern { id: self.id.clone(), closes, lead, origin })
+    }
+}
+
+/// A pattern of the lake by its name.
+pub async fn get(lake: &LakeSchema, id: &str) -> Result<StoredPattern> {
+    let all = lake.records::<StoredPattern>().await?;
+    if let Some(found) = all.iter().find(|p| p.id == id) {
+        return Ok(found.clone());
+    }
+    let hint = match closest(id, all.iter().map(|p| p.id.as_str())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if all.is_empty() => {
+            "the lake keeps none yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30".to_string()
+        }
+        None => "`tallow pattern list` shows all".to_string(),
+    };
+    Err(Error::Setting(format!("unknown pattern `{id}`; {hint}")))
+}
+
+/// What a text stands for: numbers, or a pattern of the lake by its name.
+pub async fn of_text(lake: &LakeSchema, text: &str) -> Result<Pattern> {
+    let numbers = text.trim_start().starts_with(['[', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+    if numbers {
+        let closes = numbers_of(text).map_err(|e| Error::Setting(format!("a pattern of numbers: {e}")))?;
+        return Ok(Pattern { id: "pattern".to_string(), closes, lead: 0, origin: None });
+    }
+    get(lake, text).await?.sought()
+}

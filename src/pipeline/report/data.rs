@@ -1,0 +1,277 @@
+//! What the charts of a report show, read from the lake.
+
+use super::{Bar, Chart, Mark, Window};
+use crate::Session;
+use crate::error::Result;
+use crate::pipeline::levels::quoted;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use std::collections::BTreeMap;
+use tallow_udfs::similarity::znorm::znorm;
+
+/// A table that a report read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub table: String,
+    /// Its version, where it has versions.
+    pub version: Option<u64>,
+    /// Rows, where they are known.
+    pub rows: Option<u64>,
+}
+
+impl Source {
+    pub(super) fn describe(&self) -> String {
+        let version = self.version.map_or_else(|| "no versions".to_string(), |v| format!("version {v}"));
+        self.rows.map_or_else(|| version.clone(), |rows| format!("{version}, {rows} rows"))
+    }
+}
+
+/// What a table is right now.
+pub async fn source(session: &Session, table: &str) -> Result<Source> {
+    let summary = session.tables().candle_table(table).await?.map(|t| t.summary());
+    let version = match &summary {
+        Some(summary) => summary.version,
+        None => session.tables().history(table, Some(1)).await.ok().and_then(|h| h.first().map(|e| e.version)),
+    };
+    Ok(Source { table: table.to_string(), version, rows: summary.map(|s| s.rows as u64) })
+}
+
+/// Averages that charts show.
+const AVERAGES: [u32; 2] = [30, 60];
+
+/// Bars before and after what a chart is about.
+const AROUND: usize = 40;
+
+/// Bars of a symbol with their averages.
+#[derive(Debug, Default)]
+struct Symbol {
+    bars: Vec<Bar>,
+    averages: [Vec<f64>; AVERAGES.len()],
+}
+
+fn texts(column: &ArrayRef) -> Result<Vec<String>> {
+    let column = cast(column, &DataType::Utf8)?;
+    Ok(column.as_string::<i32>().iter().map(|t| t.unwrap_or_default().to_string()).collect())
+}
+
+fn times(column: &ArrayRef) -> Result<Vec<i64>> {
+    let column = cast(&cast(column, &crate::lake::instant())?, &DataType::Int64)?;
+    Ok(column.as_primitive::<Int64Type>().values().to_vec())
+}
+
+fn numbers(column: &ArrayRef) -> Result<Vec<f64>> {
+    let column = cast(column, &DataType::Float64)?;
+    let column = column.as_primitive::<Float64Type>();
+    Ok((0..column.len()).map(|i| if column.is_valid(i) { column.value(i) } else { f64::NAN }).collect())
+}
+
+fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    Ok(rows.column_by_name(name).ok_or_else(|| crate::Error::Setting(format!("the rows have no column `{name}`")))?)
+}
+
+/// All bars of some symbols.
+async fn symbols(session: &Session, table: &str, names: &[String]) -> Result<BTreeMap<String, Symbol>> {
+    let mut all: BTreeMap<String, Symbol> = BTreeMap::new();
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let names: Vec<_> = names.iter().map(|n| format!("'{}'", n.replace('\'', "''"))).collect();
+    let known = session.tables().columns(table).await?;
+    let of = |name: &str, other: &str| match known.iter().any(|c| c == name) {
+        true => name.to_string(),
+        false => format!("{other} as {name}"),
+    };
+    let averages: Vec<_> = AVERAGES.iter().map(|n| format!("sma(close, {n}) as sma_{n}")).collect();
+    let sql = format!(
+        "select symbol, ts, {}, {}, {}, close, {}, {} from {} where symbol in ({}) and close is not null \
+         order by symbol, ts",
+        of("open", "close"),
+        of("high", "close"),
+        of("low", "close"),
+        of("volume", "cast(null as double)"),
+        averages.join(", "),
+        quoted(table),
+        names.join(", ")
+    );
+    for batch in session.collect(session.sql(&sql).await?).await? {
+        let (names, ts) = (texts(batch.column(0))?, times(batch.column(1))?);
+        let values = (2..7).map(|i| numbers(batch.column(i))).collect::<Result<Vec<_>>>()?;
+        let averages = (7..batch.num_columns()).map(|i| numbers(batch.column(i))).collect::<Result<Vec<_>>>()?;
+        for row in 0..batch.num_rows() {
+            let symbol = all.entry(names[row].clone()).or_default();
+            let [open, high, low, close, volume] = [0, 1, 2, 3, 4].map(|i: usize| values[i][row]);
+            symbol.bars.push(Bar { ts: ts[row], open, high, low, close, volume });
+            symbol.averages.iter_mut().zip(&averages).for_each(|(all, own)| all.push(own[row]));
+        }
+    }
+    Ok(all)
+}
+
+impl Symbol {
+    /// The bars around some of them, and where these begin.
+    fn around(&self, first: usize, last: usize) -> (Chart, usize) {
+        let from = first.saturating_sub(AROUND);
+        let to = (last + 1 + AROUND).min(self.bars.len());
+        let averages = AVERAGES.iter().zip(&self.averages);
+        let chart = Chart {
+            bars: self.bars[from..to].to_vec(),
+            averages: averages.map(|(n, values)| (format!("SMA {n}"), values[from..to].to_vec())).collect(),
+            ..Chart::default()
+        };
+        (chart, from)
+    }
+
+    fn at(&self, ts: i64) -> Option<usize> {
+        self.bars.binary_search_by_key(&ts, |b| b.ts).ok()
+    }
+}
+
+fn distinct(names: &[String], most: usize) -> Vec<String> {
+    let mut names: Vec<String> = names.iter().take(most).cloned().collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn day(ts: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(ts);
+    let text = time.map(|t| t.format("%Y-%m-%d %H:%M").to_string()).unwrap_or_default();
+    text.trim_end_matches(" 00:00").to_string()
+}
+
+/// Charts of the first matches: the window shaded, the pattern over it. `shapes` are the closes of the patterns, and
+/// `tables` the table of each timeframe.
+pub async fn charts_of_matches(
+    session: &Session,
+    matches: &RecordBatch,
+    shapes: &BTreeMap<String, Vec<f64>>,
+    tables: &[(String, String)],
+    most: usize,
+) -> Result<Vec<Chart>> {
+    let matches = matches.slice(0, matches.num_rows().min(most));
+    let (patterns, names) = (texts(column(&matches, "pattern")?)?, texts(column(&matches, "symbol")?)?);
+    let timeframes = texts(column(&matches, "timeframe")?)?;
+    let (starts, ends) = (times(column(&matches, "start_ts")?)?, times(column(&matches, "end_ts")?)?);
+    let (distances, percentiles) = (numbers(column(&matches, "distance")?)?, numbers(column(&matches, "percentile")?)?);
+    let gains: Vec<(String, Vec<f64>)> = matches
+        .schema()
+        .fields()
+        .iter()
+        .filter(|f| f.name().starts_with("gain_") || f.name().starts_with("out_"))
+        .map(|f| Ok((f.name().clone(), numbers(column(&matches, f.name())?)?)))
+        .collect::<Result<_>>()?;
+    let mut all = BTreeMap::new();
+    for (table, timeframe) in tables {
+        let own: Vec<String> =
+            names.iter().zip(&timeframes).filter(|(_, t)| *t == timeframe).map(|(n, _)| n.clone()).collect();
+        all.insert(timeframe.clone(), symbols(session, table, &distinct(&own, own.len())).await?);
+    }
+    let mut charts = vec![];
+    for row in 0..matches.num_rows() {
+        let Some(symbol) = all.get(&timeframes[row]).and_then(|s| s.get(&names[row])) else { continue };
+        let (Some(first), Some(last)) = (symbol.at(starts[row]), symbol.at(ends[row])) else { continue };
+        let (mut chart, from) = symbol.around(first, last);
+        let overlay = shapes.get(&patterns[row]).map(|closes| znorm(closes)).unwrap_or_default();
+        chart.window = Some(Window { first: first - from, last: last - from, overlay });
+        chart.title = format!("{} like {}", names[row], patterns[row]);
+        let percentile = match percentiles[row] {
+            p if p.is_finite() => format!(", nearer than {:.2} % of random windows", 100.0 * p),
+            _ => String::new(),
+        };
+        chart.subtitle = format!(
+            "{}, {} to {}; distance {:.3}{percentile}",
+            timeframes[row],
+            day(starts[row]),
+            day(ends[row]),
+            distances[row]
+        );
+        chart.facts = gains
+            .iter()
+            .filter(|(_, values)| values[row].is_finite())
+            .map(|(name, values)| match name.strip_prefix("gain_") {
+                Some(gain) => format!("+{gain} %: {:.0} %", 100.0 * values[row]),
+                None => format!("{name}: {:.3}", values[row]),
+            })
+            .collect();
+        charts.push(chart);
+    }
+    Ok(charts)
+}
+
+/// Charts of the symbols of the first hits of a scan, each hit a mark.
+pub async fn charts_of_scan(session: &Session, hits: &RecordBatch, table: &str, most: usize) -> Result<Vec<Chart>> {
+    let (names, ts) = (texts(column(hits, "symbol")?)?, times(column(hits, "ts")?)?);
+    let mut order: Vec<String> = vec![];
+    for name in &names {
+        if order.len() < most && !order.contains(name) {
+            order.push(name.clone());
+        }
+    }
+    let all = symbols(session, table, &order).await?;
+    let mut charts = vec![];
+    for name in order {
+        let Some(symbol) = all.get(&name) else { continue };
+        let own = names.iter().zip(&ts).filter(|(n, _)| **n == name);
+        let hits: Vec<usize> = own.filter_map(|(_, ts)| symbol.at(*ts)).collect();
+        let Some(&newest) = hits.iter().max() else { continue };
+        let (mut chart, from) = symbol.around(newest.saturating_sub(2 * AROUND), newest);
+        let shown = from..from + chart.bars.len();
+        chart.marks = hits.iter().filter(|h| shown.contains(h)).map(|h| Mark { bar: h - from, side: 1 }).collect();
+        chart.title = name;
+        chart.subtitle = format!("{} hits, the newest on {}", hits.len(), day(symbol.bars[newest].ts));
+        charts.push(chart);
+    }
+    Ok(charts)
+}
+
+/// Charts of the newest labelled bars of some symbols, each label a mark.
+pub async fn charts_of_labels(
+    session: &Session,
+    labels: &str,
+    candles: &str,
+    wanted: &[String],
+    most: usize,
+) -> Result<Vec<Chart>> {
+    let has_label = session.tables().columns(labels).await?.iter().any(|c| c == "label");
+    if !has_label {
+        return Ok(vec![]);
+    }
+    let among = match wanted {
+        [] => String::new(),
+        some => {
+            let names: Vec<_> = some.iter().map(|n| format!("'{}'", n.replace('\'', "''"))).collect();
+            format!(" and symbol in ({})", names.join(", "))
+        }
+    };
+    let sql = format!(
+        "select symbol, ts, cast(label as double) as label from {} where label is not null{among} and symbol in \
+         (select symbol from {0} where label is not null{among} group by symbol order by symbol limit {most})",
+        quoted(labels)
+    );
+    let mut found: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
+    for batch in session.collect(session.sql(&sql).await?).await? {
+        let (names, ts, label) = (texts(batch.column(0))?, times(batch.column(1))?, numbers(batch.column(2))?);
+        for row in 0..batch.num_rows() {
+            found.entry(names[row].clone()).or_default().push((ts[row], label[row]));
+        }
+    }
+    let names: Vec<String> = found.keys().cloned().collect();
+    let all = symbols(session, candles, &names).await?;
+    let mut charts = vec![];
+    for (name, labels) in found {
+        let Some(symbol) = all.get(&name) else { continue };
+        let at: Vec<(usize, f64)> = labels.iter().filter_map(|(ts, l)| Some((symbol.at(*ts)?, *l))).collect();
+        let Some(newest) = at.iter().map(|(bar, _)| *bar).max() else { continue };
+        let (mut chart, from) = symbol.around(newest.saturating_sub(2 * AROUND), newest);
+        let shown = from..from + chart.bars.len();
+        let side = |label: f64| if label > 0.0 { 1 } else if label < 0.0 { -1 } else { 0 };
+        let shown = at.iter().filter(|(bar, _)| shown.contains(bar));
+        chart.marks = shown.map(|(bar, label)| Mark { bar: bar - from, side: side(*label) }).collect();
+        chart.title = name;
+        chart.subtitle = format!("{} labels, the newest on {}", at.len(), day(symbol.bars[newest].ts));
+        charts.push(chart);
+    }
+    Ok(charts)
+}

@@ -1,0 +1,112 @@
+//! The page: parameters, sources, charts and a table that can be sorted, in one file.
+
+use super::{Chart, Source};
+use crate::error::Result;
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+/// What a report shows.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// What it is about.
+    pub title: String,
+    /// What was asked for: names and values.
+    pub parameters: Vec<(String, String)>,
+    /// What was read.
+    pub sources: Vec<Source>,
+    /// Sentences that a reader must know.
+    pub notes: Vec<String>,
+    /// The charts.
+    pub charts: Vec<Chart>,
+    /// The rows.
+    pub rows: RecordBatch,
+}
+
+/// Rows that the table shows.
+const ROWS: usize = 2_000;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+impl Page {
+    /// The page as HTML.
+    pub fn html(&self) -> Result<String> {
+        let table = self.table()?;
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    link rel="icon" href="data:,";
+                    title { (self.title) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        h1 { (self.title) }
+                        button type="button" id="theme" { "Light / dark" }
+                    }
+                    @for note in &self.notes { p class="note" { (note) } }
+                    section class="facts" {
+                        dl {
+                            @for (name, value) in &self.parameters { dt { (name) } dd { (value) } }
+                            @for source in &self.sources { dt { (source.table) } dd { (source.describe()) } }
+                            dt { "made by" } dd { "tallow " (env!("CARGO_PKG_VERSION")) ", " (chrono::Utc::now().format("%Y-%m-%d %H:%M UTC")) }
+                        }
+                    }
+                    @if !self.charts.is_empty() {
+                        h2 { "Charts" }
+                        section class="charts" {
+                            @for chart in &self.charts { figure { (chart.svg()) } }
+                        }
+                    }
+                    h2 { "Rows" }
+                    (table)
+                    script { (PreEscaped(SCRIPT)) }
+                }
+            }
+        };
+        Ok(page.into_string())
+    }
+
+    fn table(&self) -> Result<Markup> {
+        let options = FormatOptions::default().with_null("");
+        let options = options.with_timestamp_format(Some("%Y-%m-%d %H:%M")).with_timestamp_tz_format(Some("%Y-%m-%d %H:%M"));
+        let rows = self.rows.slice(0, self.rows.num_rows().min(ROWS));
+        let columns = rows.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options));
+        let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+        let schema = rows.schema();
+        let numeric: Vec<bool> = schema.fields().iter().map(|f| f.data_type().is_numeric()).collect();
+        let cell = |column: usize, row: usize| {
+            let text = columns[column].value(row).to_string();
+            match (schema.field(column).data_type().is_floating(), text.parse::<f64>()) {
+                (true, Ok(value)) => format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_string(),
+                _ => text.trim_end_matches(" 00:00").to_string(),
+            }
+        };
+        Ok(html! {
+            div class="scroll" {
+                table id="rows" {
+                    thead { tr {
+                        @for field in schema.fields() {
+                            th scope="col" aria-sort="none" { button type="button" { (field.name()) } }
+                        }
+                    } }
+                    tbody {
+                        @for row in 0..rows.num_rows() {
+                            tr {
+                                @for column in 0..columns.len() {
+                                    td class=[numeric[column].then_some("number")] { (cell(column, row)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            @if self.rows.num_rows() == 0 { p { "Nothing was found." } }
+            @if self.rows.num_rows() > ROWS { p { "The first " (ROWS) " of " (self.rows.num_rows()) " rows." } }
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! The features of matches, and matches with what a model makes of theirs.
+
+use super::{Model, Models};
+use crate::Session;
+use crate::engine::dialect::{Params, with_tables};
+use crate::error::Result;
+use crate::pipeline::levels::quoted;
+use crate::pipeline::named;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use datafusion::datasource::MemTable;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The features that models are trained on and scored by, in order: columns of the named query `match_features`.
+pub const FEATURES: [&str; 19] = [
+    "score",
+    "price_distance",
+    "averages_distance",
+    "scale",
+    "length",
+    "window_return",
+    "window_volatility",
+    "max_drawdown",
+    "sma_30_slope",
+    "sma_alignment",
+    "close_vs_sma_30",
+    "close_vs_sma_60",
+    "volume_trend",
+    "volume_spikes",
+    "volume_spike_ratio",
+    "volume_last_5",
+    "benchmark_return_20",
+    "benchmark_volatility_20",
+    "excess_return",
+];
+
+/// The targets: columns of the named query `match_targets`.
+pub const TARGETS: [&str; 4] = ["gain_5", "gain_10", "gain_15", "gain_20"];
+
+/// Matches as a table of a session that nobody else sees, for as long as this lives.
+pub(super) struct MatchTable<'a> {
+    session: &'a Session,
+    name: String,
+}
+
+impl<'a> MatchTable<'a> {
+    pub fn new(session: &'a Session, matches: &RecordBatch) -> Result<MatchTable<'a>> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("#matches {}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let table = MemTable::try_new(matches.schema(), vec![vec![matches.clone()]])?;
+        session.tables().keep_hidden(&name, Arc::new(table));
+        Ok(MatchTable { session, name })
+    }
+
+    /// A named query about these matches, over the bars of a table.
+    pub fn query(&self, query: &str, candles: &str, benchmark: Option<&str>) -> Result<String> {
+        let all = named::all(None)?;
+        let query = named::find(&all, query)?;
+        let mut params = Params::default();
+        if let Some(symbol) = benchmark {
+            params.set("benchmark", symbol);
+        }
+        let bound = crate::engine::dialect::bind(&query.sql, &query.complete(&params)?)?;
+        with_tables(&bound, &[("candles", candles), ("matches", &self.name)])
+    }
+}
+
+impl Drop for MatchTable<'_> {
+    fn drop(&mut self) {
+        self.session.tables().drop_hidden(&self.name);
+    }
+}
+
+/// Matches with the targets that a model tells for each, and its name.
+pub async fn scored(
+    session: &Session,
+    matches: &RecordBatch,
+    candles: &str,
+    model: &str,
+    benchmark: Option<&str>,
+) -> Result<RecordBatch> {
+    let known = session.models().load(session.tables(), model).await?;
+    let table = MatchTable::new(session, matches)?;
+    let features = table.query("match_features", candles, benchmark)?;
+    let columns: Vec<String> = matches.schema().fields().iter().map(|f| format!("m.{0} as {0}", f.name())).collect();
+    let told: Vec<String> = known.targets().iter().map(|t| format!("f.p['{t}'] as {t}")).collect();
+    let literal = format!("'{}'", model.replace('\'', "''"));
+    let sql = format!(
+        "select {}, {}, {literal} as model
+         from {} m left join (
+           select pattern, symbol, start_ts, end_ts, predict({literal}, {}) as p from ({features})
+         ) f on m.pattern = f.pattern and m.symbol = f.symbol and m.start_ts = f.start_ts and m.end_ts = f.end_ts
+         order by m.pattern, m.distance",
+        columns.join(", "),
+        told.join(", "),
+        quoted(&table.name),
+        FEATURES.join(", "),
+    );
+    let frame = session.sql(&sql).await?;
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let batches = session.collect(frame).await?;
+    Ok(concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches)?)
+}
+
+impl Models {
+    /// Whether a model was trained.
+    pub fn is_trained(name: &str) -> bool {
+        name != Model::WALK
+    }
+}

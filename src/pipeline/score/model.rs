@@ -1,0 +1,68 @@
+//! What turns features into targets.
+
+use super::boosted::Boosted;
+use super::walk;
+use super::{FEATURES, TARGETS};
+use crate::error::{Error, Result};
+
+/// A model by its name.
+#[derive(Debug)]
+pub enum Model {
+    /// No training: what a random walk would do.
+    Walk,
+    /// Gradient-boosted trees that `tallow pattern train` made.
+    Boosted(Box<Boosted>),
+    /// A model of the user's own.
+    #[cfg(feature = "onnx")]
+    Onnx(super::onnx::Onnx),
+}
+
+impl Model {
+    /// The name of the model that needs no training.
+    pub const WALK: &'static str = "heuristic";
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// A file that is no model, named.
+    pub fn read(name: &str, bytes: &[u8]) -> Result<Model> {
+        if name.ends_with(".onnx") {
+            #[cfg(feature = "onnx")]
+            return Ok(Model::Onnx(super::onnx::Onnx::read(name, bytes)?));
+            #[cfg(not(feature = "onnx"))]
+            return Err(Error::Setting(format!("model '{name}': this build reads no ONNX (cargo feature `onnx`)")));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Error::Setting(format!("model '{name}' is no text")))?;
+        Ok(Model::Boosted(Box::new(Boosted::from_json(name, text)?)))
+    }
+
+    /// How many features it takes.
+    pub fn inputs(&self) -> usize {
+        match self {
+            Model::Walk => FEATURES.len(),
+            Model::Boosted(model) => model.features.len(),
+            #[cfg(feature = "onnx")]
+            Model::Onnx(model) => model.inputs,
+        }
+    }
+
+    /// What it tells.
+    pub fn targets(&self) -> Vec<String> {
+        match self {
+            Model::Walk => TARGETS.iter().map(ToString::to_string).collect(),
+            Model::Boosted(model) => model.targets.clone(),
+            #[cfg(feature = "onnx")]
+            Model::Onnx(model) => model.targets.clone(),
+        }
+    }
+
+    /// The targets of rows, each a column; features lie column after column, NaN where one is missing.
+    pub fn predict(&self, features: &[f64], rows: usize) -> Result<Vec<Vec<f64>>> {
+        match self {
+            Model::Walk => Ok(walk::predict(features, rows)),
+            Model::Boosted(model) => Ok(model.predict(features, rows)),
+            #[cfg(feature = "onnx")]
+            Model::Onnx(model) => model.predict(features, rows),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Models by name: files of the lake, read once a session.
+
+use super::Model;
+use crate::engine::dialect::{calls_of, closest};
+use crate::error::{Error, Result};
+use crate::lake::LakeSchema;
+use datafusion::sql::parser::Statement;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The folder of models.
+const FOLDER: &str = "models";
+
+/// The models that a session has read.
+#[derive(Debug, Default)]
+pub struct Models {
+    read: RwLock<HashMap<String, Arc<Model>>>,
+}
+
+impl Models {
+    /// A model that was read before, or the one that needs no reading.
+    pub fn get(&self, name: &str) -> Option<Arc<Model>> {
+        if name == Model::WALK {
+            return Some(Arc::new(Model::Walk));
+        }
+        self.read.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Reads a model: one of the lake by its name, or a file by its path or URL, which ends in `.json` or `.onnx`.
+    pub async fn load(&self, lake: &LakeSchema, name: &str) -> Result<Arc<Model>> {
+        if name == Model::WALK {
+            return Ok(Arc::new(Model::Walk));
+        }
+        let is_path = name.contains('/');
+        let mut candidates = vec![];
+        for ending in [".json", ".onnx"] {
+            let file = if name.ends_with(ending) { name.to_string() } else { format!("{name}{ending}") };
+            let fits = !(name.ends_with(".json") || name.ends_with(".onnx")) || name.ends_with(ending);
+            if fits {
+                candidates.push(if is_path { file } else { format!("{FOLDER}/{file}") });
+            }
+        }
+        for file in candidates {
+            if let Some(bytes) = lake.file(&file).await? {
+                let model = Arc::new(Model::read(&file, &bytes)?);
+                let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+                read.insert(name.to_string(), Arc::clone(&model));
+                return Ok(model);
+            }
+        }
+        let known = names(lake).await?;
+        let hint = match closest(name, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => {
+                format!("the lake has none yet: tallow pattern train PATTERN --model {name}; '{}' needs none", Model::WALK)
+            }
+            None => format!("there are {}, and '{}', which needs no training", known.join(", "), Model::WALK),
+        };
+        Err(Error::Setting(format!("unknown model `{name}`; {hint}")))
+    }
+
+    /// Reads the models that statements call by name in `predict('name', ...)`.
+    pub async fn load_called(&self, lake: &LakeSchema, statements: &[Statement]) -> Result<()> {
+        for name in calls_of("predict", statements) {
+            self.load(lake, &name).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The models that a lake has.
+pub async fn names(lake: &LakeSchema) -> Result<Vec<String>> {
+    let files = lake.files_in(FOLDER).await?;
+    let name = |file: &String| file.strip_suffix(".json").or_else(|| file.strip_suffix(".onnx")).map(str::to_string);
+    Ok(files.iter().filter_map(name).collect())
+}
+
+/// Keeps a model in the lake.
+pub async fn keep(lake: &LakeSchema, name: &str, text: String) -> Result<()> {
+    Ok(lake.put_file(&format!("{FOLDER}/{name}.json"), text.into_bytes()).await?)
+}

@@ -1,0 +1,213 @@
+//! Training: matches of the past, what came after them, and how well it is told out of sample.
+
+use super::boosted::{self, Boosted, Origin};
+use super::evaluation::{Evaluation, TargetScore};
+use super::features::MatchTable;
+use super::{FEATURES, TARGETS, store, walk};
+use crate::Session;
+use crate::error::{Error, Result};
+use crate::pipeline::search::{MatchRun, Matched};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use forust_ml::GradientBooster;
+
+/// Folds of the evaluation, in time.
+const FOLDS: usize = 5;
+
+/// The share of the time that all matches span by which training rows keep away after a test fold.
+const EMBARGO: f64 = 0.01;
+
+/// Matches that a training needs at least.
+const LEAST: usize = 200;
+
+/// What a model is trained on.
+#[derive(Debug, Clone)]
+pub struct Training {
+    /// The search whose matches are the training set.
+    pub run: MatchRun,
+    /// The table of candles.
+    pub table: String,
+    /// What its bars are called.
+    pub timeframe: String,
+    /// The symbol of an index; `None`: all symbols with equal weights.
+    pub benchmark: Option<String>,
+}
+
+/// A trained model.
+#[derive(Debug)]
+pub struct Trained {
+    /// The model.
+    pub model: Boosted,
+    /// Matches that were found.
+    pub matches: usize,
+}
+
+/// Training rows in the order of their ends.
+struct Rows {
+    /// Column after column.
+    features: Vec<f64>,
+    targets: Vec<Vec<f64>>,
+    /// When each match ended, and when its targets were known.
+    ends: Vec<i64>,
+    known: Vec<i64>,
+}
+
+impl Training {
+    /// Searches, trains, evaluates.
+    ///
+    /// # Errors
+    /// Too few matches whose future is known.
+    pub async fn train(&self, session: &Session) -> Result<Trained> {
+        let Matched { rows: matches, .. } = self.run.run(session, &self.table, &self.timeframe).await?;
+        let rows = self.rows(session, &matches).await?;
+        let count = rows.ends.len();
+        if count < LEAST {
+            return Err(Error::Setting(format!(
+                "{count} of {} matches have a future that is known, expected at least {LEAST}: ask for more with --matches, \
+                 or for shorter patterns",
+                matches.num_rows()
+            )));
+        }
+        // Trees take seconds and must not hold up what else the session does.
+        let (evaluation, ensembles) = session
+            .spawn(async move {
+                let evaluation = rows.evaluate()?;
+                let all: Vec<usize> = (0..rows.ends.len()).collect();
+                let ensembles = (0..TARGETS.len()).map(|t| rows.fit(&all, t)).collect::<Result<Vec<_>>>()?;
+                Ok::<_, Error>((evaluation, ensembles))
+            })?
+            .await
+            .map_err(|e| Error::Setting(format!("training ended: {e}")))??;
+        let table = session.tables().candle_table(&self.table).await?;
+        let origin = Origin {
+            patterns: self.run.patterns.iter().map(|p| p.id.clone()).collect(),
+            timeframe: self.timeframe.clone(),
+            candles_version: table.and_then(|t| t.summary().version),
+            rows: count,
+            trained_at: chrono::Utc::now().timestamp_micros(),
+            evaluation,
+        };
+        let names = |of: &[&str]| of.iter().map(ToString::to_string).collect();
+        let model = Boosted::new(names(&FEATURES), names(&TARGETS), origin, ensembles);
+        Ok(Trained { model, matches: matches.num_rows() })
+    }
+
+    async fn rows(&self, session: &Session, matches: &RecordBatch) -> Result<Rows> {
+        let table = MatchTable::new(session, matches)?;
+        let features = table.query("match_features", &self.table, self.benchmark.as_deref())?;
+        let targets = table.query("match_targets", &self.table, None)?;
+        let of = |table: &str, names: &[&str]| names.iter().map(|n| format!("{table}.{n} as {n}")).collect::<Vec<_>>();
+        let sql = format!(
+            "select f.end_ts as end_ts, t.known_at as known_at, {}, {}
+             from ({features}) f join ({targets}) t
+             on f.pattern = t.pattern and f.symbol = t.symbol and f.start_ts = t.start_ts and f.end_ts = t.end_ts
+             order by f.end_ts, f.symbol, f.pattern, f.start_ts",
+            of("f", &FEATURES).join(", "),
+            of("t", &TARGETS).join(", ")
+        );
+        let batches = session.collect(session.sql(&sql).await?).await?;
+        let Some(first) = batches.first() else {
+            return Ok(Rows { features: vec![], targets: vec![], ends: vec![], known: vec![] });
+        };
+        let rows = concat_batches(&first.schema(), &batches)?;
+        let times = |i: usize| -> Result<Vec<i64>> {
+            let column = cast(&cast(rows.column(i), &crate::lake::instant())?, &DataType::Int64)?;
+            Ok(column.as_primitive::<Int64Type>().values().to_vec())
+        };
+        let numbers = |i: usize| -> Result<Vec<f64>> {
+            let column = cast(rows.column(i), &DataType::Float64)?;
+            let column = column.as_primitive::<Float64Type>();
+            Ok((0..column.len()).map(|r| if column.is_valid(r) { column.value(r) } else { f64::NAN }).collect())
+        };
+        let features = (2..2 + FEATURES.len()).map(numbers).collect::<Result<Vec<_>>>()?.concat();
+        let targets = (2 + FEATURES.len()..rows.num_columns()).map(numbers).collect::<Result<Vec<_>>>()?;
+        Ok(Rows { features, targets, ends: times(0)?, known: times(1)? })
+    }
+}
+
+impl Rows {
+    /// The features of some rows, column after column.
+    fn features_of(&self, chosen: &[usize]) -> Vec<f64> {
+        let rows = self.ends.len();
+        (0..FEATURES.len()).flat_map(|c| chosen.iter().map(move |r| self.features[c * rows + r])).collect()
+    }
+
+    fn fit(&self, chosen: &[usize], target: usize) -> Result<GradientBooster> {
+        let came: Vec<f64> = chosen.iter().map(|&r| self.targets[target][r]).collect();
+        boosted::fit(&self.features_of(chosen), &came)
+    }
+
+    /// The training rows of a test fold: those whose time from end to known targets does not meet that of the fold, nor the
+    /// embargo after it.
+    fn purged(&self, fold: std::ops::Range<usize>) -> Vec<usize> {
+        let from = self.ends[fold.start];
+        let span = self.known.iter().max().copied().unwrap_or_default() - self.ends[0];
+        let last = self.known[fold.clone()].iter().max().copied().unwrap_or(from);
+        let to = last + (span as f64 * EMBARGO) as i64;
+        let apart = |r: &usize| self.known[*r] < from || self.ends[*r] > to;
+        (0..self.ends.len()).filter(|r| !fold.contains(r)).filter(apart).collect()
+    }
+
+    /// Folds in time, each predicted by what was trained on the others.
+    fn evaluate(&self) -> Result<Evaluation> {
+        let rows = self.ends.len();
+        let mut told: Vec<[Vec<f64>; 4]> = TARGETS.iter().map(|_| Default::default()).collect();
+        let mut folds = 0;
+        for fold in 0..FOLDS {
+            let test = rows * fold / FOLDS..rows * (fold + 1) / FOLDS;
+            let training = self.purged(test.clone());
+            if training.len() < LEAST / 2 || test.is_empty() {
+                continue;
+            }
+            folds += 1;
+            let tested: Vec<usize> = test.clone().collect();
+            let features = self.features_of(&tested);
+            let walked = walk::predict(&features, tested.len());
+            for (target, [came, predicted, mean, walk]) in told.iter_mut().enumerate() {
+                let all = &self.targets[target];
+                let model = self.fit(&training, target)?;
+                let average = training.iter().map(|&r| all[r]).sum::<f64>() / training.len() as f64;
+                came.extend(&all[test.clone()]);
+                predicted.extend(boosted::predict(&model, &features, tested.len()));
+                mean.extend(tested.iter().map(|_| average));
+                walk.extend(walked[target].iter().map(|p| if p.is_finite() { *p } else { average }));
+            }
+        }
+        let scores = TARGETS.iter().zip(&told);
+        let targets = scores.map(|(name, [came, predicted, mean, walk])| TargetScore::of(name, came, predicted, mean, walk));
+        Ok(Evaluation { folds, rows: told[0][0].len(), targets: targets.collect() })
+    }
+}
+
+impl Trained {
+    /// Keeps the model in the lake under a name.
+    pub async fn keep(&self, session: &Session, name: &str) -> Result<()> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || !name.chars().all(fits) || name == super::Model::WALK {
+            return Err(Error::Setting(format!(
+                "'{name}' cannot be a model's name: expected letters, digits, _ and -, and not '{}'",
+                super::Model::WALK
+            )));
+        }
+        store::keep(session.tables(), name, self.model.to_json()?).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_rows_keep_away_from_a_fold() {
+        // Matches that end at 0, 10, 20, ..., each known 25 later.
+        let ends: Vec<i64> = (0..100).map(|i| 10 * i).collect();
+        let known = ends.iter().map(|e| e + 25).collect();
+        let rows = Rows { features: vec![], targets: vec![], ends, known };
+        let training = rows.purged(40..60);
+        // The fold lasts from 400 to 615, with the embargo of 1 % of 1015 to 625.
+        assert!(training.iter().all(|&r| rows.known[r] < 400 || rows.ends[r] > 625));
+        assert_eq!(training.iter().filter(|r| **r < 40).count(), 38);
+        assert_eq!(training.iter().filter(|r| **r >= 60).min(), Some(&63));
+    }
+}

@@ -1,0 +1,240 @@
+//! The search as a fold over the series of all symbols.
+
+use super::SearchOptions;
+use crate::engine::fold::{Fold, Folding, Part};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::Result;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use tallow_udfs::similarity::reference::Reference;
+use tallow_udfs::similarity::random::{Null, RandomWindows, percentile};
+use tallow_udfs::similarity::search::{Excluded, Search, Stages, Worker, null_distances};
+
+/// A pattern that is searched for, prepared.
+#[derive(Debug, Clone)]
+pub struct Sought {
+    /// What it is called.
+    pub pattern: String,
+    /// What windows are compared with.
+    pub reference: Reference,
+    /// Windows that do not count.
+    pub excluded: Option<Excluded>,
+    /// The distances of random windows, smallest first, where they are known already.
+    pub null: Option<Arc<Vec<f64>>>,
+    /// Only these symbols.
+    pub only: Option<Arc<HashSet<String>>>,
+}
+
+/// Where the counts of a finished search are left.
+pub type Told = Arc<Mutex<Vec<(String, Stages)>>>;
+
+/// Finds the nearest windows of each pattern.
+#[derive(Debug)]
+pub struct SearchFold {
+    sought: Arc<Vec<Sought>>,
+    options: SearchOptions,
+    told: Told,
+}
+
+impl SearchFold {
+    pub fn new(sought: Vec<Sought>, options: &SearchOptions) -> SearchFold {
+        SearchFold { sought: Arc::new(sought), options: options.clone(), told: Told::default() }
+    }
+
+    /// What was looked at, once the search is done.
+    pub fn told(&self) -> Told {
+        Arc::clone(&self.told)
+    }
+}
+
+/// The columns of matches.
+pub fn matches_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let field = |name: &str, kind: &DataType| Field::new(name, kind.clone(), true);
+        let number = DataType::Float64;
+        Arc::new(Schema::new(vec![
+            field("pattern", &DataType::Utf8),
+            field("symbol", &DataType::Utf8),
+            field("start_ts", &time),
+            field("end_ts", &time),
+            field("bars", &DataType::Int64),
+            field("scale", &number),
+            field("distance", &number),
+            field("price_distance", &number),
+            field("averages_distance", &number),
+            field("slopes_distance", &number),
+            field("score", &number),
+            field("percentile", &number),
+        ]))
+    });
+    Arc::clone(&SCHEMA)
+}
+
+impl Fold for SearchFold {
+    fn describe(&self) -> String {
+        let patterns: Vec<_> = self.sought.iter().map(|s| s.pattern.as_str()).take(3).collect();
+        let more = if self.sought.len() > 3 { ", ..." } else { "" };
+        format!("dtw_search of {}{more}, k={}", patterns.join(", "), self.options.k)
+    }
+
+    fn columns(&self) -> &[&'static str] {
+        &["close"]
+    }
+
+    fn schema(&self) -> SchemaRef {
+        matches_schema()
+    }
+
+    fn begin(&self) -> Arc<dyn Folding> {
+        let search = |s: &Sought| {
+            Search::new(s.reference.clone(), self.options.windowing, self.options.k, s.excluded.clone())
+        };
+        let searches: Vec<Search> = self.sought.iter().map(search).collect();
+        let wanted = self.sought.iter().any(|s| s.null.is_none());
+        let sample = sample(&self.sought, Null { size: if wanted { self.options.null.size } else { 0 }, ..self.options.null });
+        let done = Mutex::new(Done { stages: vec![Stages::default(); searches.len()], sample: sample.clone() });
+        let told = Arc::clone(&self.told);
+        Arc::new(Searching(Arc::new(Shared { searches, sought: Arc::clone(&self.sought), sample, done, told })))
+    }
+}
+
+struct Shared {
+    searches: Vec<Search>,
+    sought: Arc<Vec<Sought>>,
+    /// An empty sample.
+    sample: RandomWindows,
+    done: Mutex<Done>,
+    told: Told,
+}
+
+/// What the parts that have ended counted and sampled.
+struct Done {
+    stages: Vec<Stages>,
+    sample: RandomWindows,
+}
+
+/// An empty sample of windows that are long enough for all patterns.
+pub fn sample(sought: &[Sought], null: Null) -> RandomWindows {
+    let bars = |s: &Sought| s.reference.longest() + s.reference.channels.warm_up();
+    RandomWindows::new(null, sought.iter().map(bars).max().unwrap_or_default())
+}
+
+struct Searching(Arc<Shared>);
+
+impl Folding for Searching {
+    fn open(&self) -> Box<dyn Part> {
+        let workers = self.0.searches.iter().map(|_| Worker::default()).collect();
+        let sample = self.0.sample.clone();
+        Box::new(SearchPart { shared: Arc::clone(&self.0), workers, sample, times: vec![], closes: vec![] })
+    }
+
+    fn finish(&self, metrics: &ExecutionPlanMetricsSet) -> Result<RecordBatch> {
+        let shared = &self.0;
+        let (mut patterns, mut matches, mut percentiles) = (vec![], vec![], vec![]);
+        let (mut told, mut total) = (vec![], Stages::default());
+        let Done { stages, sample } = {
+            let mut done = shared.done.lock().unwrap_or_else(PoisonError::into_inner);
+            let stages = vec![];
+            std::mem::replace(&mut *done, Done { stages, sample: shared.sample.clone() })
+        };
+        let windows = sample.into_windows();
+        for ((search, sought), stages) in shared.searches.iter().zip(shared.sought.iter()).zip(stages) {
+            let sampled;
+            let null: &[f64] = match &sought.null {
+                Some(known) => known,
+                None => {
+                    sampled = null_distances(&sought.reference, sought.excluded.as_ref(), &windows);
+                    &sampled
+                }
+            };
+            for found in search.best() {
+                percentiles.push(percentile(null, found.distance.combined));
+                patterns.push(sought.pattern.as_str());
+                matches.push(found);
+            }
+            total.add(&stages);
+            told.push((sought.pattern.clone(), stages));
+        }
+        *shared.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        let Stages { symbols, short, windows, keogh, keogh_reversed, abandoned, whole } = total;
+        for (name, count) in [
+            ("symbols", symbols),
+            ("too_short", short),
+            ("windows", windows),
+            ("by_keogh", keogh),
+            ("by_keogh_reversed", keogh_reversed),
+            ("by_dtw", abandoned),
+            ("whole_dtw", whole),
+        ] {
+            MetricBuilder::new(metrics).global_counter(name).add(count as usize);
+        }
+        let number = |of: fn(&tallow_udfs::similarity::search::Match) -> f64| -> ArrayRef {
+            Arc::new(Float64Array::from_iter_values(matches.iter().map(of)))
+        };
+        let time = |of: fn(&tallow_udfs::similarity::search::Match) -> i64| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from_iter_values(matches.iter().map(of)).with_timezone("UTC"))
+        };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(patterns)),
+            Arc::new(StringArray::from_iter_values(matches.iter().map(|m| &m.symbol))),
+            time(|m| m.start_ts),
+            time(|m| m.end_ts),
+            Arc::new(Int64Array::from_iter_values(matches.iter().map(|m| m.bars as i64))),
+            number(|m| m.scale),
+            number(|m| m.distance.combined),
+            number(|m| m.distance.price),
+            number(|m| m.distance.averages),
+            number(|m| m.distance.slopes),
+            number(|m| (-m.distance.combined).exp()),
+            Arc::new(Float64Array::from(percentiles)),
+        ];
+        Ok(RecordBatch::try_new(matches_schema(), columns)?)
+    }
+}
+
+/// Bytes that a bar takes while its symbol is searched: four channels with their envelopes, normalised windows, candidates.
+const BYTES_PER_BAR: usize = 4 * (8 + 16) + 16 + 16 + 48;
+
+struct SearchPart {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    sample: RandomWindows,
+    times: Vec<i64>,
+    closes: Vec<f64>,
+}
+
+impl Part for SearchPart {
+    fn series(&mut self, symbol: &str, ts: &[i64], columns: &[Vec<f64>]) -> Result<()> {
+        let valid = || ts.iter().zip(&columns[0]).filter(|(_, close)| close.is_finite());
+        self.times.clear();
+        self.times.extend(valid().map(|(time, _)| *time));
+        self.closes.clear();
+        self.closes.extend(valid().map(|(_, close)| *close));
+        let searches = self.shared.searches.iter().zip(self.shared.sought.iter());
+        for ((search, sought), worker) in searches.zip(&mut self.workers) {
+            if sought.only.as_ref().is_none_or(|only| only.contains(symbol)) {
+                worker.symbol(search, symbol, &self.times, &self.closes);
+            }
+        }
+        self.sample.symbol(symbol, &self.times, &self.closes);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.sample.bytes()
+    }
+
+    fn bytes_per_bar(&self) -> usize {
+        BYTES_PER_BAR
+    }
+
+    fn end(self: Box<Self>) -> Result<()> {
+        let mut done = self.shared.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.stages.iter_mut().zip(&self.workers).for_each(|(stages, worker)| stages.add(&worker.stages));
+        done.sample.merge(self.sample);
+        Ok(())
+    }
+}

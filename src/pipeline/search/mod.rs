@@ -1,0 +1,99 @@
+//! Search for what is like a pattern: `tallow match`, `dtw_search(...)`.
+
+mod fold;
+mod prescreen;
+mod run;
+
+pub use fold::{Sought, matches_schema};
+pub use run::{Counts, MatchRun, Matched, rows_schema};
+
+use crate::engine::fold::folded;
+use crate::error::{Error, Result};
+use datafusion::logical_expr::LogicalPlan;
+use fold::SearchFold;
+use std::sync::Arc;
+use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
+use tallow_udfs::similarity::random::Null;
+use tallow_udfs::similarity::search::{Excluded, Windowing};
+
+/// How a search is done; the same for all of its patterns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchOptions {
+    /// Which windows are looked at.
+    pub windowing: Windowing,
+    /// Matches of each pattern.
+    pub k: usize,
+    /// What counts; `None`: the close, and the averages of patterns that have bars before them.
+    pub channels: Option<Channels>,
+    /// Lengths of windows, as multiples of the pattern's.
+    pub scales: Vec<f64>,
+    /// The random windows that percentiles are told by.
+    pub null: Null,
+    /// Whether a pattern may match the bars that it was cut from.
+    pub self_matches: bool,
+}
+
+impl Default for SearchOptions {
+    fn default() -> Self {
+        SearchOptions {
+            windowing: Windowing::History,
+            k: 10,
+            channels: None,
+            scales: vec![0.90, 0.95, 1.00, 1.05, 1.10],
+            null: Null { size: 2_000, seed: 42 },
+            self_matches: false,
+        }
+    }
+}
+
+/// What is searched for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pattern {
+    /// What it is called.
+    pub id: String,
+    /// Its closes, after those of bars before it.
+    pub closes: Vec<f64>,
+    /// How many bars before it there are.
+    pub lead: usize,
+    /// Where it was cut from.
+    pub origin: Option<Excluded>,
+}
+
+impl SearchOptions {
+    /// Prepares a pattern.
+    ///
+    /// # Errors
+    /// What cannot be searched for: see [`Reference::new`].
+    pub fn prepare(&self, pattern: &Pattern) -> Result<Sought> {
+        let whole = if pattern.lead >= WARM_UP { Channels::BOTH } else { Channels::PRICE };
+        let channels = self.channels.clone().unwrap_or(whole);
+        let reference = Reference::new(&pattern.closes, pattern.lead, channels, &self.scales)
+            .map_err(|said| Error::Setting(format!("pattern '{}': {said}", pattern.id)))?;
+        let excluded = pattern.origin.clone().filter(|_| !self.self_matches);
+        Ok(Sought { pattern: pattern.id.clone(), reference, excluded, null: None, only: None })
+    }
+}
+
+/// The plan of a search in a table of candles.
+pub fn plan(input: LogicalPlan, sought: Vec<Sought>, options: &SearchOptions) -> Result<LogicalPlan> {
+    Ok(folded(input, Arc::new(SearchFold::new(sought, options)))?)
+}
+
+/// The channels that a text names: `price`, or `price,averages`.
+pub fn channels(text: &str) -> Result<Channels> {
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    match names.as_slice() {
+        ["price"] => Ok(Channels::PRICE),
+        ["price", "averages"] | ["averages", "price"] => Ok(Channels::BOTH),
+        _ => Err(Error::Setting(format!("channels '{text}': expected price, or price,averages"))),
+    }
+}
+
+/// Lengths of windows as multiples of the pattern's: `0.9,1,1.1`.
+pub fn scales(text: &str) -> Result<Vec<f64>> {
+    let number = |word: &str| {
+        let wrong = || Error::Setting(format!("scale '{word}': expected numbers such as 0.9,1,1.1"));
+        word.trim().parse::<f64>().map_err(|_| wrong())
+    };
+    text.split(',').map(number).collect()
+}

@@ -1,0 +1,172 @@
+//! The first look of a search at the newest bars: how the last closes of every symbol correlate with a pattern, and random
+//! windows of all of them for percentiles.
+//!
+//! Correlation orders symbols as the Euclidean distance of z-normalised closes does, at a fraction of the cost of DTW.
+
+use super::fold::{Sought, sample};
+use crate::engine::fold::{Fold, Folding, Part};
+use arrow::array::{Float64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use tallow_udfs::similarity::pearson::Correlator;
+use tallow_udfs::similarity::random::{Null, RandomWindows};
+use tallow_udfs::similarity::search::null_distances;
+
+/// The share of symbols that is looked at more closely, and how many at least.
+const SHARE: f64 = 0.2;
+const LEAST: usize = 10;
+
+/// What the first look at one pattern found.
+#[derive(Debug, Clone, Default)]
+pub struct Screened {
+    /// Symbols that had enough bars.
+    pub seen: usize,
+    /// Those that correlate best.
+    pub kept: Vec<String>,
+    /// The distances of random windows, smallest first.
+    pub null: Vec<f64>,
+}
+
+/// Looks at every symbol once.
+#[derive(Debug)]
+pub struct Prescreen {
+    sought: Arc<Vec<Sought>>,
+    null: Null,
+    told: Arc<Mutex<Vec<Screened>>>,
+}
+
+impl Prescreen {
+    pub fn new(sought: &[Sought], null: Null) -> Prescreen {
+        Prescreen { sought: Arc::new(sought.to_vec()), null, told: Arc::default() }
+    }
+
+    /// What was found of each pattern, once it is done.
+    pub fn told(&self) -> Arc<Mutex<Vec<Screened>>> {
+        Arc::clone(&self.told)
+    }
+}
+
+impl Fold for Prescreen {
+    fn describe(&self) -> String {
+        format!("prescreen for {} patterns", self.sought.len())
+    }
+
+    fn columns(&self) -> &[&'static str] {
+        &["close"]
+    }
+
+    fn schema(&self) -> SchemaRef {
+        let field = |name: &str, kind| Field::new(name, kind, true);
+        Arc::new(Schema::new(vec![
+            field("pattern", DataType::Utf8),
+            field("symbol", DataType::Utf8),
+            field("correlation", DataType::Float64),
+        ]))
+    }
+
+    fn begin(&self) -> Arc<dyn Folding> {
+        let correlators = self.sought.iter().map(|s| Correlator::new(&s.reference.closes)).collect();
+        let sample = sample(&self.sought, self.null);
+        let done = Mutex::new(Done { ranked: vec![vec![]; self.sought.len()], sample: sample.clone() });
+        let (sought, schema, told) = (Arc::clone(&self.sought), self.schema(), self.told());
+        Arc::new(Screening(Arc::new(Shared { sought, correlators, sample, done, schema, told })))
+    }
+}
+
+struct Shared {
+    sought: Arc<Vec<Sought>>,
+    correlators: Vec<Correlator>,
+    /// An empty sample.
+    sample: RandomWindows,
+    done: Mutex<Done>,
+    schema: SchemaRef,
+    told: Arc<Mutex<Vec<Screened>>>,
+}
+
+/// What the parts that have ended found.
+struct Done {
+    /// Correlations with each pattern.
+    ranked: Vec<Vec<(f64, String)>>,
+    sample: RandomWindows,
+}
+
+struct Screening(Arc<Shared>);
+
+impl Folding for Screening {
+    fn open(&self) -> Box<dyn Part> {
+        let ranked = vec![vec![]; self.0.sought.len()];
+        let sample = self.0.sample.clone();
+        Box::new(ScreenPart { shared: Arc::clone(&self.0), ranked, sample, product: vec![] })
+    }
+
+    fn finish(&self, _: &ExecutionPlanMetricsSet) -> Result<RecordBatch> {
+        let (mut patterns, mut symbols, mut correlations, mut told) = (vec![], vec![], vec![], vec![]);
+        let Done { ranked, sample } = {
+            let mut done = self.0.done.lock().unwrap_or_else(PoisonError::into_inner);
+            let ranked = vec![];
+            std::mem::replace(&mut *done, Done { ranked, sample: self.0.sample.clone() })
+        };
+        let windows = sample.into_windows();
+        for (mut ranked, sought) in ranked.into_iter().zip(self.0.sought.iter()) {
+            ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            let seen = ranked.len();
+            ranked.truncate(((seen as f64 * SHARE).ceil() as usize).max(LEAST));
+            for (correlation, symbol) in ranked.iter() {
+                patterns.push(sought.pattern.clone());
+                symbols.push(symbol.clone());
+                correlations.push(*correlation);
+            }
+            let kept = ranked.iter().map(|(_, symbol)| symbol.clone()).collect();
+            let null = null_distances(&sought.reference, sought.excluded.as_ref(), &windows);
+            told.push(Screened { seen, kept, null });
+        }
+        *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(StringArray::from(patterns)),
+            Arc::new(StringArray::from(symbols)),
+            Arc::new(Float64Array::from(correlations)),
+        ];
+        Ok(RecordBatch::try_new(Arc::clone(&self.0.schema), columns)?)
+    }
+}
+
+struct ScreenPart {
+    shared: Arc<Shared>,
+    ranked: Vec<Vec<(f64, String)>>,
+    sample: RandomWindows,
+    product: Vec<f64>,
+}
+
+impl Part for ScreenPart {
+    fn series(&mut self, symbol: &str, ts: &[i64], columns: &[Vec<f64>]) -> Result<()> {
+        let valid = || ts.iter().zip(&columns[0]).filter(|(_, close)| close.is_finite());
+        let times: Vec<i64> = valid().map(|(time, _)| *time).collect();
+        let closes: Vec<f64> = valid().map(|(_, close)| *close).collect();
+        self.sample.symbol(symbol, &times, &closes);
+        for (correlator, ranked) in self.shared.correlators.iter().zip(&mut self.ranked) {
+            let length = correlator.length();
+            if closes.len() >= length {
+                correlator.rows(&closes[closes.len() - length..], &mut self.product);
+                ranked.extend(self.product.first().map(|r| (*r, symbol.to_string())));
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.sample.bytes()
+    }
+
+    fn bytes_per_bar(&self) -> usize {
+        32
+    }
+
+    fn end(self: Box<Self>) -> Result<()> {
+        let mut done = self.shared.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.ranked.iter_mut().zip(self.ranked).for_each(|(all, own)| all.extend(own));
+        done.sample.merge(self.sample);
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! A run of `tallow match`: the patterns, the tables, and what each stage dropped.
+
+use super::fold::{SearchFold, Sought};
+use super::prescreen::Prescreen;
+use super::{Pattern, SearchOptions, matches_schema};
+use crate::Session;
+use crate::engine::fold::{Fold, folded};
+use crate::error::Result;
+use crate::lake::CandleTable;
+use crate::pipeline::levels::quoted;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
+use datafusion::catalog::SchemaProvider;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
+use datafusion::prelude::DataFrame;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, PoisonError};
+use tallow_udfs::similarity::search::{Stages, Windowing};
+
+/// What is searched for, where and how.
+#[derive(Debug, Clone)]
+pub struct MatchRun {
+    /// The patterns.
+    pub patterns: Vec<Pattern>,
+    /// How.
+    pub options: SearchOptions,
+    /// Look at every symbol's newest bars, not only at those of symbols that correlate best.
+    pub exact: bool,
+    /// Only matches that are nearer than this share of random windows.
+    pub percentile: Option<f64>,
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Matched {
+    /// The matches: `timeframe` beside the columns of [`matches_schema`].
+    pub rows: RecordBatch,
+    /// What each pattern's search looked at.
+    pub stages: Vec<(String, Counts)>,
+}
+
+/// What a pattern's search looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Symbols that the first look saw, and those that it kept; `None` where there was none.
+    pub prescreened: Option<(usize, usize)>,
+    /// The search proper.
+    pub stages: Stages,
+}
+
+/// Matches with the length of their bars.
+pub fn rows_schema() -> SchemaRef {
+    let timeframe = Arc::new(Field::new("timeframe", DataType::Utf8, true));
+    let mut fields: Vec<_> = matches_schema().fields().iter().cloned().collect();
+    fields.insert(1, timeframe);
+    Arc::new(Schema::new(fields))
+}
+
+impl MatchRun {
+    /// Searches in a table of candles; `timeframe` is what its bars are called in the result.
+    pub async fn run(&self, session: &Session, table: &str, timeframe: &str) -> Result<Matched> {
+        let sought = self.patterns.iter().map(|p| self.options.prepare(p)).collect::<Result<Vec<_>>>()?;
+        let input = session.sql(&format!("select symbol, ts, close from {}", quoted(table))).await?;
+        let (state, plan) = input.into_parts();
+        let screened = self.options.windowing == Windowing::Latest && !self.exact;
+        let (plan, sought, seen) = match screened {
+            true => self.prescreen(session, plan, sought, table).await?,
+            false => (plan, sought, vec![]),
+        };
+        let fold = Arc::new(SearchFold::new(sought, &self.options));
+        let told = fold.told();
+        let found = DataFrame::new(state, folded(plan, fold)?);
+        let batches = session.collect(found).await?;
+        let rows = concat_batches(&matches_schema(), &batches)?;
+        let rows = match self.percentile {
+            Some(least) => {
+                let percentiles = rows.column(rows.num_columns() - 1).as_primitive::<Float64Type>();
+                let kept: BooleanArray = percentiles.iter().map(|p| Some(p.is_some_and(|p| p >= least))).collect();
+                filter_record_batch(&rows, &kept)?
+            }
+            None => rows,
+        };
+        let mut columns = rows.columns().to_vec();
+        columns.insert(1, Arc::new(StringArray::from(vec![timeframe; rows.num_rows()])) as ArrayRef);
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let counts = |(i, (id, stages)): (usize, (String, Stages))| {
+            (id, Counts { prescreened: seen.get(i).copied(), stages })
+        };
+        let stages = told.into_iter().enumerate().map(counts).collect();
+        Ok(Matched { rows: RecordBatch::try_new(rows_schema(), columns)?, stages })
+    }
+
+    /// Looks at all symbols, and leaves those that correlate best with each pattern.
+    async fn prescreen(
+        &self,
+        session: &Session,
+        plan: LogicalPlan,
+        mut sought: Vec<Sought>,
+        table: &str,
+    ) -> Result<(LogicalPlan, Vec<Sought>, Vec<(usize, usize)>)> {
+        let fold = Arc::new(Prescreen::new(&sought, self.options.null));
+        let told = fold.told();
+        let fold: Arc<dyn Fold> = fold;
+        session.collect(DataFrame::new(session.context().state(), folded(plan.clone(), fold)?)).await?;
+        let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut all = BTreeSet::new();
+        let mut seen = vec![];
+        for (sought, screened) in sought.iter_mut().zip(told) {
+            seen.push((screened.seen, screened.kept.len()));
+            all.extend(screened.kept.iter().cloned());
+            sought.only = Some(Arc::new(screened.kept.into_iter().collect::<HashSet<_>>()));
+            sought.null = Some(Arc::new(screened.null));
+        }
+        // The others need not be read, where the table can tell where they are not.
+        let provider = session.tables().table(table).await?;
+        let near = provider.as_ref().and_then(|p| p.downcast_ref::<CandleTable>()).map(|t| t.near(&Arc::new(all)));
+        let plan = match near {
+            Some(near) => LogicalPlanBuilder::scan(table, provider_as_source(Arc::new(near)), None)?
+                .project([col("symbol"), col("ts"), col("close")])?
+                .build()?,
+            None => plan,
+        };
+        Ok((plan, sought, seen))
+    }
+}

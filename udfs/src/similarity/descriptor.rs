@@ -1,0 +1,179 @@
+//! What stands for the shape of a series around a point, or for a series as a whole.
+
+use super::band::Band;
+
+/// Slope of the least-squares line through the `points` points around each point, an odd number; at the ends through as
+/// many as there are. A single point has slope 0.
+pub fn slope(series: &[f64], points: usize) -> Vec<f64> {
+    let half = points / 2;
+    (0..series.len())
+        .map(|i| {
+            let (from, to) = (i.saturating_sub(half), (i + half + 1).min(series.len()));
+            let around = &series[from..to];
+            let n = around.len() as f64;
+            let center = (n - 1.0) / 2.0;
+            // Of 0, 1, ..., n - 1 around their mean.
+            let spread = n * (n * n - 1.0) / 12.0;
+            let product: f64 = around.iter().enumerate().map(|(k, y)| (k as f64 - center) * y).sum();
+            if spread > 0.0 { product / spread } else { 0.0 }
+        })
+        .collect()
+}
+
+/// Piecewise aggregate approximation: the means of `pieces` parts of equal length. A point on a border counts in both by
+/// its share.
+///
+/// Keogh, Chakrabarti, Pazzani and Mehrotra, *Dimensionality reduction for fast similarity search in large time series
+/// databases*, KAIS 3 (2001).
+pub fn paa(series: &[f64], pieces: usize) -> Vec<f64> {
+    let n = series.len();
+    if n == 0 || pieces == 0 {
+        return vec![];
+    }
+    let length = n as f64 / pieces as f64;
+    (0..pieces)
+        .map(|piece| {
+            // In points of 1/pieces, so that borders are whole numbers.
+            let (from, to) = (piece * n, (piece + 1) * n);
+            let weighted = |i: usize| {
+                let share = to.min((i + 1) * pieces) - from.max(i * pieces);
+                series[i] * share as f64 / pieces as f64
+            };
+            (from / pieces..to.div_ceil(pieces)).map(weighted).sum::<f64>() / length
+        })
+        .collect()
+}
+
+/// A series at `length` points, by linear interpolation between its own.
+pub fn resample(series: &[f64], length: usize) -> Vec<f64> {
+    match (series.len(), length) {
+        (0, _) | (_, 0) => vec![],
+        (1, _) | (_, 1) => vec![series[0]; length],
+        (n, _) if n == length => series.to_vec(),
+        (n, _) => (0..length)
+            .map(|i| {
+                let at = i as f64 * (n - 1) as f64 / (length - 1) as f64;
+                let left = (at as usize).min(n - 2);
+                series[left] + (series[left + 1] - series[left]) * (at - left as f64)
+            })
+            .collect(),
+    }
+}
+
+/// What describes the neighbourhood of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptor {
+    /// The values themselves.
+    Raw,
+    /// Slopes over five points.
+    Slope,
+    /// Four means.
+    Paa,
+}
+
+impl Descriptor {
+    /// By name.
+    pub fn parse(name: &str) -> Option<Descriptor> {
+        match name {
+            "raw" => Some(Descriptor::Raw),
+            "slope" => Some(Descriptor::Slope),
+            "paa" => Some(Descriptor::Paa),
+            _ => None,
+        }
+    }
+
+    fn of(self, window: &[f64]) -> Vec<f64> {
+        match self {
+            Descriptor::Raw => window.to_vec(),
+            Descriptor::Slope => slope(window, 5),
+            Descriptor::Paa => paa(window, 4),
+        }
+    }
+}
+
+/// Shape-DTW: the warping path is the cheapest between descriptors of the `width` points around each point; the distance
+/// is that of the values along this path. Beyond the ends of a series its first and last value go on.
+///
+/// Zhao and Itti, *shapeDTW: shape dynamic time warping*, Pattern Recognition 74 (2018).
+pub fn shape_dtw(a: &[f64], b: &[f64], band: Band, descriptor: Descriptor, width: usize) -> f64 {
+    let (n, m) = (a.len(), b.len());
+    if n == 0 || m == 0 {
+        return if n == m { 0.0 } else { f64::INFINITY };
+    }
+    let describe = |series: &[f64]| -> Vec<Vec<f64>> {
+        let half = width / 2;
+        let at = |i: usize| series[i.saturating_sub(half).min(series.len() - 1)];
+        (0..series.len()).map(|i| descriptor.of(&(i..i + width.max(1)).map(at).collect::<Vec<_>>())).collect()
+    };
+    let (of_a, of_b) = (describe(a), describe(b));
+    let mut cost = vec![f64::INFINITY; n * m];
+    for i in 0..n {
+        for j in band.columns(i, m) {
+            let apart: f64 = of_a[i].iter().zip(&of_b[j]).map(|(x, y)| (x - y) * (x - y)).sum();
+            let before = match (i, j) {
+                (0, 0) => 0.0,
+                _ => {
+                    let above = if i > 0 { cost[(i - 1) * m + j] } else { f64::INFINITY };
+                    let left = if j > 0 { cost[i * m + j - 1] } else { f64::INFINITY };
+                    let diagonal = if i > 0 && j > 0 { cost[(i - 1) * m + j - 1] } else { f64::INFINITY };
+                    above.min(left).min(diagonal)
+                }
+            };
+            cost[i * m + j] = apart + before;
+        }
+    }
+    let (mut i, mut j, mut total) = (n - 1, m - 1, 0.0);
+    loop {
+        total += (a[i] - b[j]).powi(2);
+        let diagonal = if i > 0 && j > 0 { cost[(i - 1) * m + j - 1] } else { f64::INFINITY };
+        let above = if i > 0 { cost[(i - 1) * m + j] } else { f64::INFINITY };
+        let left = if j > 0 { cost[i * m + j - 1] } else { f64::INFINITY };
+        if i == 0 && j == 0 {
+            return f64::sqrt(total);
+        }
+        if diagonal <= above && diagonal <= left {
+            (i, j) = (i - 1, j - 1);
+        } else if above <= left {
+            i -= 1;
+        } else {
+            j -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::similarity::dtw::dtw;
+
+    #[test]
+    fn slopes_of_squares() {
+        assert_eq!(slope(&[0.0, 1.0, 4.0, 9.0, 16.0], 5), [2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(slope(&[7.0], 5), [0.0]);
+    }
+
+    #[test]
+    fn pieces_share_the_points_on_their_borders() {
+        assert_eq!(paa(&[1.0, 2.0, 3.0, 4.0], 2), [1.5, 3.5]);
+        // 1.5 points each: (1 + 2/2) / 1.5 and (2/2 + 3) / 1.5
+        let found = paa(&[1.0, 2.0, 3.0], 2);
+        assert!((found[0] - 2.0 / 1.5).abs() < 1e-12 && (found[1] - 4.0 / 1.5).abs() < 1e-12);
+        assert_eq!(paa(&[1.0, 3.0], 4), [1.0, 1.0, 3.0, 3.0]);
+    }
+
+    #[test]
+    fn resampling_keeps_the_ends() {
+        assert_eq!(resample(&[0.0, 2.0, 4.0], 5), [0.0, 1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(resample(&[0.0, 1.0, 2.0, 3.0, 4.0], 3), [0.0, 2.0, 4.0]);
+    }
+
+    #[test]
+    fn with_raw_descriptors_of_one_point_it_is_dtw() {
+        let s = [0.0, 0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 0.0, 0.0];
+        let t = [0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let band = Band::open(9, 9);
+        assert!((shape_dtw(&s, &t, band, Descriptor::Raw, 1) - dtw(&s, &t, band)).abs() < 1e-12);
+        assert!(shape_dtw(&s, &t, band, Descriptor::Slope, 5) >= dtw(&s, &t, band));
+        assert_eq!(shape_dtw(&s, &s, band, Descriptor::Paa, 5), 0.0);
+    }
+}

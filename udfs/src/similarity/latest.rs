@@ -1,0 +1,102 @@
+//! `dtw_latest(x, reference, band)`: how far the bars up to each bar are from a reference.
+
+use super::many::{LANES, dtw_many, side_by_side};
+use super::reference::{Channels, Reference};
+use super::znorm::znorm_into;
+use crate::series::{
+    Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+};
+use datafusion_common::{Result, plan_datafusion_err};
+
+/// DTW of the window that ends with each bar, over the root of its length; windows are as long as the reference.
+#[derive(Debug)]
+pub struct DtwLatest {
+    signature: SeriesSignature,
+}
+
+impl Default for DtwLatest {
+    fn default() -> Self {
+        let doc = "Distance of the bars up to this one from a reference of as many values, such as '1 3 2 4 3': DTW of \
+                   z-normalised values under a band, over the root of the length";
+        let source = "Sakoe and Chiba, IEEE TASSP 26 (1978)";
+        let signature = SeriesSignature::new("dtw_latest", "Similarity", doc, source)
+            .input("real", Some("close"))
+            .param("reference", ParamKind::Text, None, "Its values, with spaces or commas between them")
+            .param(
+                "band",
+                ParamKind::Real { min: 0.0, max: 1.0 },
+                Some(ParamValue::Real(Channels::PRICE.price_band)),
+                "Share of the length that a path may stray from the diagonal",
+            )
+            .output("distance", OutputKind::Float);
+        Self { signature }
+    }
+}
+
+/// The numbers of a text such as `[1, 2.5, 3]` or `1 2.5 3`.
+///
+/// # Errors
+/// Names what is no number.
+pub fn numbers_of(text: &str) -> Result<Vec<f64>, String> {
+    let inner = text.trim();
+    let inner = inner.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(inner);
+    let words = inner.split(|c: char| c == ',' || c == ';' || c.is_whitespace()).filter(|w| !w.is_empty());
+    words
+        .map(|word| match word.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(value),
+            _ => Err(format!("'{word}' is no number: expected values such as '1 3 2 4 3'")),
+        })
+        .collect()
+}
+
+fn reference(params: &Params) -> Result<Reference> {
+    let channels = Channels { price_band: params.real(1), ..Channels::PRICE };
+    let made = numbers_of(params.text(0)).and_then(|values| Reference::new(&values, 0, channels, &[1.0]));
+    made.map_err(|said| plan_datafusion_err!("`reference` of dtw_latest: {said}"))
+}
+
+impl SeriesFunction for DtwLatest {
+    fn signature(&self) -> &SeriesSignature {
+        &self.signature
+    }
+
+    fn reach(&self, params: &Params) -> Reach {
+        Reach::back(reference(params).map_or(0, |r| r.length - 1))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        reference(params).map(|_| ())
+    }
+
+    fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
+        let (x, reference) = (inputs.number(0), reference(params)?);
+        let n = reference.length;
+        let Some(out) = outputs.float(0).filter(|out| out.len() >= n) else { return Ok(()) };
+        let band = super::band::Band::fraction(n, n, params.real(1));
+        let mut windows = vec![vec![]; LANES];
+        let (mut batch, mut line) = (vec![], vec![]);
+        for (group, out) in out[n - 1..].chunks_mut(LANES).enumerate() {
+            for (i, window) in windows.iter_mut().enumerate().take(out.len()) {
+                let start = group * LANES + i;
+                znorm_into(&x[start..start + n], window);
+            }
+            side_by_side(windows[..out.len()].iter().map(Vec::as_slice), &mut batch);
+            let distances = dtw_many(&reference.closes, &batch, band, &mut line);
+            out.iter_mut().zip(distances).for_each(|(out, distance)| *out = distance / (n as f64).sqrt());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_with_or_without_brackets() {
+        assert_eq!(numbers_of("[1, 2.5,-3]"), Ok(vec![1.0, 2.5, -3.0]));
+        assert_eq!(numbers_of("1 2.5\n-3"), Ok(vec![1.0, 2.5, -3.0]));
+        assert!(numbers_of("1 x").unwrap_err().contains("'x' is no number"));
+        assert!(numbers_of("1 nan").is_err());
+    }
+}
