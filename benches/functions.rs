@@ -57,7 +57,11 @@ fn series(c: &mut Criterion) {
     group.throughput(Throughput::Elements(BARS as u64)).sample_size(20);
     for function in all_series_functions() {
         let signature = function.signature();
-        let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[ParamValue::Int(20)])).unwrap();
+        let required = match signature.name.as_str() {
+            "dtw_latest" => ParamValue::Text((0..60).map(|i| format!("{} ", i % 13)).collect()),
+            _ => ParamValue::Int(20),
+        };
+        let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[required])).unwrap();
         let options = options(function);
         let given = signature.options.iter().map(|o| options.iter().any(|(name, _)| *name == o.name)).collect();
         let call = SeriesCall::try_new(Arc::clone(function), params).unwrap().with_options(given);

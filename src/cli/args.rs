@@ -76,6 +76,9 @@ pub(super) enum Command {
     Pattern(PatternCommand),
     /// Find what is like a pattern, now or ever
     Match(Box<MatchArgs>),
+    /// Write a page with charts and a table: of matches, of a scan, of labels
+    #[command(subcommand)]
+    Report(Box<ReportCommand>),
     /// Label every bar of a timeframe with what came after it, and write a table
     Label(Box<LabelArgs>),
     /// Find support and resistance levels, and what happened to them
@@ -711,4 +714,49 @@ pub(super) struct TrainArgs {
     /// Lengths of windows as multiples of the pattern's
     #[arg(long, value_name = "FACTOR,...", default_value = "0.9,0.95,1,1.05,1.1")]
     pub scales: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ReportCommand {
+    /// What is like a pattern
+    Match {
+        #[command(flatten)]
+        args: MatchArgs,
+        #[command(flatten)]
+        charts: ChartArgs,
+    },
+    /// The bars that fulfil a formula
+    Scan {
+        #[command(flatten)]
+        args: ScanArgs,
+        #[command(flatten)]
+        charts: ChartArgs,
+    },
+    /// A table of labels
+    Labels {
+        /// The table, such as labels_4h
+        #[arg(default_value = "labels_1d")]
+        table: String,
+        /// Charts of these symbols [default: the first ones]
+        #[arg(long, value_name = "SYMBOL,...", value_delimiter = ',')]
+        symbols: Vec<String>,
+        /// The table or file of candles [default: that of the labels' timeframe]
+        #[arg(long, short, value_name = "TF|TABLE")]
+        timeframe: Option<String>,
+        /// The page
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        #[command(flatten)]
+        charts: ChartArgs,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ChartArgs {
+    /// Charts at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub charts: usize,
+    /// Write each chart as a PNG into a folder too
+    #[arg(long, value_name = "DIR")]
+    pub png: Option<PathBuf>,
 }

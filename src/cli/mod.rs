@@ -10,6 +10,7 @@ mod output;
 mod pattern;
 mod progress;
 mod repl;
+mod report;
 mod scan;
 
 use crate::error::Error;
@@ -101,6 +102,7 @@ async fn dispatch(args: Args, cancel: CancellationToken) -> Result<(), Failure> 
         Some(Command::Formula(command)) => scan::formula(&config, command).await,
         Some(Command::Pattern(command)) => pattern::pattern(&config, command).await,
         Some(Command::Match(args)) => pattern::search(&config, *args).await,
+        Some(Command::Report(command)) => report::report(&config, *command, cancel).await,
         Some(Command::Label(args)) => label::label(&config, *args).await,
         Some(Command::Levels(args)) => label::levels(&config, args).await,
         Some(Command::Check(args)) => label::check(&config, args).await,

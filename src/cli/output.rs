@@ -39,7 +39,7 @@ enum Sink {
 }
 
 /// A temporary file with the rights that a new file would have.
-fn new_file(folder: &std::path::Path) -> std::io::Result<tempfile::NamedTempFile> {
+pub(super) fn new_file(folder: &std::path::Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

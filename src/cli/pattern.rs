@@ -295,14 +295,14 @@ fn describe(counts: &Counts) -> String {
     said
 }
 
-pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failure> {
-    let session = config.session().await?;
+/// The matches that are asked for: scored, without those that are not due, and kept as a table.
+pub(super) async fn matches(session: &Session, config: &Config, args: &MatchArgs) -> Result<RecordBatch, Failure> {
     let (model, benchmark) = (args.score.as_deref(), args.benchmark.as_deref());
-    let mut rows = found(&session, config, &args.search, model, benchmark).await?;
+    let mut rows = found(session, config, &args.search, model, benchmark).await?;
     if args.alert {
         let cooldown = duration("--cooldown", &args.cooldown)?;
         let alerts = Alerts { cooldown, now: chrono::Utc::now().timestamp_micros() };
-        rows = alerts::due(&session, rows, alerts).await?;
+        rows = alerts::due(session, rows, alerts).await?;
     }
     if let Some(table) = &args.to {
         let frame = session.context().read_batch(rows.clone())?;
@@ -318,6 +318,12 @@ pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failu
             let _ = writeln!(std::io::stderr(), "{} rows in {table}, version {}", written.rows, written.version);
         }
     }
+    Ok(rows)
+}
+
+pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failure> {
+    let session = config.session().await?;
+    let rows = matches(&session, config, &args).await?;
     let mut writer = Writer::new(&args.output, rows.schema())?;
     writer.write(&rows)?;
     writer.finish()?;

@@ -27,24 +27,7 @@ const LISTED: usize = 20;
 pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationToken) -> Result<(), Failure> {
     let started = Instant::now();
     let session = config.session().await?;
-    let (formula, rest) = formula_of(&session, &args.formula).await?;
-    let time = |text: &Option<String>| text.as_deref().map(instant).transpose();
-    let mut sweep = Sweep::default();
-    args.sweep.iter().try_for_each(|text| sweep.add(text))?;
-    let scan = Scan {
-        params: params(&args.param)?,
-        table: table_of(args.timeframe.as_deref())?,
-        symbols: symbols(&args)?,
-        range: bounds::Range { from: time(&args.from)?, to: time(&args.to)? },
-        last: args.last,
-        rank: args.rank.as_deref().map(Rank::parse).transpose()?,
-        top: args.top,
-        group: args.group.map(|g| if g == super::args::GroupBy::Date { Group::Date } else { Group::Symbol }),
-        sweep,
-        allow_lookahead: args.allow_lookahead,
-        timeout: args.timeout.as_deref().map(|t| duration("--timeout", t)).transpose()?,
-        ..Scan::of(formula)
-    };
+    let (scan, rest) = scan_of(&session, &args).await?;
     if args.sql {
         out!("{}", scan.sql(&session).await?);
         return Ok(());
@@ -78,6 +61,29 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
         (Ended::TimedOut, _) | (_, false) => Err(Failure::Partial),
         (Ended::Complete, true) => Ok(()),
     }
+}
+
+/// The scan that is asked for, and which formula of the lake it is.
+pub(super) async fn scan_of(session: &Session, args: &ScanArgs) -> Result<(Scan, Option<String>), Failure> {
+    let (formula, rest) = formula_of(session, &args.formula).await?;
+    let time = |text: &Option<String>| text.as_deref().map(instant).transpose();
+    let mut sweep = Sweep::default();
+    args.sweep.iter().try_for_each(|text| sweep.add(text))?;
+    let scan = Scan {
+        params: params(&args.param)?,
+        table: table_of(args.timeframe.as_deref())?,
+        symbols: symbols(args)?,
+        range: bounds::Range { from: time(&args.from)?, to: time(&args.to)? },
+        last: args.last,
+        rank: args.rank.as_deref().map(Rank::parse).transpose()?,
+        top: args.top,
+        group: args.group.map(|g| if g == super::args::GroupBy::Date { Group::Date } else { Group::Symbol }),
+        sweep,
+        allow_lookahead: args.allow_lookahead,
+        timeout: args.timeout.as_deref().map(|t| duration("--timeout", t)).transpose()?,
+        ..Scan::of(formula)
+    };
+    Ok((scan, rest))
 }
 
 /// A formula as it is typed, or one that the lake keeps under this name; and which that was.

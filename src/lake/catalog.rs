@@ -68,11 +68,14 @@ struct Found {
 /// The table of formulas, and its folder.
 const FORMULAS: &str = "formulas";
 
+/// Matches in the lake's default timeframe; those of others are `matches_4h` and so on.
+const MATCHES: &str = "matches";
+
 /// Tables that every lake may have one of.
 const SMALL: [&str; 3] = [FORMULAS, StoredPattern::TABLE, StoredAlert::TABLE];
 
 /// Families of computed tables: `labels_4h` lies in `labels/4h/`.
-const COMPUTED: [&str; 4] = ["labels", "levels", "level_events", "matches"];
+const COMPUTED: [&str; 4] = ["labels", "levels", "level_events", MATCHES];
 
 /// `"candles@readable"` is a table of candles without the files that cannot be read.
 pub(crate) const READABLE: &str = "@readable";
@@ -339,6 +342,10 @@ impl LakeSchema {
         };
         let own = if plain == "candles" {
             self.lake.candles.clone().or_else(|| found.default_timeframe().map(|t| folder("candles", t)))
+        } else if plain == MATCHES {
+            let own = found.default_timeframe().map(|t| format!("{MATCHES}_{t}"));
+            let own = own.filter(|own| found.computed.contains(own));
+            own.and_then(|own| own.strip_prefix(MATCHES).map(|t| self.folder(&format!("{MATCHES}/{}", &t[1..]))))
         } else if found.small.contains(&plain) {
             Some(self.folder(plain))
         } else {

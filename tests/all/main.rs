@@ -19,5 +19,7 @@ mod others;
 mod plans;
 mod properties;
 mod registry;
+mod reports;
 mod scans;
+mod similarity;
 mod slt;

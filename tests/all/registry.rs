@@ -6,7 +6,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tallow_udfs::series::{Bars, InputKind, ParamValue, SeriesCall, SeriesFunction};
+use tallow_udfs::series::{Bars, InputKind, ParamKind, ParamValue, SeriesCall, SeriesFunction, SeriesSignature};
 use tallow_udfs::{
     all_aggregate_functions, all_scalar_functions, all_series_functions, all_window_functions, series_function,
 };
@@ -146,9 +146,17 @@ fn levels(close: &Float64Array) -> ArrayRef {
     Arc::new(ListArray::new(Arc::new(Field::clone(&item)), offsets, Arc::new(items), None))
 }
 
+/// A value for the parameter that has no default.
+fn required(signature: &SeriesSignature) -> ParamValue {
+    match signature.params.iter().find(|p| p.default.is_none()).map(|p| &p.kind) {
+        Some(ParamKind::Text) => ParamValue::Text("1 3 2 4 3 5 4 2 1 2".to_string()),
+        _ => ParamValue::Int(20),
+    }
+}
+
 fn default_call(function: &Arc<dyn SeriesFunction>) -> SeriesCall {
     let signature = function.signature();
-    let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[ParamValue::Int(20)])).unwrap();
+    let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[required(signature)])).unwrap();
     let given = signature.options.iter().map(|o| needed_options(function).contains(&o.name)).collect();
     SeriesCall::try_new(Arc::clone(function), params).unwrap().with_options(given)
 }
@@ -300,7 +308,8 @@ async fn a_foreign_session_gives_the_same_values() {
         if signature.name == "level_labels" {
             continue;
         }
-        let period = if signature.resolve(&[]).is_ok() { "" } else { ", 20" };
+        let given = required(signature).to_string();
+        let period = if signature.resolve(&[]).is_ok() { String::new() } else { format!(", {given}") };
         let call = format!("{}({}{period}) over (partition by symbol order by ts)", signature.name, series.join(", "));
         let sql = |table: &str| format!("select symbol, ts, {call} v from {table} order by symbol, ts");
         // Without the engine nobody says when bars end, and what their times are.

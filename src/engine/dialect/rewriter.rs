@@ -460,6 +460,17 @@ pub(super) fn first_field(expr: &mut Expr) {
     *expr = Expr::CompoundFieldAccess { root: Box::new(nested(root)), access_chain: vec![field] };
 }
 
+/// `t.column['field']`, which the parser takes for a field of `t`.
+fn qualified(root: &mut Expr, access: &mut Vec<AccessExpr>) {
+    if let Expr::Identifier(table) = root
+        && let Some(AccessExpr::Dot(Expr::Identifier(column))) = access.first()
+        && access.len() > 1
+    {
+        *root = Expr::CompoundIdentifier(vec![table.clone(), column.clone()]);
+        access.remove(0);
+    }
+}
+
 fn nested(expr: Expr) -> Expr {
     if matches!(expr, Expr::Nested(_)) { expr } else { Expr::Nested(Box::new(expr)) }
 }
@@ -575,6 +586,7 @@ impl VisitorMut for Rewriter<'_> {
         }
         // Before the walk comes to the fields, which would look like columns.
         if let Expr::CompoundFieldAccess { root, access_chain } = expr {
+            qualified(root, access_chain);
             self.field(root, access_chain);
         }
         ControlFlow::Continue(())

@@ -105,7 +105,7 @@ impl Scale {
 
     /// Round values, a handful.
     fn ticks(&self) -> Vec<f64> {
-        let rough = (self.high - self.low) / 4.0;
+        let rough = (self.high - self.low) / 5.0;
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|f| f * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
         let first = (self.low / step).ceil() as i64;
@@ -156,7 +156,7 @@ impl Chart {
                 rect class="paper" x="0" y="0" width=(WIDTH) height=(HEIGHT) {}
                 text class="ink" x=(LEFT) y="20" font-size="15" { (self.title) }
                 text class="soft" x=(LEFT) y="38" font-size="12" { (self.subtitle) }
-                text class="ink" x=(WIDTH - 8.0) y="20" font-size="12" text-anchor="end" { (self.facts.join("   ")) }
+                text class="ink" x=(WIDTH - 8.0) y="20" font-size="12" text-anchor="end" { (self.facts.join(" · ")) }
                 @for (i, (name, _)) in self.averages.iter().enumerate() {
                     text class=(format!("name{i}")) x=(WIDTH - 8.0 - 62.0 * (self.averages.len() - 1 - i) as f64) y="38" font-size="12" text-anchor="end" { (name) }
                 }

@@ -90,8 +90,8 @@ impl Page {
             div class="scroll" {
                 table id="rows" {
                     thead { tr {
-                        @for field in schema.fields() {
-                            th scope="col" aria-sort="none" { button type="button" { (field.name()) } }
+                        @for (field, numeric) in schema.fields().iter().zip(&numeric) {
+                            th scope="col" aria-sort="none" class=[numeric.then_some("number")] { button type="button" { (field.name()) } }
                         }
                     } }
                     tbody {

@@ -1,0 +1,193 @@
+//! `tallow report`.
+
+use super::Failure;
+use super::args::{ChartArgs, MatchArgs, ReportCommand, ScanArgs};
+use super::config::Config;
+use super::pattern::matches;
+use super::scan::{scan_of, table_of};
+use crate::Session;
+use crate::engine::dialect::Params;
+use crate::error::Error;
+use crate::lake::StoredPattern;
+use crate::pipeline::label::quality;
+use crate::pipeline::report::{self, Chart, Page};
+use crate::pipeline::scan::{Control, Scan};
+use crate::pipeline::score::Model;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tallow_udfs::candle::Timeframe;
+use tokio_util::sync::CancellationToken;
+
+pub(super) async fn report(config: &Config, command: ReportCommand, cancel: CancellationToken) -> Result<(), Failure> {
+    let session = config.session().await?;
+    match command {
+        ReportCommand::Match { args, charts } => of_matches(&session, config, args, charts).await,
+        ReportCommand::Scan { args, charts } => of_scan(&session, config, args, charts, cancel).await,
+        ReportCommand::Labels { table, symbols, timeframe, output, charts } => {
+            of_labels(&session, config, &table, symbols, timeframe, &output, charts).await
+        }
+    }
+}
+
+fn page_of(output: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    output.cloned().ok_or_else(|| Failure::Usage("a report needs a file: -o page.html".to_string()))
+}
+
+async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts: ChartArgs) -> Result<(), Failure> {
+    let output = page_of(args.output.output.as_ref())?;
+    let rows = matches(session, config, &args).await?;
+    let run = args.search.run(session).await?;
+    let shapes: BTreeMap<String, Vec<f64>> =
+        run.patterns.iter().map(|p| (p.id.clone(), p.closes[p.lead..].to_vec())).collect();
+    let tables = args.search.tables(session).await?;
+    let drawn = report::charts_of_matches(session, &rows, &shapes, &tables, charts.charts).await?;
+    let mut sources = vec![];
+    for (table, _) in &tables {
+        sources.push(report::source(session, table).await?);
+    }
+    if !session.tables().records::<StoredPattern>().await?.is_empty() {
+        sources.push(report::source(session, "patterns").await?);
+    }
+    let patterns: Vec<&str> = shapes.keys().map(String::as_str).collect();
+    let mode = match (args.search.latest, args.search.exact) {
+        (false, _) => "all windows that there ever were",
+        (true, true) => "the newest bars of every symbol",
+        (true, false) => "the newest bars of the symbols that correlate best",
+    };
+    let mut parameters = vec![
+        ("patterns".to_string(), patterns.join(", ")),
+        ("windows".to_string(), mode.to_string()),
+        ("matches of each".to_string(), args.search.top.to_string()),
+        ("scales".to_string(), args.search.scales.clone()),
+        ("random windows".to_string(), args.search.null.to_string()),
+    ];
+    for (name, value) in [
+        ("channels", args.search.channels.clone()),
+        ("weights", Some(args.search.weights.join(", ")).filter(|w| !w.is_empty())),
+        ("bands", Some(args.search.bands.join(", ")).filter(|b| !b.is_empty())),
+        ("percentile at least", args.search.percentile.map(|p| p.to_string())),
+        ("model", args.score.clone()),
+    ] {
+        parameters.extend(value.map(|value| (name.to_string(), value)));
+    }
+    let mut notes = vec![];
+    match args.score.as_deref() {
+        Some(Model::WALK) => notes.push(
+            "The probabilities are not trained: they are those of a driftless random walk with the volatility of each match."
+                .to_string(),
+        ),
+        Some(name) => {
+            if let Model::Boosted(model) = session.models().load(session.tables(), name).await?.as_ref() {
+                notes.push(format!("Model {name}: {}", model.origin.evaluation.verdict()));
+            }
+        }
+        None => {}
+    }
+    let title = format!("Like {}", patterns.join(", "));
+    let page = Page { title, parameters, sources, notes, charts: drawn, rows };
+    write(config, &page, &output, charts.png.as_deref())
+}
+
+async fn of_scan(
+    session: &Session,
+    config: &Config,
+    args: ScanArgs,
+    charts: ChartArgs,
+    cancel: CancellationToken,
+) -> Result<(), Failure> {
+    let output = page_of(args.output.output.as_ref())?;
+    let (scan, stored) = scan_of(session, &args).await?;
+    let control = Control { progress: Arc::new(|_, _| {}), cancel };
+    let mut run = scan.run(session, control).await?;
+    let mut batches = vec![];
+    while let Some(batch) = run.next().await {
+        batches.push(batch?);
+    }
+    let rows = concat_batches(&run.schema(), &batches)?;
+    let Scan { table, .. } = &scan;
+    let is_of_bars = ["symbol", "ts"].iter().all(|c| rows.column_by_name(c).is_some());
+    let drawn =
+        if is_of_bars { report::charts_of_scan(session, &rows, table, charts.charts).await? } else { vec![] };
+    let mut parameters = vec![("formula".to_string(), scan.formula.to_string())];
+    for (name, value) in [
+        ("kept as", stored),
+        ("from", args.from.clone()),
+        ("to", args.to.clone()),
+        ("ranked by", args.rank.clone()),
+        ("at most", args.top.map(|n| n.to_string())),
+        ("parameters", Some(args.param.join(", ")).filter(|p| !p.is_empty())),
+    ] {
+        parameters.extend(value.map(|value| (name.to_string(), value)));
+    }
+    let failures = run.summary().failures.len();
+    let notes = if failures > 0 { vec![format!("{failures} symbols or files were left out.")] } else { vec![] };
+    let sources = vec![report::source(session, table).await?];
+    let title = format!("Scan: {}", scan.formula);
+    let page = Page { title, parameters, sources, notes, charts: drawn, rows };
+    write(config, &page, &output, charts.png.as_deref())?;
+    if failures > 0 { Err(Failure::Partial) } else { Ok(()) }
+}
+
+async fn of_labels(
+    session: &Session,
+    config: &Config,
+    table: &str,
+    symbols: Vec<String>,
+    timeframe: Option<String>,
+    output: &Path,
+    charts: ChartArgs,
+) -> Result<(), Failure> {
+    let candles = match (timeframe.as_deref(), table.strip_prefix("labels_").map(str::parse::<Timeframe>)) {
+        (Some(text), _) => table_of(Some(text))?,
+        (None, Some(Ok(timeframe))) => format!("candles_{timeframe}"),
+        (None, _) => {
+            return Err(Failure::Usage(format!("which candles are the labels of '{table}' about? say -t TIMEFRAME")));
+        }
+    };
+    let columns = session.tables().columns(table).await?;
+    let frame = session.sql_with(&quality(table, &columns), &Params::default()).await?;
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let batches = session.collect(frame).await?;
+    let rows = concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches)?;
+    let drawn = report::charts_of_labels(session, table, &candles, &symbols, charts.charts).await?;
+    let sources = vec![report::source(session, table).await?, report::source(session, &candles).await?];
+    let parameters = vec![("labels".to_string(), columns.join(", "))];
+    let page = Page { title: format!("Labels: {table}"), parameters, sources, notes: vec![], charts: drawn, rows };
+    write(config, &page, output, charts.png.as_deref())
+}
+
+/// Writes the page, and each chart as a picture.
+fn write(config: &Config, page: &Page, output: &Path, png: Option<&Path>) -> Result<(), Failure> {
+    let failed = |path: &Path| {
+        let name = path.display().to_string();
+        move |e| Error::File(name, e)
+    };
+    if let Some(folder) = png {
+        pictures(&page.charts, folder)?;
+    }
+    let beside = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = super::output::new_file(beside).map_err(failed(output))?;
+    file.write_all(page.html()?.as_bytes()).map_err(failed(output))?;
+    file.persist(output).map_err(|e| Error::File(output.display().to_string(), e.error))?;
+    if !config.quiet {
+        let (charts, rows) = (page.charts.len(), page.rows.num_rows());
+        let _ = writeln!(std::io::stderr(), "{}: {charts} charts, {rows} rows", output.display());
+    }
+    Ok(())
+}
+
+/// Writes charts as pictures into a folder, numbered in their order.
+pub(super) fn pictures(charts: &[Chart], folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?;
+    for (i, chart) in charts.iter().enumerate() {
+        let name: String = chart.title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let path = folder.join(format!("{:03}_{name}.png", i + 1));
+        let written = std::fs::write(&path, report::png(chart)?);
+        written.map_err(|e| Error::File(path.display().to_string(), e))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,642 @@
+//! Likeness: the kernels against others' values, the search against brute force, patterns and matches of a lake.
+
+use crate::common::{DAY, START, assert_close, numbers, query, settings, try_query};
+use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::TimestampMicrosecondType;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use tallow::lake::{IngestOptions, IngestProgress, StoredAlert, StoredPattern};
+use tallow::pipeline::alerts::{self, Alerts};
+use tallow::pipeline::patterns::{self, Source};
+use tallow::pipeline::score::{Boosted, FEATURES, Model, Training};
+use tallow::pipeline::search::{MatchRun, Pattern, SearchOptions};
+use tallow::{Session, Settings};
+use tallow_udfs::similarity::band::Band;
+use tallow_udfs::similarity::descriptor::{resample, slope};
+use tallow_udfs::similarity::dtw::dtw;
+use tallow_udfs::similarity::random::{Null, RandomWindows, percentile};
+use tallow_udfs::similarity::reference::{Channels, Reference, SLOPE_POINTS};
+use tallow_udfs::similarity::search::{Excluded, Match, Search, Windowing, Worker, null_distances};
+use tallow_udfs::similarity::znorm::znorm;
+
+/// splitmix64, as in `golden/dtw.py`.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn step(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0
+    }
+
+    fn walk(&mut self, length: usize) -> Vec<f64> {
+        let mut level = 0.0;
+        (0..length)
+            .map(|_| {
+                level += self.step();
+                level
+            })
+            .collect()
+    }
+
+    /// About normal.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.step()).sum::<f64>() / 2.0
+    }
+
+    fn prices(&mut self, length: usize) -> Vec<f64> {
+        let mut price = 100.0;
+        (0..length)
+            .map(|_| {
+                price *= (0.015 * self.normal()).exp();
+                price
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn dtw_is_that_of_dtaidistance() {
+    let golden = include_str!("../golden/dtw.csv");
+    let mut pairs = 0;
+    for (pair, line) in golden.lines().skip(1).enumerate() {
+        let cells: Vec<&str> = line.split(',').collect();
+        let mut random = Random(pair as u64);
+        let (n, mut m) = (1 + random.below(300), 1 + random.below(300));
+        if pair % 3 == 0 {
+            m = n;
+        }
+        let window = random.below(n.max(m) + 1);
+        assert_eq!([n, m, window].map(|x| x.to_string()), [cells[0], cells[1], cells[2]]);
+        let (a, b) = (random.walk(n), random.walk(m));
+        let band = if window == 0 { Band::open(n, m) } else { Band::window(n, m, window) };
+        let expected: f64 = cells[3].parse().unwrap();
+        let found = dtw(&a, &b, band);
+        assert!((found - expected).abs() <= 1e-12 * expected.max(1.0), "pair {pair}: {found} instead of {expected}");
+        pairs += 1;
+    }
+    assert_eq!(pairs, 10_000);
+}
+
+/// Bars of symbols: name, times, closes.
+type Bars = Vec<(String, Vec<i64>, Vec<f64>)>;
+
+fn walks(random: &mut Random, symbols: usize, bars: usize) -> Bars {
+    let of = |i: usize, random: &mut Random| {
+        let bars = bars / 2 + random.below(bars / 2 + 1);
+        (format!("S{i:03}"), (0..bars as i64).map(|d| START + d * DAY).collect(), random.prices(bars))
+    };
+    (0..symbols).map(|i| of(i, random)).collect()
+}
+
+/// The distance as the definition says it.
+fn by_definition(reference: &[f64], lead: usize, channels: &Channels, window: &[f64]) -> f64 {
+    let (m, n) = (reference.len() - lead, window.len() - lead);
+    let longer = (n.max(m) as f64).sqrt();
+    let apart = |a: &[f64], b: &[f64], band: f64| dtw(&znorm(a), &znorm(b), Band::fraction(n, m, band)) / longer;
+    let price = apart(&window[lead..], &reference[lead..], channels.price_band);
+    let mut combined = channels.price * price;
+    if channels.averages > 0.0 {
+        let relative = |closes: &[f64], period: usize| -> Vec<f64> {
+            let average = |i: usize| closes[i + 1 - period..=i].iter().sum::<f64>() / period as f64;
+            (lead..closes.len()).map(|i| closes[i] / average(i) - 1.0).collect()
+        };
+        let of = |period| apart(&relative(window, period), &relative(reference, period), channels.averages_band);
+        combined += channels.averages * (of(30) + of(45) + of(60)) / 3.0;
+    }
+    combined /= channels.price + channels.averages;
+    if channels.slopes > 0.0 {
+        let own = slope(&resample(&znorm(&window[lead..]), m), SLOPE_POINTS);
+        let theirs = slope(&znorm(&reference[lead..]), SLOPE_POINTS);
+        let squares: f64 = own.iter().zip(&theirs).map(|(a, b)| (a - b).powi(2)).sum();
+        combined += channels.slopes * (squares / m as f64).sqrt();
+    }
+    combined
+}
+
+/// Every window of every symbol, the nearest that share no bar.
+fn brute_force(
+    bars: &Bars,
+    reference: &[f64],
+    lead: usize,
+    channels: &Channels,
+    scales: &[f64],
+    k: usize,
+    excluded: Option<&Excluded>,
+) -> Vec<(String, usize, usize, f64)> {
+    let m = reference.len() - lead;
+    let lengths: Vec<usize> = scales.iter().map(|s| ((m as f64 * s).round() as usize).max(2)).collect();
+    let mut all = vec![];
+    for (symbol, ts, closes) in bars {
+        let mut own = vec![];
+        for n in &lengths {
+            for start in lead..(closes.len() + 1).saturating_sub(*n) {
+                let excluded = excluded.is_some_and(|e| {
+                    e.symbol == *symbol && ts[start] <= e.to && ts[start + n - 1] >= e.from
+                });
+                if !excluded {
+                    let window = &closes[start - lead..start + n];
+                    own.push((by_definition(reference, lead, channels, window), start, *n));
+                }
+            }
+        }
+        own.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1 + a.2, a.2).cmp(&(b.1 + b.2, b.2))));
+        let mut chosen: Vec<(f64, usize, usize)> = vec![];
+        for one in own {
+            if chosen.iter().all(|c| one.1 >= c.1 + c.2 || c.1 >= one.1 + one.2) {
+                chosen.push(one);
+            }
+        }
+        all.extend(chosen.into_iter().take(k).map(|(d, start, n)| (symbol.clone(), start, n, d)));
+    }
+    all.sort_by(|a, b| a.3.total_cmp(&b.3).then_with(|| a.0.cmp(&b.0)));
+    all.truncate(k);
+    all
+}
+
+fn found(search: &Search) -> Vec<(String, usize, usize, f64)> {
+    let one = |m: Match| (m.symbol, m.start, m.bars, m.distance.combined);
+    search.best().into_iter().map(one).collect()
+}
+
+fn assert_same(found: &[(String, usize, usize, f64)], expected: &[(String, usize, usize, f64)]) {
+    assert_eq!(found.len(), expected.len());
+    for (f, e) in found.iter().zip(expected) {
+        assert_eq!((&f.0, f.1, f.2), (&e.0, e.1, e.2), "{found:?}\n{expected:?}");
+        assert!((f.3 - e.3).abs() < 1e-12, "{f:?} {e:?}");
+    }
+}
+
+#[test]
+fn the_pruned_search_finds_what_brute_force_finds() {
+    let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
+    let cases = (any::<u64>(), 1usize..8, 5usize..40, 1usize..6, any::<bool>(), any::<bool>(), 1usize..4);
+    runner
+        .run(&cases, |(seed, symbols, length, k, both, several, parts)| {
+            let mut random = Random(seed);
+            let bars = walks(&mut random, symbols, 200);
+            let lead = if both { 59 } else { 0 };
+            let channels = if both { Channels::BOTH } else { Channels::PRICE };
+            let scales = if several { vec![0.9, 0.95, 1.0, 1.05, 1.1] } else { vec![1.0] };
+            // Cut from one of the symbols, or from none.
+            let (symbol, ts, closes) = &bars[random.below(symbols)];
+            let cut = closes.len() > lead + length && random.below(2) == 0;
+            let at = lead + if cut { random.below(closes.len() - lead - length) } else { 0 };
+            let reference =
+                if cut { closes[at - lead..at + length].to_vec() } else { random.prices(lead + length) };
+            let excluded = (cut && random.below(2) == 0).then(|| Excluded {
+                symbol: symbol.clone(),
+                from: ts[at],
+                to: ts[at + length - 1],
+            });
+            let expected = brute_force(&bars, &reference, lead, &channels, &scales, k, excluded.as_ref());
+            let prepared = Reference::new(&reference, lead, channels, &scales).unwrap();
+            let search = Search::new(prepared, Windowing::History, k, excluded);
+            // Symbols go to any worker, in any order.
+            let mut workers: Vec<Worker> = (0..parts).map(|_| Worker::default()).collect();
+            let mut order: Vec<usize> = (0..symbols).collect();
+            order.sort_by_key(|_| random.next());
+            for i in order {
+                let (symbol, ts, closes) = &bars[i];
+                workers[random.below(parts)].symbol(&search, symbol, ts, closes);
+            }
+            assert_same(&found(&search), &expected);
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// A stretched, scaled and noisy copy of a shape.
+fn copy(random: &mut Random, shape: &[f64], stretch: f64, noise: f64) -> Vec<f64> {
+    let length = (shape.len() as f64 * stretch).round() as usize;
+    let (level, size) = (20.0 + 200.0 * random.step().abs(), 0.02 + 0.05 * random.step().abs());
+    resample(&znorm(shape), length).iter().map(|z| level * (1.0 + size * (z + noise * random.normal()))).collect()
+}
+
+#[test]
+fn planted_patterns_are_unusual_and_walks_are_not() {
+    let mut random = Random(11);
+    // Shoulder, head, shoulder.
+    let shape: Vec<f64> = (0..100)
+        .map(|i| {
+            let bump = |center: f64, height: f64| height * (-((i as f64 - center) / 9.0).powi(2)).exp();
+            bump(20.0, 1.0) + bump(50.0, 1.8) + bump(80.0, 1.0)
+        })
+        .collect();
+    let mut bars = walks(&mut random, 300, 800);
+    let mut planted = HashSet::new();
+    for (i, stretch) in [0.9, 0.95, 1.0, 1.05, 1.1, 0.92, 1.03, 1.08].into_iter().enumerate() {
+        let copied = copy(&mut random, &shape, stretch, 0.15);
+        let (symbol, _, closes) = &mut bars[7 + 30 * i];
+        let at = 150 + 10 * i;
+        let factor = closes[at] / copied[0];
+        closes.iter_mut().skip(at).zip(&copied).for_each(|(close, value)| *close = value * factor);
+        planted.insert(symbol.clone());
+    }
+    let scales = [0.9, 0.95, 1.0, 1.05, 1.1];
+    let reference = Reference::new(&shape, 0, Channels::PRICE, &scales).unwrap();
+    let search = Search::new(reference.clone(), Windowing::History, 20, None);
+    let mut sample = RandomWindows::new(Null { size: 4_000, seed: 5 }, reference.longest());
+    let mut worker = Worker::default();
+    for (symbol, ts, closes) in &bars {
+        worker.symbol(&search, symbol, ts, closes);
+        sample.symbol(symbol, ts, closes);
+    }
+    let null = null_distances(&reference, None, &sample.into_windows());
+    let best = search.best();
+    let first: HashSet<String> = best.iter().take(planted.len()).map(|m| m.symbol.clone()).collect();
+    assert_eq!(first, planted);
+    assert!(best.iter().take(planted.len()).all(|m| percentile(&null, m.distance.combined).unwrap() > 0.999));
+    // Windows of symbols that hold none, ended at random, are as unusual as chance has it.
+    let mut windows = vec![];
+    for (symbol, _, closes) in bars.iter().filter(|b| !planted.contains(&b.0)).take(200) {
+        let end = 110 + random.below(closes.len() - 110);
+        let search = Search::new(reference.clone(), Windowing::Latest, 1, None);
+        let ts: Vec<i64> = (0..end as i64).collect();
+        Worker::default().symbol(&search, symbol, &ts, &closes[..end]);
+        windows.push(percentile(&null, search.best()[0].distance.combined).unwrap());
+    }
+    assert!(windows.iter().filter(|p| **p > 0.999).count() <= 2, "{windows:?}");
+    let mean = windows.iter().sum::<f64>() / windows.len() as f64;
+    assert!((0.4..0.6).contains(&mean), "{mean}");
+}
+
+/// A Parquet file of bars.
+fn write(path: &Path, bars: &Bars) {
+    let rows = bars.iter().flat_map(|(symbol, ts, closes)| ts.iter().zip(closes).map(move |(t, c)| (symbol, *t, *c)));
+    let rows: Vec<(&String, i64, f64)> = rows.collect();
+    let rows = || rows.iter();
+    let close = || rows().map(|r| r.2);
+    let number = |values: Vec<f64>| Arc::new(Float64Array::from(values)) as ArrayRef;
+    let columns = vec![
+        ("symbol", Arc::new(StringArray::from_iter_values(rows().map(|r| r.0))) as ArrayRef),
+        ("ts", Arc::new(TimestampMicrosecondArray::from_iter_values(rows().map(|r| r.1)).with_timezone("UTC")) as _),
+        ("open", number(close().map(|c| c * 0.999).collect())),
+        ("high", number(close().map(|c| c * 1.01).collect())),
+        ("low", number(close().map(|c| c * 0.99).collect())),
+        ("close", number(close().collect())),
+        ("volume", number(rows().map(|r| 1000.0 + (r.1 / DAY % 17) as f64).collect())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = File::create(path).unwrap();
+    let mut writer = datafusion::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+async fn lake(folder: &Path, bars: &Bars) -> Session {
+    let file = folder.join("bars.parquet");
+    write(&file, bars);
+    let lake = folder.join("lake").display().to_string();
+    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
+    session.ingest("1d".parse().unwrap(), options, &IngestProgress::default()).await.unwrap();
+    session
+}
+
+#[tokio::test]
+async fn a_search_is_the_same_however_its_rows_are_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(3);
+    let bars = walks(&mut random, 40, 300);
+    write(&folder.path().join("one.parquet"), &bars);
+    let many = folder.path().join("many");
+    std::fs::create_dir(&many).unwrap();
+    for (i, chunk) in bars.chunks(3).enumerate() {
+        write(&many.join(format!("{i}.parquet")), &chunk.to_vec());
+    }
+    let reference = bars[5].2[50..140].to_vec();
+    let list = reference.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+    let expected = brute_force(&bars, &reference, 0, &Channels::PRICE, &[0.9, 1.0, 1.1], 7, None);
+    for (table, threads, batch_size) in
+        [("one.parquet", 1, 8192), ("one.parquet", 2, 7), ("many/", 1, 100), ("many/", 2, 8192), ("many/", 3, 33)]
+    {
+        let path = folder.path().join(table).display().to_string();
+        let session = Session::open(Settings { threads, batch_size, ..settings() }).await.unwrap();
+        let sql = format!(
+            "select * from dtw_search('{path}{}', [{list}], k => 7, scales => '0.9,1,1.1', null => 500)",
+            if table.ends_with('/') { "/" } else { "" }
+        );
+        let rows = query(&session, &sql).await;
+        let symbols: Vec<_> = rows["symbol"].as_string::<i32>().iter().map(|s| s.unwrap().to_string()).collect();
+        let starts = rows["start_ts"].as_primitive::<TimestampMicrosecondType>();
+        let (bars, distances) = (numbers(&rows, "bars"), numbers(&rows, "distance"));
+        let found: Vec<_> = (0..rows.num_rows())
+            .map(|i| (symbols[i].clone(), ((starts.value(i) - START) / DAY) as usize, bars[i] as usize, distances[i]))
+            .collect();
+        assert_same(&found, &expected);
+        // The random windows are the same ones, too.
+        let percentiles = numbers(&rows, "percentile");
+        assert_eq!(percentiles[0], 1.0);
+        assert!(percentiles.iter().all(|p| *p > 0.9), "{percentiles:?}");
+    }
+}
+
+async fn stored(session: &Session, id: &str, symbol: &str, from: i64, to: i64) -> StoredPattern {
+    let (from, to) = (START + from * DAY, START + to * DAY);
+    let source = Source::Bars {
+        table: "candles_1d".into(),
+        timeframe: "1d".into(),
+        symbol: symbol.into(),
+        from,
+        to,
+    };
+    patterns::cut(session, id, source).await.unwrap()
+}
+
+fn run(patterns: Vec<Pattern>, options: SearchOptions) -> MatchRun {
+    MatchRun { patterns, options, exact: false, percentile: None }
+}
+
+#[tokio::test]
+async fn a_pattern_finds_itself_only_when_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(21), 30, 400);
+    let session = lake(folder.path(), &bars).await;
+    let pattern = stored(&session, "cut", "S004", 80, 160).await;
+    assert_eq!(pattern.bars, 81);
+    let sought = pattern.sought().unwrap();
+    assert_eq!((sought.lead, sought.closes.len()), (59, 140));
+    for self_matches in [true, false] {
+        let options = SearchOptions { self_matches, k: 200, ..SearchOptions::default() };
+        let found = run(vec![sought.clone()], options).run(&session, "candles_1d", "1d").await.unwrap();
+        let symbols = found.rows["symbol"].as_string::<i32>();
+        let starts = found.rows["start_ts"].as_primitive::<TimestampMicrosecondType>();
+        let ends = found.rows["end_ts"].as_primitive::<TimestampMicrosecondType>();
+        let own = |i: &usize| {
+            symbols.value(*i) == "S004" && starts.value(*i) <= START + 160 * DAY && ends.value(*i) >= START + 80 * DAY
+        };
+        let first = (symbols.value(0), starts.value(0), numbers(&found.rows, "distance")[0]);
+        assert_eq!(first == ("S004", START + 80 * DAY, 0.0), self_matches);
+        assert_eq!((0..found.rows.num_rows()).any(|i| own(&i)), self_matches);
+    }
+}
+
+#[tokio::test]
+async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(8), 60, 300);
+    let session = lake(folder.path(), &bars).await;
+    let sought = stored(&session, "cut", "S004", 80, 120).await.sought().unwrap();
+    let options = SearchOptions { windowing: Windowing::Latest, k: 5, ..SearchOptions::default() };
+    let screened = run(vec![sought.clone()], options.clone()).run(&session, "candles_1d", "1d").await.unwrap();
+    let (_, counts) = &screened.stages[0];
+    assert_eq!(counts.prescreened, Some((60, 12)));
+    assert_eq!(counts.stages.symbols, 12);
+    let exact = MatchRun { exact: true, ..run(vec![sought.clone()], options) };
+    let exact = exact.run(&session, "candles_1d", "1d").await.unwrap();
+    assert_eq!(exact.stages[0].1.prescreened, None);
+    assert_eq!(exact.stages[0].1.stages.symbols, 60);
+    // The same random windows tell the percentiles of both.
+    let at = |rows: &RecordBatch, symbol: &str| {
+        let i = rows["symbol"].as_string::<i32>().iter().position(|s| s == Some(symbol))?;
+        Some((numbers(rows, "distance")[i], numbers(rows, "percentile")[i]))
+    };
+    let shared = exact.rows["symbol"].as_string::<i32>().iter().flatten().filter_map(|s| {
+        Some((at(&exact.rows, s)?, at(&screened.rows, s)?))
+    });
+    let shared: Vec<_> = shared.collect();
+    assert!(!shared.is_empty() && shared.iter().all(|(a, b)| a == b), "{shared:?}");
+    let history = SearchOptions { k: 5, ..SearchOptions::default() };
+    let history = run(vec![sought], history).run(&session, "candles_1d", "1d").await.unwrap();
+    let stages = history.stages[0].1.stages;
+    let dropped = stages.keogh + stages.keogh_reversed + stages.abandoned + stages.whole;
+    // What is left of the windows shares a bar with the pattern's own.
+    assert!(stages.windows - dropped < 5 * 130, "{stages:?}");
+    assert!(stages.keogh > stages.windows / 4 && stages.whole < stages.windows / 10, "{stages:?}");
+}
+
+#[tokio::test]
+async fn an_alert_is_given_once_in_a_cool_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(8), 20, 300);
+    let session = lake(folder.path(), &bars).await;
+    let sought = stored(&session, "cut", "S004", 80, 120).await.sought().unwrap();
+    let options = SearchOptions { windowing: Windowing::Latest, k: 3, ..SearchOptions::default() };
+    let found = run(vec![sought], options).run(&session, "candles_1d", "1d").await.unwrap();
+    let cooldown = std::time::Duration::from_secs(24 * 3600);
+    let at = |hours: i64| Alerts { cooldown, now: START + hours * 3_600_000_000 };
+    let due = async |hours| alerts::due(&session, found.rows.clone(), at(hours)).await.unwrap().num_rows();
+    assert_eq!([due(0).await, due(1).await, due(23).await, due(24).await, due(47).await], [3, 0, 0, 3, 0]);
+    let kept = session.tables().records::<StoredAlert>().await.unwrap();
+    assert_eq!(kept.len(), 3);
+    assert!(kept.iter().all(|a| a.pattern == "cut" && a.timeframe == "1d" && a.percentile.is_some()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_pattern_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(8), 3, 300);
+    let session = lake(folder.path(), &bars).await;
+    let cut = async |id: &str, source: Source| patterns::cut(&session, id, source).await.unwrap_err().to_string();
+    let of = |symbol: &str, from: i64, to: i64| Source::Bars {
+        table: "candles_1d".into(),
+        timeframe: "1d".into(),
+        symbol: symbol.into(),
+        from: START + from * DAY,
+        to: START + to * DAY,
+    };
+    assert!(cut("p", of("NONE", 0, 10)).await.contains("there are no bars of 'NONE'"));
+    assert!(cut("p", of("S001", 90, 10)).await.contains("its bars are from 2020-01-01"));
+    assert!(cut("p", of("S001", 5000, 5010)).await.contains("no bar of 'S001' in that time"));
+    assert!(cut("p", of("S001", 10, 12)).await.contains("a pattern of 3 bars: expected at least 5"));
+    assert!(cut("p", Source::Values(vec![2.0; 9])).await.contains("all the same"));
+    assert!(cut("p", Source::Values(vec![1.0, f64::NAN, 2.0, 3.0, 4.0])).await.contains("finite"));
+    assert!(cut("7 p", Source::Values(vec![1.0; 9])).await.contains("cannot be a pattern's name"));
+    let search = async |sql: &str| try_query(&session, sql).await.unwrap_err().to_string();
+    let missing = search("select * from dtw_search('candles_1d', 'nothing')").await;
+    assert!(missing.contains("unknown pattern `nothing`"), "{missing}");
+    let k = search("select * from dtw_search('candles_1d', [1,2,3,2,1], k => 0)").await;
+    assert!(k.contains("k => 0: expected a whole number"), "{k}");
+    let model = search("select predict('nobody', 1.0)").await;
+    assert!(model.contains("unknown model `nobody`"), "{model}");
+}
+
+#[tokio::test]
+async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(77), 60, 700);
+    let session = lake(folder.path(), &bars).await;
+    let sought = stored(&session, "cut", "S004", 100, 130).await.sought().unwrap();
+    let options = SearchOptions { k: 700, self_matches: true, ..SearchOptions::default() };
+    let training = Training {
+        run: run(vec![sought.clone()], options),
+        table: "candles_1d".into(),
+        timeframe: "1d".into(),
+        benchmark: None,
+    };
+    let trained = training.train(&session).await.unwrap();
+    let evaluation = &trained.model.origin.evaluation;
+    assert_eq!((evaluation.folds, evaluation.targets.len()), (5, 4));
+    // Walks have no edge, and the verdict says so.
+    assert!(evaluation.verdict().starts_with("No edge"), "{}", evaluation.verdict());
+    let again = training.train(&session).await.unwrap();
+    assert_eq!(trained.model.origin.evaluation, again.model.origin.evaluation);
+    trained.keep(&session, "m").await.unwrap();
+    let mut random = Random(1);
+    let features: Vec<f64> = (0..FEATURES.len() * 50).map(|i| if i % 31 == 0 { f64::NAN } else { random.step() }).collect();
+    let own = trained.model.predict(&features, 50);
+    let read = Boosted::from_json("m", &trained.model.to_json().unwrap()).unwrap();
+    let kept = session.models().load(session.tables(), "m").await.unwrap();
+    let Model::Boosted(kept) = kept.as_ref() else { panic!("{kept:?}") };
+    let bits = |p: Vec<Vec<f64>>| p.into_iter().flatten().map(f64::to_bits).collect::<Vec<_>>();
+    assert_eq!(bits(own.clone()), bits(read.predict(&features, 50)));
+    assert_eq!(bits(own), bits(kept.predict(&features, 50)));
+    // Scored from the command's side: each match has the targets that the model tells of its features.
+    let found = run(vec![sought], SearchOptions::default()).run(&session, "candles_1d", "1d").await.unwrap();
+    let scored = tallow::pipeline::score::scored(&session, &found.rows, "candles_1d", "m", None).await.unwrap();
+    assert_eq!(scored.num_rows(), found.rows.num_rows());
+    assert!(numbers(&scored, "gain_5").iter().all(|g| (0.0..=1.0).contains(g)));
+}
+
+async fn keep(session: &Session, matches: &RecordBatch) {
+    let frame = session.context().read_batch(matches.clone()).unwrap();
+    let computed = tallow::lake::Computed {
+        rows: frame.create_physical_plan().await.unwrap(),
+        ordered: false,
+        properties: Default::default(),
+        operation: "MATCH",
+        progress: Box::new(|_| {}),
+    };
+    session.replace("matches_1d", computed).await.unwrap();
+}
+
+/// The features of a match by hand, beside those of the query.
+#[tokio::test]
+async fn the_features_of_a_match_are_those_that_its_bars_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(5), 12, 500);
+    let session = lake(folder.path(), &bars).await;
+    let sought = stored(&session, "cut", "S004", 100, 139).await.sought().unwrap();
+    let options = SearchOptions { k: 40, ..SearchOptions::default() };
+    let found = run(vec![sought], options).run(&session, "candles_1d", "1d").await.unwrap();
+    keep(&session, &found.rows).await;
+    let features = query(&session, "select * from query('match_features') order by score desc").await;
+    let targets = query(&session, "select * from query('match_targets')").await;
+    assert_eq!(features.num_rows(), 40);
+    let symbol = |rows: &RecordBatch, i: usize| {
+        let cast = arrow::compute::cast(&rows["symbol"], &arrow::datatypes::DataType::Utf8).unwrap();
+        cast.as_string::<i32>().value(i).to_string()
+    };
+    let day = |rows: &RecordBatch, name: &str, i: usize| {
+        ((rows[name].as_primitive::<TimestampMicrosecondType>().value(i) - START) / DAY) as usize
+    };
+    for i in 0..40 {
+        let (_, _, closes) = bars.iter().find(|b| b.0 == symbol(&features, i)).unwrap();
+        let (start, end) = (day(&features, "start_ts", i), day(&features, "end_ts", i));
+        let of = |name: &str| numbers(&features, name)[i];
+        let window = &closes[start..=end];
+        assert_eq!(of("length"), window.len() as f64);
+        assert!((of("window_return") - (window[window.len() - 1] / window[0] - 1.0)).abs() < 1e-9);
+        let changes: Vec<f64> = window.windows(2).map(|w| (w[1] / w[0]).ln()).collect();
+        let mean = changes.iter().sum::<f64>() / changes.len() as f64;
+        let variance = changes.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / (changes.len() - 1) as f64;
+        assert!((of("window_volatility") - variance.sqrt()).abs() < 1e-9);
+        let (mut top, mut worst) = (f64::MIN, 0.0f64);
+        for close in window {
+            top = top.max(*close);
+            worst = worst.min(close / top - 1.0);
+        }
+        assert!((of("max_drawdown") - worst).abs() < 1e-9);
+        let sma = |n: usize| closes[end + 1 - n..=end].iter().sum::<f64>() / n as f64;
+        assert!((of("close_vs_sma_30") - (closes[end] / sma(30) - 1.0)).abs() < 1e-9);
+        let order = if sma(30) > sma(45) && sma(45) > sma(60) {
+            1.0
+        } else if sma(30) < sma(45) && sma(45) < sma(60) {
+            -1.0
+        } else {
+            0.0
+        };
+        assert_eq!(of("sma_alignment"), order);
+    }
+    // Bars that came later change nothing.
+    let cut = 300;
+    let early: Bars = bars.iter().map(|(s, t, c)| (s.clone(), t[..cut.min(t.len())].to_vec(), c[..cut.min(c.len())].to_vec())).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let before = lake(folder.path(), &early).await;
+    keep(&before, &found.rows).await;
+    let sql = |until: usize| {
+        let until = START + until as i64 * DAY;
+        format!(
+            "select * from query('match_features') where end_ts < to_timestamp_micros({until}) order by symbol, end_ts"
+        )
+    };
+    let (then, now) = (query(&before, &sql(cut)).await, query(&session, &sql(cut)).await);
+    assert!(then.num_rows() > 10);
+    for name in FEATURES {
+        assert_close(&numbers(&then, name), &numbers(&now, name), name);
+    }
+    assert!(targets.num_rows() > 5);
+    for i in 0..targets.num_rows() {
+        let (_, _, closes) = bars.iter().find(|b| b.0 == symbol(&targets, i)).unwrap();
+        let (start, end) = (day(&targets, "start_ts", i), day(&targets, "end_ts", i));
+        let n = end - start + 1;
+        assert_eq!(day(&targets, "known_at", i), end + 2 * n);
+        let reached = [0.5, 1.0, 1.5, 2.0].iter().filter(|k| {
+            let ahead = &closes[end + 1..=end + (*k * n as f64).floor() as usize];
+            ahead.iter().copied().fold(f64::MIN, f64::max) / closes[end] - 1.0 >= 0.05
+        });
+        assert_eq!(numbers(&targets, "gain_5")[i], reached.count() as f64 / 4.0);
+    }
+}
+
+/// Users' own models: a small network, whose answer is that of ONNX's reference implementation.
+#[tokio::test]
+async fn an_onnx_model_answers_as_the_reference_does() {
+    let session = crate::common::session().await;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/linear.onnx");
+    let features: Vec<String> = (1..=19).map(|i| i.to_string()).collect();
+    let sql = format!("select predict('{path}', {}) as p", features.join(", "));
+    let row = query(&session, &format!("select p['out_1'] as a, p['out_2'] as b from ({sql})")).await;
+    let close = |name: &str, expected: f64| assert!((numbers(&row, name)[0] - expected).abs() < 1e-5);
+    close("a", 27.6);
+    close("b", 17.35);
+    let error = try_query(&session, &format!("select predict('{path}', 1.0)")).await.unwrap_err().to_string();
+    assert!(error.contains("predict got 1 features, the model takes 19"), "{error}");
+}
+
+/// One nearest neighbour under DTW, as the archive's tables have it.
+#[test]
+#[ignore = "needs a Python with aeon, named by TALLOW_TEST_PYTHON"]
+fn nearest_neighbours_err_as_published() {
+    let python = std::env::var("TALLOW_TEST_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/ucr.py");
+    let read = |name: &str, part: &str| -> Vec<(String, Vec<f64>)> {
+        let said = std::process::Command::new(&python).args([script, name, part]).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let text = String::from_utf8(said.stdout).unwrap();
+        let line = |l: &str| {
+            let mut cells = l.split(' ');
+            (cells.next().unwrap().to_string(), cells.map(|c| c.parse().unwrap()).collect())
+        };
+        text.lines().map(line).collect()
+    };
+    // Errors of 1-NN: Euclidean, and DTW without a window, from the UCR archive's summary.
+    for (name, euclidean, dtw_free) in [("GunPoint", 0.0867, 0.0933), ("ItalyPowerDemand", 0.0447, 0.0496)] {
+        let (train, test) = (read(name, "train"), read(name, "test"));
+        let error = |band: fn(usize, usize) -> Band| {
+            let wrong = test.iter().filter(|(class, series)| {
+                let distance = |other: &[f64]| dtw(series, other, band(series.len(), other.len()));
+                let nearest = train.iter().map(|(c, s)| (distance(s), c)).min_by(|a, b| a.0.total_cmp(&b.0));
+                nearest.unwrap().1 != class
+            });
+            (wrong.count() as f64 / test.len() as f64 * 1e4).round() / 1e4
+        };
+        assert_eq!(error(|n, m| Band::window(n, m, 1)), euclidean, "{name}");
+        assert_eq!(error(Band::open), dtw_free, "{name}");
+    }
+}
