@@ -1,13 +1,15 @@
 -- name: match_features
 -- doc: The 19 features of each match of a pattern, as models are trained on and scored by
 -- param: benchmark = '', symbol of an index in the same table; without one, all symbols with equal weights
--- Everything is known when the last bar of the match has closed. The n of a bar counts the bars of its symbol.
+-- The matches are those of the table matches: `tallow match PATTERN --to matches_1d` writes it, or a WITH clause of that
+-- name gives others. Everything is known when the last bar of the match has closed. The n of a bar counts the bars of its
+-- symbol that have a close, as the search does; a change from or to a close that is not above zero is unknown.
 with bars as (
   select
     symbol, ts, close, volume, row_number() over (partition by symbol order by ts) as n,
-    ln(close / lag(close)) as change, volume > 2.5 * lag(volume) as spike,
+    case when close > 0 and lag(close) > 0 then ln(close / lag(close)) end as change, volume > 2.5 * lag(volume) as spike,
     sma(30) as sma_30, sma(45) as sma_45, sma(60) as sma_60, linearreg_slope(sma(30), 5) / close as sma_30_slope
-  from candles where close is not null
+  from candles where close between -1e300 and 1e300
 ),
 index_bars as (
   select ts, sum(change) over (order by ts) as level, change
@@ -28,18 +30,18 @@ ends as (
 ),
 walked as (
   select
-    m.pattern as pattern, m.symbol as symbol, m.start_ts as start_ts, m.end_ts as end_ts, m.end_n as end_n, w.n as n,
+    m.pattern as pattern, m.symbol as symbol, m.start_ts as start_ts, m.end_ts as end_ts, m.end_n as end_n, m.end_n - m.bars + 1 as first_n, w.n as n,
     w.close as close, w.volume as volume, w.spike as spike,
     case when w.n > m.end_n - m.bars + 1 then w.change end as change,
-    w.close / max(w.close) over (
+    w.close / nullif(greatest(max(w.close) over (
       partition by m.pattern, m.symbol, m.start_ts, m.end_ts order by w.ts rows unbounded preceding
-    ) - 1 as drawdown
+    ), 0), 0) - 1 as drawdown
   from ends m join bars w on m.symbol = w.symbol and w.n > m.end_n - m.bars and w.n <= m.end_n
 ),
 windows as (
   select
     pattern, symbol, start_ts, end_ts, count(*) as length,
-    exp(sum(change)) - 1 as window_return, stddev(change) as window_volatility, min(drawdown) as max_drawdown,
+    max(close) filter (where n = end_n) / nullif(max(close) filter (where n = first_n), 0) - 1 as window_return, stddev(change) as window_volatility, min(drawdown) as max_drawdown,
     regr_slope(volume, n) / nullif(avg(volume), 0) as volume_trend, count(*) filter (where spike) as spikes,
     avg(volume) filter (where n > end_n - 5) / nullif(avg(volume), 0) as volume_last_5
   from walked group by pattern, symbol, start_ts, end_ts

@@ -663,8 +663,8 @@ pub(super) struct SearchArgs {
     /// Let a pattern match the bars that it was cut from
     #[arg(long)]
     pub self_matches: bool,
-    /// Compare the newest bars of every symbol, not only of those that correlate best
-    #[arg(long, requires = "latest")]
+    /// With --latest: compare the newest bars of every symbol, not only of the fifth that correlates best with the pattern
+    #[arg(long)]
     pub exact: bool,
     /// Random windows that percentiles are told by
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -675,11 +675,11 @@ pub(super) struct SearchArgs {
 pub(super) struct MatchArgs {
     #[command(flatten)]
     pub search: SearchArgs,
-    /// Only matches that no alert was given for within the cool-down, and remember them
-    #[arg(long, requires = "latest")]
+    /// With --latest: only matches that no alert was given for within the cool-down, which are remembered
+    #[arg(long)]
     pub alert: bool,
     /// How long a pattern stays silent about a symbol after an alert
-    #[arg(long, value_name = "TIME", default_value = "24h", requires = "alert")]
+    #[arg(long, value_name = "TIME", default_value = "24h")]
     pub cooldown: String,
     /// Add what a model tells of each match: one that was trained, a path to an .onnx file, or heuristic
     #[arg(long, value_name = "MODEL")]

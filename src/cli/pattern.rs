@@ -14,15 +14,14 @@ use crate::pipeline::alerts::{self, Alerts};
 use crate::pipeline::bounds::instant;
 use crate::pipeline::patterns::{self, Source};
 use crate::pipeline::score::{self, Evaluation, Model, Training};
-use crate::pipeline::search::{self, Counts, MatchRun, Matched, SearchOptions};
+use crate::pipeline::search::{self, Adjust, Counts, MatchRun, Matched, SearchOptions};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::numbers_of;
-use tallow_udfs::similarity::reference::Channels;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::search::{Stages, Windowing};
 
@@ -173,25 +172,19 @@ impl SearchArgs {
     fn options(&self) -> Result<SearchOptions, Failure> {
         let weights = numbers("--weights", &self.weights, &["price", "averages", "slopes"])?;
         let bands = numbers("--bands", &self.bands, &["price", "averages"])?;
-        let mut channels = self.channels.as_deref().map(search::channels).transpose()?;
-        if !weights.is_empty() || !bands.is_empty() {
-            let all = channels.get_or_insert(Channels::BOTH);
-            let set = |of: &HashMap<String, f64>, name: &str, value: &mut f64| {
-                if let Some(given) = of.get(name) {
-                    *value = *given;
-                }
-            };
-            set(&weights, "price", &mut all.price);
-            set(&weights, "averages", &mut all.averages);
-            set(&weights, "slopes", &mut all.slopes);
-            set(&bands, "price", &mut all.price_band);
-            set(&bands, "averages", &mut all.averages_band);
-        }
+        let adjust = Adjust {
+            price: weights.get("price").copied(),
+            averages: weights.get("averages").copied(),
+            slopes: weights.get("slopes").copied(),
+            price_band: bands.get("price").copied(),
+            averages_band: bands.get("averages").copied(),
+        };
         let default = SearchOptions::default();
         Ok(SearchOptions {
             windowing: if self.latest { Windowing::Latest } else { Windowing::History },
             k: self.top,
-            channels,
+            channels: self.channels.as_deref().map(search::channels).transpose()?,
+            adjust,
             scales: search::scales(&self.scales)?,
             null: Null { size: self.null as usize, ..default.null },
             self_matches: self.self_matches,
@@ -230,6 +223,11 @@ impl SearchArgs {
         for text in given {
             let table = table_of(text)?;
             let timeframe = timeframe_of(session, &table).await?;
+            if let Some((other, _)) = tables.iter().find(|(_, known)| *known == timeframe) {
+                return Err(Failure::Usage(format!(
+                    "'{other}' and '{table}' both hold {timeframe} bars, which the result could not tell apart: search one by one"
+                )));
+            }
             tables.push((table, timeframe));
         }
         Ok(tables)
@@ -258,9 +256,9 @@ pub(super) async fn found(
         let Matched { rows, stages } = run.run(session, &table, &timeframe).await?;
         if !config.quiet {
             for (pattern, counts) in &stages {
-                let seconds = started.elapsed().as_secs_f64();
-                let _ = writeln!(std::io::stderr(), "{pattern} in {timeframe}: {}; {seconds:.2} s", describe(counts));
+                let _ = writeln!(std::io::stderr(), "{pattern} in {timeframe}: {}", describe(counts));
             }
+            let _ = writeln!(std::io::stderr(), "{:.2} s", started.elapsed().as_secs_f64());
         }
         batches.push(match model {
             Some(model) => score::scored(session, &rows, &table, model, benchmark).await?,
@@ -295,39 +293,103 @@ fn describe(counts: &Counts) -> String {
     said
 }
 
-/// The matches that are asked for: scored, without those that are not due, and kept as a table.
-pub(super) async fn matches(session: &Session, config: &Config, args: &MatchArgs) -> Result<RecordBatch, Failure> {
-    let (model, benchmark) = (args.score.as_deref(), args.benchmark.as_deref());
-    let mut rows = found(session, config, &args.search, model, benchmark).await?;
-    if args.alert {
-        let cooldown = duration("--cooldown", &args.cooldown)?;
-        let alerts = Alerts { cooldown, now: chrono::Utc::now().timestamp_micros() };
-        rows = alerts::due(session, rows, alerts).await?;
-    }
-    if let Some(table) = &args.to {
-        let frame = session.context().read_batch(rows.clone())?;
-        let computed = Computed {
-            rows: frame.create_physical_plan().await?,
-            ordered: false,
-            properties: HashMap::default(),
-            operation: "MATCH",
-            progress: Box::new(|_| {}),
-        };
-        let written = session.replace(table, computed).await?;
-        if !config.quiet {
-            let _ = writeln!(std::io::stderr(), "{} rows in {table}, version {}", written.rows, written.version);
+impl MatchArgs {
+    /// What can be told to be wrong before the search.
+    pub(super) async fn check(&self, session: &Session) -> Result<Duration, Failure> {
+        for (given, option) in [(self.alert, "--alert"), (self.search.exact, "--exact")] {
+            if given && !self.search.latest {
+                return Err(Failure::Usage(format!("{option} is about the newest bars: give --latest too")));
+            }
         }
+        let cooldown = if self.cooldown == "0" { Duration::ZERO } else { duration("--cooldown", &self.cooldown)? };
+        if let Some(table) = &self.to {
+            session.tables().computed_location(table).map_err(Error::from)?;
+        }
+        if let Some(folder) = self.output.output.as_ref().and_then(|p| p.parent()).filter(|p| !p.as_os_str().is_empty())
+            && !folder.is_dir()
+        {
+            return Err(Failure::Usage(format!("there is no folder {}", folder.display())));
+        }
+        match (&self.score, &self.benchmark) {
+            (None, Some(_)) => return Err(Failure::Usage("--benchmark belongs to --score".to_string())),
+            (Some(model), benchmark) => {
+                let model = session.models().load(session.tables(), model).await?;
+                for (table, timeframe) in self.search.tables(session).await? {
+                    if let Some(symbol) = benchmark {
+                        score::check_benchmark(session, &table, symbol).await?;
+                    }
+                    if let Model::Boosted(known) = model.as_ref()
+                        && known.origin.timeframe != timeframe
+                    {
+                        let trained = &known.origin.timeframe;
+                        warn(&format!("the model was trained on {trained} bars and scores {timeframe} bars"));
+                    }
+                }
+            }
+            (None, None) => {}
+        }
+        Ok(cooldown)
     }
-    Ok(rows)
+}
+
+fn warn(said: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {said}");
+}
+
+/// Finds the matches that are asked for, scored and without those that are not due, keeps them as a table and delivers
+/// them. Alerts that could not be delivered are due again.
+pub(super) async fn deliver(
+    session: &Session,
+    config: &Config,
+    args: &MatchArgs,
+    to: impl AsyncFnOnce(RecordBatch) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let cooldown = args.check(session).await?;
+    let (model, benchmark) = (args.score.as_deref(), args.benchmark.as_deref());
+    let rows = found(session, config, &args.search, model, benchmark).await?;
+    if !args.alert {
+        keep(session, config, args, &rows).await?;
+        return to(rows).await;
+    }
+    let alerts = Alerts { cooldown, now: chrono::Utc::now().timestamp_micros() };
+    let rows = alerts::due(session, rows, alerts).await?;
+    let told = async {
+        keep(session, config, args, &rows).await?;
+        to(rows.clone()).await
+    };
+    let told = told.await;
+    if told.is_err() {
+        alerts::take_back(session, &rows, alerts).await?;
+    }
+    told
+}
+
+async fn keep(session: &Session, config: &Config, args: &MatchArgs, rows: &RecordBatch) -> Result<(), Failure> {
+    let Some(table) = &args.to else { return Ok(()) };
+    let frame = session.context().read_batch(rows.clone())?;
+    let computed = Computed {
+        rows: frame.create_physical_plan().await?,
+        ordered: false,
+        properties: HashMap::default(),
+        operation: "MATCH",
+        progress: Box::new(|_| {}),
+    };
+    let written = session.replace(table, computed).await?;
+    if !config.quiet {
+        let _ = writeln!(std::io::stderr(), "{} rows in {table}, version {}", written.rows, written.version);
+    }
+    Ok(())
 }
 
 pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failure> {
     let session = config.session().await?;
-    let rows = matches(&session, config, &args).await?;
-    let mut writer = Writer::new(&args.output, rows.schema())?;
-    writer.write(&rows)?;
-    writer.finish()?;
-    Ok(())
+    deliver(&session, config, &args, async |rows: RecordBatch| {
+        let mut writer = Writer::new(&args.output, rows.schema())?;
+        writer.write(&rows)?;
+        writer.finish()?;
+        Ok(())
+    })
+    .await
 }
 
 async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<(), Failure> {
@@ -351,12 +413,17 @@ async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<()
     let mut run = search.run(session).await?;
     if !args.patterns.is_empty() {
         run.patterns.clear();
-        for id in &args.patterns {
+        let chosen: BTreeSet<&String> = args.patterns.iter().collect();
+        for id in chosen {
             run.patterns.push(patterns::get(session.tables(), id).await?.sought()?);
         }
     }
     let table = table_of(args.timeframe.as_deref())?;
     let timeframe = timeframe_of(session, &table).await?;
+    if let Some(symbol) = &args.benchmark {
+        score::check_benchmark(session, &table, symbol).await?;
+    }
+    score::check_name(&args.model)?;
     let training = Training { run, table, timeframe, benchmark: args.benchmark };
     let trained = training.train(session).await?;
     trained.keep(session, &args.model).await?;
@@ -373,11 +440,28 @@ async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<()
 }
 
 fn show_evaluation(evaluation: &Evaluation) -> Result<(), Failure> {
-    out!("\n{:<8} {:>7} {:>7} {:>7} {:>10} {:>10} {:>7} {:>7}", "target", "mean", "mae", "rmse", "rmse(mean)", "rmse(walk)", "ece", "skill");
+    out!(
+        "\n{:<8} {:>7} {:>7} {:>7} {:>10} {:>10} {:>7} {:>7}",
+        "target",
+        "mean",
+        "mae",
+        "rmse",
+        "rmse(mean)",
+        "rmse(walk)",
+        "ece",
+        "skill"
+    );
     for t in &evaluation.targets {
         out!(
             "{:<8} {:>7.3} {:>7.3} {:>7.3} {:>10.3} {:>10.3} {:>7.3} {:>7.3}",
-            t.target, t.mean, t.mae, t.rmse, t.rmse_of_mean, t.rmse_of_walk, t.ece, t.skill()
+            t.target,
+            t.mean,
+            t.mae,
+            t.rmse,
+            t.rmse_of_mean,
+            t.rmse_of_walk,
+            t.ece,
+            t.skill()
         );
     }
     out!("\ncalibration out of sample: told -> came (rows)");

@@ -3,7 +3,7 @@
 use super::Failure;
 use super::args::{ChartArgs, MatchArgs, ReportCommand, ScanArgs};
 use super::config::Config;
-use super::pattern::matches;
+use super::pattern::deliver;
 use super::scan::{scan_of, table_of};
 use crate::Session;
 use crate::engine::dialect::Params;
@@ -34,12 +34,30 @@ pub(super) async fn report(config: &Config, command: ReportCommand, cancel: Canc
 }
 
 fn page_of(output: Option<&PathBuf>) -> Result<PathBuf, Failure> {
-    output.cloned().ok_or_else(|| Failure::Usage("a report needs a file: -o page.html".to_string()))
+    let output = output.cloned().ok_or_else(|| Failure::Usage("a report needs a file: -o page.html".to_string()))?;
+    match output.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+        Some(folder) => Err(Failure::Usage(format!("there is no folder {}", folder.display()))),
+        None => Ok(output),
+    }
 }
 
 async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts: ChartArgs) -> Result<(), Failure> {
     let output = page_of(args.output.output.as_ref())?;
-    let rows = matches(session, config, &args).await?;
+    folder_of_pictures(&charts)?;
+    deliver(session, config, &args, async |rows: RecordBatch| {
+        matches_page(session, config, &args, &charts, rows, &output).await
+    })
+    .await
+}
+
+async fn matches_page(
+    session: &Session,
+    config: &Config,
+    args: &MatchArgs,
+    charts: &ChartArgs,
+    rows: RecordBatch,
+    output: &Path,
+) -> Result<(), Failure> {
     let run = args.search.run(session).await?;
     let shapes: BTreeMap<String, Vec<f64>> =
         run.patterns.iter().map(|p| (p.id.clone(), p.closes[p.lead..].to_vec())).collect();
@@ -53,6 +71,8 @@ async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts:
         sources.push(report::source(session, "patterns").await?);
     }
     let patterns: Vec<&str> = shapes.keys().map(String::as_str).collect();
+    // Numbers have no name that anybody could look up.
+    let typed = args.search.pattern.as_ref().filter(|text| !shapes.contains_key(*text)).cloned();
     let mode = match (args.search.latest, args.search.exact) {
         (false, _) => "all windows that there ever were",
         (true, true) => "the newest bars of every symbol",
@@ -66,6 +86,7 @@ async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts:
         ("random windows".to_string(), args.search.null.to_string()),
     ];
     for (name, value) in [
+        ("values", typed),
         ("channels", args.search.channels.clone()),
         ("weights", Some(args.search.weights.join(", ")).filter(|w| !w.is_empty())),
         ("bands", Some(args.search.bands.join(", ")).filter(|b| !b.is_empty())),
@@ -89,7 +110,7 @@ async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts:
     }
     let title = format!("Like {}", patterns.join(", "));
     let page = Page { title, parameters, sources, notes, charts: drawn, rows };
-    write(config, &page, &output, charts.png.as_deref())
+    write(config, &page, output, charts.png.as_deref())
 }
 
 async fn of_scan(
@@ -100,6 +121,7 @@ async fn of_scan(
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
     let output = page_of(args.output.output.as_ref())?;
+    folder_of_pictures(&charts)?;
     let (scan, stored) = scan_of(session, &args).await?;
     let control = Control { progress: Arc::new(|_, _| {}), cancel };
     let mut run = scan.run(session, control).await?;
@@ -110,8 +132,7 @@ async fn of_scan(
     let rows = concat_batches(&run.schema(), &batches)?;
     let Scan { table, .. } = &scan;
     let is_of_bars = ["symbol", "ts"].iter().all(|c| rows.column_by_name(c).is_some());
-    let drawn =
-        if is_of_bars { report::charts_of_scan(session, &rows, table, charts.charts).await? } else { vec![] };
+    let drawn = if is_of_bars { report::charts_of_scan(session, &rows, table, charts.charts).await? } else { vec![] };
     let mut parameters = vec![("formula".to_string(), scan.formula.to_string())];
     for (name, value) in [
         ("kept as", stored),
@@ -153,7 +174,11 @@ async fn of_labels(
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let batches = session.collect(frame).await?;
     let rows = concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches)?;
+    folder_of_pictures(&charts)?;
     let drawn = report::charts_of_labels(session, table, &candles, &symbols, charts.charts).await?;
+    if drawn.is_empty() && !symbols.is_empty() {
+        return Err(Failure::Usage(format!("{table} has no labels of {}", symbols.join(", "))));
+    }
     let sources = vec![report::source(session, table).await?, report::source(session, &candles).await?];
     let parameters = vec![("labels".to_string(), columns.join(", "))];
     let page = Page { title: format!("Labels: {table}"), parameters, sources, notes: vec![], charts: drawn, rows };
@@ -180,11 +205,19 @@ fn write(config: &Config, page: &Page, output: &Path, png: Option<&Path>) -> Res
     Ok(())
 }
 
+/// Makes the folder of pictures, if there are to be any, before anything is computed.
+fn folder_of_pictures(charts: &ChartArgs) -> Result<(), Failure> {
+    match &charts.png {
+        Some(folder) => Ok(std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?),
+        None => Ok(()),
+    }
+}
+
 /// Writes charts as pictures into a folder, numbered in their order.
-pub(super) fn pictures(charts: &[Chart], folder: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?;
+fn pictures(charts: &[Chart], folder: &Path) -> Result<(), Failure> {
     for (i, chart) in charts.iter().enumerate() {
-        let name: String = chart.title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let name: String =
+            chart.title.chars().take(80).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let path = folder.join(format!("{:03}_{name}.png", i + 1));
         let written = std::fs::write(&path, report::png(chart)?);
         written.map_err(|e| Error::File(path.display().to_string(), e))?;

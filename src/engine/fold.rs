@@ -141,9 +141,7 @@ impl UserDefinedLogicalNodeCore for Folded {
 
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         match (inputs.pop(), inputs.is_empty()) {
-            (Some(input), true) => {
-                Ok(Folded { input, fold: Arc::clone(&self.fold), schema: Arc::clone(&self.schema) })
-            }
+            (Some(input), true) => Ok(Folded { input, fold: Arc::clone(&self.fold), schema: Arc::clone(&self.schema) }),
             _ => plan_err!("Folded has one input"),
         }
     }
@@ -286,12 +284,8 @@ impl ExecutionPlan for FoldExec {
         let mut streams = vec![];
         for partition in 0..input.output_partitioning().partition_count() {
             let consumer = MemoryConsumer::new(format!("{}[{partition}]", self.fold.describe()));
-            let gathering = Gathering::new(
-                &input.schema(),
-                columns,
-                folding.open(),
-                consumer.register(context.memory_pool()),
-            )?;
+            let gathering =
+                Gathering::new(&input.schema(), columns, folding.open(), consumer.register(context.memory_pool()))?;
             streams.push((input.execute(partition, Arc::clone(&context))?, gathering));
         }
         let mut builder = RecordBatchReceiverStream::builder(self.schema(), 1);
@@ -359,11 +353,8 @@ impl Gathering {
         let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let times = cast(batch.column(self.ts), &instant)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
-        let numbers: Vec<ArrayRef> = self
-            .columns
-            .iter()
-            .map(|&c| cast(batch.column(c), &DataType::Float64))
-            .collect::<Result<_, _>>()?;
+        let numbers: Vec<ArrayRef> =
+            self.columns.iter().map(|&c| cast(batch.column(c), &DataType::Float64)).collect::<Result<_, _>>()?;
         let names = symbols.as_string_view();
         for (i, range) in cut.ranges.into_iter().enumerate() {
             if i > 0 || !cut.continues {

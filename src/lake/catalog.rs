@@ -5,10 +5,10 @@ use super::columns;
 use super::delta::{AsOf, Log, no_table};
 use super::files::{Files, Format};
 use super::formulas::{self, StoredFormula};
-use super::patterns::{StoredAlert, StoredPattern};
-use super::records::{self, Record};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
+use super::patterns::{StoredAlert, StoredPattern};
 use super::profile::ProfileCache;
+use super::records::{self, Record};
 use super::replace::{self, Computed, Written};
 use super::table::{CandleTable, ORIGIN, nothing_at};
 use arrow::array::AsArray;
@@ -175,22 +175,28 @@ impl LakeSchema {
 
     /// Writes a computed table whole: one of a family, such as `labels_4h`, or one at a path or URL.
     pub async fn replace(&self, name: &str, rows: Computed) -> Result<Written> {
-        let location = match computed(name) {
-            Some((family, folder)) => format!("{}/{family}/{folder}/", self.lake.url.trim_end_matches('/')),
-            None if is_location(name) && Format::of(name).is_none() => name.to_string(),
-            None => {
-                return plan_err!(
-                    "'{name}' cannot be a computed table: expected a name such as {}_4h of letters, digits and _, or the \
-                     path of a folder",
-                    COMPUTED.join("_4h, ")
-                );
-            }
-        };
+        let location = self.computed_location(name)?;
         let state = Arc::new(self.state()?);
         let written = replace::replace(&state, &Log::at(state.as_ref(), &location)?, rows).await?;
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.look_again().await?;
         Ok(written)
+    }
+
+    /// Where a computed table lies.
+    ///
+    /// # Errors
+    /// A name that no computed table can have.
+    pub fn computed_location(&self, name: &str) -> Result<String> {
+        match computed(name) {
+            Some((family, folder)) => Ok(format!("{}/{family}/{folder}/", self.lake.url.trim_end_matches('/'))),
+            None if is_location(name) && Format::of(name).is_none() => Ok(name.to_string()),
+            None => plan_err!(
+                "'{name}' cannot be a computed table: expected a name such as {}_4h of letters, digits and _, or the path of \
+                 a folder",
+                COMPUTED.join("_4h, ")
+            ),
+        }
     }
 
     /// All versions of the formulas that the lake keeps, by name and version.

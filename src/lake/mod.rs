@@ -21,10 +21,10 @@ mod table;
 mod wanted;
 mod writer;
 
-pub(crate) use columns::instant;
 pub use care::{HistoryEntry, OptimizeSummary};
 pub(crate) use catalog::READABLE;
 pub use catalog::{Lake, LakeSchema};
+pub(crate) use columns::instant;
 pub use delta::AsOf;
 pub use formulas::StoredFormula;
 pub use ingest::{IngestOptions, IngestProgress, IngestSummary, Naming};

@@ -48,7 +48,7 @@ pub(super) async fn replace(state: &Arc<SessionState>, log: &Log, computed: Comp
         Some(there) if there.properties.keys().any(|key| key.starts_with(MARK)) => {}
         Some(_) => {
             return exec_err!(
-                "{} is a table that was not computed by `tallow label` or `tallow levels`: it is not replaced; name another",
+                "{} is a table that was not computed by `tallow label`, `levels` or `match`: it is not replaced; name another",
                 log.location
             );
         }

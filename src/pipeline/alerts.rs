@@ -45,6 +45,16 @@ pub async fn due(session: &Session, matches: RecordBatch, alerts: Alerts) -> Res
     Ok(filter_record_batch(&matches, &BooleanArray::from(due))?)
 }
 
+/// Forgets alerts that could not be told, so that they are due again.
+pub async fn take_back(session: &Session, matches: &RecordBatch, alerts: Alerts) -> Result<()> {
+    let all = alerts_of(matches, alerts.now)?;
+    let change = move |known: &mut Vec<StoredAlert>| {
+        known.retain(|k| !all.contains(k));
+        Ok(())
+    };
+    Ok(session.care(|lake| async move { lake.change_records("TAKE BACK ALERT", change).await }).await?)
+}
+
 fn alerts_of(matches: &RecordBatch, now: i64) -> Result<Vec<StoredAlert>> {
     let column = |name: &str| {
         matches.column_by_name(name).ok_or_else(|| internal_datafusion_err!("matches have a column {name}"))

@@ -1,6 +1,6 @@
 //! Every function as data: what `tallow functions` and `system.functions` show.
 
-use datafusion::logical_expr::Documentation;
+use datafusion::logical_expr::{Documentation, ScalarUDFImpl};
 use serde::Serialize;
 use tallow_udfs::series::SeriesFunction;
 
@@ -11,7 +11,7 @@ pub struct FunctionDoc {
     pub name: String,
     /// Further names.
     pub aliases: Vec<String>,
-    /// `series`, `aggregate` or `scalar`.
+    /// `series`, `aggregate`, `scalar` or `table`.
     pub kind: &'static str,
     /// The family it is listed under.
     pub family: String,
@@ -70,6 +70,13 @@ pub fn describe_all() -> Vec<FunctionDoc> {
         let doc = function.documentation().cloned();
         let returns = function.return_type(&[]).map_or_else(|_| String::new(), |t| sql_type(&t));
         all.push(describe_plain(function.name(), "scalar", &returns, doc));
+    }
+    let predict = super::score::Predict::new(std::sync::Arc::default());
+    all.push(describe_plain("predict", "scalar", "struct", predict.documentation().cloned()));
+    for (name, usage, doc) in super::views::described() {
+        let (family, returns) = ("Table Functions".to_string(), "table".to_string());
+        let (usage, doc) = (usage.to_string(), doc.to_string());
+        all.push(FunctionDoc { family, usage, doc, ..describe_plain(name, "table", &returns, None) });
     }
     all.sort_by(|a, b| (&a.family, &a.name).cmp(&(&b.family, &b.name)));
     all

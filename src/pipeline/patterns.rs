@@ -60,7 +60,15 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
     let (closes, lead) = match source {
         Source::Values(values) => (values, 0),
         Source::Bars { table, timeframe, symbol, from, to } => {
+            if from > to {
+                return Err(Error::Setting(format!(
+                    "the first bar of '{id}' must not come after its last: is --from after --to?"
+                )));
+            }
             let (times, closes) = closes_of(session, &table, &symbol).await?;
+            if times.is_empty() {
+                return Err(unknown_symbol(session, &table, &symbol).await?);
+            }
             let first = times.partition_point(|t| *t < from);
             let end = times.partition_point(|t| *t <= to);
             let (Some(&start_ts), Some(&end_ts)) = (times.get(first), times[..end].last()) else {
@@ -92,14 +100,21 @@ fn no_bars(symbol: &str, times: &[i64]) -> String {
         let time = t.and_then(|t| chrono::DateTime::from_timestamp_micros(*t));
         time.map(|t| t.format("%Y-%m-%d").to_string()).unwrap_or_default()
     };
-    match times.is_empty() {
-        true => format!("there are no bars of '{symbol}'"),
-        false => format!(
-            "no bar of '{symbol}' in that time: its bars are from {} to {}",
-            day(times.first()),
-            day(times.last())
-        ),
+    format!("no bar of '{symbol}' in that time: its bars are from {} to {}", day(times.first()), day(times.last()))
+}
+
+async fn unknown_symbol(session: &Session, table: &str, symbol: &str) -> Result<Error> {
+    let sql = format!("select distinct symbol from {}", quoted(table));
+    let mut known = vec![];
+    for batch in session.collect(session.sql(&sql).await?).await? {
+        let names = cast(batch.column(0), &DataType::Utf8)?;
+        known.extend(names.as_string::<i32>().iter().flatten().map(str::to_string));
     }
+    known.sort();
+    let near = known.iter().find(|k| k.eq_ignore_ascii_case(symbol)).map(String::as_str);
+    let near = near.or_else(|| closest(symbol, known.iter().map(String::as_str)));
+    let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+    Ok(Error::Setting(format!("there are no bars of '{symbol}'{hint}")))
 }
 
 /// Times and closes of the bars of a symbol that have a close.
@@ -149,11 +164,21 @@ pub async fn get(lake: &LakeSchema, id: &str) -> Result<StoredPattern> {
     let hint = match closest(id, all.iter().map(|p| p.id.as_str())) {
         Some(near) => format!("did you mean `{near}`?"),
         None if all.is_empty() => {
-            "the lake keeps none yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30".to_string()
+            "the lake keeps none yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30"
+                .to_string()
         }
         None => "`tallow pattern list` shows all".to_string(),
     };
     Err(Error::Setting(format!("unknown pattern `{id}`; {hint}")))
+}
+
+/// A name for a pattern of numbers, the same for the same numbers.
+fn id_of(closes: &[f64]) -> String {
+    let hash = closes
+        .iter()
+        .flat_map(|c| c.to_bits().to_le_bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("numbers-{:08x}", hash >> 32)
 }
 
 /// What a text stands for: numbers, or a pattern of the lake by its name.
@@ -161,7 +186,7 @@ pub async fn of_text(lake: &LakeSchema, text: &str) -> Result<Pattern> {
     let numbers = text.trim_start().starts_with(['[', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     if numbers {
         let closes = numbers_of(text).map_err(|e| Error::Setting(format!("a pattern of numbers: {e}")))?;
-        return Ok(Pattern { id: "pattern".to_string(), closes, lead: 0, origin: None });
+        return Ok(Pattern { id: id_of(&closes), closes, lead: 0, origin: None });
     }
     get(lake, text).await?.sought()
 }

@@ -39,9 +39,17 @@ impl Views {
         let plan = search::plan(input, vec![sought], &options)?;
         let name = format!("#dtw_search({table}, {reference}, {:?})", named.0.named);
         self.lake.keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
-        let least: Option<f64> = named.get("percentile").map(|_| named.number("percentile", 0.0, "a share such as 0.99")).transpose()?;
+        let share = |text: &str| {
+            let wrong =
+                || Error::Setting(format!("percentile => '{text}': expected a share from 0 to 1, such as 0.99"));
+            text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(wrong)
+        };
+        let least = named.get("percentile").map(share).transpose()?;
+        if least.is_some() && options.null.size == 0 {
+            return Err(Error::Setting("percentile needs random windows: null => 0 leaves none".to_string()));
+        }
         let among = least.map(|least| format!(" where percentile >= {least}")).unwrap_or_default();
-        Ok(format!("select * from {}{among}", levels::quoted(&name)))
+        Ok(format!("select * from {} as dtw_search{among}", levels::quoted(&name)))
     }
 
     /// Whether two tables seem to hold the same symbols: as many, with the same first and last.
@@ -55,6 +63,27 @@ impl Views {
         let (a, b) = (extent(a).await?, extent(b).await?);
         Ok(a.is_some() && a == b)
     }
+}
+
+/// Names, calls and a sentence each, for people.
+pub(super) fn described() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    USAGE.iter().map(|(name, usage, _)| {
+        let doc = match *name {
+            "query" => "A named query as a table",
+            "candles" => "Bars of a timeframe, made from shorter ones where they are not stored",
+            "adjusted" => "Bars adjusted for the splits and dividends of a file",
+            "levels" => "Support and resistance levels of each symbol",
+            "level_events" => "What happened to levels, and when",
+            "level_states" => "Which levels were active from each event on",
+            "label_path" => "The bars that labels walk",
+            _ => {
+                "The windows that are most like a pattern: pattern, symbol, start_ts, end_ts, bars, scale, distance and its \
+                 parts, score, percentile; no two of them share a bar. `percentile` is the share of random windows that \
+                 are farther away"
+            }
+        };
+        (*name, *usage, doc)
+    })
 }
 
 /// Names, and how each is called.
@@ -254,10 +283,14 @@ impl Named<'_> {
             return Err(Error::Setting(format!("k => {k}: expected a whole number from 1 to 1000000")));
         }
         let size = self.number("null", default.null.size, "a number of random windows")?;
+        if size > 1_000_000 {
+            return Err(Error::Setting(format!("null => {size}: expected a number of random windows up to 1000000")));
+        }
         Ok(SearchOptions {
             windowing,
             k,
             channels: self.get("channels").map(search::channels).transpose()?,
+            adjust: search::Adjust::default(),
             scales: self.get("scales").map_or(Ok(default.scales), search::scales)?,
             null: Null { size, ..default.null },
             self_matches: self.flag("self_matches")?,

@@ -25,11 +25,35 @@ fn reports(folder: &Path) {
     tallow(folder, &["ingest", SAMPLE, "-t", "1d"]);
     tallow(
         folder,
-        &["pattern", "add", "dip", "--symbol", "AAPL", "--from", "2017-05-01", "--to", "2017-08-31", "--label", "a <b>"],
+        &[
+            "pattern",
+            "add",
+            "dip",
+            "--symbol",
+            "AAPL",
+            "--from",
+            "2017-05-01",
+            "--to",
+            "2017-08-31",
+            "--label",
+            "a <b>",
+        ],
     );
     tallow(
         folder,
-        &["report", "match", "dip", "--top", "4", "--score", "heuristic", "-o", &page("match.html"), "--png", &page("png")],
+        &[
+            "report",
+            "match",
+            "dip",
+            "--top",
+            "4",
+            "--score",
+            "heuristic",
+            "-o",
+            &page("match.html"),
+            "--png",
+            &page("png"),
+        ],
     );
     tallow(folder, &["report", "scan", "rsi(14) < 35", "--last", "-o", &page("scan.html"), "--charts", "3"]);
     tallow(folder, &["label", "-t", "1d"]);
@@ -131,7 +155,9 @@ fn a_browser_shows_the_charts_sorts_the_table_and_has_nothing_to_complain_about(
     let distances: Vec<f64> = document
         .split("<tr>")
         .skip(2)
-        .map(|row| row.split("<td").nth(8).unwrap().split('>').nth(1).unwrap().split('<').next().unwrap().parse().unwrap())
+        .map(|row| {
+            row.split("<td").nth(8).unwrap().split('>').nth(1).unwrap().split('<').next().unwrap().parse().unwrap()
+        })
         .collect();
     assert!(distances.len() == 4 && distances.windows(2).all(|w| w[0] >= w[1]), "{distances:?}");
     // Light and dark are not the same picture.

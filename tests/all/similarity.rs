@@ -145,9 +145,8 @@ fn brute_force(
         let mut own = vec![];
         for n in &lengths {
             for start in lead..(closes.len() + 1).saturating_sub(*n) {
-                let excluded = excluded.is_some_and(|e| {
-                    e.symbol == *symbol && ts[start] <= e.to && ts[start + n - 1] >= e.from
-                });
+                let excluded =
+                    excluded.is_some_and(|e| e.symbol == *symbol && ts[start] <= e.to && ts[start + n - 1] >= e.from);
                 if !excluded {
                     let window = &closes[start - lead..start + n];
                     own.push((by_definition(reference, lead, channels, window), start, *n));
@@ -196,8 +195,7 @@ fn the_pruned_search_finds_what_brute_force_finds() {
             let (symbol, ts, closes) = &bars[random.below(symbols)];
             let cut = closes.len() > lead + length && random.below(2) == 0;
             let at = lead + if cut { random.below(closes.len() - lead - length) } else { 0 };
-            let reference =
-                if cut { closes[at - lead..at + length].to_vec() } else { random.prices(lead + length) };
+            let reference = if cut { closes[at - lead..at + length].to_vec() } else { random.prices(lead + length) };
             let excluded = (cut && random.below(2) == 0).then(|| Excluded {
                 symbol: symbol.clone(),
                 from: ts[at],
@@ -250,7 +248,10 @@ fn planted_patterns_are_unusual_and_walks_are_not() {
     let scales = [0.9, 0.95, 1.0, 1.05, 1.1];
     let reference = Reference::new(&shape, 0, Channels::PRICE, &scales).unwrap();
     let search = Search::new(reference.clone(), Windowing::History, 20, None);
-    let mut sample = RandomWindows::new(Null { size: 4_000, seed: 5 }, reference.longest());
+    let mut sample = {
+        let (least, most) = reference.needs();
+        RandomWindows::new(Null { size: 4_000, seed: 5 }, least, most)
+    };
     let mut worker = Worker::default();
     for (symbol, ts, closes) in &bars {
         worker.symbol(&search, symbol, ts, closes);
@@ -348,13 +349,7 @@ async fn a_search_is_the_same_however_its_rows_are_cut() {
 
 async fn stored(session: &Session, id: &str, symbol: &str, from: i64, to: i64) -> StoredPattern {
     let (from, to) = (START + from * DAY, START + to * DAY);
-    let source = Source::Bars {
-        table: "candles_1d".into(),
-        timeframe: "1d".into(),
-        symbol: symbol.into(),
-        from,
-        to,
-    };
+    let source = Source::Bars { table: "candles_1d".into(), timeframe: "1d".into(), symbol: symbol.into(), from, to };
     patterns::cut(session, id, source).await.unwrap()
 }
 
@@ -406,9 +401,11 @@ async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
         let i = rows["symbol"].as_string::<i32>().iter().position(|s| s == Some(symbol))?;
         Some((numbers(rows, "distance")[i], numbers(rows, "percentile")[i]))
     };
-    let shared = exact.rows["symbol"].as_string::<i32>().iter().flatten().filter_map(|s| {
-        Some((at(&exact.rows, s)?, at(&screened.rows, s)?))
-    });
+    let shared = exact.rows["symbol"]
+        .as_string::<i32>()
+        .iter()
+        .flatten()
+        .filter_map(|s| Some((at(&exact.rows, s)?, at(&screened.rows, s)?)));
     let shared: Vec<_> = shared.collect();
     assert!(!shared.is_empty() && shared.iter().all(|(a, b)| a == b), "{shared:?}");
     let history = SearchOptions { k: 5, ..SearchOptions::default() };
@@ -418,6 +415,26 @@ async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
     // What is left of the windows shares a bar with the pattern's own.
     assert!(stages.windows - dropped < 5 * 130, "{stages:?}");
     assert!(stages.keogh > stages.windows / 4 && stages.whole < stages.windows / 10, "{stages:?}");
+}
+
+#[tokio::test]
+async fn percentiles_do_not_depend_on_what_else_is_searched_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(9), 25, 300);
+    let session = lake(folder.path(), &bars).await;
+    let mut patterns = vec![];
+    for (i, (from, to)) in [(80, 120), (70, 100), (60, 148), (90, 125)].into_iter().enumerate() {
+        patterns.push(stored(&session, &format!("p{i}"), "S004", from, to).await.sought().unwrap());
+    }
+    let options = SearchOptions { k: 4, ..SearchOptions::default() };
+    let all = run(patterns.clone(), options.clone()).run(&session, "candles_1d", "1d").await.unwrap().rows;
+    let mut one_by_one = vec![];
+    for pattern in patterns {
+        let rows = run(vec![pattern], options.clone()).run(&session, "candles_1d", "1d").await.unwrap().rows;
+        one_by_one.push(rows);
+    }
+    assert_eq!(all, arrow::compute::concat_batches(&all.schema(), &one_by_one).unwrap());
+    assert_eq!(all.num_rows(), 16);
 }
 
 #[tokio::test]
@@ -432,6 +449,11 @@ async fn an_alert_is_given_once_in_a_cool_down() {
     let at = |hours: i64| Alerts { cooldown, now: START + hours * 3_600_000_000 };
     let due = async |hours| alerts::due(&session, found.rows.clone(), at(hours)).await.unwrap().num_rows();
     assert_eq!([due(0).await, due(1).await, due(23).await, due(24).await, due(47).await], [3, 0, 0, 3, 0]);
+    // What could not be told is due again.
+    let late = alerts::due(&session, found.rows.clone(), at(48)).await.unwrap();
+    assert_eq!(late.num_rows(), 3);
+    alerts::take_back(&session, &late.slice(0, 1), at(48)).await.unwrap();
+    assert_eq!([due(49).await, due(50).await], [1, 0]);
     let kept = session.tables().records::<StoredAlert>().await.unwrap();
     assert_eq!(kept.len(), 3);
     assert!(kept.iter().all(|a| a.pattern == "cut" && a.timeframe == "1d" && a.percentile.is_some()));
@@ -451,8 +473,9 @@ async fn what_cannot_be_a_pattern_is_told() {
         to: START + to * DAY,
     };
     assert!(cut("p", of("NONE", 0, 10)).await.contains("there are no bars of 'NONE'"));
-    assert!(cut("p", of("S001", 90, 10)).await.contains("its bars are from 2020-01-01"));
-    assert!(cut("p", of("S001", 5000, 5010)).await.contains("no bar of 'S001' in that time"));
+    assert!(cut("p", of("S001", 90, 10)).await.contains("must not come after its last"));
+    assert!(cut("p", of("s001", 10, 90)).await.contains("did you mean 'S001'?"));
+    assert!(cut("p", of("S001", 5000, 5010)).await.contains("no bar of 'S001' in that time: its bars are from 2020-01-01"));
     assert!(cut("p", of("S001", 10, 12)).await.contains("a pattern of 3 bars: expected at least 5"));
     assert!(cut("p", Source::Values(vec![2.0; 9])).await.contains("all the same"));
     assert!(cut("p", Source::Values(vec![1.0, f64::NAN, 2.0, 3.0, 4.0])).await.contains("finite"));
@@ -488,7 +511,8 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
     assert_eq!(trained.model.origin.evaluation, again.model.origin.evaluation);
     trained.keep(&session, "m").await.unwrap();
     let mut random = Random(1);
-    let features: Vec<f64> = (0..FEATURES.len() * 50).map(|i| if i % 31 == 0 { f64::NAN } else { random.step() }).collect();
+    let features: Vec<f64> =
+        (0..FEATURES.len() * 50).map(|i| if i % 31 == 0 { f64::NAN } else { random.step() }).collect();
     let own = trained.model.predict(&features, 50);
     let read = Boosted::from_json("m", &trained.model.to_json().unwrap()).unwrap();
     let kept = session.models().load(session.tables(), "m").await.unwrap();
@@ -565,7 +589,10 @@ async fn the_features_of_a_match_are_those_that_its_bars_give() {
     }
     // Bars that came later change nothing.
     let cut = 300;
-    let early: Bars = bars.iter().map(|(s, t, c)| (s.clone(), t[..cut.min(t.len())].to_vec(), c[..cut.min(c.len())].to_vec())).collect();
+    let early: Bars = bars
+        .iter()
+        .map(|(s, t, c)| (s.clone(), t[..cut.min(t.len())].to_vec(), c[..cut.min(c.len())].to_vec()))
+        .collect();
     let folder = tempfile::tempdir().unwrap();
     let before = lake(folder.path(), &early).await;
     keep(&before, &found.rows).await;

@@ -1,18 +1,54 @@
 //! Calls of series functions: arguments completed, windows given, misuse found.
 
 use super::problem::Problem;
+use super::scope::normal;
 use super::suggest::closest;
 use datafusion::sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
     ObjectName, OrderByExpr, OrderByOptions, Spanned, UnaryOperator, Value, WindowSpec, WindowType, visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use tallow_udfs::series::{OptionDefault, ParamValue, SeriesFunction, SeriesSignature};
 
 /// The bars of the tables that a text reads: timeframe and origin.
 pub(super) type Bars<'a> = Option<(&'a str, &'a str)>;
+
+/// Arguments by name of a scalar function of ours: by position, with null for those that are left out.
+pub(super) fn in_order(call: &mut Function, name: &str) {
+    let FunctionArguments::List(list) = &mut call.args else { return };
+    let named = |arg: &FunctionArg| matches!(arg, FunctionArg::Named { .. });
+    if !list.args.iter().any(named) {
+        return;
+    }
+    let all = tallow_udfs::all_scalar_functions();
+    let Some(names) = all.iter().find(|f| f.name() == name).and_then(|f| f.signature().parameter_names.clone()) else {
+        return;
+    };
+    let position = |arg: &FunctionArg| match arg {
+        FunctionArg::Named { name, .. } => names.iter().position(|n| *n == normal(name)),
+        _ => None,
+    };
+    let first = list.args.iter().position(named).unwrap_or_default();
+    let places: Option<Vec<usize>> = list.args[first..].iter().map(position).collect();
+    // What is wrong with the names, the planner says.
+    let Some(places) =
+        places.filter(|p| p.iter().all(|p| *p >= first) && p.iter().collect::<BTreeSet<_>>().len() == p.len())
+    else {
+        return;
+    };
+    let last = places.iter().max().copied().unwrap_or_default();
+    let null = || FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(Value::Null.with_empty_span())));
+    let mut ordered: Vec<FunctionArg> = (first..=last).map(|_| null()).collect();
+    for (arg, place) in list.args.drain(first..).zip(places) {
+        if let FunctionArg::Named { arg, .. } = arg {
+            ordered[place - first] = FunctionArg::Unnamed(arg);
+        }
+    }
+    list.args.extend(ordered);
+}
 
 /// The argument list of a call; `None` for calls without parentheses.
 pub(super) fn arguments(function: &Function) -> Option<&FunctionArgumentList> {

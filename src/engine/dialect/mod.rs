@@ -31,6 +31,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use rewriter::Rewriter;
 use scope::Tables;
+use std::collections::BTreeSet;
 
 /// Statements that DataFusion plans, and what is allowed in their text and hardly meant.
 #[derive(Debug)]
@@ -63,7 +64,9 @@ pub(crate) async fn rewrite(
 ) -> Result<Parsed> {
     let mut statements = parse(text)?;
     let mut problems = timeframe::join_timeframes(&mut statements, functions).await;
-    problems.extend(table_function::expand(&mut statements, functions).await);
+    let mut used = BTreeSet::new();
+    problems.extend(table_function::expand(&mut statements, functions, params, &mut used).await);
+    let params = &params.without(&used);
     // What was put in place may name timeframes of its own.
     problems.extend(timeframe::join_timeframes(&mut statements, functions).await);
     let mut tables = Tables::resolve(&statements, context, functions).await;

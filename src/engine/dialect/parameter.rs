@@ -26,6 +26,11 @@ impl Params {
         self.0.keys().map(String::as_str)
     }
 
+    /// Those of other names.
+    pub(super) fn without(&self, names: &BTreeSet<String>) -> Params {
+        Params(self.iter().filter(|(n, _)| !names.contains(*n)).map(|(n, v)| (n.to_string(), v.to_string())).collect())
+    }
+
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))

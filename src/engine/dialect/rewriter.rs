@@ -1,6 +1,8 @@
 //! The walk over the syntax tree.
 
-use super::call::{arguments, check_window, complete, default_window, function_call, literal, positional, qualifier};
+use super::call::{
+    arguments, check_window, complete, default_window, function_call, in_order, literal, positional, qualifier,
+};
 use super::lint;
 use super::parameter::{Declared, Params};
 use super::problem::{Problem, Problems};
@@ -166,6 +168,7 @@ impl<'a> Rewriter<'a> {
                 complete(call, function, self.tables.bars(), &mut self.problems);
             }
             None if self.functions.contains(name.as_str()) || is_builtin(&name) => {
+                in_order(call, &name);
                 self.aggregate_of_series(call, &name);
                 self.window(call, false);
             }

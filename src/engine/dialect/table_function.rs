@@ -1,5 +1,6 @@
 //! Table functions that stand for a query: `candles('4h')` is put in place as a subquery.
 
+use super::parameter::{Parameter, Params};
 use super::problem::Problem;
 use super::scope::normal;
 use super::timeframe::{Base, OtherBars};
@@ -12,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use tallow_udfs::candle::Timeframe;
 
@@ -45,14 +46,19 @@ pub trait TableFunctions: Send + Sync {
 const DEPTH: usize = 8;
 
 /// Puts queries in the place of table functions; what cannot be is a problem.
-pub(super) async fn expand(statements: &mut [Statement], functions: &dyn TableFunctions) -> Vec<Problem> {
+pub(super) async fn expand(
+    statements: &mut [Statement],
+    functions: &dyn TableFunctions,
+    params: &Params,
+    used: &mut BTreeSet<String>,
+) -> Vec<Problem> {
     let mut problems = vec![];
     for _ in 0..DEPTH {
         let mut calls = Calls { names: functions.names(), found: vec![] };
         statements.iter().for_each(|s| visit(s, &mut calls));
         let mut queries = BTreeMap::new();
         for (name, args, span) in calls.found {
-            let said = match arguments(&args) {
+            let said = match arguments(&args, params, used) {
                 Ok(arguments) => match functions.sql(&name, &arguments).await {
                     Ok(sql) => match parse_query(&sql) {
                         Ok(query) => {
@@ -71,7 +77,7 @@ pub(super) async fn expand(statements: &mut [Statement], functions: &dyn TableFu
         if queries.is_empty() || !problems.is_empty() {
             return problems;
         }
-        let mut replace = Replace { queries };
+        let mut replace = Replace { queries, params };
         for statement in statements.iter_mut() {
             visit_mut(statement, &mut replace);
         }
@@ -113,17 +119,18 @@ impl Visitor for Calls<'_> {
     }
 }
 
-struct Replace {
+struct Replace<'a> {
     queries: BTreeMap<(String, TableArguments), Query>,
+    params: &'a Params,
 }
 
-impl VisitorMut for Replace {
+impl VisitorMut for Replace<'_> {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, args: Some(args), alias, .. } = factor
             && let Some(known) = name_of(name)
-            && let Ok(arguments) = arguments(&args.args)
+            && let Ok(arguments) = arguments(&args.args, self.params, &mut BTreeSet::new())
             && let Some(query) = self.queries.get(&(known.clone(), arguments))
         {
             let own = TableAlias { explicit: true, name: Ident::new(known), columns: vec![], at: None };
@@ -139,8 +146,13 @@ impl VisitorMut for Replace {
     }
 }
 
-fn arguments(args: &[FunctionArg]) -> std::result::Result<TableArguments, String> {
+fn arguments(
+    args: &[FunctionArg],
+    params: &Params,
+    used: &mut BTreeSet<String>,
+) -> std::result::Result<TableArguments, String> {
     let mut result = TableArguments::default();
+    let mut text = |expr: &Expr| text(expr, params, used);
     for arg in args {
         match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => result.positional.push(text(expr)?),
@@ -157,17 +169,31 @@ fn arguments(args: &[FunctionArg]) -> std::result::Result<TableArguments, String
     Ok(result)
 }
 
-fn text(expr: &Expr) -> std::result::Result<String, String> {
+/// The text of a literal, or of the value of a parameter.
+fn text(expr: &Expr, params: &Params, used: &mut BTreeSet<String>) -> std::result::Result<String, String> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Ok(text.clone()),
             Value::Number(number, _) => Ok(number.clone()),
             Value::Boolean(flag) => Ok(flag.to_string()),
-            other => Err(format!("`{other}`: expected a text such as '4h'")),
+            Value::Placeholder(placeholder) => {
+                let wrong = || format!("`{placeholder}` is no parameter: expected :name");
+                let parameter = Parameter::of(placeholder).ok_or_else(wrong)?;
+                used.insert(parameter.name.clone());
+                let given = params.get(&parameter.name).map(str::to_string);
+                given.or_else(|| parameter.default_text()).ok_or_else(|| {
+                    format!("parameter `:{0}` has no value: give it with --param {0}=VALUE", parameter.name)
+                })
+            }
+            other => Err(format!("`{other}`: expected a text such as '4h', or a number")),
         },
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => Ok(format!("-{}", text(expr)?)),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => Ok(format!("-{}", text(expr, params, used)?)),
         Expr::Array(list) => {
-            let items = list.elem.iter().map(text).collect::<std::result::Result<Vec<_>, _>>()?;
+            let mut number = |item: &Expr| {
+                let known = text(item, params, used).ok().filter(|t| t.parse::<f64>().is_ok());
+                known.ok_or_else(|| format!("`{item}` in a list: expected a number"))
+            };
+            let items = list.elem.iter().map(&mut number).collect::<std::result::Result<Vec<_>, _>>()?;
             Ok(format!("[{}]", items.join(", ")))
         }
         other => Err(format!("`{other}`: expected a text such as '4h'")),
@@ -184,7 +210,7 @@ fn visit(statement: &Statement, visitor: &mut Calls<'_>) {
     }
 }
 
-fn visit_mut(statement: &mut Statement, visitor: &mut Replace) {
+fn visit_mut(statement: &mut Statement, visitor: &mut Replace<'_>) {
     match statement {
         Statement::Statement(inner) => {
             let _ = inner.visit(visitor);

@@ -266,7 +266,15 @@ pub async fn charts_of_labels(
         let Some(newest) = at.iter().map(|(bar, _)| *bar).max() else { continue };
         let (mut chart, from) = symbol.around(newest.saturating_sub(2 * AROUND), newest);
         let shown = from..from + chart.bars.len();
-        let side = |label: f64| if label > 0.0 { 1 } else if label < 0.0 { -1 } else { 0 };
+        let side = |label: f64| {
+            if label > 0.0 {
+                1
+            } else if label < 0.0 {
+                -1
+            } else {
+                0
+            }
+        };
         let shown = at.iter().filter(|(bar, _)| shown.contains(bar));
         chart.marks = shown.map(|(bar, label)| Mark { bar: bar - from, side: side(*label) }).collect();
         chart.title = name;

@@ -73,7 +73,8 @@ impl Page {
 
     fn table(&self) -> Result<Markup> {
         let options = FormatOptions::default().with_null("");
-        let options = options.with_timestamp_format(Some("%Y-%m-%d %H:%M")).with_timestamp_tz_format(Some("%Y-%m-%d %H:%M"));
+        let options =
+            options.with_timestamp_format(Some("%Y-%m-%d %H:%M")).with_timestamp_tz_format(Some("%Y-%m-%d %H:%M"));
         let rows = self.rows.slice(0, self.rows.num_rows().min(ROWS));
         let columns = rows.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options));
         let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;

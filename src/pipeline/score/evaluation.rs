@@ -87,6 +87,12 @@ impl TargetScore {
 impl Evaluation {
     /// One sentence on whether there is an edge.
     pub fn verdict(&self) -> String {
+        if self.folds < 3 {
+            return format!(
+                "Not evaluated: only {} of the folds left enough matches to train on; ask for more matches.",
+                self.folds
+            );
+        }
         let told: Vec<_> = self.targets.iter().filter(|t| t.skill() > 0.02).map(|t| t.target.as_str()).collect();
         match told.as_slice() {
             [] => "No edge: out of sample, no target is told better than by its mean or by a random walk.".to_string(),

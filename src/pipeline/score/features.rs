@@ -1,14 +1,14 @@
 //! The features of matches, and matches with what a model makes of theirs.
 
-use super::{Model, Models};
 use crate::Session;
-use crate::engine::dialect::{Params, with_tables};
-use crate::error::Result;
+use crate::engine::dialect::{Params, bind, with_tables};
+use crate::error::{Error, Result};
 use crate::pipeline::levels::quoted;
 use crate::pipeline::named;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use datafusion::datasource::MemTable;
+use datafusion::datasource::{MemTable, ViewTable};
+use datafusion::prelude::DataFrame;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,37 +38,71 @@ pub const FEATURES: [&str; 19] = [
 /// The targets: columns of the named query `match_targets`.
 pub const TARGETS: [&str; 4] = ["gain_5", "gain_10", "gain_15", "gain_20"];
 
-/// Matches as a table of a session that nobody else sees, for as long as this lives.
+/// Matches as a table of a session that nobody else sees, beside their candles, for as long as this lives.
 pub(super) struct MatchTable<'a> {
     session: &'a Session,
     name: String,
+    candles: String,
 }
 
 impl<'a> MatchTable<'a> {
-    pub fn new(session: &'a Session, matches: &RecordBatch) -> Result<MatchTable<'a>> {
+    pub async fn new(session: &'a Session, matches: &RecordBatch, candles: &str) -> Result<MatchTable<'a>> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("#matches {}", COUNT.fetch_add(1, Ordering::Relaxed));
         let table = MemTable::try_new(matches.schema(), vec![vec![matches.clone()]])?;
         session.tables().keep_hidden(&name, Arc::new(table));
-        Ok(MatchTable { session, name })
+        let mut table = MatchTable { session, name, candles: candles.to_string() };
+        // Without a volume, what is made of it is unknown.
+        if !session.tables().columns(candles).await?.iter().any(|c| c == "volume") {
+            let sql = format!("select symbol, ts, close, cast(null as double) as volume from {}", quoted(candles));
+            let view = ViewTable::new(frame(session, &sql).await?.into_unoptimized_plan(), None);
+            table.candles = format!("{} candles", table.name);
+            session.tables().keep_hidden(&table.candles, Arc::new(view));
+        }
+        Ok(table)
     }
 
-    /// A named query about these matches, over the bars of a table.
-    pub fn query(&self, query: &str, candles: &str, benchmark: Option<&str>) -> Result<String> {
+    /// A named query about these matches.
+    pub fn query(&self, query: &str, benchmark: Option<&str>) -> Result<String> {
         let all = named::all(None)?;
         let query = named::find(&all, query)?;
         let mut params = Params::default();
         if let Some(symbol) = benchmark {
             params.set("benchmark", symbol);
         }
-        let bound = crate::engine::dialect::bind(&query.sql, &query.complete(&params)?)?;
-        with_tables(&bound, &[("candles", candles), ("matches", &self.name)])
+        let bound = bind(&query.sql, &query.complete(&params)?)?;
+        with_tables(&bound, &[("candles", &self.candles), ("matches", &self.name)])
     }
 }
 
 impl Drop for MatchTable<'_> {
     fn drop(&mut self) {
         self.session.tables().drop_hidden(&self.name);
+        if self.candles.starts_with(&self.name) {
+            self.session.tables().drop_hidden(&self.candles);
+        }
+    }
+}
+
+/// A frame of a text that is ours: what its author might be warned of concerns nobody.
+pub(super) async fn frame(session: &Session, sql: &str) -> Result<DataFrame> {
+    let mut parsed = session.parse(sql, &Params::default()).await?;
+    match parsed.statements.pop() {
+        Some(statement) => session.frame(statement).await,
+        None => Err(Error::Setting("the text holds no statement".to_string())),
+    }
+}
+
+/// Whether there are bars of an index.
+///
+/// # Errors
+/// There are none.
+pub async fn check_benchmark(session: &Session, candles: &str, symbol: &str) -> Result<()> {
+    let sql = format!("select 1 from {} where symbol = '{}' limit 1", quoted(candles), symbol.replace('\'', "''"));
+    let found = session.collect(frame(session, &sql).await?).await?;
+    match found.iter().any(|b| b.num_rows() > 0) {
+        true => Ok(()),
+        false => Err(Error::Setting(format!("benchmark '{symbol}': there are no bars of it in {candles}"))),
     }
 }
 
@@ -81,8 +115,8 @@ pub async fn scored(
     benchmark: Option<&str>,
 ) -> Result<RecordBatch> {
     let known = session.models().load(session.tables(), model).await?;
-    let table = MatchTable::new(session, matches)?;
-    let features = table.query("match_features", candles, benchmark)?;
+    let table = MatchTable::new(session, matches, candles).await?;
+    let features = table.query("match_features", benchmark)?;
     let columns: Vec<String> = matches.schema().fields().iter().map(|f| format!("m.{0} as {0}", f.name())).collect();
     let told: Vec<String> = known.targets().iter().map(|t| format!("f.p['{t}'] as {t}")).collect();
     let literal = format!("'{}'", model.replace('\'', "''"));
@@ -97,15 +131,8 @@ pub async fn scored(
         quoted(&table.name),
         FEATURES.join(", "),
     );
-    let frame = session.sql(&sql).await?;
+    let frame = frame(session, &sql).await?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let batches = session.collect(frame).await?;
     Ok(concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches)?)
-}
-
-impl Models {
-    /// Whether a model was trained.
-    pub fn is_trained(name: &str) -> bool {
-        name != Model::WALK
-    }
 }

@@ -15,8 +15,8 @@ mod walk;
 
 pub use boosted::{Boosted, Origin};
 pub use evaluation::{Bin, Evaluation, TargetScore};
-pub use features::{FEATURES, TARGETS, scored};
+pub use features::{FEATURES, TARGETS, check_benchmark, scored};
 pub use model::Model;
 pub(crate) use predict::Predict;
 pub use store::Models;
-pub use train::{Trained, Training};
+pub use train::{Trained, Training, check_name};

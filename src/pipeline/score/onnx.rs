@@ -52,8 +52,9 @@ impl Onnx {
         if rows == 0 {
             return Ok(vec![vec![]; self.targets.len()]);
         }
-        let by_row: Vec<f32> =
-            (0..rows).flat_map(|row| (0..self.inputs).map(move |column| features[column * rows + row] as f32)).collect();
+        let by_row: Vec<f32> = (0..rows)
+            .flat_map(|row| (0..self.inputs).map(move |column| features[column * rows + row] as f32))
+            .collect();
         let input = Tensor::from_shape(&[rows, self.inputs], &by_row).map_err(failed)?;
         let output = self.model.run(tvec!(input.into_tvalue())).map_err(failed)?;
         let output = output[0].cast_to::<f32>().map_err(failed)?.into_owned();

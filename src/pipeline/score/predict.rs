@@ -91,7 +91,8 @@ impl ScalarUDFImpl for Predict {
         let model = self.model(args.scalar_arguments.first().copied().flatten())?;
         let given = args.arg_fields.len() - 1;
         if given != model.inputs() {
-            let names = if model.inputs() == FEATURES.len() { format!(": {}", FEATURES.join(", ")) } else { String::new() };
+            let names =
+                if model.inputs() == FEATURES.len() { format!(": {}", FEATURES.join(", ")) } else { String::new() };
             return plan_err!("predict got {given} features, the model takes {}{names}", model.inputs());
         }
         Ok(Arc::new(Field::new("predict", DataType::Struct(fields(&model)), true)))

@@ -52,7 +52,10 @@ impl Models {
         let hint = match closest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => {
-                format!("the lake has none yet: tallow pattern train PATTERN --model {name}; '{}' needs none", Model::WALK)
+                format!(
+                    "the lake has none yet: tallow pattern train PATTERN --model {name}; '{}' needs none",
+                    Model::WALK
+                )
             }
             None => format!("there are {}, and '{}', which needs no training", known.join(", "), Model::WALK),
         };

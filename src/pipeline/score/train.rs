@@ -2,7 +2,7 @@
 
 use super::boosted::{self, Boosted, Origin};
 use super::evaluation::{Evaluation, TargetScore};
-use super::features::MatchTable;
+use super::features::{MatchTable, frame};
 use super::{FEATURES, TARGETS, store, walk};
 use crate::Session;
 use crate::error::{Error, Result};
@@ -94,9 +94,9 @@ impl Training {
     }
 
     async fn rows(&self, session: &Session, matches: &RecordBatch) -> Result<Rows> {
-        let table = MatchTable::new(session, matches)?;
-        let features = table.query("match_features", &self.table, self.benchmark.as_deref())?;
-        let targets = table.query("match_targets", &self.table, None)?;
+        let table = MatchTable::new(session, matches, &self.table).await?;
+        let features = table.query("match_features", self.benchmark.as_deref())?;
+        let targets = table.query("match_targets", None)?;
         let of = |table: &str, names: &[&str]| names.iter().map(|n| format!("{table}.{n} as {n}")).collect::<Vec<_>>();
         let sql = format!(
             "select f.end_ts as end_ts, t.known_at as known_at, {}, {}
@@ -106,7 +106,7 @@ impl Training {
             of("f", &FEATURES).join(", "),
             of("t", &TARGETS).join(", ")
         );
-        let batches = session.collect(session.sql(&sql).await?).await?;
+        let batches = session.collect(frame(session, &sql).await?).await?;
         let Some(first) = batches.first() else {
             return Ok(Rows { features: vec![], targets: vec![], ends: vec![], known: vec![] });
         };
@@ -164,32 +164,45 @@ impl Rows {
             let tested: Vec<usize> = test.clone().collect();
             let features = self.features_of(&tested);
             let walked = walk::predict(&features, tested.len());
+            let mut predictions = (0..TARGETS.len())
+                .map(|target| Ok(boosted::predict(&self.fit(&training, target)?, &features, tested.len())))
+                .collect::<Result<Vec<_>>>()?;
+            boosted::possible(&mut predictions, &features, tested.len());
             for (target, [came, predicted, mean, walk]) in told.iter_mut().enumerate() {
                 let all = &self.targets[target];
-                let model = self.fit(&training, target)?;
                 let average = training.iter().map(|&r| all[r]).sum::<f64>() / training.len() as f64;
                 came.extend(&all[test.clone()]);
-                predicted.extend(boosted::predict(&model, &features, tested.len()));
+                predicted.extend(&predictions[target]);
                 mean.extend(tested.iter().map(|_| average));
                 walk.extend(walked[target].iter().map(|p| if p.is_finite() { *p } else { average }));
             }
         }
         let scores = TARGETS.iter().zip(&told);
-        let targets = scores.map(|(name, [came, predicted, mean, walk])| TargetScore::of(name, came, predicted, mean, walk));
+        let targets =
+            scores.map(|(name, [came, predicted, mean, walk])| TargetScore::of(name, came, predicted, mean, walk));
         Ok(Evaluation { folds, rows: told[0][0].len(), targets: targets.collect() })
     }
+}
+
+/// Whether a model can be called so.
+///
+/// # Errors
+/// It cannot.
+pub fn check_name(name: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || !name.chars().all(fits) || name == super::Model::WALK {
+        return Err(Error::Setting(format!(
+            "'{name}' cannot be a model's name: expected letters, digits, _ and -, and not '{}'",
+            super::Model::WALK
+        )));
+    }
+    Ok(())
 }
 
 impl Trained {
     /// Keeps the model in the lake under a name.
     pub async fn keep(&self, session: &Session, name: &str) -> Result<()> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || !name.chars().all(fits) || name == super::Model::WALK {
-            return Err(Error::Setting(format!(
-                "'{name}' cannot be a model's name: expected letters, digits, _ and -, and not '{}'",
-                super::Model::WALK
-            )));
-        }
+        check_name(name)?;
         store::keep(session.tables(), name, self.model.to_json()?).await
     }
 }

@@ -6,10 +6,10 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray,
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::Result;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use tallow_udfs::similarity::random::{Null, RandomWindow, RandomWindows, percentile};
 use tallow_udfs::similarity::reference::Reference;
-use tallow_udfs::similarity::random::{Null, RandomWindows, percentile};
 use tallow_udfs::similarity::search::{Excluded, Search, Stages, Worker, null_distances};
 
 /// A pattern that is searched for, prepared.
@@ -89,23 +89,23 @@ impl Fold for SearchFold {
     }
 
     fn begin(&self) -> Arc<dyn Folding> {
-        let search = |s: &Sought| {
-            Search::new(s.reference.clone(), self.options.windowing, self.options.k, s.excluded.clone())
-        };
+        let search =
+            |s: &Sought| Search::new(s.reference.clone(), self.options.windowing, self.options.k, s.excluded.clone());
         let searches: Vec<Search> = self.sought.iter().map(search).collect();
         let wanted = self.sought.iter().any(|s| s.null.is_none());
-        let sample = sample(&self.sought, Null { size: if wanted { self.options.null.size } else { 0 }, ..self.options.null });
-        let done = Mutex::new(Done { stages: vec![Stages::default(); searches.len()], sample: sample.clone() });
+        let samples =
+            samples(&self.sought, Null { size: if wanted { self.options.null.size } else { 0 }, ..self.options.null });
+        let done = Mutex::new(Done { stages: vec![Stages::default(); searches.len()], samples: samples.clone() });
         let told = Arc::clone(&self.told);
-        Arc::new(Searching(Arc::new(Shared { searches, sought: Arc::clone(&self.sought), sample, done, told })))
+        Arc::new(Searching(Arc::new(Shared { searches, sought: Arc::clone(&self.sought), samples, done, told })))
     }
 }
 
 struct Shared {
     searches: Vec<Search>,
     sought: Arc<Vec<Sought>>,
-    /// An empty sample.
-    sample: RandomWindows,
+    /// Empty samples.
+    samples: Samples,
     done: Mutex<Done>,
     told: Told,
 }
@@ -113,13 +113,31 @@ struct Shared {
 /// What the parts that have ended counted and sampled.
 struct Done {
     stages: Vec<Stages>,
-    sample: RandomWindows,
+    samples: Samples,
 }
 
-/// An empty sample of windows that are long enough for all patterns.
-pub fn sample(sought: &[Sought], null: Null) -> RandomWindows {
-    let bars = |s: &Sought| s.reference.longest() + s.reference.channels.warm_up();
-    RandomWindows::new(null, sought.iter().map(bars).max().unwrap_or_default())
+/// Random windows for patterns by what these need: those of one pattern do not depend on which others are searched for.
+pub type Samples = BTreeMap<(usize, usize), RandomWindows>;
+
+/// Empty samples for all patterns.
+pub fn samples(sought: &[Sought], null: Null) -> Samples {
+    let sample = |s: &Sought| {
+        let (least, most) = s.reference.needs();
+        ((least, most), RandomWindows::new(null, least, most))
+    };
+    sought.iter().map(sample).collect()
+}
+
+/// Takes in what another part sampled.
+pub fn merge(samples: &mut Samples, other: Samples) {
+    for (sample, own) in samples.values_mut().zip(other.into_values()) {
+        sample.merge(own);
+    }
+}
+
+/// The windows of finished samples.
+pub fn windows(samples: Samples) -> BTreeMap<(usize, usize), Vec<RandomWindow>> {
+    samples.into_iter().map(|(needs, sample)| (needs, sample.into_windows())).collect()
 }
 
 struct Searching(Arc<Shared>);
@@ -127,26 +145,30 @@ struct Searching(Arc<Shared>);
 impl Folding for Searching {
     fn open(&self) -> Box<dyn Part> {
         let workers = self.0.searches.iter().map(|_| Worker::default()).collect();
-        let sample = self.0.sample.clone();
-        Box::new(SearchPart { shared: Arc::clone(&self.0), workers, sample, times: vec![], closes: vec![] })
+        let samples = self.0.samples.clone();
+        Box::new(SearchPart { shared: Arc::clone(&self.0), workers, samples, times: vec![], closes: vec![] })
     }
 
     fn finish(&self, metrics: &ExecutionPlanMetricsSet) -> Result<RecordBatch> {
         let shared = &self.0;
         let (mut patterns, mut matches, mut percentiles) = (vec![], vec![], vec![]);
         let (mut told, mut total) = (vec![], Stages::default());
-        let Done { stages, sample } = {
+        let Done { stages, samples } = {
             let mut done = shared.done.lock().unwrap_or_else(PoisonError::into_inner);
             let stages = vec![];
-            std::mem::replace(&mut *done, Done { stages, sample: shared.sample.clone() })
+            std::mem::replace(&mut *done, Done { stages, samples: shared.samples.clone() })
         };
-        let windows = sample.into_windows();
+        let windows = windows(samples);
         for ((search, sought), stages) in shared.searches.iter().zip(shared.sought.iter()).zip(stages) {
             let sampled;
             let null: &[f64] = match &sought.null {
                 Some(known) => known,
                 None => {
-                    sampled = null_distances(&sought.reference, sought.excluded.as_ref(), &windows);
+                    sampled = null_distances(
+                        &sought.reference,
+                        sought.excluded.as_ref(),
+                        &windows[&sought.reference.needs()],
+                    );
                     &sampled
                 }
             };
@@ -201,7 +223,7 @@ const BYTES_PER_BAR: usize = 4 * (8 + 16) + 16 + 16 + 48;
 struct SearchPart {
     shared: Arc<Shared>,
     workers: Vec<Worker>,
-    sample: RandomWindows,
+    samples: Samples,
     times: Vec<i64>,
     closes: Vec<f64>,
 }
@@ -219,12 +241,12 @@ impl Part for SearchPart {
                 worker.symbol(search, symbol, &self.times, &self.closes);
             }
         }
-        self.sample.symbol(symbol, &self.times, &self.closes);
+        self.samples.values_mut().for_each(|sample| sample.symbol(symbol, &self.times, &self.closes));
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        self.sample.bytes()
+        self.samples.values().map(RandomWindows::bytes).sum()
     }
 
     fn bytes_per_bar(&self) -> usize {
@@ -234,7 +256,7 @@ impl Part for SearchPart {
     fn end(self: Box<Self>) -> Result<()> {
         let mut done = self.shared.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.stages.iter_mut().zip(&self.workers).for_each(|(stages, worker)| stages.add(&worker.stages));
-        done.sample.merge(self.sample);
+        merge(&mut done.samples, self.samples);
         Ok(())
     }
 }

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use datafusion::logical_expr::LogicalPlan;
 use fold::SearchFold;
 use std::sync::Arc;
-use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::random::Null;
+use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::{Excluded, Windowing};
 
 /// How a search is done; the same for all of its patterns.
@@ -25,6 +25,8 @@ pub struct SearchOptions {
     pub k: usize,
     /// What counts; `None`: the close, and the averages of patterns that have bars before them.
     pub channels: Option<Channels>,
+    /// Weights and bands in place of those of the channels.
+    pub adjust: Adjust,
     /// Lengths of windows, as multiples of the pattern's.
     pub scales: Vec<f64>,
     /// The random windows that percentiles are told by.
@@ -39,9 +41,37 @@ impl Default for SearchOptions {
             windowing: Windowing::History,
             k: 10,
             channels: None,
+            adjust: Adjust::default(),
             scales: vec![0.90, 0.95, 1.00, 1.05, 1.10],
             null: Null { size: 2_000, seed: 42 },
             self_matches: false,
+        }
+    }
+}
+
+/// Weights and bands that are given; the others stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Adjust {
+    /// Weight of the close.
+    pub price: Option<f64>,
+    /// Weight of the averages.
+    pub averages: Option<f64>,
+    /// Weight of the slopes.
+    pub slopes: Option<f64>,
+    /// Band of the close.
+    pub price_band: Option<f64>,
+    /// Band of the averages.
+    pub averages_band: Option<f64>,
+}
+
+impl Adjust {
+    fn apply(self, to: Channels) -> Channels {
+        Channels {
+            price: self.price.unwrap_or(to.price),
+            price_band: self.price_band.unwrap_or(to.price_band),
+            averages: self.averages.unwrap_or(to.averages),
+            averages_band: self.averages_band.unwrap_or(to.averages_band),
+            slopes: self.slopes.unwrap_or(to.slopes),
         }
     }
 }
@@ -66,7 +96,7 @@ impl SearchOptions {
     /// What cannot be searched for: see [`Reference::new`].
     pub fn prepare(&self, pattern: &Pattern) -> Result<Sought> {
         let whole = if pattern.lead >= WARM_UP { Channels::BOTH } else { Channels::PRICE };
-        let channels = self.channels.clone().unwrap_or(whole);
+        let channels = self.adjust.apply(self.channels.clone().unwrap_or(whole));
         let reference = Reference::new(&pattern.closes, pattern.lead, channels, &self.scales)
             .map_err(|said| Error::Setting(format!("pattern '{}': {said}", pattern.id)))?;
         let excluded = pattern.origin.clone().filter(|_| !self.self_matches);

@@ -3,7 +3,7 @@
 //!
 //! Correlation orders symbols as the Euclidean distance of z-normalised closes does, at a fraction of the cost of DTW.
 
-use super::fold::{Sought, sample};
+use super::fold::{Samples, Sought, merge, samples, windows};
 use crate::engine::fold::{Fold, Folding, Part};
 use arrow::array::{Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -68,18 +68,18 @@ impl Fold for Prescreen {
 
     fn begin(&self) -> Arc<dyn Folding> {
         let correlators = self.sought.iter().map(|s| Correlator::new(&s.reference.closes)).collect();
-        let sample = sample(&self.sought, self.null);
-        let done = Mutex::new(Done { ranked: vec![vec![]; self.sought.len()], sample: sample.clone() });
+        let samples = samples(&self.sought, self.null);
+        let done = Mutex::new(Done { ranked: vec![vec![]; self.sought.len()], samples: samples.clone() });
         let (sought, schema, told) = (Arc::clone(&self.sought), self.schema(), self.told());
-        Arc::new(Screening(Arc::new(Shared { sought, correlators, sample, done, schema, told })))
+        Arc::new(Screening(Arc::new(Shared { sought, correlators, samples, done, schema, told })))
     }
 }
 
 struct Shared {
     sought: Arc<Vec<Sought>>,
     correlators: Vec<Correlator>,
-    /// An empty sample.
-    sample: RandomWindows,
+    /// Empty samples.
+    samples: Samples,
     done: Mutex<Done>,
     schema: SchemaRef,
     told: Arc<Mutex<Vec<Screened>>>,
@@ -89,7 +89,7 @@ struct Shared {
 struct Done {
     /// Correlations with each pattern.
     ranked: Vec<Vec<(f64, String)>>,
-    sample: RandomWindows,
+    samples: Samples,
 }
 
 struct Screening(Arc<Shared>);
@@ -97,18 +97,18 @@ struct Screening(Arc<Shared>);
 impl Folding for Screening {
     fn open(&self) -> Box<dyn Part> {
         let ranked = vec![vec![]; self.0.sought.len()];
-        let sample = self.0.sample.clone();
-        Box::new(ScreenPart { shared: Arc::clone(&self.0), ranked, sample, product: vec![] })
+        let samples = self.0.samples.clone();
+        Box::new(ScreenPart { shared: Arc::clone(&self.0), ranked, samples, product: vec![] })
     }
 
     fn finish(&self, _: &ExecutionPlanMetricsSet) -> Result<RecordBatch> {
         let (mut patterns, mut symbols, mut correlations, mut told) = (vec![], vec![], vec![], vec![]);
-        let Done { ranked, sample } = {
+        let Done { ranked, samples } = {
             let mut done = self.0.done.lock().unwrap_or_else(PoisonError::into_inner);
             let ranked = vec![];
-            std::mem::replace(&mut *done, Done { ranked, sample: self.0.sample.clone() })
+            std::mem::replace(&mut *done, Done { ranked, samples: self.0.samples.clone() })
         };
-        let windows = sample.into_windows();
+        let windows = windows(samples);
         for (mut ranked, sought) in ranked.into_iter().zip(self.0.sought.iter()) {
             ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
             let seen = ranked.len();
@@ -119,7 +119,7 @@ impl Folding for Screening {
                 correlations.push(*correlation);
             }
             let kept = ranked.iter().map(|(_, symbol)| symbol.clone()).collect();
-            let null = null_distances(&sought.reference, sought.excluded.as_ref(), &windows);
+            let null = null_distances(&sought.reference, sought.excluded.as_ref(), &windows[&sought.reference.needs()]);
             told.push(Screened { seen, kept, null });
         }
         *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
@@ -135,7 +135,7 @@ impl Folding for Screening {
 struct ScreenPart {
     shared: Arc<Shared>,
     ranked: Vec<Vec<(f64, String)>>,
-    sample: RandomWindows,
+    samples: Samples,
     product: Vec<f64>,
 }
 
@@ -144,7 +144,7 @@ impl Part for ScreenPart {
         let valid = || ts.iter().zip(&columns[0]).filter(|(_, close)| close.is_finite());
         let times: Vec<i64> = valid().map(|(time, _)| *time).collect();
         let closes: Vec<f64> = valid().map(|(_, close)| *close).collect();
-        self.sample.symbol(symbol, &times, &closes);
+        self.samples.values_mut().for_each(|sample| sample.symbol(symbol, &times, &closes));
         for (correlator, ranked) in self.shared.correlators.iter().zip(&mut self.ranked) {
             let length = correlator.length();
             if closes.len() >= length {
@@ -156,7 +156,7 @@ impl Part for ScreenPart {
     }
 
     fn bytes(&self) -> usize {
-        self.sample.bytes()
+        self.samples.values().map(RandomWindows::bytes).sum()
     }
 
     fn bytes_per_bar(&self) -> usize {
@@ -166,7 +166,7 @@ impl Part for ScreenPart {
     fn end(self: Box<Self>) -> Result<()> {
         let mut done = self.shared.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.ranked.iter_mut().zip(self.ranked).for_each(|(all, own)| all.extend(own));
-        done.sample.merge(self.sample);
+        merge(&mut done.samples, self.samples);
         Ok(())
     }
 }

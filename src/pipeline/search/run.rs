@@ -19,6 +19,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, PoisonError};
 use tallow_udfs::similarity::search::{Stages, Windowing};
 
+/// Patterns that one pass looks for.
+const TOGETHER: usize = 8;
+
 /// What is searched for, where and how.
 #[derive(Debug, Clone)]
 pub struct MatchRun {
@@ -60,8 +63,20 @@ pub fn rows_schema() -> SchemaRef {
 
 impl MatchRun {
     /// Searches in a table of candles; `timeframe` is what its bars are called in the result.
+    ///
+    /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
     pub async fn run(&self, session: &Session, table: &str, timeframe: &str) -> Result<Matched> {
-        let sought = self.patterns.iter().map(|p| self.options.prepare(p)).collect::<Result<Vec<_>>>()?;
+        let (mut rows, mut stages) = (vec![], vec![]);
+        for group in self.patterns.chunks(TOGETHER) {
+            let pass = self.pass(session, group, table, timeframe).await?;
+            rows.push(pass.rows);
+            stages.extend(pass.stages);
+        }
+        Ok(Matched { rows: concat_batches(&rows_schema(), &rows)?, stages })
+    }
+
+    async fn pass(&self, session: &Session, patterns: &[Pattern], table: &str, timeframe: &str) -> Result<Matched> {
+        let sought = patterns.iter().map(|p| self.options.prepare(p)).collect::<Result<Vec<_>>>()?;
         let input = session.sql(&format!("select symbol, ts, close from {}", quoted(table))).await?;
         let (state, plan) = input.into_parts();
         let screened = self.options.windowing == Windowing::Latest && !self.exact;
@@ -85,9 +100,8 @@ impl MatchRun {
         let mut columns = rows.columns().to_vec();
         columns.insert(1, Arc::new(StringArray::from(vec![timeframe; rows.num_rows()])) as ArrayRef);
         let told = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let counts = |(i, (id, stages)): (usize, (String, Stages))| {
-            (id, Counts { prescreened: seen.get(i).copied(), stages })
-        };
+        let counts =
+            |(i, (id, stages)): (usize, (String, Stages))| (id, Counts { prescreened: seen.get(i).copied(), stages });
         let stages = told.into_iter().enumerate().map(counts).collect();
         Ok(Matched { rows: RecordBatch::try_new(rows_schema(), columns)?, stages })
     }

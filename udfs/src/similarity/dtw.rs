@@ -38,9 +38,18 @@ pub fn dtw_with(a: &[f64], b: &[f64], band: Band, scratch: &mut Scratch) -> f64 
             // Cells of the widest anti-diagonal.
             let cells = (band.below + band.above) / 2 + 1;
             let squared = match cells {
-                0..=8 => widest(#[inline(always)] || in_registers::<8>(a, b, band, scratch)),
-                9..=16 => widest(#[inline(always)] || in_registers::<16>(a, b, band, scratch)),
-                _ => widest(#[inline(always)] || anti_diagonals(a, b, band, scratch)),
+                0..=8 => widest(
+                    #[inline(always)]
+                    || in_registers::<8>(a, b, band, scratch),
+                ),
+                9..=16 => widest(
+                    #[inline(always)]
+                    || in_registers::<16>(a, b, band, scratch),
+                ),
+                _ => widest(
+                    #[inline(always)]
+                    || anti_diagonals(a, b, band, scratch),
+                ),
             };
             squared.sqrt()
         }

@@ -42,7 +42,10 @@ fn extremes(
     let width = before + 1 + after;
     let mut padded = vec![none; length.max(series.len()) + before + after];
     padded[before..before + series.len()].copy_from_slice(series);
-    widest(#[inline(always)] || doubled(&mut padded, width, length, extreme));
+    widest(
+        #[inline(always)]
+        || doubled(&mut padded, width, length, extreme),
+    );
     padded.truncate(length);
     padded
 }
@@ -90,14 +93,7 @@ const BLOCK: usize = 16;
 ///
 /// Keogh and Ratanamahatana, *Exact indexing of dynamic time warping*, KAIS 7 (2005).
 #[inline(always)]
-pub fn lb_keogh_of_window(
-    window: &[f64],
-    mean: f64,
-    inverse: f64,
-    lower: &[f64],
-    upper: &[f64],
-    limit: f64,
-) -> f64 {
+pub fn lb_keogh_of_window(window: &[f64], mean: f64, inverse: f64, lower: &[f64], upper: &[f64], limit: f64) -> f64 {
     let mut total = 0.0;
     let (lower, upper) = (&lower[..window.len()], &upper[..window.len()]);
     let blocks = window.chunks_exact(BLOCK).zip(lower.chunks_exact(BLOCK)).zip(upper.chunks_exact(BLOCK));

@@ -174,7 +174,11 @@ impl ScalarUDFImpl for ListFunction {
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         let (arguments, required) = self.kind.arguments();
         if !(required..=arguments.len()).contains(&given.len()) {
-            let expected = if required == arguments.len() { required.to_string() } else { format!("{required} to {}", arguments.len()) };
+            let expected = if required == arguments.len() {
+                required.to_string()
+            } else {
+                format!("{required} to {}", arguments.len())
+            };
             return plan_err!("{} takes {expected} arguments, not {}: {}", self.name(), given.len(), self.kind.usage());
         }
         let coerced = arguments.iter().zip(given).map(|((name, kind), given)| {
@@ -250,14 +254,16 @@ impl ListFunction {
                 exec_err!("`{name}` of {} is {value}, expected a whole number from 1 to 100000", self.name())
             }
         };
-        Ok(Some(match self.kind {
+        let made = match self.kind {
             ListKind::Paa => paa(&x, positive(1, 0)?),
             ListKind::Slope => match positive(1, 5)? {
                 points if points % 2 == 1 => slope(&x, points),
                 points => return exec_err!("`points` of slope is {points}, expected an odd number"),
             },
             _ => znorm(&x),
-        }))
+        };
+        // What is too large to be computed has no result.
+        Ok(Some(made).filter(|list| list.iter().all(|x| x.is_finite())))
     }
 
     fn value(&self, arguments: &Arguments, row: usize) -> Result<Option<f64>> {
@@ -286,9 +292,9 @@ impl ListFunction {
             (None, Some(points)) if points >= 1 => Ok(Band::window(n, m, (points as usize).min(n.max(m)))),
             (None, Some(points)) => exec_err!("`window` of {name} is {points}, expected a number of points from 1 up"),
             (Some(band), None) if (0.0..=1.0).contains(&band) => Ok(Band::fraction(n, m, band)),
-            (Some(band), None) => exec_err!(
-                "`band` of {name} is {band}, expected a share from 0 to 1 (for points: window => {band})"
-            ),
+            (Some(band), None) => {
+                exec_err!("`band` of {name} is {band}, expected a share from 0 to 1 (for points: window => {band})")
+            }
             (Some(_), Some(_)) => exec_err!("{name} has both a band and a window, expected one of them"),
         }
     }

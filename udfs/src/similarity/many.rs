@@ -15,7 +15,11 @@ pub fn dtw_many(series: &[f64], others: &[Cell], band: Band, line: &mut Vec<Cell
     match (series.is_empty(), others.is_empty()) {
         (true, true) => [0.0; LANES],
         (true, false) | (false, true) => [f64::INFINITY; LANES],
-        _ => widest(#[inline(always)] || lanes(series, others, band, line)).map(f64::sqrt),
+        _ => widest(
+            #[inline(always)]
+            || lanes(series, others, band, line),
+        )
+        .map(f64::sqrt),
     }
 }
 

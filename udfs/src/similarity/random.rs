@@ -43,16 +43,17 @@ impl Ord for RandomWindow {
 #[derive(Debug, Clone)]
 pub struct RandomWindows {
     null: Null,
-    /// Bars of a window.
-    bars: usize,
+    /// Bars that a window needs, and that it has where there are as many before it.
+    least: usize,
+    most: usize,
     /// The largest hash on top.
     kept: BinaryHeap<RandomWindow>,
 }
 
 impl RandomWindows {
-    /// An empty sample of windows of so many bars.
-    pub fn new(null: Null, bars: usize) -> RandomWindows {
-        RandomWindows { null, bars: bars.max(1), kept: BinaryHeap::new() }
+    /// An empty sample of windows of `least` to `most` bars.
+    pub fn new(null: Null, least: usize, most: usize) -> RandomWindows {
+        RandomWindows { null, least: least.max(1), most: most.max(least).max(1), kept: BinaryHeap::new() }
     }
 
     /// Looks at the bars of a symbol that have a close, in time order.
@@ -62,10 +63,10 @@ impl RandomWindows {
             return;
         }
         let of_symbol = mix(seed, symbol.bytes().fold(0, |h, b| mix(h, b.into())));
-        for end in self.bars..=closes.len() {
+        for end in self.least..=closes.len() {
             let hash = mix(of_symbol, ts[end - 1] as u64);
             if self.kept.len() < size || self.kept.peek().is_some_and(|top| hash < top.hash) {
-                let bars = end - self.bars..end;
+                let bars = end.saturating_sub(self.most)..end;
                 let (ts, closes) = (ts[bars.clone()].to_vec(), closes[bars].to_vec());
                 self.add(RandomWindow { hash, symbol: symbol.to_string(), ts, closes });
             }
@@ -91,7 +92,7 @@ impl RandomWindows {
 
     /// Bytes that a full sample takes.
     pub fn bytes(&self) -> usize {
-        self.null.size * (self.bars * 16 + 128)
+        self.null.size * (self.most * 16 + 128)
     }
 }
 
@@ -120,9 +121,9 @@ mod tests {
         };
         let symbols: Vec<(String, (Vec<i64>, Vec<f64>))> = (1..9).map(|i| (format!("S{i}"), series(i))).collect();
         let sample = |parts: &[&[usize]]| {
-            let mut whole = RandomWindows::new(Null { size: 50, seed: 7 }, 20);
+            let mut whole = RandomWindows::new(Null { size: 50, seed: 7 }, 20, 30);
             for part in parts {
-                let mut own = RandomWindows::new(Null { size: 50, seed: 7 }, 20);
+                let mut own = RandomWindows::new(Null { size: 50, seed: 7 }, 20, 30);
                 for &i in *part {
                     let (symbol, (ts, closes)) = &symbols[i];
                     own.symbol(symbol, ts, closes);

@@ -138,8 +138,10 @@ impl Reference {
                 "{lead} bars before the pattern: its averages need {WARM_UP}; leave them out with channels 'price'"
             ));
         }
-        let whole: Vec<Vec<f64>> =
-            channels.tracks(closes).iter().map(|track| znorm(&track[lead..])).collect();
+        let whole: Vec<Vec<f64>> = channels.tracks(closes).iter().map(|track| znorm(&track[lead..])).collect();
+        if whole.iter().flatten().any(|z| !z.is_finite()) {
+            return Err("a pattern whose values are too far apart to be compared".to_string());
+        }
         if whole[0].iter().all(|z| *z == 0.0) {
             return Err("a pattern whose values are all the same: everything flat would be like it".to_string());
         }
@@ -147,7 +149,12 @@ impl Reference {
         let mut scales: Vec<Scale> = vec![];
         for &factor in factors {
             let bars = ((length as f64 * factor).round() as usize).max(2);
-            if scales.iter().any(|s| s.bars == bars) {
+            if let Some(known) = scales.iter_mut().find(|s| s.bars == bars) {
+                // Of factors that come to the same length, the one that it is.
+                let exact = bars as f64 / length as f64;
+                if (factor - exact).abs() < (known.factor - exact).abs() {
+                    known.factor = factor;
+                }
                 continue;
             }
             let longer = (bars.max(length) as f64).sqrt();
@@ -172,8 +179,9 @@ impl Reference {
         Ok(Reference { length, channels, scales, slopes: slope(&closes, SLOPE_POINTS), closes })
     }
 
-    /// Bars of the longest windows.
-    pub fn longest(&self) -> usize {
-        self.scales.iter().map(|s| s.bars).max().unwrap_or_default()
+    /// Bars that the shortest and the longest windows need, with those before them that their averages need.
+    pub fn needs(&self) -> (usize, usize) {
+        let bars = || self.scales.iter().map(|s| s.bars + self.channels.warm_up());
+        (bars().min().unwrap_or_default(), bars().max().unwrap_or_default())
     }
 }

@@ -137,12 +137,7 @@ fn with_slack(limit: f64) -> f64 {
 
 impl Search {
     /// Nothing is found yet.
-    pub fn new(
-        reference: Reference,
-        windowing: Windowing,
-        k: usize,
-        excluded: Option<Excluded>,
-    ) -> Search {
+    pub fn new(reference: Reference, windowing: Windowing, k: usize, excluded: Option<Excluded>) -> Search {
         let (best, limit) = (Mutex::default(), AtomicU64::new(f64::INFINITY.to_bits()));
         Search { reference, windowing, k, excluded, best, limit }
     }
@@ -200,9 +195,8 @@ impl Worker {
         self.stages.symbols += 1;
         self.tracks = reference.channels.tracks(closes);
         let excluded = search.excluded.as_ref().filter(|e| e.symbol == symbol);
-        let is_excluded = |start: usize, bars: usize| {
-            excluded.is_some_and(|e| ts[start] <= e.to && ts[start + bars - 1] >= e.from)
-        };
+        let is_excluded =
+            |start: usize, bars: usize| excluded.is_some_and(|e| ts[start] <= e.to && ts[start + bars - 1] >= e.from);
         let mut found: Vec<Candidate> = vec![];
         let limit = search.limit();
         match search.windowing {
@@ -244,7 +238,10 @@ impl Worker {
         let price = &scale.tracks[0];
         let squared = (limit / price.weight).powi(2);
         let (windows, closes) = (&self.windows, &self.tracks[0][first..]);
-        widest(#[inline(always)] || keogh_of_all(closes, windows, price, squared, &mut survivors));
+        widest(
+            #[inline(always)]
+            || keogh_of_all(closes, windows, price, squared, &mut survivors),
+        );
         let before = survivors.len();
         survivors.retain(|s| !is_excluded(first + s.start, n));
         self.stages.windows += count as u64;
@@ -272,7 +269,10 @@ impl Worker {
             normal[i] = (mean, inverse);
             let most = ((limit - others).max(0.0) / track.weight).powi(2);
             let Envelope { lower, upper } = &track.envelope;
-            let squared = widest(#[inline(always)] || lb_keogh_of_window(window, mean, inverse, lower, upper, most));
+            let squared = widest(
+                #[inline(always)]
+                || lb_keogh_of_window(window, mean, inverse, lower, upper, most),
+            );
             least[i] = track.weight * squared.sqrt();
             if others + least[i] > limit {
                 self.stages.keogh += 1;
@@ -285,10 +285,13 @@ impl Worker {
             let series = &self.tracks[i][first..];
             // Bars of the window that a bar of the reference may meet; around borders others too, which only widens.
             let band = track.band;
-            let envelope = self.envelopes[i]
-                .get_or_insert_with(|| Envelope::around(series, band.above, band.below, series.len()));
+            let envelope =
+                self.envelopes[i].get_or_insert_with(|| Envelope::around(series, band.above, band.below, series.len()));
             let most = ((limit - others).max(0.0) / track.weight).powi(2);
-            let squared = widest(#[inline(always)] || keogh_reversed(&track.series, envelope, start, n, mean, inverse, most));
+            let squared = widest(
+                #[inline(always)]
+                || keogh_reversed(&track.series, envelope, start, n, mean, inverse, most),
+            );
             least[i] = least[i].max(track.weight * squared.sqrt());
             if others + least[i] > limit {
                 self.stages.keogh_reversed += 1;
@@ -427,10 +430,10 @@ pub fn null_distances(reference: &Reference, excluded: Option<&Excluded>, window
             let is_excluded = |e: &Excluded| {
                 e.symbol == w.symbol && w.ts[w.ts.len() - scale.bars] <= e.to && w.ts[w.ts.len() - 1] >= e.from
             };
+            // A window at the beginning of a history has room for the shorter scales only.
             w.closes.len() >= warm_up + scale.bars && !excluded.is_some_and(is_excluded)
         };
-        let mut partial: Vec<Partial> =
-            windows.iter().enumerate().filter(fits).map(|(i, _)| Partial::new(i)).collect();
+        let mut partial: Vec<Partial> = windows.iter().enumerate().filter(fits).map(|(i, _)| Partial::new(i)).collect();
         lanes.whole(reference, scale, f64::INFINITY, &mut partial, |channel, i| {
             let track = &tracks[i][channel];
             &track[track.len() - scale.bars..]

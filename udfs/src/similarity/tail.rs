@@ -54,7 +54,8 @@ impl AggregateUDFImpl for Tail {
         match given {
             [x, ts, n]
                 if (x.is_numeric() || x.is_null())
-                    && (matches!(ts, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64) || ts.is_null())
+                    && (matches!(ts, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
+                        || ts.is_null())
                     && n.is_integer() =>
             {
                 Ok(vec![DataType::Float64, time(), DataType::Int64])
@@ -73,7 +74,8 @@ impl AggregateUDFImpl for Tail {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let literal = args.exprs.get(2).and_then(|e| e.downcast_ref::<datafusion_physical_expr::expressions::Literal>());
+        let literal =
+            args.exprs.get(2).and_then(|e| e.downcast_ref::<datafusion_physical_expr::expressions::Literal>());
         match literal.map(|l| l.value()) {
             Some(ScalarValue::Int64(Some(n @ 1..=1_000_000))) => {
                 Ok(Box::new(Last { n: *n as usize, kept: BinaryHeap::new() }))
