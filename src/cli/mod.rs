@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod ingest;
 mod label;
+mod matching;
 mod output;
 mod pattern;
 mod progress;
@@ -101,7 +102,7 @@ async fn dispatch(args: Args, cancel: CancellationToken) -> Result<(), Failure> 
         Some(Command::Scan(args)) => scan::scan(&config, *args, cancel).await,
         Some(Command::Formula(command)) => scan::formula(&config, command).await,
         Some(Command::Pattern(command)) => pattern::pattern(&config, command).await,
-        Some(Command::Match(args)) => pattern::search(&config, *args).await,
+        Some(Command::Match(args)) => matching::search(&config, *args).await,
         Some(Command::Report(command)) => report::report(&config, *command, cancel).await,
         Some(Command::Label(args)) => label::label(&config, *args).await,
         Some(Command::Levels(args)) => label::levels(&config, args).await,

@@ -3,7 +3,7 @@
 use super::Failure;
 use super::args::{ChartArgs, MatchArgs, ReportCommand, ScanArgs};
 use super::config::Config;
-use super::pattern::deliver;
+use super::matching::deliver;
 use super::scan::{scan_of, table_of};
 use crate::Session;
 use crate::engine::dialect::Params;

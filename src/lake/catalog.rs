@@ -23,9 +23,8 @@ use datafusion::datasource::listing::{
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tallow_udfs::candle::Timeframe;
@@ -52,6 +51,8 @@ pub struct LakeSchema {
     /// Tables found in the lake.
     found: Mutex<Found>,
     tables: Mutex<BTreeMap<String, Cached>>,
+    /// Names of hidden tables, the oldest first.
+    hidden: Mutex<VecDeque<String>>,
 }
 
 /// Timeframes that have tables.
@@ -83,6 +84,9 @@ pub(crate) const READABLE: &str = "@readable";
 /// Names of tables that only plans know begin with this.
 const HIDDEN: char = '#';
 
+/// Hidden tables that are kept. A plan holds its own.
+const MOST_HIDDEN: usize = 1_000;
+
 /// Family and folder of a computed table.
 fn computed(name: &str) -> Option<(&'static str, &str)> {
     let of = |family: &'static str| Some((family, name.strip_prefix(family)?.strip_prefix('_')?));
@@ -106,7 +110,7 @@ impl LakeSchema {
     /// Lists the timeframes of the lake. A lake that is not there has none.
     pub async fn open(lake: Lake, cache: ProfileCache, session: &dyn datafusion::catalog::Session) -> Result<Self> {
         let found = Mutex::new(Found::list(&lake, session).await?);
-        Ok(Self { lake, cache, state: OnceLock::new(), found, tables: Mutex::default() })
+        Ok(Self { lake, cache, state: OnceLock::new(), found, tables: Mutex::default(), hidden: Mutex::default() })
     }
 
     fn found(&self) -> Found {
@@ -231,52 +235,22 @@ impl LakeSchema {
         Ok(result)
     }
 
-    /// Keeps a table under a name that begins with `#`: it is not listed.
+    /// Keeps a table under a name that begins with `#`: it is not listed, and forgotten after many others.
     pub(crate) fn keep_hidden(&self, name: &str, table: Arc<dyn TableProvider>) {
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        hidden.retain(|known| known != name);
+        hidden.push_back(name.to_string());
+        if hidden.len() > MOST_HIDDEN
+            && let Some(oldest) = hidden.pop_front()
+        {
+            self.drop_hidden(&oldest);
+        }
         self.keep(name, Cached::Fixed(table));
     }
 
     /// Forgets a table.
     pub(crate) fn drop_hidden(&self, name: &str) {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-    }
-
-    /// The contents of a file: of the lake, by its path in it, or anywhere, by a path that begins with `/` or `.` or by a URL.
-    pub async fn file(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        let (store, path) = self.store_of(path)?;
-        match store.get(&path).await {
-            Ok(found) => Ok(Some(found.bytes().await?.to_vec())),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Writes a file of the lake whole.
-    pub async fn put_file(&self, path: &str, contents: Vec<u8>) -> Result<()> {
-        let (store, path) = self.store_of(path)?;
-        store.put(&path, contents.into()).await?;
-        Ok(())
-    }
-
-    /// The names of the files in a folder of the lake.
-    pub async fn files_in(&self, folder: &str) -> Result<Vec<String>> {
-        let (store, path) = self.store_of(folder)?;
-        let listed = match store.list_with_delimiter(Some(&path)).await {
-            Ok(listed) => listed.objects,
-            Err(object_store::Error::NotFound { .. }) => vec![],
-            Err(error) => return Err(error.into()),
-        };
-        Ok(listed.iter().filter_map(|o| o.location.filename().map(str::to_string)).collect())
-    }
-
-    fn store_of(&self, path: &str) -> Result<(Arc<dyn object_store::ObjectStore>, Path)> {
-        let whole = match path.starts_with(['/', '.']) || path.contains("://") {
-            true => path.to_string(),
-            false => format!("{}/{path}", self.lake.url.trim_end_matches('/')),
-        };
-        let url = ListingTableUrl::parse(&whole)?;
-        let store = self.state()?.runtime_env().object_store(url.object_store())?;
-        Ok((store, url.prefix().clone()))
     }
 
     fn formula_log(&self, state: &SessionState) -> Result<Log> {
@@ -376,7 +350,7 @@ impl LakeSchema {
         }
     }
 
-    fn state(&self) -> Result<SessionState> {
+    pub(super) fn state(&self) -> Result<SessionState> {
         self.state
             .get()
             .and_then(|state| state())

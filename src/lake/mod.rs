@@ -8,6 +8,7 @@ mod delta;
 mod files;
 mod formulas;
 mod ingest;
+mod objects;
 mod patterns;
 mod profile;
 mod proof;

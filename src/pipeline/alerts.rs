@@ -52,7 +52,7 @@ pub async fn take_back(session: &Session, matches: &RecordBatch, alerts: Alerts)
         known.retain(|k| !all.contains(k));
         Ok(())
     };
-    Ok(session.care(|lake| async move { lake.change_records("TAKE BACK ALERT", change).await }).await?)
+    session.care(|lake| async move { lake.change_records("TAKE BACK ALERT", change).await }).await
 }
 
 fn alerts_of(matches: &RecordBatch, now: i64) -> Result<Vec<StoredAlert>> {

@@ -16,11 +16,12 @@ use tallow::pipeline::score::{Boosted, FEATURES, Model, Training};
 use tallow::pipeline::search::{MatchRun, Pattern, SearchOptions};
 use tallow::{Session, Settings};
 use tallow_udfs::similarity::band::Band;
+use tallow_udfs::similarity::compare::null_distances;
 use tallow_udfs::similarity::descriptor::{resample, slope};
 use tallow_udfs::similarity::dtw::dtw;
 use tallow_udfs::similarity::random::{Null, RandomWindows, percentile};
 use tallow_udfs::similarity::reference::{Channels, Reference, SLOPE_POINTS};
-use tallow_udfs::similarity::search::{Excluded, Match, Search, Windowing, Worker, null_distances};
+use tallow_udfs::similarity::search::{Excluded, Match, Search, Windowing, Worker};
 use tallow_udfs::similarity::znorm::znorm;
 
 /// splitmix64, as in `golden/dtw.py`.
@@ -475,7 +476,9 @@ async fn what_cannot_be_a_pattern_is_told() {
     assert!(cut("p", of("NONE", 0, 10)).await.contains("there are no bars of 'NONE'"));
     assert!(cut("p", of("S001", 90, 10)).await.contains("must not come after its last"));
     assert!(cut("p", of("s001", 10, 90)).await.contains("did you mean 'S001'?"));
-    assert!(cut("p", of("S001", 5000, 5010)).await.contains("no bar of 'S001' in that time: its bars are from 2020-01-01"));
+    assert!(
+        cut("p", of("S001", 5000, 5010)).await.contains("no bar of 'S001' in that time: its bars are from 2020-01-01")
+    );
     assert!(cut("p", of("S001", 10, 12)).await.contains("a pattern of 3 bars: expected at least 5"));
     assert!(cut("p", Source::Values(vec![2.0; 9])).await.contains("all the same"));
     assert!(cut("p", Source::Values(vec![1.0, f64::NAN, 2.0, 3.0, 4.0])).await.contains("finite"));

@@ -68,7 +68,7 @@ fn numbers(column: &ArrayRef) -> Result<Vec<f64>> {
 }
 
 fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    Ok(rows.column_by_name(name).ok_or_else(|| crate::Error::Setting(format!("the rows have no column `{name}`")))?)
+    rows.column_by_name(name).ok_or_else(|| crate::Error::Setting(format!("the rows have no column `{name}`")))
 }
 
 /// All bars of some symbols.

@@ -8,9 +8,10 @@ use datafusion::common::Result;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use tallow_udfs::similarity::compare::null_distances;
 use tallow_udfs::similarity::random::{Null, RandomWindow, RandomWindows, percentile};
 use tallow_udfs::similarity::reference::Reference;
-use tallow_udfs::similarity::search::{Excluded, Search, Stages, Worker, null_distances};
+use tallow_udfs::similarity::search::{Excluded, Search, Stages, Worker};
 
 /// A pattern that is searched for, prepared.
 #[derive(Debug, Clone)]
@@ -181,11 +182,12 @@ impl Folding for Searching {
             told.push((sought.pattern.clone(), stages));
         }
         *shared.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
-        let Stages { symbols, short, windows, keogh, keogh_reversed, abandoned, whole } = total;
+        let Stages { symbols, short, windows, kim, keogh, keogh_reversed, abandoned, whole } = total;
         for (name, count) in [
             ("symbols", symbols),
             ("too_short", short),
             ("windows", windows),
+            ("by_kim", kim),
             ("by_keogh", keogh),
             ("by_keogh_reversed", keogh_reversed),
             ("by_dtw", abandoned),

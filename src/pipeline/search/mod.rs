@@ -10,6 +10,7 @@ pub use run::{Counts, MatchRun, Matched, rows_schema};
 use crate::engine::fold::folded;
 use crate::error::{Error, Result};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::DataFrame;
 use fold::SearchFold;
 use std::sync::Arc;
 use tallow_udfs::similarity::random::Null;
@@ -102,6 +103,26 @@ impl SearchOptions {
         let excluded = pattern.origin.clone().filter(|_| !self.self_matches);
         Ok(Sought { pattern: pattern.id.clone(), reference, excluded, null: None, only: None })
     }
+}
+
+/// The matches of patterns in the bars of a frame, which has the columns `symbol`, `ts` and `close`: a frame with the
+/// columns of [`matches_schema`].
+///
+/// ```no_run
+/// use tallow::pipeline::search::{Pattern, SearchOptions, search};
+/// # async fn example(session: &tallow::Session) -> tallow::Result<()> {
+/// let closes = vec![9.0, 7.0, 6.0, 5.0, 6.0, 7.0, 9.0];
+/// let pattern = Pattern { id: "dip".to_string(), closes, lead: 0, origin: None };
+/// let bars = session.sql("select * from candles where volume > 1e6").await?;
+/// let matches = search(bars, &[pattern], &SearchOptions::default())?;
+/// let rows = session.collect(matches).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn search(bars: DataFrame, patterns: &[Pattern], options: &SearchOptions) -> Result<DataFrame> {
+    let sought = patterns.iter().map(|p| options.prepare(p)).collect::<Result<Vec<_>>>()?;
+    let (state, input) = bars.into_parts();
+    Ok(DataFrame::new(state, plan(input, sought, options)?))
 }
 
 /// The plan of a search in a table of candles.

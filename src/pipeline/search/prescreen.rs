@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use tallow_udfs::similarity::compare::null_distances;
 use tallow_udfs::similarity::pearson::Correlator;
 use tallow_udfs::similarity::random::{Null, RandomWindows};
-use tallow_udfs::similarity::search::null_distances;
 
 /// The share of symbols that is looked at more closely, and how many at least.
 const SHARE: f64 = 0.2;

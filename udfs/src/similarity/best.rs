@@ -159,7 +159,7 @@ impl Accumulator for Best {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let mut bars = std::mem::take(&mut self.bars);
-        bars.sort_by(|a, b| a.0.cmp(&b.0));
+        bars.sort_by_key(|bar| bar.0);
         let (times, values): (Vec<i64>, Vec<f64>) = bars.into_iter().unzip();
         let search = Search::new(self.reference.clone(), Windowing::History, self.k, None);
         Worker::default().symbol(&search, "", &times, &values);

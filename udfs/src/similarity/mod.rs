@@ -4,6 +4,8 @@
 
 pub mod band;
 mod best;
+mod cascade;
+pub mod compare;
 pub mod descriptor;
 pub mod dtw;
 pub mod envelope;

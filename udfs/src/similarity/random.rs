@@ -119,7 +119,7 @@ mod tests {
         let series = |seed: usize| -> (Vec<i64>, Vec<f64>) {
             ((0..200).collect(), (0..200).map(|i| ((i * seed) % 17) as f64).collect())
         };
-        let symbols: Vec<(String, (Vec<i64>, Vec<f64>))> = (1..9).map(|i| (format!("S{i}"), series(i))).collect();
+        let symbols: Vec<_> = (1..9).map(|i| (format!("S{i}"), series(i))).collect();
         let sample = |parts: &[&[usize]]| {
             let mut whole = RandomWindows::new(Null { size: 50, seed: 7 }, 20, 30);
             for part in parts {

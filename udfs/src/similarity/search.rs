@@ -8,14 +8,13 @@
 //! Windows that share a bar compete: the nearest one stays. One better window can evict two others, so the distance beyond
 //! which nothing is of interest comes from symbols that are finished: their windows can no longer be evicted.
 
-use super::descriptor::{resample, slope};
+use super::cascade::{Survivor, keogh_of_all, keogh_reversed, with_slack};
+use super::compare::{Distance, Lanes, Partial};
 use super::dtw::{Scratch, dtw_abandoning};
-use super::envelope::{Envelope, cumulative, lb_keogh_of_window};
-use super::many::{LANES, dtw_many, side_by_side};
-use super::random::RandomWindow;
-use super::reference::{AVERAGES, Reference, SLOPE_POINTS, Scale, Track};
+use super::envelope::{Envelope, cumulative, lb_keogh_of_window, lb_kim};
+use super::reference::{AVERAGES, Reference, Scale};
 use super::simd::widest;
-use super::znorm::{Windows, two_pass, znorm, znorm_into};
+use super::znorm::{Windows, two_pass, znorm_into};
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -37,19 +36,6 @@ pub struct Match {
     pub scale: f64,
     /// How far it is away.
     pub distance: Distance,
-}
-
-/// How far a window is from a reference.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Distance {
-    /// The weighted sum, which matches are ranked by.
-    pub combined: f64,
-    /// Of the close: DTW over the root of the longer length.
-    pub price: f64,
-    /// Of the relative distances to averages: the mean of three.
-    pub averages: f64,
-    /// Root mean square difference of slopes.
-    pub slopes: f64,
 }
 
 impl Match {
@@ -106,6 +92,8 @@ pub struct Stages {
     pub short: u64,
     /// Windows.
     pub windows: u64,
+    /// Dropped by LB_Kim, which looks at their first and last bars.
+    pub kim: u64,
     /// Dropped by LB_Keogh over the bars of the window.
     pub keogh: u64,
     /// Dropped by LB_Keogh over the bars of the reference.
@@ -119,20 +107,16 @@ pub struct Stages {
 impl Stages {
     /// Adds what another worker counted.
     pub fn add(&mut self, other: &Stages) {
-        let Stages { symbols, short, windows, keogh, keogh_reversed, abandoned, whole } = other;
+        let Stages { symbols, short, windows, kim, keogh, keogh_reversed, abandoned, whole } = other;
         self.symbols += symbols;
         self.short += short;
         self.windows += windows;
+        self.kim += kim;
         self.keogh += keogh;
         self.keogh_reversed += keogh_reversed;
         self.abandoned += abandoned;
         self.whole += whole;
     }
-}
-
-/// Computed distances may differ from bounds in their last digits; this much more is let pass.
-fn with_slack(limit: f64) -> f64 {
-    limit * (1.0 + 1e-9) + 1e-12
 }
 
 impl Search {
@@ -307,6 +291,12 @@ impl Worker {
         for (i, track) in scale.tracks.iter().enumerate() {
             znorm_into(&self.tracks[i][start..start + scale.bars], &mut self.normal);
             let most = (with_slack((limit - partial.distance.combined).max(0.0)) / track.weight).powi(2);
+            let ends = |of: &[f64]| (of[0], of[of.len() - 1]);
+            let ((a, b), (c, d)) = (ends(&self.normal), ends(&track.series));
+            if lb_kim([a, c], [b, d], false) > most {
+                self.stages.kim += 1;
+                return None;
+            }
             cumulative(&self.normal, &track.envelope, &mut self.rest);
             let rest = most.is_finite().then_some(self.rest.as_slice());
             let squared = dtw_abandoning(&self.normal, &track.series, track.band, rest, most, &mut self.scratch);
@@ -346,222 +336,6 @@ impl Worker {
         }
         best
     }
-}
-
-/// A window of which some channels have been compared.
-#[derive(Debug, Clone, Copy)]
-struct Partial {
-    at: usize,
-    distance: Distance,
-}
-
-impl Partial {
-    fn new(at: usize) -> Partial {
-        Partial { at, distance: Distance { combined: 0.0, price: 0.0, averages: 0.0, slopes: 0.0 } }
-    }
-
-    fn add(&mut self, channel: usize, track: &Track, scale: &Scale, distance: f64) {
-        self.distance.combined += track.weight * distance;
-        let distance = distance / root(scale, track);
-        match channel {
-            0 => self.distance.price = distance,
-            _ => self.distance.averages += distance / AVERAGES.len() as f64,
-        }
-    }
-
-    fn add_slopes(&mut self, reference: &Reference, closes: &[f64]) {
-        let weight = reference.channels.slopes;
-        if weight > 0.0 {
-            self.distance.slopes = slope_distance(reference, &znorm(closes));
-            self.distance.combined += weight * self.distance.slopes;
-        }
-    }
-}
-
-/// Compares as many windows at once as there are lanes.
-#[derive(Debug, Default)]
-struct Lanes {
-    normal: Vec<Vec<f64>>,
-    batch: Vec<[f64; LANES]>,
-    line: Vec<[f64; LANES]>,
-}
-
-impl Lanes {
-    /// Leaves those of the windows whose distance is at most `limit`; `window` gives a channel of one.
-    fn whole<'a>(
-        &mut self,
-        reference: &Reference,
-        scale: &Scale,
-        limit: f64,
-        windows: &mut Vec<Partial>,
-        window: impl Fn(usize, usize) -> &'a [f64],
-    ) {
-        for (i, track) in scale.tracks.iter().enumerate() {
-            for group in windows.chunks_mut(LANES) {
-                self.normal.resize_with(LANES, Vec::new);
-                for (partial, normal) in group.iter().zip(&mut self.normal) {
-                    znorm_into(window(i, partial.at), normal);
-                }
-                side_by_side(self.normal[..group.len()].iter().map(Vec::as_slice), &mut self.batch);
-                let distances = dtw_many(&track.series, &self.batch, track.band, &mut self.line);
-                group.iter_mut().zip(distances).for_each(|(partial, d)| partial.add(i, track, scale, d));
-            }
-            windows.retain(|partial| partial.distance.combined <= limit);
-        }
-        if reference.channels.slopes > 0.0 {
-            windows.iter_mut().for_each(|partial| partial.add_slopes(reference, window(0, partial.at)));
-            windows.retain(|partial| partial.distance.combined <= limit);
-        }
-    }
-}
-
-fn root(scale: &Scale, track: &Track) -> f64 {
-    (scale.bars.max(track.series.len()) as f64).sqrt()
-}
-
-/// The distances of random windows from a reference, smallest first: of each, that of the nearest scale.
-pub fn null_distances(reference: &Reference, excluded: Option<&Excluded>, windows: &[RandomWindow]) -> Vec<f64> {
-    let warm_up = reference.channels.warm_up();
-    let tracks: Vec<_> = windows.iter().map(|w| reference.channels.tracks(&w.closes)).collect();
-    let mut nearest = vec![f64::INFINITY; windows.len()];
-    let mut lanes = Lanes::default();
-    for scale in &reference.scales {
-        let fits = |(_, w): &(usize, &RandomWindow)| {
-            let is_excluded = |e: &Excluded| {
-                e.symbol == w.symbol && w.ts[w.ts.len() - scale.bars] <= e.to && w.ts[w.ts.len() - 1] >= e.from
-            };
-            // A window at the beginning of a history has room for the shorter scales only.
-            w.closes.len() >= warm_up + scale.bars && !excluded.is_some_and(is_excluded)
-        };
-        let mut partial: Vec<Partial> = windows.iter().enumerate().filter(fits).map(|(i, _)| Partial::new(i)).collect();
-        lanes.whole(reference, scale, f64::INFINITY, &mut partial, |channel, i| {
-            let track = &tracks[i][channel];
-            &track[track.len() - scale.bars..]
-        });
-        for partial in partial {
-            nearest[partial.at] = nearest[partial.at].min(partial.distance.combined);
-        }
-    }
-    nearest.retain(|d| d.is_finite());
-    nearest.sort_by(f64::total_cmp);
-    nearest
-}
-
-/// Root mean square difference of the slopes of a z-normalised window, stretched to the reference's length.
-fn slope_distance(reference: &Reference, normal: &[f64]) -> f64 {
-    let slopes = slope(&resample(normal, reference.length), SLOPE_POINTS);
-    let squares: f64 = slopes.iter().zip(&reference.slopes).map(|(a, b)| (a - b) * (a - b)).sum();
-    (squares / reference.length as f64).sqrt()
-}
-
-/// Windows that are bounded at once: neighbours, so that their bars lie side by side.
-const NEIGHBOURS: usize = 16;
-
-/// Bars after which the bounds are compared with the limit.
-const BARS: usize = 8;
-
-/// A window that LB_Keogh over its bars lets pass.
-#[derive(Debug, Clone, Copy)]
-struct Survivor {
-    start: usize,
-    /// The bound, squared.
-    keogh: f64,
-}
-
-/// The windows whose LB_Keogh is at most `limit`, squared.
-#[inline(always)]
-fn keogh_of_all(closes: &[f64], windows: &Windows, track: &Track, limit: f64, survivors: &mut Vec<Survivor>) {
-    let count = windows.mean.len();
-    let n = track.order.len();
-    let Envelope { lower, upper } = &track.envelope;
-    if limit == f64::INFINITY {
-        survivors.extend((0..count).map(|start| Survivor { start, keogh: 0.0 }));
-        return;
-    }
-    let mut start = 0;
-    while start + NEIGHBOURS <= count {
-        let (mean, inverse) = (&windows.mean[start..start + NEIGHBOURS], &windows.inverse[start..start + NEIGHBOURS]);
-        let mut totals = [0.0; NEIGHBOURS];
-        for bars in track.order.chunks(BARS) {
-            for &bar in bars {
-                let bar = bar as usize;
-                let (l, u) = (lower[bar], upper[bar]);
-                let x = &closes[start + bar..start + bar + NEIGHBOURS];
-                for k in 0..NEIGHBOURS {
-                    let z = (x[k] - mean[k]) * inverse[k];
-                    let (above, below) = (z - u, l - z);
-                    let far = if above > below { above } else { below };
-                    let far = if far > 0.0 { far } else { 0.0 };
-                    totals[k] += far * far;
-                }
-            }
-            let mut passing = false;
-            for total in totals {
-                passing |= total <= limit;
-            }
-            if !passing {
-                break;
-            }
-        }
-        let passing = (0..NEIGHBOURS).filter(|&k| totals[k] <= limit);
-        survivors.extend(passing.map(|k| Survivor { start: start + k, keogh: totals[k] }));
-        start += NEIGHBOURS;
-    }
-    for start in start..count {
-        let window = &closes[start..start + n];
-        let (mean, inverse) = (windows.mean[start], windows.inverse[start]);
-        let keogh = lb_keogh_of_window(window, mean, inverse, lower, upper, limit);
-        if keogh <= limit {
-            survivors.push(Survivor { start, keogh });
-        }
-    }
-}
-
-/// LB_Keogh of the bars of the reference against the envelope of a series, of which a window is normalised on the way.
-#[inline(always)]
-fn keogh_reversed(
-    reference: &[f64],
-    envelope: &Envelope,
-    start: usize,
-    n: usize,
-    mean: f64,
-    inverse: f64,
-    limit: f64,
-) -> f64 {
-    const BLOCK: usize = 16;
-    let shared = reference.len().min(n);
-    let (lower, upper) = (&envelope.lower[start..start + n], &envelope.upper[start..start + n]);
-    let outside = |r: f64, l: f64, u: f64| {
-        let (above, below) = (r - (u - mean) * inverse, (l - mean) * inverse - r);
-        let far = if above > below { above } else { below };
-        let far = if far > 0.0 { far } else { 0.0 };
-        far * far
-    };
-    let mut total = 0.0;
-    let blocks = reference[..shared].chunks(BLOCK).zip(lower.chunks(BLOCK)).zip(upper.chunks(BLOCK));
-    for ((r, l), u) in blocks {
-        let mut sum = 0.0;
-        if let (Ok(r), Ok(l), Ok(u)) =
-            (<&[f64; BLOCK]>::try_from(r), <&[f64; BLOCK]>::try_from(l), <&[f64; BLOCK]>::try_from(u))
-        {
-            let mut sums = [0.0; BLOCK];
-            for k in 0..BLOCK {
-                sums[k] = outside(r[k], l[k], u[k]);
-            }
-            sum += sums.iter().sum::<f64>();
-        } else {
-            sum += r.iter().zip(l).zip(u).map(|((r, l), u)| outside(*r, *l, *u)).sum::<f64>();
-        }
-        total += sum;
-        if total > limit {
-            return total;
-        }
-    }
-    // Bars of the reference beyond the window meet what its last bar may meet, at most.
-    for r in &reference[shared..] {
-        total += outside(*r, lower[n - 1], upper[n - 1]);
-    }
-    total
 }
 
 /// A window of the symbol that is looked at.

@@ -1,0 +1,104 @@
+//! Puts the batches of a partition together to whole symbols.
+
+use super::Part;
+use crate::engine::series_exec::cut::Cutter;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::{Result, exec_err, internal_datafusion_err};
+use datafusion::execution::memory_pool::MemoryReservation;
+use std::sync::Arc;
+
+/// The rows of the symbol that is being read, and who wants them.
+pub(super) struct Gathering {
+    part: Box<dyn Part>,
+    symbol: usize,
+    ts: usize,
+    columns: Vec<usize>,
+    cutter: Cutter,
+    name: Option<String>,
+    times: Vec<i64>,
+    values: Vec<Vec<f64>>,
+    reservation: MemoryReservation,
+}
+
+impl Gathering {
+    pub fn new(
+        schema: &SchemaRef,
+        columns: &[&str],
+        part: Box<dyn Part>,
+        reservation: MemoryReservation,
+    ) -> Result<Gathering> {
+        let columns = columns.iter().map(|c| schema.index_of(c)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Gathering {
+            part,
+            symbol: schema.index_of("symbol")?,
+            ts: schema.index_of("ts")?,
+            values: vec![vec![]; columns.len()],
+            columns,
+            cutter: Cutter::default(),
+            name: None,
+            times: vec![],
+            reservation,
+        })
+    }
+
+    pub fn next(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let symbols = cast(batch.column(self.symbol), &DataType::Utf8View)?;
+        let cut = self.cutter.next(&[Arc::clone(&symbols)], batch.num_rows())?;
+        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let times = cast(batch.column(self.ts), &instant)?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let numbers: Vec<ArrayRef> =
+            self.columns.iter().map(|&c| cast(batch.column(c), &DataType::Float64)).collect::<Result<_, _>>()?;
+        let names = symbols.as_string_view();
+        for (i, range) in cut.ranges.into_iter().enumerate() {
+            if i > 0 || !cut.continues {
+                self.finish()?;
+                // Bars without a symbol are nobody's.
+                self.name = names.is_valid(range.start).then(|| names.value(range.start).to_string());
+            }
+            if self.name.is_none() {
+                continue;
+            }
+            for row in range.clone() {
+                let time = times.is_valid(row).then(|| times.value(row));
+                match (time, self.times.last()) {
+                    (Some(time), None) => self.times.push(time),
+                    (Some(time), Some(&last)) if time > last => self.times.push(time),
+                    _ => {
+                        let name = self.name.as_deref().unwrap_or_default();
+                        return exec_err!(
+                            "the bars of {name} do not follow each other in time: `tallow validate` shows where"
+                        );
+                    }
+                }
+            }
+            for (values, array) in self.values.iter_mut().zip(&numbers) {
+                let array = array.as_primitive_opt::<Float64Type>();
+                let array = array.ok_or_else(|| internal_datafusion_err!("numbers are float64"))?;
+                values.extend(range.clone().map(|row| if array.is_valid(row) { array.value(row) } else { f64::NAN }));
+            }
+            let per_bar = 8 * (1 + self.values.len()) + self.part.bytes_per_bar();
+            self.reservation.try_resize(self.part.bytes() + self.times.len() * per_bar)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if let Some(name) = self.name.take() {
+            self.part.series(&name, &self.times, &self.values)?;
+        }
+        self.times.clear();
+        self.values.iter_mut().for_each(Vec::clear);
+        Ok(())
+    }
+
+    pub fn end(mut self) -> Result<()> {
+        self.finish()?;
+        self.part.end()
+    }
+}
