@@ -4,7 +4,7 @@ use super::care::{self, HistoryEntry, OptimizeSummary};
 use super::columns;
 use super::delta::{AsOf, Log, no_table};
 use super::files::{Files, Format};
-use super::formulas::{self, StoredFormula};
+use super::formulas::StoredFormula;
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::patterns::{StoredAlert, StoredPattern};
 use super::profile::ProfileCache;
@@ -66,14 +66,11 @@ struct Found {
     small: Vec<&'static str>,
 }
 
-/// The table of formulas, and its folder.
-const FORMULAS: &str = "formulas";
-
 /// Matches in the lake's default timeframe; those of others are `matches_4h` and so on.
 const MATCHES: &str = "matches";
 
 /// Tables that every lake may have one of.
-const SMALL: [&str; 3] = [FORMULAS, StoredPattern::TABLE, StoredAlert::TABLE];
+const SMALL: [&str; 3] = [StoredFormula::TABLE, StoredPattern::TABLE, StoredAlert::TABLE];
 
 /// Families of computed tables: `labels_4h` lies in `labels/4h/`.
 const COMPUTED: [&str; 4] = ["labels", "levels", "level_events", MATCHES];
@@ -203,20 +200,6 @@ impl LakeSchema {
         }
     }
 
-    /// All versions of the formulas that the lake keeps, by name and version.
-    pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
-        let state = Arc::new(self.state()?);
-        formulas::read(&state, &self.formula_log(&state)?).await
-    }
-
-    /// Adds a formula as the next version of its name, which is returned.
-    pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
-        let state = Arc::new(self.state()?);
-        let version = formulas::add(&state, &self.formula_log(&state)?, formula).await?;
-        self.look_again().await?;
-        Ok(version)
-    }
-
     /// All rows of a small table.
     pub async fn records<T: Record>(&self) -> Result<Vec<T>> {
         let state = Arc::new(self.state()?);
@@ -251,10 +234,6 @@ impl LakeSchema {
     /// Forgets a table.
     pub(crate) fn drop_hidden(&self, name: &str) {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-    }
-
-    fn formula_log(&self, state: &SessionState) -> Result<Log> {
-        Log::at(state, &self.folder(FORMULAS))
     }
 
     fn folder(&self, name: &str) -> String {

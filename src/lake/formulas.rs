@@ -1,18 +1,15 @@
 //! The formulas that a lake keeps: the table `formulas`, one row a version, added to and never changed.
 
-use super::delta::{Change, Log, Outcome};
-use super::ingest::{ATTEMPTS, pause};
-use super::writer::{Layout, TableWriter};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{Result, exec_err};
-use datafusion::execution::SessionState;
-use futures::TryStreamExt;
-use std::sync::Arc;
+use super::catalog::LakeSchema;
+use super::columns::instant;
+use super::records::Record;
+use arrow::datatypes::DataType;
+use datafusion::common::Result;
+use serde::{Deserialize, Serialize};
 
 /// A version of a formula.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StoredFormula {
     /// Its name.
     pub name: String,
@@ -21,6 +18,7 @@ pub struct StoredFormula {
     /// scan, entry, exit or stop.
     pub category: String,
     /// Words to find it by.
+    #[serde(with = "words")]
     pub tags: Vec<String>,
     /// One sentence.
     pub description: String,
@@ -30,97 +28,73 @@ pub struct StoredFormula {
     pub created_at: i64,
 }
 
-const TEXTS: [&str; 5] = ["name", "category", "tags", "description", "formula"];
-
-fn schema() -> SchemaRef {
-    let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    Arc::new(Schema::new(vec![
-        text("name"),
-        Field::new("version", DataType::Int64, true),
-        text("category"),
-        text("tags"),
-        text("description"),
-        text("formula"),
-        Field::new("created_at", super::columns::instant(), true),
-    ]))
+impl Default for StoredFormula {
+    fn default() -> Self {
+        StoredFormula {
+            name: String::new(),
+            version: 0,
+            category: "scan".to_string(),
+            tags: vec![],
+            description: String::new(),
+            formula: String::new(),
+            created_at: 0,
+        }
+    }
 }
 
-fn batch(formula: &StoredFormula) -> Result<RecordBatch> {
-    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
-    let columns: Vec<ArrayRef> = vec![
-        text(&formula.name),
-        Arc::new(Int64Array::from(vec![formula.version])),
-        text(&formula.category),
-        text(&formula.tags.join(" ")),
-        text(&formula.description),
-        text(&formula.formula),
-        Arc::new(TimestampMicrosecondArray::from(vec![formula.created_at]).with_timezone("UTC")),
-    ];
-    Ok(RecordBatch::try_new(schema(), columns)?)
+impl Record for StoredFormula {
+    const TABLE: &'static str = "formulas";
+
+    fn columns() -> Vec<(&'static str, DataType)> {
+        vec![
+            ("name", DataType::Utf8),
+            ("version", DataType::Int64),
+            ("category", DataType::Utf8),
+            ("tags", DataType::Utf8),
+            ("description", DataType::Utf8),
+            ("formula", DataType::Utf8),
+            ("created_at", instant()),
+        ]
+    }
 }
 
-/// All versions of all formulas, by name and version.
-pub(super) async fn read(state: &Arc<SessionState>, log: &Log) -> Result<Vec<StoredFormula>> {
-    let Some(snapshot) = log.snapshot(None).await? else { return Ok(vec![]) };
-    let names = ["name", "category", "tags", "description", "formula", "version", "created_at"];
-    let plan = snapshot.read(state, log, &names).await?;
-    let mut rows = datafusion::physical_plan::execute_stream(plan, state.task_ctx())?;
-    let mut all = vec![];
-    while let Some(batch) = rows.try_next().await? {
-        let texts = (0..TEXTS.len()).map(|i| cast(batch.column(i), &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
-        let versions = batch.column(5).as_primitive::<Int64Type>();
-        let times = cast(batch.column(6), &super::columns::instant())?;
-        let times = times.as_primitive::<TimestampMicrosecondType>();
-        for row in 0..batch.num_rows() {
-            let text = |i: usize| {
-                let column = texts[i].as_string::<i32>();
-                if column.is_null(row) { String::new() } else { column.value(row).to_string() }
+/// Tags are one text in the table.
+mod words {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(words: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&words.join(" "))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(text.split_whitespace().map(str::to_string).collect())
+    }
+}
+
+impl LakeSchema {
+    /// All versions of the formulas that the lake keeps, by name and version.
+    pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
+        let mut all = self.records::<StoredFormula>().await?;
+        all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        Ok(all)
+    }
+
+    /// Adds a formula as the next version of its name, which is returned; one that is the newest version already is not
+    /// added again. Two writers at the same time get two versions.
+    pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
+        self.change_records("FORMULA", move |all: &mut Vec<StoredFormula>| {
+            let newest = all.iter().filter(|f| f.name == formula.name).max_by_key(|f| f.version);
+            let same = |known: &&StoredFormula| {
+                StoredFormula { version: known.version, created_at: known.created_at, ..formula.clone() } == **known
             };
-            all.push(StoredFormula {
-                name: text(0),
-                version: versions.value(row),
-                category: text(1),
-                tags: text(2).split_whitespace().map(str::to_string).collect(),
-                description: text(3),
-                formula: text(4),
-                created_at: times.value(row),
-            });
-        }
-    }
-    all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-    Ok(all)
-}
-
-/// Adds a formula as the next version of its name, which is returned; one that is the newest version already is not added
-/// again. Two writers at the same time get two versions.
-pub(super) async fn add(state: &Arc<SessionState>, log: &Log, formula: StoredFormula) -> Result<i64> {
-    for attempt in 1..=ATTEMPTS {
-        let base = log.snapshot(None).await?;
-        let newest = read(state, log).await?.into_iter().rfind(|f| f.name == formula.name);
-        let same = |known: &StoredFormula| {
-            StoredFormula { version: known.version, created_at: known.created_at, ..formula.clone() } == *known
-        };
-        if let Some(known) = newest.as_ref().filter(|known| same(known)) {
-            return Ok(known.version);
-        }
-        let version = newest.map_or(0, |f| f.version) + 1;
-        let mut writer = TableWriter::new(log, schema(), Layout::Unsorted)?;
-        writer.push(batch(&StoredFormula { version, ..formula.clone() })?).await?;
-        let adds = writer.finish().await?;
-        let written = adds.clone();
-        let change =
-            Change { adds, schema: Some(schema()), data_change: true, operation: "FORMULA", ..Change::default() };
-        match log.commit(base.as_ref(), change).await {
-            Ok(Outcome::Committed(_)) => return Ok(version),
-            Ok(Outcome::Conflict) => {
-                log.discard(&written).await;
-                pause(attempt).await;
+            if let Some(known) = newest.filter(same) {
+                return Ok(known.version);
             }
-            Err(error) => {
-                log.discard(&written).await;
-                return Err(error);
-            }
-        }
+            let version = newest.map_or(0, |f| f.version) + 1;
+            all.push(StoredFormula { version, ..formula.clone() });
+            Ok(version)
+        })
+        .await
     }
-    exec_err!("{}: other writers kept committing; try again", log.location)
 }
