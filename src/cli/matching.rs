@@ -67,6 +67,7 @@ impl SearchArgs {
             scales: search::scales(&self.scales)?,
             null: Null { size: self.null as usize, ..default.null },
             self_matches: self.self_matches,
+            thinned: false,
         })
     }
 
@@ -263,6 +264,9 @@ async fn keep(session: &Session, config: &Config, args: &MatchArgs, rows: &Recor
 pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failure> {
     let session = config.session().await?;
     deliver(&session, config, &args, async |rows: RecordBatch| {
+        if let Some(folder) = &args.png {
+            super::report::draw(&session, &args, &rows, folder).await?;
+        }
         let mut writer = Writer::new(&args.output, rows.schema())?;
         writer.write(&rows)?;
         writer.finish()?;

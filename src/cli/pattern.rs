@@ -1,7 +1,7 @@
 //! `tallow pattern`.
 
 use super::Failure;
-use super::args::{PatternAddArgs, PatternCommand, SearchArgs, TrainArgs};
+use super::args::{PatternAddArgs, PatternCommand, TrainArgs};
 use super::commands::{out, run_text};
 use super::config::Config;
 use super::matching::{no_pattern, timeframe_of};
@@ -13,10 +13,12 @@ use crate::lake::StoredPattern;
 use crate::pipeline::bounds::instant;
 use crate::pipeline::patterns::{self, Source};
 use crate::pipeline::score::{self, Evaluation, Training};
+use crate::pipeline::search::{self, MatchRun, SearchOptions};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::time::Instant;
 use tallow_udfs::similarity::numbers_of;
+use tallow_udfs::similarity::random::Null;
 
 pub(super) async fn pattern(config: &Config, command: PatternCommand) -> Result<(), Failure> {
     let session = config.session().await?;
@@ -137,30 +139,32 @@ async fn set_active(session: &Session, name: &str, active: bool) -> Result<(), F
 
 async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<(), Failure> {
     let started = Instant::now();
-    let search = SearchArgs {
-        pattern: None,
-        all: true,
-        latest: false,
-        history: true,
-        top: args.matches,
-        percentile: None,
-        timeframe: args.timeframe.clone().into_iter().collect(),
-        channels: None,
-        weights: vec![],
-        bands: vec![],
-        scales: args.scales,
-        self_matches: true,
-        exact: false,
-        null: 1,
-    };
-    let mut run = search.run(session).await?;
-    if !args.patterns.is_empty() {
-        run.patterns.clear();
-        let chosen: BTreeSet<&String> = args.patterns.iter().collect();
-        for id in chosen {
-            run.patterns.push(patterns::get(session.tables(), id).await?.sought()?);
+    let all = session.tables().records::<StoredPattern>().await?;
+    let stored: Vec<StoredPattern> = match args.patterns.is_empty() {
+        true => all.into_iter().filter(|p| p.active).collect(),
+        false => {
+            let chosen: BTreeSet<&String> = args.patterns.iter().collect();
+            let mut stored = vec![];
+            for id in chosen {
+                stored.push(patterns::get(session.tables(), id).await?);
+            }
+            stored
         }
+    };
+    if stored.is_empty() {
+        return Err(no_pattern().into());
     }
+    let options = SearchOptions {
+        k: args.matches,
+        scales: search::scales(&args.scales)?,
+        // The pattern's own bars are as good an example as any, and nobody looks at percentiles.
+        self_matches: true,
+        null: Null { size: 0, ..SearchOptions::default().null },
+        thinned: true,
+        ..SearchOptions::default()
+    };
+    let patterns = stored.iter().map(StoredPattern::sought).collect::<crate::error::Result<Vec<_>>>()?;
+    let run = MatchRun { patterns, options, exact: true, percentile: None };
     let table = table_of(args.timeframe.as_deref())?;
     let timeframe = timeframe_of(session, &table).await?;
     if let Some(symbol) = &args.benchmark {

@@ -26,9 +26,12 @@ pub(super) async fn report(config: &Config, command: ReportCommand, cancel: Canc
     let session = config.session().await?;
     match command {
         ReportCommand::Match { args, charts } => of_matches(&session, config, args, charts).await,
-        ReportCommand::Scan { args, charts } => of_scan(&session, config, args, charts, cancel).await,
-        ReportCommand::Labels { table, symbols, timeframe, output, charts } => {
-            of_labels(&session, config, &table, symbols, timeframe, &output, charts).await
+        ReportCommand::Scan { args, charts, pictures } => {
+            of_scan(&session, config, args, charts.charts, pictures.png.as_deref(), cancel).await
+        }
+        ReportCommand::Labels { table, symbols, timeframe, output, charts, pictures } => {
+            let page = Target { output: &output, png: pictures.png.as_deref() };
+            of_labels(&session, config, &table, symbols, timeframe, charts.charts, page).await
         }
     }
 }
@@ -41,11 +44,18 @@ fn page_of(output: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Where a report goes.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    output: &'a Path,
+    png: Option<&'a Path>,
+}
+
 async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts: ChartArgs) -> Result<(), Failure> {
     let output = page_of(args.output.output.as_ref())?;
-    folder_of_pictures(&charts)?;
+    folder_of_pictures(args.png.as_deref())?;
     deliver(session, config, &args, async |rows: RecordBatch| {
-        matches_page(session, config, &args, &charts, rows, &output).await
+        matches_page(session, config, &args, charts.charts, rows, &output).await
     })
     .await
 }
@@ -54,15 +64,13 @@ async fn matches_page(
     session: &Session,
     config: &Config,
     args: &MatchArgs,
-    charts: &ChartArgs,
+    most: usize,
     rows: RecordBatch,
     output: &Path,
 ) -> Result<(), Failure> {
-    let run = args.search.run(session).await?;
-    let shapes: BTreeMap<String, Vec<f64>> =
-        run.patterns.iter().map(|p| (p.id.clone(), p.closes[p.lead..].to_vec())).collect();
+    let shapes = shapes(session, args).await?;
     let tables = args.search.tables(session).await?;
-    let drawn = report::charts_of_matches(session, &rows, &shapes, &tables, charts.charts).await?;
+    let drawn = report::charts_of_matches(session, &rows, &shapes, &tables, most).await?;
     let mut sources = vec![];
     for (table, _) in &tables {
         sources.push(report::source(session, table).await?);
@@ -110,18 +118,38 @@ async fn matches_page(
     }
     let title = format!("Like {}", patterns.join(", "));
     let page = Page { title, parameters, sources, notes, charts: drawn, rows };
-    write(config, &page, output, charts.png.as_deref())
+    write(config, &page, Target { output, png: args.png.as_deref() })
+}
+
+/// The closes of the patterns that are searched for.
+async fn shapes(session: &Session, args: &MatchArgs) -> Result<BTreeMap<String, Vec<f64>>, Failure> {
+    let run = args.search.run(session).await?;
+    Ok(run.patterns.into_iter().map(|p| (p.id, p.closes[p.lead..].to_vec())).collect())
+}
+
+/// Draws each match into a folder.
+pub(super) async fn draw(
+    session: &Session,
+    args: &MatchArgs,
+    rows: &RecordBatch,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let (shapes, tables) = (shapes(session, args).await?, args.search.tables(session).await?);
+    let charts = report::charts_of_matches(session, rows, &shapes, &tables, rows.num_rows()).await?;
+    folder_of_pictures(Some(folder))?;
+    pictures(&charts, folder)
 }
 
 async fn of_scan(
     session: &Session,
     config: &Config,
     args: ScanArgs,
-    charts: ChartArgs,
+    most: usize,
+    png: Option<&Path>,
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
     let output = page_of(args.output.output.as_ref())?;
-    folder_of_pictures(&charts)?;
+    folder_of_pictures(png)?;
     let (scan, stored) = scan_of(session, &args).await?;
     let control = Control { progress: Arc::new(|_, _| {}), cancel };
     let mut run = scan.run(session, control).await?;
@@ -132,7 +160,7 @@ async fn of_scan(
     let rows = concat_batches(&run.schema(), &batches)?;
     let Scan { table, .. } = &scan;
     let is_of_bars = ["symbol", "ts"].iter().all(|c| rows.column_by_name(c).is_some());
-    let drawn = if is_of_bars { report::charts_of_scan(session, &rows, table, charts.charts).await? } else { vec![] };
+    let drawn = if is_of_bars { report::charts_of_scan(session, &rows, table, most).await? } else { vec![] };
     let mut parameters = vec![("formula".to_string(), scan.formula.to_string())];
     for (name, value) in [
         ("kept as", stored),
@@ -149,7 +177,7 @@ async fn of_scan(
     let sources = vec![report::source(session, table).await?];
     let title = format!("Scan: {}", scan.formula);
     let page = Page { title, parameters, sources, notes, charts: drawn, rows };
-    write(config, &page, &output, charts.png.as_deref())?;
+    write(config, &page, Target { output: &output, png })?;
     if failures > 0 { Err(Failure::Partial) } else { Ok(()) }
 }
 
@@ -159,8 +187,8 @@ async fn of_labels(
     table: &str,
     symbols: Vec<String>,
     timeframe: Option<String>,
-    output: &Path,
-    charts: ChartArgs,
+    most: usize,
+    page: Target<'_>,
 ) -> Result<(), Failure> {
     let candles = match (timeframe.as_deref(), table.strip_prefix("labels_").map(str::parse::<Timeframe>)) {
         (Some(text), _) => table_of(Some(text))?,
@@ -174,19 +202,19 @@ async fn of_labels(
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let batches = session.collect(frame).await?;
     let rows = concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches)?;
-    folder_of_pictures(&charts)?;
-    let drawn = report::charts_of_labels(session, table, &candles, &symbols, charts.charts).await?;
+    folder_of_pictures(page.png)?;
+    let drawn = report::charts_of_labels(session, table, &candles, &symbols, most).await?;
     if drawn.is_empty() && !symbols.is_empty() {
         return Err(Failure::Usage(format!("{table} has no labels of {}", symbols.join(", "))));
     }
     let sources = vec![report::source(session, table).await?, report::source(session, &candles).await?];
     let parameters = vec![("labels".to_string(), columns.join(", "))];
-    let page = Page { title: format!("Labels: {table}"), parameters, sources, notes: vec![], charts: drawn, rows };
-    write(config, &page, output, charts.png.as_deref())
+    let title = format!("Labels: {table}");
+    write(config, &Page { title, parameters, sources, notes: vec![], charts: drawn, rows }, page)
 }
 
 /// Writes the page, and each chart as a picture.
-fn write(config: &Config, page: &Page, output: &Path, png: Option<&Path>) -> Result<(), Failure> {
+fn write(config: &Config, page: &Page, Target { output, png }: Target<'_>) -> Result<(), Failure> {
     let failed = |path: &Path| {
         let name = path.display().to_string();
         move |e| Error::File(name, e)
@@ -206,8 +234,8 @@ fn write(config: &Config, page: &Page, output: &Path, png: Option<&Path>) -> Res
 }
 
 /// Makes the folder of pictures, if there are to be any, before anything is computed.
-fn folder_of_pictures(charts: &ChartArgs) -> Result<(), Failure> {
-    match &charts.png {
+fn folder_of_pictures(png: Option<&Path>) -> Result<(), Failure> {
+    match png {
         Some(folder) => Ok(std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?),
         None => Ok(()),
     }

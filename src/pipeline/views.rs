@@ -294,6 +294,7 @@ impl Named<'_> {
             scales: self.get("scales").map_or(Ok(default.scales), search::scales)?,
             null: Null { size, ..default.null },
             self_matches: self.flag("self_matches")?,
+            thinned: false,
         })
     }
 

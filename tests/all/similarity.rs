@@ -21,7 +21,7 @@ use tallow_udfs::similarity::descriptor::{resample, slope};
 use tallow_udfs::similarity::dtw::dtw;
 use tallow_udfs::similarity::random::{Null, RandomWindows, percentile};
 use tallow_udfs::similarity::reference::{Channels, Reference, SLOPE_POINTS};
-use tallow_udfs::similarity::search::{Excluded, Match, Search, Windowing, Worker};
+use tallow_udfs::similarity::search::{Excluded, Match, Search, Spacing, Windowing, Worker};
 use tallow_udfs::similarity::znorm::znorm;
 
 /// splitmix64, as in `golden/dtw.py`.
@@ -217,6 +217,28 @@ fn the_pruned_search_finds_what_brute_force_finds() {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn thinned_matches_keep_their_ends_apart() {
+    let mut random = Random(13);
+    let bars = walks(&mut random, 6, 400);
+    let reference = Reference::new(&random.prices(40), 0, Channels::PRICE, &[0.9, 1.0, 1.1]).unwrap();
+    let spacing = Spacing::Thinned { stride: 10, apart: 20 };
+    let search = Search::new(reference, Windowing::History, 1_000, None).with_spacing(spacing);
+    let mut worker = Worker::default();
+    for (symbol, ts, closes) in &bars {
+        worker.symbol(&search, symbol, ts, closes);
+    }
+    let best = search.best();
+    // About one for every twenty bars.
+    let room: usize = bars.iter().map(|b| (b.2.len() - 40) / 20).sum();
+    assert!(best.len() > room * 2 / 3, "{} of {room}", best.len());
+    assert!(best.iter().all(|m| m.start % 10 == 0));
+    for (i, a) in best.iter().enumerate() {
+        let near = |b: &&Match| b.symbol == a.symbol && (a.start + a.bars).abs_diff(b.start + b.bars) < 20;
+        assert_eq!(best[i + 1..].iter().find(near), None);
+    }
 }
 
 /// A stretched, scaled and noisy copy of a shape.
@@ -498,7 +520,7 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
     let bars = walks(&mut Random(77), 60, 700);
     let session = lake(folder.path(), &bars).await;
     let sought = stored(&session, "cut", "S004", 100, 130).await.sought().unwrap();
-    let options = SearchOptions { k: 700, self_matches: true, ..SearchOptions::default() };
+    let options = SearchOptions { k: 700, self_matches: true, thinned: true, ..SearchOptions::default() };
     let training = Training {
         run: run(vec![sought.clone()], options),
         table: "candles_1d".into(),

@@ -130,6 +130,9 @@ pub(in crate::cli) struct MatchArgs {
     /// The symbol of an index, for the features of --score [default: all symbols with equal weights]
     #[arg(long, value_name = "SYMBOL")]
     pub benchmark: Option<String>,
+    /// Write a chart of each match into a folder too, as PNG
+    #[arg(long, value_name = "DIR")]
+    pub png: Option<PathBuf>,
     /// Write the matches to a table of the lake too, such as matches_1d
     #[arg(long, value_name = "TABLE")]
     pub to: Option<String>,
@@ -174,6 +177,8 @@ pub(in crate::cli) enum ReportCommand {
         args: ScanArgs,
         #[command(flatten)]
         charts: ChartArgs,
+        #[command(flatten)]
+        pictures: PngArgs,
     },
     /// A table of labels
     Labels {
@@ -191,6 +196,8 @@ pub(in crate::cli) enum ReportCommand {
         output: PathBuf,
         #[command(flatten)]
         charts: ChartArgs,
+        #[command(flatten)]
+        pictures: PngArgs,
     },
 }
 
@@ -199,7 +206,11 @@ pub(in crate::cli) struct ChartArgs {
     /// Charts at most
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub charts: usize,
-    /// Write each chart as a PNG into a folder too
+}
+
+#[derive(Debug, ClapArgs)]
+pub(in crate::cli) struct PngArgs {
+    /// Write each chart into a folder too, as PNG
     #[arg(long, value_name = "DIR")]
     pub png: Option<PathBuf>,
 }

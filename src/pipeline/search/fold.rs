@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tallow_udfs::similarity::compare::null_distances;
 use tallow_udfs::similarity::random::{Null, RandomWindow, RandomWindows, percentile};
 use tallow_udfs::similarity::reference::Reference;
-use tallow_udfs::similarity::search::{Excluded, Search, Stages, Worker};
+use tallow_udfs::similarity::search::{Excluded, Search, Spacing, Stages, Worker};
 
 /// A pattern that is searched for, prepared.
 #[derive(Debug, Clone)]
@@ -90,8 +90,14 @@ impl Fold for SearchFold {
     }
 
     fn begin(&self) -> Arc<dyn Folding> {
-        let search =
-            |s: &Sought| Search::new(s.reference.clone(), self.options.windowing, self.options.k, s.excluded.clone());
+        let search = |s: &Sought| {
+            let search = Search::new(s.reference.clone(), self.options.windowing, self.options.k, s.excluded.clone());
+            let bars = s.reference.length;
+            match self.options.thinned {
+                true => search.with_spacing(Spacing::Thinned { stride: (bars / 4).max(1), apart: (bars / 2).max(1) }),
+                false => search,
+            }
+        };
         let searches: Vec<Search> = self.sought.iter().map(search).collect();
         let wanted = self.sought.iter().any(|s| s.null.is_none());
         let samples =

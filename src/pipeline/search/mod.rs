@@ -34,6 +34,9 @@ pub struct SearchOptions {
     pub null: Null,
     /// Whether a pattern may match the bars that it was cut from.
     pub self_matches: bool,
+    /// Look at a window every quarter of the pattern's length, and let those compete whose ends are less than half of it
+    /// apart: more matches, for training.
+    pub thinned: bool,
 }
 
 impl Default for SearchOptions {
@@ -46,6 +49,7 @@ impl Default for SearchOptions {
             scales: vec![0.90, 0.95, 1.00, 1.05, 1.10],
             null: Null { size: 2_000, seed: 42 },
             self_matches: false,
+            thinned: false,
         }
     }
 }

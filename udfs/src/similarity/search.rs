@@ -66,6 +66,37 @@ pub struct Excluded {
     pub to: i64,
 }
 
+/// Which windows of a symbol are looked at, and which of them compete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spacing {
+    /// Every window; those that share a bar compete.
+    Disjoint,
+    /// Every window whose first bar is a multiple of `stride`; those that end less than `apart` bars from each other compete.
+    Thinned {
+        /// Bars from one window to the next.
+        stride: usize,
+        /// Bars between the ends of two matches at least.
+        apart: usize,
+    },
+}
+
+impl Spacing {
+    fn is_looked_at(self, start: usize) -> bool {
+        match self {
+            Spacing::Disjoint => true,
+            Spacing::Thinned { stride, .. } => start.is_multiple_of(stride.max(1)),
+        }
+    }
+
+    fn compete(self, a: &Candidate, b: &Candidate) -> bool {
+        let (end_a, end_b) = (a.start + a.bars, b.start + b.bars);
+        match self {
+            Spacing::Disjoint => a.start < end_b && b.start < end_a,
+            Spacing::Thinned { apart, .. } => end_a.abs_diff(end_b) < apart,
+        }
+    }
+}
+
 /// What is looked for; shared by everything that looks.
 #[derive(Debug)]
 pub struct Search {
@@ -77,6 +108,8 @@ pub struct Search {
     pub k: usize,
     /// Windows that do not count.
     pub excluded: Option<Excluded>,
+    /// Which of them compete.
+    pub spacing: Spacing,
     /// The best matches of finished symbols.
     best: Mutex<Vec<Match>>,
     /// The distance of the last of them when there are `k`.
@@ -123,7 +156,12 @@ impl Search {
     /// Nothing is found yet.
     pub fn new(reference: Reference, windowing: Windowing, k: usize, excluded: Option<Excluded>) -> Search {
         let (best, limit) = (Mutex::default(), AtomicU64::new(f64::INFINITY.to_bits()));
-        Search { reference, windowing, k, excluded, best, limit }
+        Search { reference, windowing, k, excluded, spacing: Spacing::Disjoint, best, limit }
+    }
+
+    /// With other windows.
+    pub fn with_spacing(self, spacing: Spacing) -> Search {
+        Search { spacing, ..self }
     }
 
     /// The best matches of the symbols that are finished, best first.
@@ -186,7 +224,8 @@ impl Worker {
         match search.windowing {
             Windowing::History => {
                 for scale in reference.scales.iter().filter(|s| closes.len() >= first + s.bars) {
-                    self.history(reference, scale, first, limit, &is_excluded, |start, distance| {
+                    let skipped = |start, bars| !search.spacing.is_looked_at(start) || is_excluded(start, bars);
+                    self.history(reference, scale, first, limit, &skipped, |start, distance| {
                         found.push(Candidate { start, bars: scale.bars, scale: scale.factor, distance });
                     });
                 }
@@ -199,7 +238,7 @@ impl Worker {
                 }));
             }
         }
-        search.finished(apart(found, search.k).into_iter().map(|c| c.of(symbol, ts)).collect());
+        search.finished(apart(found, search.k, search.spacing).into_iter().map(|c| c.of(symbol, ts)).collect());
     }
 
     /// All windows of one length whose distance is at most `limit`.
@@ -209,7 +248,7 @@ impl Worker {
         scale: &Scale,
         first: usize,
         limit: f64,
-        is_excluded: &impl Fn(usize, usize) -> bool,
+        skipped: &impl Fn(usize, usize) -> bool,
         mut found: impl FnMut(usize, Distance),
     ) {
         let (n, limit) = (scale.bars, with_slack(limit));
@@ -227,7 +266,7 @@ impl Worker {
             || keogh_of_all(closes, windows, price, squared, &mut survivors),
         );
         let before = survivors.len();
-        survivors.retain(|s| !is_excluded(first + s.start, n));
+        survivors.retain(|s| !skipped(first + s.start, n));
         self.stages.windows += count as u64;
         self.stages.keogh += (count - before) as u64;
         survivors.retain(|survivor| self.bounded(scale, first, survivor, limit));
@@ -360,15 +399,15 @@ impl Candidate {
     }
 }
 
-/// The nearest windows that share no bar, best first, at most `k`.
-fn apart(mut found: Vec<Candidate>, k: usize) -> Vec<Candidate> {
+/// The nearest windows that do not compete, best first, at most `k`.
+fn apart(mut found: Vec<Candidate>, k: usize, spacing: Spacing) -> Vec<Candidate> {
     found.sort_by(Candidate::rank);
     let mut chosen: Vec<Candidate> = vec![];
     for one in found {
         if chosen.len() == k {
             break;
         }
-        if chosen.iter().all(|c| one.start >= c.start + c.bars || c.start >= one.start + one.bars) {
+        if !chosen.iter().any(|c| spacing.compete(c, &one)) {
             chosen.push(one);
         }
     }
