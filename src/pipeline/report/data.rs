@@ -141,6 +141,13 @@ fn day(ts: i64) -> String {
     text.trim_end_matches(" 00:00").to_string()
 }
 
+fn counted(count: usize, what: &str, newest: i64) -> String {
+    match count {
+        1 => format!("1 {what}, on {}", day(newest)),
+        _ => format!("{count} {what}s, the newest on {}", day(newest)),
+    }
+}
+
 /// Charts of the first matches: the window shaded, the pattern over it. `shapes` are the closes of the patterns, and
 /// `tables` the table of each timeframe.
 pub async fn charts_of_matches(
@@ -220,7 +227,7 @@ pub async fn charts_of_scan(session: &Session, hits: &RecordBatch, table: &str, 
         let shown = from..from + chart.bars.len();
         chart.marks = hits.iter().filter(|h| shown.contains(h)).map(|h| Mark { bar: h - from, side: 1 }).collect();
         chart.title = name;
-        chart.subtitle = format!("{} hits, the newest on {}", hits.len(), day(symbol.bars[newest].ts));
+        chart.subtitle = counted(hits.len(), "hit", symbol.bars[newest].ts);
         charts.push(chart);
     }
     Ok(charts)
@@ -278,7 +285,7 @@ pub async fn charts_of_labels(
         let shown = at.iter().filter(|(bar, _)| shown.contains(bar));
         chart.marks = shown.map(|(bar, label)| Mark { bar: bar - from, side: side(*label) }).collect();
         chart.title = name;
-        chart.subtitle = format!("{} labels, the newest on {}", at.len(), day(symbol.bars[newest].ts));
+        chart.subtitle = counted(at.len(), "label", symbol.bars[newest].ts);
         charts.push(chart);
     }
     Ok(charts)
