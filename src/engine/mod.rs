@@ -11,3 +11,4 @@ pub mod series_exec;
 pub mod session;
 pub mod tap;
 pub mod unnested;
+mod whole;

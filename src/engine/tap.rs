@@ -4,8 +4,8 @@
 //! likes. A scan has two: one above the table, which leaves out symbols that cannot be used and ends the input early,
 //! at a symbol's border, when the scan is cancelled; one above the match, which counts.
 
+use super::whole;
 use arrow::array::RecordBatch;
-use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -14,8 +14,7 @@ use datafusion::common::{DFSchemaRef, Result, exec_err, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_expr_common::sort_expr::{LexOrdering, OrderingRequirements};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -162,14 +161,8 @@ pub struct TapExec {
 
 impl TapExec {
     fn try_new(input: Arc<dyn ExecutionPlan>, tap: Arc<dyn Tap>) -> Result<Self> {
-        let ascending = SortOptions { descending: false, nulls_first: false };
         let schema = input.schema();
-        let key = |name: &str| -> Result<PhysicalSortExpr> {
-            Ok(PhysicalSortExpr::new(Arc::new(Column::new(name, schema.index_of(name)?)), ascending))
-        };
-        let Some(order) = LexOrdering::new([key("symbol")?, key("ts")?]) else {
-            return plan_err!("a tap without order");
-        };
+        let order = whole::order(&schema)?;
         let properties = match tap.keeps_order() {
             true => Arc::clone(input.properties()),
             false => {
@@ -230,7 +223,7 @@ impl ExecutionPlan for TapExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(vec![Arc::clone(&self.order[0].expr)])])
+        whole::distribution(&self.order)
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {

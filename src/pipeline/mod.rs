@@ -14,6 +14,7 @@ pub mod named;
 pub mod patterns;
 pub mod report;
 pub mod resample;
+mod rows;
 pub mod scan;
 pub mod score;
 pub mod search;

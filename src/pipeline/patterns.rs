@@ -5,10 +5,8 @@ use crate::engine::dialect::closest;
 use crate::error::{Error, Result};
 use crate::lake::{LakeSchema, StoredPattern};
 use crate::pipeline::levels::quoted;
+use crate::pipeline::rows;
 use crate::pipeline::search::Pattern;
-use arrow::array::AsArray;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use tallow_udfs::similarity::numbers_of;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::Excluded;
@@ -107,8 +105,7 @@ async fn unknown_symbol(session: &Session, table: &str, symbol: &str) -> Result<
     let sql = format!("select distinct symbol from {}", quoted(table));
     let mut known = vec![];
     for batch in session.collect(session.sql(&sql).await?).await? {
-        let names = cast(batch.column(0), &DataType::Utf8)?;
-        known.extend(names.as_string::<i32>().iter().flatten().map(str::to_string));
+        known.extend(rows::texts(batch.column(0))?);
     }
     known.sort();
     let near = known.iter().find(|k| k.eq_ignore_ascii_case(symbol)).map(String::as_str);
@@ -126,13 +123,10 @@ async fn closes_of(session: &Session, table: &str, symbol: &str) -> Result<(Vec<
     );
     let (mut times, mut closes) = (vec![], vec![]);
     for batch in session.collect(session.sql(&sql).await?).await? {
-        let instant = cast(batch.column(0), &crate::lake::instant())?;
-        let ts = cast(&instant, &DataType::Int64)?;
-        let close = batch.column(1).as_primitive::<Float64Type>();
-        for (time, close) in ts.as_primitive::<Int64Type>().values().iter().zip(close.values()) {
+        for (time, close) in rows::times(batch.column(0))?.into_iter().zip(rows::numbers(batch.column(1))?) {
             if close.is_finite() {
-                times.push(*time);
-                closes.push(*close);
+                times.push(time);
+                closes.push(close);
             }
         }
     }

@@ -24,6 +24,7 @@ pub mod candle;
 pub mod expr_fn;
 pub mod label;
 pub mod level;
+mod list;
 pub mod rolling;
 pub mod series;
 pub mod similarity;

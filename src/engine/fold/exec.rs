@@ -2,14 +2,13 @@
 
 use super::Fold;
 use super::gather::Gathering;
-use arrow::compute::SortOptions;
+use crate::engine::whole;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
+use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_expr_common::sort_expr::{LexOrdering, OrderingRequirements};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
@@ -34,14 +33,7 @@ pub struct FoldExec {
 
 impl FoldExec {
     pub(super) fn try_new(input: Arc<dyn ExecutionPlan>, fold: Arc<dyn Fold>) -> Result<Self> {
-        let ascending = SortOptions { descending: false, nulls_first: false };
-        let schema = input.schema();
-        let key = |name: &str| -> Result<PhysicalSortExpr> {
-            Ok(PhysicalSortExpr::new(Arc::new(Column::new(name, schema.index_of(name)?)), ascending))
-        };
-        let Some(order) = LexOrdering::new([key("symbol")?, key("ts")?]) else {
-            return plan_err!("a fold without order");
-        };
+        let order = whole::order(&input.schema())?;
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(fold.schema()),
             Partitioning::UnknownPartitioning(1),
@@ -101,7 +93,7 @@ impl ExecutionPlan for FoldExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(vec![Arc::clone(&self.order[0].expr)])])
+        whole::distribution(&self.order)
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {

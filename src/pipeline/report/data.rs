@@ -4,9 +4,8 @@ use super::{Bar, Chart, Mark, Window};
 use crate::Session;
 use crate::error::Result;
 use crate::pipeline::levels::quoted;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use crate::pipeline::rows::{column, numbers, texts, times};
+use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use tallow_udfs::similarity::znorm::znorm;
 
@@ -49,26 +48,6 @@ const AROUND: usize = 40;
 struct Symbol {
     bars: Vec<Bar>,
     averages: [Vec<f64>; AVERAGES.len()],
-}
-
-fn texts(column: &ArrayRef) -> Result<Vec<String>> {
-    let column = cast(column, &DataType::Utf8)?;
-    Ok(column.as_string::<i32>().iter().map(|t| t.unwrap_or_default().to_string()).collect())
-}
-
-fn times(column: &ArrayRef) -> Result<Vec<i64>> {
-    let column = cast(&cast(column, &crate::lake::instant())?, &DataType::Int64)?;
-    Ok(column.as_primitive::<Int64Type>().values().to_vec())
-}
-
-fn numbers(column: &ArrayRef) -> Result<Vec<f64>> {
-    let column = cast(column, &DataType::Float64)?;
-    let column = column.as_primitive::<Float64Type>();
-    Ok((0..column.len()).map(|i| if column.is_valid(i) { column.value(i) } else { f64::NAN }).collect())
-}
-
-fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    rows.column_by_name(name).ok_or_else(|| crate::Error::Setting(format!("the rows have no column `{name}`")))
 }
 
 /// All bars of some symbols.

@@ -6,10 +6,10 @@ use super::features::{MatchTable, frame};
 use super::{FEATURES, TARGETS, store, walk};
 use crate::Session;
 use crate::error::{Error, Result};
+use crate::pipeline::rows::{numbers, times};
 use crate::pipeline::search::{MatchRun, Matched};
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use forust_ml::GradientBooster;
 
 /// Folds of the evaluation, in time.
@@ -111,18 +111,10 @@ impl Training {
             return Ok(Rows { features: vec![], targets: vec![], ends: vec![], known: vec![] });
         };
         let rows = concat_batches(&first.schema(), &batches)?;
-        let times = |i: usize| -> Result<Vec<i64>> {
-            let column = cast(&cast(rows.column(i), &crate::lake::instant())?, &DataType::Int64)?;
-            Ok(column.as_primitive::<Int64Type>().values().to_vec())
-        };
-        let numbers = |i: usize| -> Result<Vec<f64>> {
-            let column = cast(rows.column(i), &DataType::Float64)?;
-            let column = column.as_primitive::<Float64Type>();
-            Ok((0..column.len()).map(|r| if column.is_valid(r) { column.value(r) } else { f64::NAN }).collect())
-        };
-        let features = (2..2 + FEATURES.len()).map(numbers).collect::<Result<Vec<_>>>()?.concat();
-        let targets = (2 + FEATURES.len()..rows.num_columns()).map(numbers).collect::<Result<Vec<_>>>()?;
-        Ok(Rows { features, targets, ends: times(0)?, known: times(1)? })
+        let features = (2..2 + FEATURES.len()).map(|i| numbers(rows.column(i))).collect::<Result<Vec<_>>>()?.concat();
+        let targets =
+            (2 + FEATURES.len()..rows.num_columns()).map(|i| numbers(rows.column(i))).collect::<Result<Vec<_>>>()?;
+        Ok(Rows { features, targets, ends: times(rows.column(0))?, known: times(rows.column(1))? })
     }
 }
 

@@ -225,6 +225,16 @@ impl Folding for Searching {
     }
 }
 
+/// The bars that have a close.
+pub fn with_close(ts: &[i64], close: &[f64], times: &mut Vec<i64>, closes: &mut Vec<f64>) {
+    times.clear();
+    closes.clear();
+    for (time, close) in ts.iter().zip(close).filter(|(_, close)| close.is_finite()) {
+        times.push(*time);
+        closes.push(*close);
+    }
+}
+
 /// Bytes that a bar takes while its symbol is searched: four channels with their envelopes, normalised windows, candidates.
 const BYTES_PER_BAR: usize = 4 * (8 + 16) + 16 + 16 + 48;
 
@@ -238,11 +248,7 @@ struct SearchPart {
 
 impl Part for SearchPart {
     fn series(&mut self, symbol: &str, ts: &[i64], columns: &[Vec<f64>]) -> Result<()> {
-        let valid = || ts.iter().zip(&columns[0]).filter(|(_, close)| close.is_finite());
-        self.times.clear();
-        self.times.extend(valid().map(|(time, _)| *time));
-        self.closes.clear();
-        self.closes.extend(valid().map(|(_, close)| *close));
+        with_close(ts, &columns[0], &mut self.times, &mut self.closes);
         let searches = self.shared.searches.iter().zip(self.shared.sought.iter());
         for ((search, sought), worker) in searches.zip(&mut self.workers) {
             if sought.only.as_ref().is_none_or(|only| only.contains(symbol)) {

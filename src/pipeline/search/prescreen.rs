@@ -3,7 +3,7 @@
 //!
 //! Correlation orders symbols as the Euclidean distance of z-normalised closes does, at a fraction of the cost of DTW.
 
-use super::fold::{Samples, Sought, merge, samples, windows};
+use super::fold::{Samples, Sought, merge, samples, windows, with_close};
 use crate::engine::fold::{Fold, Folding, Part};
 use arrow::array::{Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -141,9 +141,8 @@ struct ScreenPart {
 
 impl Part for ScreenPart {
     fn series(&mut self, symbol: &str, ts: &[i64], columns: &[Vec<f64>]) -> Result<()> {
-        let valid = || ts.iter().zip(&columns[0]).filter(|(_, close)| close.is_finite());
-        let times: Vec<i64> = valid().map(|(time, _)| *time).collect();
-        let closes: Vec<f64> = valid().map(|(_, close)| *close).collect();
+        let (mut times, mut closes) = (vec![], vec![]);
+        with_close(ts, &columns[0], &mut times, &mut closes);
         self.samples.values_mut().for_each(|sample| sample.symbol(symbol, &times, &closes));
         for (correlator, ranked) in self.shared.correlators.iter().zip(&mut self.ranked) {
             let length = correlator.length();

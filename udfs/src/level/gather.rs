@@ -1,13 +1,15 @@
 //! Aggregates over the bars or events of one symbol whose results are lists: `level_events`, `level_states`, `bar_list`.
 
 use super::detect::{Rules, detect};
+use crate::list::{list_of, one_list};
+use crate::series::InputKind;
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{SortColumn, SortOptions};
 use arrow::compute::{concat, lexsort_to_indices, take};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility};
@@ -33,16 +35,8 @@ pub struct Gather {
     documentation: Documentation,
 }
 
-fn time() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
 fn fields(of: &[(&str, DataType)]) -> Fields {
     of.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true)).collect::<Vec<_>>().into()
-}
-
-fn list_of(item: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(item, true)))
 }
 
 /// `list<struct{price, type}>`
@@ -55,7 +49,7 @@ impl GatherKind {
         let number = DataType::Float64;
         match self {
             GatherKind::Events => vec![
-                ("close_time", time()),
+                ("close_time", InputKind::Time.data_type()),
                 ("high", number.clone()),
                 ("low", number.clone()),
                 ("close", number.clone()),
@@ -64,9 +58,14 @@ impl GatherKind {
                 ("max_age", DataType::Int64),
             ],
             GatherKind::States => {
-                vec![("ts", time()), ("level_id", DataType::Utf8), ("price", number), ("event", DataType::Utf8)]
+                vec![
+                    ("ts", InputKind::Time.data_type()),
+                    ("level_id", DataType::Utf8),
+                    ("price", number),
+                    ("event", DataType::Utf8),
+                ]
             }
-            GatherKind::Bars => vec![("ts", time()), ("high", number.clone()), ("low", number)],
+            GatherKind::Bars => vec![("ts", InputKind::Time.data_type()), ("high", number.clone()), ("low", number)],
         }
     }
 
@@ -74,11 +73,11 @@ impl GatherKind {
         match self {
             GatherKind::Events => fields(&[
                 ("level", DataType::Int64),
-                ("ts", time()),
+                ("ts", InputKind::Time.data_type()),
                 ("event", DataType::Utf8),
                 ("price", DataType::Float64),
             ]),
-            GatherKind::States => fields(&[("ts", time()), ("levels", levels_type())]),
+            GatherKind::States => fields(&[("ts", InputKind::Time.data_type()), ("levels", levels_type())]),
             GatherKind::Bars => fields(&[("high", DataType::Float64), ("low", DataType::Float64)]),
         }
     }
@@ -186,11 +185,6 @@ impl Gathered {
             parts => Ok(concat(parts)?),
         }
     }
-}
-
-fn one_list(items: ArrayRef) -> ListArray {
-    let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-    ListArray::new(field, OffsetBuffer::from_lengths([items.len()]), items, None)
 }
 
 impl Accumulator for Gathered {

@@ -3,12 +3,11 @@
 use super::lists::{is_numbers, numbers, values};
 use super::reference::{Channels, Reference};
 use super::search::{Search, Windowing, Worker};
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StructArray, TimestampMicrosecondArray,
-};
-use arrow::buffer::OffsetBuffer;
+use crate::list::{list_of, one_list};
+use crate::series::InputKind;
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StructArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility};
@@ -40,17 +39,14 @@ impl Default for DtwBest {
     }
 }
 
-fn time() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
 fn item() -> Fields {
     let field = |name: &str, kind| Field::new(name, kind, true);
-    vec![field("start_ts", time()), field("end_ts", time()), field("distance", DataType::Float64)].into()
-}
-
-fn list_of(item: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(item, true)))
+    vec![
+        field("start_ts", InputKind::Time.data_type()),
+        field("end_ts", InputKind::Time.data_type()),
+        field("distance", DataType::Float64),
+    ]
+    .into()
 }
 
 impl AggregateUDFImpl for DtwBest {
@@ -76,7 +72,7 @@ impl AggregateUDFImpl for DtwBest {
         if !fits {
             return plan_err!("dtw_best takes times, numbers, a list of numbers, and literals k and band: {USAGE}");
         }
-        let all = [time(), DataType::Float64, numbers(), DataType::Int64, DataType::Float64];
+        let all = [InputKind::Time.data_type(), DataType::Float64, numbers(), DataType::Int64, DataType::Float64];
         Ok(all.into_iter().take(given.len()).collect())
     }
 
@@ -154,7 +150,7 @@ impl Accumulator for Best {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let (times, values): (Vec<i64>, Vec<f64>) = std::mem::take(&mut self.bars).into_iter().unzip();
-        Ok(vec![one_list(Arc::new(Int64Array::from(times))), one_list(Arc::new(Float64Array::from(values)))])
+        Ok(vec![list_value(Arc::new(Int64Array::from(times))), list_value(Arc::new(Float64Array::from(values)))])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -169,7 +165,7 @@ impl Accumulator for Best {
         };
         let distance = Float64Array::from_iter_values(found.iter().map(|m| m.distance.combined));
         let columns = vec![time(|m| m.start_ts), time(|m| m.end_ts), Arc::new(distance) as ArrayRef];
-        Ok(one_list(Arc::new(StructArray::try_new(item(), columns, None)?)))
+        Ok(list_value(Arc::new(StructArray::try_new(item(), columns, None)?)))
     }
 
     fn size(&self) -> usize {
@@ -177,7 +173,6 @@ impl Accumulator for Best {
     }
 }
 
-fn one_list(items: ArrayRef) -> ScalarValue {
-    let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-    ScalarValue::List(Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([items.len()]), items, None)))
+fn list_value(items: ArrayRef) -> ScalarValue {
+    ScalarValue::List(Arc::new(one_list(items)))
 }

@@ -1,6 +1,6 @@
 //! Which windows a bound lets pass.
 
-use super::envelope::{Envelope, lb_keogh_of_window};
+use super::envelope::{Envelope, lb_keogh_of_window, outside};
 use super::reference::Track;
 use super::znorm::Windows;
 
@@ -50,11 +50,7 @@ pub(super) fn keogh_of_all(
                 let (l, u) = (lower[bar], upper[bar]);
                 let x = &closes[start + bar..start + bar + NEIGHBOURS];
                 for k in 0..NEIGHBOURS {
-                    let z = (x[k] - mean[k]) * inverse[k];
-                    let (above, below) = (z - u, l - z);
-                    let far = if above > below { above } else { below };
-                    let far = if far > 0.0 { far } else { 0.0 };
-                    totals[k] += far * far;
+                    totals[k] += outside((x[k] - mean[k]) * inverse[k], l, u);
                 }
             }
             let mut passing = false;
@@ -93,12 +89,7 @@ pub(super) fn keogh_reversed(
     const BLOCK: usize = 16;
     let shared = reference.len().min(n);
     let (lower, upper) = (&envelope.lower[start..start + n], &envelope.upper[start..start + n]);
-    let outside = |r: f64, l: f64, u: f64| {
-        let (above, below) = (r - (u - mean) * inverse, (l - mean) * inverse - r);
-        let far = if above > below { above } else { below };
-        let far = if far > 0.0 { far } else { 0.0 };
-        far * far
-    };
+    let met = |r: f64, l: f64, u: f64| outside(r, (l - mean) * inverse, (u - mean) * inverse);
     let mut total = 0.0;
     let blocks = reference[..shared].chunks(BLOCK).zip(lower.chunks(BLOCK)).zip(upper.chunks(BLOCK));
     for ((r, l), u) in blocks {
@@ -108,11 +99,11 @@ pub(super) fn keogh_reversed(
         {
             let mut sums = [0.0; BLOCK];
             for k in 0..BLOCK {
-                sums[k] = outside(r[k], l[k], u[k]);
+                sums[k] = met(r[k], l[k], u[k]);
             }
             sum += sums.iter().sum::<f64>();
         } else {
-            sum += r.iter().zip(l).zip(u).map(|((r, l), u)| outside(*r, *l, *u)).sum::<f64>();
+            sum += r.iter().zip(l).zip(u).map(|((r, l), u)| met(*r, *l, *u)).sum::<f64>();
         }
         total += sum;
         if total > limit {
@@ -121,7 +112,7 @@ pub(super) fn keogh_reversed(
     }
     // Bars of the reference beyond the window meet what its last bar may meet, at most.
     for r in &reference[shared..] {
-        total += outside(*r, lower[n - 1], upper[n - 1]);
+        total += met(*r, lower[n - 1], upper[n - 1]);
     }
     total
 }

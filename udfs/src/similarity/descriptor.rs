@@ -3,7 +3,7 @@
 use super::band::Band;
 
 /// Slope of the least-squares line through the `points` points around each point, an odd number; at the ends through as
-/// many as there are. A single point has slope 0.
+/// many as there are. A single point has slope 0. A descriptor of Zhao and Itti, Pattern Recognition 74 (2018).
 pub fn slope(series: &[f64], points: usize) -> Vec<f64> {
     let half = points / 2;
     (0..series.len())

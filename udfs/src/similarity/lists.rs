@@ -6,8 +6,9 @@ use super::dtw::dtw;
 use super::envelope::lb_keogh;
 use super::pearson::pearson;
 use super::znorm::znorm;
+use crate::list::list_of;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, ListArray, ListBuilder};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion_common::{Result, exec_err, internal_datafusion_err, plan_err};
 use datafusion_expr::{
     ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
@@ -137,7 +138,7 @@ pub struct ListFunction {
 
 /// `list<float64>`
 pub(crate) fn numbers() -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
+    list_of(DataType::Float64)
 }
 
 /// Whether a type is a list of numbers.

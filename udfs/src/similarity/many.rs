@@ -10,7 +10,8 @@ pub const LANES: usize = 16;
 /// memory to reuse.
 ///
 /// Every lane runs the recurrence of [`dtw`](super::dtw::dtw); no lane waits for another, so the latency of one is hidden
-/// behind the others.
+/// behind the others: Rognes, *Faster Smith-Waterman database searches with inter-sequence SIMD parallelisation*, BMC
+/// Bioinformatics 12 (2011).
 pub fn dtw_many(series: &[f64], others: &[Cell], band: Band, line: &mut Vec<Cell>) -> Cell {
     match (series.is_empty(), others.is_empty()) {
         (true, true) => [0.0; LANES],

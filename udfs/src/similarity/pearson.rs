@@ -1,4 +1,7 @@
 //! Pearson correlation: of two series, and of one with the rows of a matrix.
+//!
+//! It orders series as the Euclidean distance of their z-normalised values does: Mueen, Nath and Liu, *Fast approximate
+//! correlation for massive time-series data*, SIGMOD 2010.
 
 use super::simd::widest;
 use super::znorm::znorm;

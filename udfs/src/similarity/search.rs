@@ -330,9 +330,7 @@ impl Worker {
         for (i, track) in scale.tracks.iter().enumerate() {
             znorm_into(&self.tracks[i][start..start + scale.bars], &mut self.normal);
             let most = (with_slack((limit - partial.distance.combined).max(0.0)) / track.weight).powi(2);
-            let ends = |of: &[f64]| (of[0], of[of.len() - 1]);
-            let ((a, b), (c, d)) = (ends(&self.normal), ends(&track.series));
-            if lb_kim([a, c], [b, d], false) > most {
+            if lb_kim(&self.normal, &track.series) > most {
                 self.stages.kim += 1;
                 return None;
             }

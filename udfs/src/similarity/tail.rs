@@ -1,9 +1,11 @@
 //! `tail(x, ts, n)`: the last values of a group.
 
 use super::lists::numbers;
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, Int64Array, ListArray, ListBuilder};
+use crate::list::{list_of, one_list};
+use crate::series::InputKind;
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, Int64Array, ListBuilder};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility};
@@ -33,14 +35,6 @@ impl Default for Tail {
 
 const USAGE: &str = "tail(close, ts, 120)";
 
-fn time() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
-fn list_of(item: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(item, true)))
-}
-
 impl AggregateUDFImpl for Tail {
     fn name(&self) -> &str {
         "tail"
@@ -58,7 +52,7 @@ impl AggregateUDFImpl for Tail {
                         || ts.is_null())
                     && n.is_integer() =>
             {
-                Ok(vec![DataType::Float64, time(), DataType::Int64])
+                Ok(vec![DataType::Float64, InputKind::Time.data_type(), DataType::Int64])
             }
             _ => plan_err!("tail takes numbers, their times and a whole number: {USAGE}"),
         }
@@ -163,7 +157,7 @@ impl Accumulator for Last {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let (times, numbers) = self.in_order();
-        Ok(vec![one_list(Arc::new(Int64Array::from(times))), one_list(Arc::new(Float64Array::from(numbers)))])
+        Ok(vec![list_value(Arc::new(Int64Array::from(times))), list_value(Arc::new(Float64Array::from(numbers)))])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -178,8 +172,6 @@ impl Accumulator for Last {
     }
 }
 
-fn one_list(items: ArrayRef) -> ScalarValue {
-    let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-    let offsets = arrow::buffer::OffsetBuffer::from_lengths([items.len()]);
-    ScalarValue::List(Arc::new(ListArray::new(field, offsets, items, None)))
+fn list_value(items: ArrayRef) -> ScalarValue {
+    ScalarValue::List(Arc::new(one_list(items)))
 }

@@ -43,7 +43,7 @@ fn sum(series: &[f64], of: impl Fn(f64) -> f64) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
-/// Mean and inverse deviation of every window.
+/// Mean and inverse deviation of every window, by running sums: Rakthanmanon et al., KDD 2012.
 #[derive(Debug, Clone, Default)]
 pub struct Windows {
     /// The mean of the window that begins at each position.
