@@ -1,7 +1,7 @@
 //! One series against many: each in a lane of a vector.
 
 use super::band::Band;
-use super::simd::widest;
+use super::simd::widest_of;
 
 /// Series that are compared at once.
 pub const LANES: usize = 16;
@@ -16,9 +16,13 @@ pub fn dtw_many(series: &[f64], others: &[Cell], band: Band, line: &mut Vec<Cell
     match (series.is_empty(), others.is_empty()) {
         (true, true) => [0.0; LANES],
         (true, false) | (false, true) => [f64::INFINITY; LANES],
-        _ => widest(
+        _ => widest_of(
             #[inline(always)]
-            || lanes(series, others, band, line),
+            |doubles| match doubles {
+                8.. => parts::<16>(series, others, band, line),
+                4.. => parts::<8>(series, others, band, line),
+                _ => parts::<4>(series, others, band, line),
+            },
         )
         .map(f64::sqrt),
     }
@@ -26,12 +30,20 @@ pub fn dtw_many(series: &[f64], others: &[Cell], band: Band, line: &mut Vec<Cell
 
 type Cell = [f64; LANES];
 
-const NONE: Cell = [f64::INFINITY; LANES];
+/// In parts of `L` lanes: with two vectors for each cell, what a step needs just fits into the registers.
+#[inline(always)]
+fn parts<const L: usize>(series: &[f64], others: &[Cell], band: Band, line: &mut Vec<Cell>) -> Cell {
+    let mut all = [0.0; LANES];
+    for (part, distances) in all.as_chunks_mut::<L>().0.iter_mut().enumerate() {
+        *distances = lanes(series, others, part, band, line);
+    }
+    all
+}
 
 #[inline(always)]
-fn cell(x: &Cell, y: f64, above: &Cell, diagonal: &Cell, left: &Cell) -> Cell {
-    let mut cost = [0.0; LANES];
-    for k in 0..LANES {
+fn cell<const L: usize>(x: &[f64; L], y: f64, above: &[f64; L], diagonal: &[f64; L], left: &[f64; L]) -> [f64; L] {
+    let mut cost = [0.0; L];
+    for k in 0..L {
         let difference = x[k] - y;
         let before = if above[k] < diagonal[k] { above[k] } else { diagonal[k] };
         cost[k] = difference * difference + if left[k] < before { left[k] } else { before };
@@ -42,23 +54,27 @@ fn cell(x: &Cell, y: f64, above: &Cell, diagonal: &Cell, left: &Cell) -> Cell {
 /// Two rows at a time, the second one column behind the first: neither waits for the other, and half of the cells never
 /// leave the registers.
 #[inline(always)]
-fn lanes(series: &[f64], others: &[Cell], band: Band, line: &mut Vec<Cell>) -> Cell {
+fn lanes<const L: usize>(series: &[f64], others: &[Cell], part: usize, band: Band, line: &mut Vec<Cell>) -> [f64; L] {
+    let none = [f64::INFINITY; L];
     let m = series.len();
     line.clear();
-    line.resize(m, NONE);
+    line.resize(m, [f64::INFINITY; LANES]);
+    let line = &mut line.as_flattened_mut().as_chunks_mut::<L>().0[..m];
+    let of = |point: &Cell| -> [f64; L] { point.as_chunks::<L>().0[part] };
     // Of the row before, the cell before the first of this one.
-    let corner = |line: &[Cell], i: usize, first: usize| match (i, first) {
-        (0, _) => [0.0; LANES],
-        (_, 0) => NONE,
+    let corner = |line: &[[f64; L]], i: usize, first: usize| match (i, first) {
+        (0, _) => [0.0; L],
+        (_, 0) => none,
         _ => line[first - 1],
     };
     let (pairs, rest) = others.as_chunks::<2>();
     for (pair, [x, z]) in pairs.iter().enumerate() {
+        let (x, z) = (&of(x), &of(z));
         let i = 2 * pair;
         let (first, second) = (band.columns(i, m), band.columns(i + 1, m));
         let mut diagonal = corner(line, i, first.start);
         // Of the first row the last two cells, of the second row the last one.
-        let (mut last, mut before, mut left) = (NONE, NONE, NONE);
+        let (mut last, mut before, mut left) = (none, none, none);
         let mut j = first.start;
         while j <= second.start && j < first.end {
             let above = line[j];
@@ -81,16 +97,16 @@ fn lanes(series: &[f64], others: &[Cell], band: Band, line: &mut Vec<Cell>) -> C
                 left = cell(z, series[j - 1], &last, &before, &left);
                 line[j - 1] = left;
             }
-            (before, last) = (last, NONE);
+            (before, last) = (last, none);
         }
     }
     for x in rest {
         let i = others.len() - 1;
         let columns = band.columns(i, m);
-        let (mut diagonal, mut left) = (corner(line, i, columns.start), NONE);
+        let (mut diagonal, mut left) = (corner(line, i, columns.start), none);
         for j in columns {
             let above = line[j];
-            left = cell(x, series[j], &above, &diagonal, &left);
+            left = cell(&of(x), series[j], &above, &diagonal, &left);
             (line[j], diagonal) = (left, above);
         }
     }
