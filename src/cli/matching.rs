@@ -4,18 +4,21 @@ use super::Failure;
 use super::args::{MatchArgs, SearchArgs};
 use super::config::Config;
 use super::output::Writer;
-use super::scan::{duration, table_of};
+use super::progress::Progress;
+use super::scan::{duration, follow, partial, table_of};
 use crate::Session;
 use crate::error::{Error, Result as Done};
-use crate::lake::{Computed, StoredPattern};
+use crate::lake::{Computed, READABLE, StoredPattern};
 use crate::pipeline::alerts::{self, Alerts};
 use crate::pipeline::patterns;
+use crate::pipeline::scan::Failure as LeftOut;
 use crate::pipeline::score::{self, Model};
-use crate::pipeline::search::{self, Adjust, Counts, MatchRun, Matched, SearchOptions};
+use crate::pipeline::search::{self, Adjust, Counts, MatchRun, Matched, Pattern, SearchOptions};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::random::Null;
@@ -31,7 +34,14 @@ pub(super) fn no_pattern() -> Error {
 pub(super) async fn timeframe_of(session: &Session, table: &str) -> Done<String> {
     Ok(match table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok()) {
         Some(timeframe) => timeframe.to_string(),
-        None => session.tables().bars(table).await?.map_or_else(|| table.to_string(), |(t, _)| t.to_string()),
+        None => {
+            let bars = match session.tables().bars(table).await {
+                // A file that cannot be read does not hide what the others hold.
+                Err(error) => session.tables().bars(&format!("{table}{READABLE}")).await.map_err(|_| error)?,
+                known => known?,
+            };
+            bars.map_or_else(|| table.to_string(), |(t, _)| t.to_string())
+        }
     })
 }
 
@@ -114,14 +124,24 @@ impl SearchArgs {
     }
 }
 
+/// What a command found.
+pub(super) struct Found {
+    /// The matches.
+    pub rows: RecordBatch,
+    /// The table that was read for each timeframe.
+    pub tables: Vec<(String, String)>,
+    /// What could not be read of them.
+    pub left_out: Vec<LeftOut>,
+}
+
 /// Runs a search over all of its tables; with a model, its matches are scored.
-pub(super) async fn found(
+async fn found(
     session: &Session,
     config: &Config,
     args: &SearchArgs,
     model: Option<&str>,
     benchmark: Option<&str>,
-) -> Result<RecordBatch, Failure> {
+) -> Result<Found, Failure> {
     if model == Some(Model::WALK) && !config.quiet {
         let _ = writeln!(
             std::io::stderr(),
@@ -130,10 +150,14 @@ pub(super) async fn found(
         );
     }
     let run = args.run(session).await?;
-    let mut batches = vec![];
+    let (mut batches, mut tables, mut left_out) = (vec![], vec![], vec![]);
     for (table, timeframe) in args.tables(session).await? {
         let started = Instant::now();
-        let Matched { rows, stages } = run.run(session, &table, &timeframe).await?;
+        let progress = Arc::new(Progress::new(config, None, "symbols"));
+        let searched = run.run(session, &table, &timeframe, follow(&progress)).await;
+        progress.clear();
+        let Matched { rows, stages, table, failures } = searched?;
+        warn_of_others(config, &run.patterns, &timeframe);
         if !config.quiet {
             for (pattern, counts) in &stages {
                 let _ = writeln!(std::io::stderr(), "{pattern} in {timeframe}: {}", describe(counts));
@@ -144,9 +168,27 @@ pub(super) async fn found(
             Some(model) => score::scored(session, &rows, &table, model, benchmark).await?,
             None => rows,
         });
+        tables.push((table, timeframe));
+        left_out.extend(failures);
     }
     let schema = batches.first().map_or_else(search::rows_schema, RecordBatch::schema);
-    Ok(concat_batches(&schema, &batches)?)
+    Ok(Found { rows: concat_batches(&schema, &batches)?, tables, left_out })
+}
+
+/// A pattern is a shape and may be looked for in any bars; but hardly in others by intent.
+fn warn_of_others(config: &Config, patterns: &[Pattern], timeframe: &str) {
+    if timeframe.parse::<Timeframe>().is_err() {
+        return;
+    }
+    let other = |p: &&Pattern| p.timeframe.as_ref().is_some_and(|own| own != timeframe);
+    let names: Vec<String> = patterns
+        .iter()
+        .filter(other)
+        .map(|p| format!("{} ({})", p.id, p.timeframe.as_deref().unwrap_or_default()))
+        .collect();
+    if !names.is_empty() && !config.quiet {
+        warn(&format!("searching {timeframe} bars for what was cut from other bars: {}", names.join(", ")));
+    }
 }
 
 /// What each stage saw and dropped.
@@ -222,26 +264,25 @@ pub(super) async fn deliver(
     session: &Session,
     config: &Config,
     args: &MatchArgs,
-    to: impl AsyncFnOnce(RecordBatch) -> Result<(), Failure>,
+    to: impl AsyncFnOnce(&Found) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let cooldown = args.check(session).await?;
     let (model, benchmark) = (args.score.as_deref(), args.benchmark.as_deref());
-    let rows = found(session, config, &args.search, model, benchmark).await?;
-    if !args.alert {
-        keep(session, config, args, &rows).await?;
-        return to(rows).await;
-    }
+    let mut found = found(session, config, &args.search, model, benchmark).await?;
     let alerts = Alerts { cooldown, now: chrono::Utc::now().timestamp_micros() };
-    let rows = alerts::due(session, rows, alerts).await?;
+    if args.alert {
+        found.rows = alerts::claim(session, found.rows, alerts).await?;
+    }
     let told = async {
-        keep(session, config, args, &rows).await?;
-        to(rows.clone()).await
+        keep(session, config, args, &found.rows).await?;
+        to(&found).await
     };
     let told = told.await;
-    if told.is_err() {
-        alerts::take_back(session, &rows, alerts).await?;
+    if args.alert {
+        alerts::settle(session, &found.rows, alerts, told.is_ok()).await?;
     }
-    told
+    told?;
+    partial(&found.left_out)
 }
 
 async fn keep(session: &Session, config: &Config, args: &MatchArgs, rows: &RecordBatch) -> Result<(), Failure> {
@@ -263,12 +304,12 @@ async fn keep(session: &Session, config: &Config, args: &MatchArgs, rows: &Recor
 
 pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failure> {
     let session = config.session().await?;
-    deliver(&session, config, &args, async |rows: RecordBatch| {
+    deliver(&session, config, &args, async |found: &Found| {
         if let Some(folder) = &args.png {
-            super::report::draw(&session, &args, &rows, folder).await?;
+            super::report::draw(&session, &args, found, folder).await?;
         }
-        let mut writer = Writer::new(&args.output, rows.schema())?;
-        writer.write(&rows)?;
+        let mut writer = Writer::new(&args.output, found.rows.schema())?;
+        writer.write(&found.rows)?;
         writer.finish()?;
         Ok(())
     })

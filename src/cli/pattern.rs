@@ -5,7 +5,8 @@ use super::args::{PatternAddArgs, PatternCommand, TrainArgs};
 use super::commands::{out, run_text};
 use super::config::Config;
 use super::matching::{no_pattern, timeframe_of};
-use super::scan::table_of;
+use super::progress::Progress;
+use super::scan::{follow, partial, table_of};
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::error::Error;
@@ -16,6 +17,7 @@ use crate::pipeline::score::{self, Evaluation, Training};
 use crate::pipeline::search::{self, MatchRun, SearchOptions};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::Instant;
 use tallow_udfs::similarity::numbers_of;
 use tallow_udfs::similarity::random::Null;
@@ -172,7 +174,10 @@ async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<()
     }
     score::check_name(&args.model)?;
     let training = Training { run, table, timeframe, benchmark: args.benchmark };
-    let trained = training.train(session).await?;
+    let progress = Arc::new(Progress::new(config, None, "symbols"));
+    let trained = training.train(session, follow(&progress)).await;
+    progress.clear();
+    let trained = trained?;
     trained.keep(session, &args.model).await?;
     let origin = &trained.model.origin;
     out!("model      {}", args.model);
@@ -183,7 +188,7 @@ async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<()
     if !config.quiet {
         let _ = writeln!(std::io::stderr(), "{:.1} s", started.elapsed().as_secs_f64());
     }
-    Ok(())
+    partial(&trained.failures)
 }
 
 fn show_evaluation(evaluation: &Evaluation) -> Result<(), Failure> {

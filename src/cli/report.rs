@@ -3,15 +3,15 @@
 use super::Failure;
 use super::args::{ChartArgs, MatchArgs, ReportCommand, ScanArgs};
 use super::config::Config;
-use super::matching::deliver;
-use super::scan::{scan_of, table_of};
+use super::matching::{Found, deliver};
+use super::scan::{partial, scan_of, table_of};
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::error::Error;
 use crate::lake::StoredPattern;
 use crate::pipeline::label::quality;
 use crate::pipeline::report::{self, Chart, Page};
-use crate::pipeline::scan::{Control, Scan};
+use crate::pipeline::scan::Control;
 use crate::pipeline::score::Model;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -54,8 +54,8 @@ struct Target<'a> {
 async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts: ChartArgs) -> Result<(), Failure> {
     let output = page_of(args.output.output.as_ref())?;
     folder_of_pictures(args.png.as_deref())?;
-    deliver(session, config, &args, async |rows: RecordBatch| {
-        matches_page(session, config, &args, charts.charts, rows, &output).await
+    deliver(session, config, &args, async |found: &Found| {
+        matches_page(session, config, &args, charts.charts, found, &output).await
     })
     .await
 }
@@ -65,14 +65,14 @@ async fn matches_page(
     config: &Config,
     args: &MatchArgs,
     most: usize,
-    rows: RecordBatch,
+    found: &Found,
     output: &Path,
 ) -> Result<(), Failure> {
     let shapes = shapes(session, args).await?;
-    let tables = args.search.tables(session).await?;
-    let drawn = report::charts_of_matches(session, &rows, &shapes, &tables, most).await?;
+    let Found { rows, tables, left_out } = found;
+    let drawn = report::charts_of_matches(session, rows, &shapes, tables, most).await?;
     let mut sources = vec![];
-    for (table, _) in &tables {
+    for (table, _) in tables {
         sources.push(report::source(session, table).await?);
     }
     if !session.tables().records::<StoredPattern>().await?.is_empty() {
@@ -103,7 +103,7 @@ async fn matches_page(
     ] {
         parameters.extend(value.map(|value| (name.to_string(), value)));
     }
-    let mut notes = vec![];
+    let mut notes = left_out_note(left_out.len());
     match args.score.as_deref() {
         Some(Model::WALK) => notes.push(
             "The probabilities are not trained: they are those of a driftless random walk with the volatility of each match."
@@ -117,7 +117,7 @@ async fn matches_page(
         None => {}
     }
     let title = format!("Like {}", patterns.join(", "));
-    let page = Page { title, parameters, sources, notes, charts: drawn, rows };
+    let page = Page { title, parameters, sources, notes, charts: drawn, rows: rows.clone() };
     write(config, &page, Target { output, png: args.png.as_deref() })
 }
 
@@ -128,14 +128,9 @@ async fn shapes(session: &Session, args: &MatchArgs) -> Result<BTreeMap<String, 
 }
 
 /// Draws each match into a folder.
-pub(super) async fn draw(
-    session: &Session,
-    args: &MatchArgs,
-    rows: &RecordBatch,
-    folder: &Path,
-) -> Result<(), Failure> {
-    let (shapes, tables) = (shapes(session, args).await?, args.search.tables(session).await?);
-    let charts = report::charts_of_matches(session, rows, &shapes, &tables, rows.num_rows()).await?;
+pub(super) async fn draw(session: &Session, args: &MatchArgs, found: &Found, folder: &Path) -> Result<(), Failure> {
+    let (shapes, rows) = (shapes(session, args).await?, &found.rows);
+    let charts = report::charts_of_matches(session, rows, &shapes, &found.tables, rows.num_rows()).await?;
     folder_of_pictures(Some(folder))?;
     pictures(&charts, folder)
 }
@@ -158,7 +153,7 @@ async fn of_scan(
         batches.push(batch?);
     }
     let rows = concat_batches(&run.schema(), &batches)?;
-    let Scan { table, .. } = &scan;
+    let table = run.table();
     let is_of_bars = ["symbol", "ts"].iter().all(|c| rows.column_by_name(c).is_some());
     let drawn = if is_of_bars { report::charts_of_scan(session, &rows, table, most).await? } else { vec![] };
     let mut parameters = vec![("formula".to_string(), scan.formula.to_string())];
@@ -172,13 +167,17 @@ async fn of_scan(
     ] {
         parameters.extend(value.map(|value| (name.to_string(), value)));
     }
-    let failures = run.summary().failures.len();
-    let notes = if failures > 0 { vec![format!("{failures} symbols or files were left out.")] } else { vec![] };
+    let failures = run.summary().failures;
+    let notes = left_out_note(failures.len());
     let sources = vec![report::source(session, table).await?];
     let title = format!("Scan: {}", scan.formula);
     let page = Page { title, parameters, sources, notes, charts: drawn, rows };
     write(config, &page, Target { output: &output, png })?;
-    if failures > 0 { Err(Failure::Partial) } else { Ok(()) }
+    partial(&failures)
+}
+
+fn left_out_note(count: usize) -> Vec<String> {
+    if count > 0 { vec![format!("{count} symbols or files were left out.")] } else { vec![] }
 }
 
 async fn of_labels(

@@ -13,6 +13,7 @@ use crate::pipeline::bounds::{self, instant};
 use crate::pipeline::check::first_word;
 use crate::pipeline::formulas::{self, By};
 use crate::pipeline::scan::{Control, Ended, Failure as Failed, Group, Rank, Scan, Summary, Sweep};
+use crate::pipeline::search::OnSymbols;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -33,16 +34,7 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
         return Ok(());
     }
     let progress = Arc::new(Progress::new(config, None, "symbols"));
-    let told = Arc::clone(&progress);
-    let control = Control {
-        progress: Arc::new(move |done, total| {
-            if let Some(total) = total {
-                told.of(total);
-            }
-            told.set(done);
-        }),
-        cancel,
-    };
+    let control = Control { progress: follow(&progress), cancel };
     let mut run = scan.run(&session, control).await?;
     warn(config, &run.warnings);
     progress.clear();
@@ -182,14 +174,36 @@ fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&st
     }
     if !summary.failures.is_empty() {
         said += &format!("failed: {} (asked {})\n", summary.failures.len(), summary.asked);
-        for failure in summary.failures.iter().take(LISTED) {
-            said += &format!("  {}: {}\n", failure.symbol, failure.reason);
-        }
-        if summary.failures.len() > LISTED {
-            said += "  ...; --failures FILE writes all\n";
-        }
+        said += &listed(&summary.failures, "--failures FILE writes all");
     }
     let _ = write!(std::io::stderr(), "{said}");
+}
+
+/// The first failures, a line each.
+fn listed(failures: &[Failed], all: &str) -> String {
+    let lines = failures.iter().take(LISTED).map(|f| format!("  {}: {}\n", f.symbol, f.reason));
+    let more = if failures.len() > LISTED { format!("  ...; {all}\n") } else { String::new() };
+    lines.collect::<String>() + &more
+}
+
+/// Tells of files that were left out; the command has then done what it could.
+pub(super) fn partial(failures: &[Failed]) -> Result<(), Failure> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let _ = write!(std::io::stderr(), "left out: {}\n{}", failures.len(), listed(failures, "and more"));
+    Err(Failure::Partial)
+}
+
+/// Shows how many symbols are done.
+pub(super) fn follow(progress: &Arc<Progress>) -> OnSymbols {
+    let told = Arc::clone(progress);
+    Arc::new(move |done, total| {
+        if let Some(total) = total {
+            told.of(total);
+        }
+        told.set(done);
+    })
 }
 
 fn write_failures(path: &Path, failures: &[Failed]) -> Result<(), Failure> {

@@ -70,6 +70,9 @@ pub struct StoredAlert {
     pub percentile: Option<f64>,
     /// When the alert was given.
     pub alerted_at: i64,
+    /// Whether it is being given, and not known to have been.
+    #[serde(default)]
+    pub pending: bool,
 }
 
 impl Record for StoredAlert {
@@ -84,6 +87,7 @@ impl Record for StoredAlert {
             ("distance", DataType::Float64),
             ("percentile", DataType::Float64),
             ("alerted_at", instant()),
+            ("pending", DataType::Boolean),
         ]
     }
 }

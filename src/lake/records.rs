@@ -41,7 +41,8 @@ pub(super) async fn read<T: Record>(state: &Arc<SessionState>, log: &Log) -> Res
 }
 
 async fn rows<T: Record>(state: &Arc<SessionState>, log: &Log, snapshot: &Snapshot) -> Result<Vec<T>> {
-    let columns = T::columns();
+    // Columns that came with a later version of tallow may not be there yet.
+    let columns: Vec<_> = T::columns().into_iter().filter(|(name, _)| snapshot.schema.index_of(name).is_ok()).collect();
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let mut batches = execute_stream(snapshot.read(state, log, &names).await?, state.task_ctx())?;
     let mut all = vec![];

@@ -1,4 +1,7 @@
 //! Alerts: matches that are told once, and then not again until a cool-down is over.
+//!
+//! An alert is claimed before it is told, so that two runs at once do not tell the same one, and settled afterwards. A claim
+//! that nobody settled, because its process was killed, is void after a while: an alert comes twice rather than never.
 
 use crate::Session;
 use crate::error::Result;
@@ -18,17 +21,24 @@ pub struct Alerts {
     pub now: i64,
 }
 
-/// The matches that no alert was given for within the cool-down. They are remembered in the lake before they are returned,
-/// so that two runs at once do not tell the same one twice.
-pub async fn due(session: &Session, matches: RecordBatch, alerts: Alerts) -> Result<RecordBatch> {
+/// How long a claim holds.
+const CLAIM: Duration = Duration::from_secs(600);
+
+/// The matches that no alert was given for within the cool-down, claimed for whoever calls this.
+pub async fn claim(session: &Session, matches: RecordBatch, alerts: Alerts) -> Result<RecordBatch> {
     let all = alerts_of(&matches, alerts.now)?;
-    let cooldown = alerts.cooldown.as_micros().min(i64::MAX as u128) as i64;
+    let micros = |time: Duration| time.as_micros().min(i64::MAX as u128) as i64;
+    let (cooldown, claim) = (micros(alerts.cooldown), micros(alerts.cooldown.min(CLAIM)));
     let change = move |known: &mut Vec<StoredAlert>| {
         let mut due = vec![];
         for alert in &all {
             let key = |a: &StoredAlert| (a.symbol.clone(), a.timeframe.clone(), a.pattern.clone());
             match known.iter_mut().find(|k| key(k) == key(alert)) {
-                Some(last) if alerts.now.saturating_sub(last.alerted_at) < cooldown => due.push(false),
+                Some(last)
+                    if alerts.now.saturating_sub(last.alerted_at) < if last.pending { claim } else { cooldown } =>
+                {
+                    due.push(false)
+                }
                 Some(last) => {
                     *last = alert.clone();
                     due.push(true);
@@ -41,18 +51,25 @@ pub async fn due(session: &Session, matches: RecordBatch, alerts: Alerts) -> Res
         }
         Ok(due)
     };
-    let due = session.care(|lake| async move { lake.change_records("ALERT", change).await }).await?;
+    let due = session.care(|lake| async move { lake.change_records("CLAIM ALERTS", change).await }).await?;
     Ok(filter_record_batch(&matches, &BooleanArray::from(due))?)
 }
 
-/// Forgets alerts that could not be told, so that they are due again.
-pub async fn take_back(session: &Session, matches: &RecordBatch, alerts: Alerts) -> Result<()> {
+/// Remembers that claimed alerts were told; those that could not be are forgotten, so that they are due again.
+pub async fn settle(session: &Session, matches: &RecordBatch, alerts: Alerts, told: bool) -> Result<()> {
     let all = alerts_of(matches, alerts.now)?;
+    if all.is_empty() {
+        return Ok(());
+    }
     let change = move |known: &mut Vec<StoredAlert>| {
-        known.retain(|k| !all.contains(k));
+        known.retain_mut(|alert| {
+            let own = all.contains(alert);
+            alert.pending &= !own;
+            told || !own
+        });
         Ok(())
     };
-    session.care(|lake| async move { lake.change_records("TAKE BACK ALERT", change).await }).await
+    session.care(|lake| async move { lake.change_records("SETTLE ALERTS", change).await }).await
 }
 
 fn alerts_of(matches: &RecordBatch, now: i64) -> Result<Vec<StoredAlert>> {
@@ -72,6 +89,7 @@ fn alerts_of(matches: &RecordBatch, now: i64) -> Result<Vec<StoredAlert>> {
         distance: distances.value(row),
         percentile: percentiles.is_valid(row).then(|| percentiles.value(row)),
         alerted_at: now,
+        pending: true,
     };
     Ok((0..matches.num_rows()).map(alert).collect())
 }

@@ -4,7 +4,7 @@ use crate::Session;
 use crate::engine::dialect::closest;
 use crate::error::{Error, Result};
 use crate::lake::{LakeSchema, StoredPattern};
-use crate::pipeline::levels::quoted;
+use crate::pipeline::relation::{Relation, despite_files, one, relation, unreadable};
 use crate::pipeline::rows;
 use crate::pipeline::search::Pattern;
 use tallow_udfs::similarity::numbers_of;
@@ -63,9 +63,16 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
                     "the first bar of '{id}' must not come after its last: is --from after --to?"
                 )));
             }
-            let (times, closes) = closes_of(session, &table, &symbol).await?;
+            // Another symbol's broken file is no reason not to cut.
+            let read = async |table: &str| {
+                let from = relation(session, table).await?;
+                let bars = closes_of(session, &from, &symbol).await?;
+                Ok((from, bars))
+            };
+            let left_out = |(from, _): &(Relation, _)| from.candles().is_some_and(|t| !unreadable(t).is_empty());
+            let (from_bars, (times, closes)) = despite_files(&table, read, left_out).await?;
             if times.is_empty() {
-                return Err(unknown_symbol(session, &table, &symbol).await?);
+                return Err(unknown_symbol(session, &from_bars, &symbol).await?);
             }
             let first = times.partition_point(|t| *t < from);
             let end = times.partition_point(|t| *t <= to);
@@ -101,10 +108,10 @@ fn no_bars(symbol: &str, times: &[i64]) -> String {
     format!("no bar of '{symbol}' in that time: its bars are from {} to {}", day(times.first()), day(times.last()))
 }
 
-async fn unknown_symbol(session: &Session, table: &str, symbol: &str) -> Result<Error> {
-    let sql = format!("select distinct symbol from {}", quoted(table));
+async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Result<Error> {
+    let sql = format!("select distinct symbol from {}", from.sql);
     let mut known = vec![];
-    for batch in session.collect(session.sql(&sql).await?).await? {
+    for batch in session.collect(one(session, &sql).await?).await? {
         known.extend(rows::texts(batch.column(0))?);
     }
     known.sort();
@@ -115,14 +122,14 @@ async fn unknown_symbol(session: &Session, table: &str, symbol: &str) -> Result<
 }
 
 /// Times and closes of the bars of a symbol that have a close.
-async fn closes_of(session: &Session, table: &str, symbol: &str) -> Result<(Vec<i64>, Vec<f64>)> {
+async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(Vec<i64>, Vec<f64>)> {
     let sql = format!(
         "select ts, cast(close as double) from {} where symbol = '{}' and close is not null order by ts",
-        quoted(table),
+        from.sql,
         symbol.replace('\'', "''")
     );
     let (mut times, mut closes) = (vec![], vec![]);
-    for batch in session.collect(session.sql(&sql).await?).await? {
+    for batch in session.collect(one(session, &sql).await?).await? {
         for (time, close) in rows::times(batch.column(0))?.into_iter().zip(rows::numbers(batch.column(1))?) {
             if close.is_finite() {
                 times.push(time);
@@ -145,7 +152,7 @@ impl StoredPattern {
             (Some(symbol), Some(from), Some(to)) => Some(Excluded { symbol: symbol.clone(), from, to }),
             _ => None,
         };
-        Ok(Pattern { id: self.id.clone(), closes, lead, origin })
+        Ok(Pattern { id: self.id.clone(), closes, lead, origin, timeframe: self.timeframe.clone() })
     }
 }
 
@@ -180,7 +187,7 @@ pub async fn of_text(lake: &LakeSchema, text: &str) -> Result<Pattern> {
     let numbers = text.trim_start().starts_with(['[', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     if numbers {
         let closes = numbers_of(text).map_err(|e| Error::Setting(format!("a pattern of numbers: {e}")))?;
-        return Ok(Pattern { id: id_of(&closes), closes, lead: 0, origin: None });
+        return Ok(Pattern { id: id_of(&closes), closes, lead: 0, origin: None, timeframe: None });
     }
     get(lake, text).await?.sought()
 }

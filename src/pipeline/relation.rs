@@ -1,20 +1,30 @@
-//! Where the bars of a scan come from.
+//! Where the bars of a scan or a search come from, and what of it cannot be read.
 
-use super::quoted;
+use super::levels::quoted;
 use crate::Session;
 use crate::engine::dialect::{Params, closest};
 use crate::engine::reach::{PlanReach, reach, reach_at_end};
 use crate::error::{Error, Result, readable};
+use crate::lake::{CandleTable, READABLE, Unreadable};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::common::TableReference;
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
 
+/// A symbol, or a file, that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The symbol, as far as it is known.
+    pub symbol: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// Where bars come from.
-pub(in crate::pipeline) struct Relation {
+pub(super) struct Relation {
     /// What stands in FROM.
     pub sql: String,
     pub schema: SchemaRef,
@@ -27,6 +37,50 @@ impl Relation {
     /// How far a plan over these bars looks.
     pub fn reach(&self, plan: &LogicalPlan) -> PlanReach {
         if self.is_stored { reach(plan) } else { reach_at_end(plan) }
+    }
+
+    /// The table, where it is one of candles.
+    pub fn candles(&self) -> Option<&CandleTable> {
+        self.table.as_ref()?.downcast_ref()
+    }
+}
+
+/// The files of a table that were left out.
+pub(super) fn unreadable(table: &CandleTable) -> Vec<Failure> {
+    let failure = |file: &Unreadable| {
+        let reason = match file.reason.contains(&file.path) {
+            true => file.reason.clone(),
+            false => format!("cannot read {}: {}", file.path, file.reason),
+        };
+        Failure { symbol: file.symbol.clone(), reason }
+    };
+    table.unreadable().iter().map(failure).collect()
+}
+
+/// Does something with a table; where that fails, perhaps for a file that cannot be read, tries again without such files.
+/// What comes of it then tells whether there were any: otherwise the first error stands.
+pub(super) async fn despite_files<T>(
+    table: &str,
+    work: impl AsyncFn(&str) -> Result<T>,
+    left_out: impl Fn(&T) -> bool,
+) -> Result<T> {
+    match work(table).await {
+        Err(Error::DataFusion(error)) if may_be_a_file(&error) && !table.ends_with(READABLE) => {
+            match work(&format!("{table}{READABLE}")).await {
+                Ok(done) if left_out(&done) => Ok(done),
+                _ => Err(Error::DataFusion(error)),
+            }
+        }
+        done => done,
+    }
+}
+
+/// Whether a file may be the cause of an error: not the text, and not the memory limit.
+fn may_be_a_file(error: &DataFusionError) -> bool {
+    match error {
+        DataFusionError::ResourcesExhausted(_) => false,
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => may_be_a_file(inner),
+        _ => true,
     }
 }
 

@@ -104,7 +104,7 @@ fn text_is_escaped_and_drawn() {
     let page = Page {
         title: "<b>".to_string(),
         parameters: vec![("a".to_string(), "\"quoted\" <i>".to_string())],
-        sources: vec![Source { table: "candles".to_string(), version: Some(3), rows: Some(7) }],
+        sources: vec![Source { table: "candles".to_string(), version: Some(3), rows: Some(7), made: false }],
         notes: vec![],
         charts: vec![chart],
         rows,

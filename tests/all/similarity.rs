@@ -2,18 +2,19 @@
 
 use crate::common::{DAY, START, assert_close, numbers, query, settings, try_query};
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
-use tallow::lake::{IngestOptions, IngestProgress, StoredAlert, StoredPattern};
+use std::sync::{Arc, Mutex};
+use tallow::lake::{IngestOptions, IngestProgress, Record, StoredAlert, StoredPattern};
 use tallow::pipeline::alerts::{self, Alerts};
 use tallow::pipeline::patterns::{self, Source};
-use tallow::pipeline::score::{Boosted, FEATURES, Model, Training};
-use tallow::pipeline::search::{MatchRun, Pattern, SearchOptions};
+use tallow::pipeline::score::{self, Boosted, FEATURES, Model, Training};
+use tallow::pipeline::search::{MatchRun, OnSymbols, Pattern, SearchOptions};
 use tallow::{Session, Settings};
 use tallow_udfs::similarity::band::Band;
 use tallow_udfs::similarity::compare::null_distances;
@@ -376,6 +377,10 @@ async fn stored(session: &Session, id: &str, symbol: &str, from: i64, to: i64) -
     patterns::cut(session, id, source).await.unwrap()
 }
 
+fn unwatched() -> OnSymbols {
+    Arc::new(|_, _| ())
+}
+
 fn run(patterns: Vec<Pattern>, options: SearchOptions) -> MatchRun {
     MatchRun { patterns, options, exact: false, percentile: None }
 }
@@ -391,7 +396,7 @@ async fn a_pattern_finds_itself_only_when_it_may() {
     assert_eq!((sought.lead, sought.closes.len()), (59, 140));
     for self_matches in [true, false] {
         let options = SearchOptions { self_matches, k: 200, ..SearchOptions::default() };
-        let found = run(vec![sought.clone()], options).run(&session, "candles_1d", "1d").await.unwrap();
+        let found = run(vec![sought.clone()], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
         let symbols = found.rows["symbol"].as_string::<i32>();
         let starts = found.rows["start_ts"].as_primitive::<TimestampMicrosecondType>();
         let ends = found.rows["end_ts"].as_primitive::<TimestampMicrosecondType>();
@@ -411,12 +416,13 @@ async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
     let session = lake(folder.path(), &bars).await;
     let sought = stored(&session, "cut", "S004", 80, 120).await.sought().unwrap();
     let options = SearchOptions { windowing: Windowing::Latest, k: 5, ..SearchOptions::default() };
-    let screened = run(vec![sought.clone()], options.clone()).run(&session, "candles_1d", "1d").await.unwrap();
+    let screened =
+        run(vec![sought.clone()], options.clone()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     let (_, counts) = &screened.stages[0];
     assert_eq!(counts.prescreened, Some((60, 12)));
     assert_eq!(counts.stages.symbols, 12);
     let exact = MatchRun { exact: true, ..run(vec![sought.clone()], options) };
-    let exact = exact.run(&session, "candles_1d", "1d").await.unwrap();
+    let exact = exact.run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     assert_eq!(exact.stages[0].1.prescreened, None);
     assert_eq!(exact.stages[0].1.stages.symbols, 60);
     // The same random windows tell the percentiles of both.
@@ -432,7 +438,7 @@ async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
     let shared: Vec<_> = shared.collect();
     assert!(!shared.is_empty() && shared.iter().all(|(a, b)| a == b), "{shared:?}");
     let history = SearchOptions { k: 5, ..SearchOptions::default() };
-    let history = run(vec![sought], history).run(&session, "candles_1d", "1d").await.unwrap();
+    let history = run(vec![sought], history).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     let stages = history.stages[0].1.stages;
     let dropped = stages.keogh + stages.keogh_reversed + stages.abandoned + stages.whole;
     // What is left of the windows shares a bar with the pattern's own.
@@ -450,10 +456,11 @@ async fn percentiles_do_not_depend_on_what_else_is_searched_for() {
         patterns.push(stored(&session, &format!("p{i}"), "S004", from, to).await.sought().unwrap());
     }
     let options = SearchOptions { k: 4, ..SearchOptions::default() };
-    let all = run(patterns.clone(), options.clone()).run(&session, "candles_1d", "1d").await.unwrap().rows;
+    let all = run(patterns.clone(), options.clone()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap().rows;
     let mut one_by_one = vec![];
     for pattern in patterns {
-        let rows = run(vec![pattern], options.clone()).run(&session, "candles_1d", "1d").await.unwrap().rows;
+        let rows =
+            run(vec![pattern], options.clone()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap().rows;
         one_by_one.push(rows);
     }
     assert_eq!(all, arrow::compute::concat_batches(&all.schema(), &one_by_one).unwrap());
@@ -467,19 +474,124 @@ async fn an_alert_is_given_once_in_a_cool_down() {
     let session = lake(folder.path(), &bars).await;
     let sought = stored(&session, "cut", "S004", 80, 120).await.sought().unwrap();
     let options = SearchOptions { windowing: Windowing::Latest, k: 3, ..SearchOptions::default() };
-    let found = run(vec![sought], options).run(&session, "candles_1d", "1d").await.unwrap();
+    let found = run(vec![sought], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     let cooldown = std::time::Duration::from_secs(24 * 3600);
     let at = |hours: i64| Alerts { cooldown, now: START + hours * 3_600_000_000 };
-    let due = async |hours| alerts::due(&session, found.rows.clone(), at(hours)).await.unwrap().num_rows();
+    let claim = async |alerts| alerts::claim(&session, found.rows.clone(), alerts).await.unwrap();
+    let due = async |hours| {
+        let claimed = claim(at(hours)).await;
+        alerts::settle(&session, &claimed, at(hours), true).await.unwrap();
+        claimed.num_rows()
+    };
     assert_eq!([due(0).await, due(1).await, due(23).await, due(24).await, due(47).await], [3, 0, 0, 3, 0]);
     // What could not be told is due again.
-    let late = alerts::due(&session, found.rows.clone(), at(48)).await.unwrap();
+    let late = claim(at(48)).await;
     assert_eq!(late.num_rows(), 3);
-    alerts::take_back(&session, &late.slice(0, 1), at(48)).await.unwrap();
+    alerts::settle(&session, &late.slice(0, 1), at(48), false).await.unwrap();
+    alerts::settle(&session, &late.slice(1, 2), at(48), true).await.unwrap();
     assert_eq!([due(49).await, due(50).await], [1, 0]);
+    // Nobody else tells what is being told; what was never settled is due again after a while.
+    let later = |minutes: i64| Alerts { cooldown, now: at(100).now + minutes * 60_000_000 };
+    assert_eq!(claim(later(0)).await.num_rows(), 3);
+    assert_eq!(claim(later(9)).await.num_rows(), 0);
+    assert_eq!(claim(later(11)).await.num_rows(), 3);
+    alerts::settle(&session, &found.rows, later(11), true).await.unwrap();
+    assert_eq!(claim(later(60)).await.num_rows(), 0);
     let kept = session.tables().records::<StoredAlert>().await.unwrap();
     assert_eq!(kept.len(), 3);
-    assert!(kept.iter().all(|a| a.pattern == "cut" && a.timeframe == "1d" && a.percentile.is_some()));
+    assert!(kept.iter().all(|a| a.pattern == "cut" && a.timeframe == "1d" && a.percentile.is_some() && !a.pending));
+}
+
+/// An alert as a lake keeps it that was written before alerts were claimed.
+#[derive(Serialize, Deserialize)]
+struct FormerAlert {
+    symbol: String,
+    timeframe: String,
+    pattern: String,
+    end_ts: i64,
+    distance: f64,
+    percentile: Option<f64>,
+    alerted_at: i64,
+}
+
+impl Record for FormerAlert {
+    const TABLE: &'static str = "alerts";
+
+    fn columns() -> Vec<(&'static str, DataType)> {
+        let columns = StoredAlert::columns();
+        columns.into_iter().filter(|(name, _)| *name != "pending").collect()
+    }
+}
+
+#[tokio::test]
+async fn alerts_of_a_former_lake_still_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path(), &walks(&mut Random(8), 3, 300)).await;
+    let former = |alerts: &mut Vec<FormerAlert>| {
+        let (symbol, timeframe, pattern) = ("A".to_string(), "1d".to_string(), "cut".to_string());
+        let (end_ts, distance, percentile) = (START, 0.5, None);
+        alerts.push(FormerAlert { symbol, timeframe, pattern, end_ts, distance, percentile, alerted_at: START });
+        Ok(())
+    };
+    session.tables().change_records("ALERT", former).await.unwrap();
+    let push = |alerts: &mut Vec<StoredAlert>| {
+        assert!(!alerts[0].pending);
+        let next = StoredAlert { symbol: "B".to_string(), pending: true, ..alerts[0].clone() };
+        alerts.push(next);
+        Ok(())
+    };
+    session.tables().change_records("ALERT", push).await.unwrap();
+    let all = session.tables().records::<StoredAlert>().await.unwrap();
+    assert_eq!(all.iter().map(|a| (a.symbol.as_str(), a.pending)).collect::<Vec<_>>(), [("A", false), ("B", true)]);
+}
+
+#[tokio::test]
+async fn bars_that_are_made_of_smaller_ones_are_searched_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(12), 15, 700);
+    let session = lake(folder.path(), &bars).await;
+    let weeks = Source::Bars {
+        table: "candles_1w".into(),
+        timeframe: "1w".into(),
+        symbol: "S004".into(),
+        from: START,
+        to: START + 300 * DAY,
+    };
+    let sought = patterns::cut(&session, "weeks", weeks).await.unwrap().sought().unwrap();
+    let options = SearchOptions { self_matches: true, k: 1, ..SearchOptions::default() };
+    let found = run(vec![sought], options).run(&session, "candles_1w", "1w", unwatched()).await.unwrap();
+    assert_eq!((found.rows["symbol"].as_string::<i32>().value(0), numbers(&found.rows, "distance")[0]), ("S004", 0.0));
+    let scored = score::scored(&session, &found.rows, "candles_1w", "heuristic", None).await.unwrap();
+    assert!(numbers(&scored, "gain_5")[0] > 0.0);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(12), 15, 300);
+    for (i, bars) in bars.chunks(4).enumerate() {
+        write(&folder.path().join(format!("{i}.parquet")), &bars.to_vec());
+    }
+    let table = folder.path().display().to_string();
+    let session = Session::open(settings()).await.unwrap();
+    let sought =
+        Pattern { id: "p".into(), closes: bars[5].2[60..120].to_vec(), lead: 0, origin: None, timeframe: None };
+    let options = SearchOptions { k: 4, ..SearchOptions::default() };
+    let search = run(vec![sought], options);
+    let whole = search.run(&session, &table, "1d", unwatched()).await.unwrap();
+    assert!(whole.failures.is_empty());
+    std::fs::write(folder.path().join("broken.parquet"), "no candles").unwrap();
+    let session = Session::open(settings()).await.unwrap();
+    let done = Arc::new(Mutex::new(vec![]));
+    let told = Arc::clone(&done);
+    let watch: OnSymbols = Arc::new(move |symbols, of| told.lock().unwrap().push((symbols, of)));
+    let rest = search.run(&session, &table, "1d", watch).await.unwrap();
+    assert_eq!(rest.rows, whole.rows);
+    assert_eq!(rest.failures.len(), 1);
+    assert!(rest.failures[0].reason.contains("broken.parquet"), "{:?}", rest.failures);
+    let mut done = done.lock().unwrap().clone();
+    done.sort();
+    assert_eq!(done, (1..=15).map(|i| (i, Some(15))).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -527,12 +639,12 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
         timeframe: "1d".into(),
         benchmark: None,
     };
-    let trained = training.train(&session).await.unwrap();
+    let trained = training.train(&session, unwatched()).await.unwrap();
     let evaluation = &trained.model.origin.evaluation;
     assert_eq!((evaluation.folds, evaluation.targets.len()), (5, 4));
     // Walks have no edge, and the verdict says so.
     assert!(evaluation.verdict().starts_with("No edge"), "{}", evaluation.verdict());
-    let again = training.train(&session).await.unwrap();
+    let again = training.train(&session, unwatched()).await.unwrap();
     assert_eq!(trained.model.origin.evaluation, again.model.origin.evaluation);
     trained.keep(&session, "m").await.unwrap();
     let mut random = Random(1);
@@ -546,7 +658,8 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
     assert_eq!(bits(own.clone()), bits(read.predict(&features, 50)));
     assert_eq!(bits(own), bits(kept.predict(&features, 50)));
     // Scored from the command's side: each match has the targets that the model tells of its features.
-    let found = run(vec![sought], SearchOptions::default()).run(&session, "candles_1d", "1d").await.unwrap();
+    let found =
+        run(vec![sought], SearchOptions::default()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     let scored = tallow::pipeline::score::scored(&session, &found.rows, "candles_1d", "m", None).await.unwrap();
     assert_eq!(scored.num_rows(), found.rows.num_rows());
     assert!(numbers(&scored, "gain_5").iter().all(|g| (0.0..=1.0).contains(g)));
@@ -572,7 +685,7 @@ async fn the_features_of_a_match_are_those_that_its_bars_give() {
     let session = lake(folder.path(), &bars).await;
     let sought = stored(&session, "cut", "S004", 100, 139).await.sought().unwrap();
     let options = SearchOptions { k: 40, ..SearchOptions::default() };
-    let found = run(vec![sought], options).run(&session, "candles_1d", "1d").await.unwrap();
+    let found = run(vec![sought], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     keep(&session, &found.rows).await;
     let features = query(&session, "select * from query('match_features') order by score desc").await;
     let targets = query(&session, "select * from query('match_targets')").await;

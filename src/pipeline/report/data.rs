@@ -3,7 +3,9 @@
 use super::{Bar, Chart, Mark, Window};
 use crate::Session;
 use crate::error::Result;
+use crate::lake::{CandleTable, READABLE};
 use crate::pipeline::levels::quoted;
+use crate::pipeline::relation::{Relation, one, relation};
 use crate::pipeline::rows::{column, numbers, texts, times};
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
@@ -18,10 +20,15 @@ pub struct Source {
     pub version: Option<u64>,
     /// Rows, where they are known.
     pub rows: Option<u64>,
+    /// Whether it is not stored, but made of smaller bars.
+    pub made: bool,
 }
 
 impl Source {
     pub(super) fn describe(&self) -> String {
+        if self.made {
+            return "made of smaller bars".to_string();
+        }
         let version = self.version.map_or_else(|| "no versions".to_string(), |v| format!("version {v}"));
         self.rows.map_or_else(|| version.clone(), |rows| format!("{version}, {rows} rows"))
     }
@@ -29,12 +36,18 @@ impl Source {
 
 /// What a table is right now.
 pub async fn source(session: &Session, table: &str) -> Result<Source> {
-    let summary = session.tables().candle_table(table).await?.map(|t| t.summary());
+    let from = relation(session, table).await.ok();
+    let summary = from.as_ref().and_then(Relation::candles).map(CandleTable::summary);
     let version = match &summary {
         Some(summary) => summary.version,
         None => session.tables().history(table, Some(1)).await.ok().and_then(|h| h.first().map(|e| e.version)),
     };
-    Ok(Source { table: table.to_string(), version, rows: summary.map(|s| s.rows as u64) })
+    Ok(Source {
+        table: table.strip_suffix(READABLE).unwrap_or(table).to_string(),
+        version,
+        rows: summary.map(|s| s.rows as u64),
+        made: from.is_some_and(|from| !from.is_stored),
+    })
 }
 
 /// Averages that charts show.
@@ -57,8 +70,8 @@ async fn symbols(session: &Session, table: &str, names: &[String]) -> Result<BTr
         return Ok(all);
     }
     let names: Vec<_> = names.iter().map(|n| format!("'{}'", n.replace('\'', "''"))).collect();
-    let known = session.tables().columns(table).await?;
-    let of = |name: &str, other: &str| match known.iter().any(|c| c == name) {
+    let from = relation(session, table).await?;
+    let of = |name: &str, other: &str| match from.schema.index_of(name).is_ok() {
         true => name.to_string(),
         false => format!("{other} as {name}"),
     };
@@ -71,10 +84,10 @@ async fn symbols(session: &Session, table: &str, names: &[String]) -> Result<BTr
         of("low", "close"),
         of("volume", "cast(null as double)"),
         averages.join(", "),
-        quoted(table),
+        from.sql,
         names.join(", ")
     );
-    for batch in session.collect(session.sql(&sql).await?).await? {
+    for batch in session.collect(one(session, &sql).await?).await? {
         let (names, ts) = (texts(batch.column(0))?, times(batch.column(1))?);
         let values = (2..7).map(|i| numbers(batch.column(i))).collect::<Result<Vec<_>>>()?;
         let averages = (7..batch.num_columns()).map(|i| numbers(batch.column(i))).collect::<Result<Vec<_>>>()?;

@@ -1,27 +1,28 @@
 //! Scans: which bars of which symbols fulfil a formula, in one plan over all of them.
 
 mod guard;
-mod relation;
 mod run;
 mod sweep;
 mod tally;
 
+pub use super::relation::Failure;
 pub use guard::OnProgress;
-pub use run::{Ended, Failure, ScanRun, Summary};
+pub use run::{Ended, ScanRun, Summary};
 pub use sweep::Sweep;
 
 use super::bounds::{Range, bounded};
 use super::levels::quoted;
+use super::relation::{Relation, despite_files, one, relation};
 use crate::Session;
 use crate::engine::dialect::{Formula, FormulaKind, Params, Problems};
 use crate::engine::reach::PlanReach;
 use crate::engine::tap::tapped;
 use crate::error::{Error, Result};
-use crate::lake::{CandleTable, READABLE};
+use crate::lake::CandleTable;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::functions_aggregate::min_max::max_udaf;
@@ -33,7 +34,6 @@ use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use guard::{Guard, GuardTap};
-use relation::{Relation, one, relation};
 use run::{AbortOnDrop, Pass};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -179,17 +179,9 @@ impl Scan {
             })
         });
         let timer = timer.transpose()?.map(AbortOnDrop);
-        let (pass, schema, batches, warnings, total) = match self.first_batch(session, &control, &self.table).await {
-            Ok(started) => started,
-            Err(Error::DataFusion(error)) if may_be_a_file(&error) && !self.table.ends_with(READABLE) => {
-                let table = format!("{}{READABLE}", self.table);
-                match self.first_batch(session, &control, &table).await {
-                    Ok(started) if started.0.has_unreadable() => started,
-                    _ => return Err(Error::DataFusion(error)),
-                }
-            }
-            Err(error) => return Err(error),
-        };
+        let start = async |table: &str| self.first_batch(session, &control, table).await;
+        let (pass, schema, batches, warnings, total) =
+            despite_files(&self.table, start, |(pass, ..)| pass.has_unreadable()).await?;
         let symbols = self.symbols.clone();
         Ok(ScanRun { schema, batches, pass, warnings, symbols, total, timed_out, _timer: timer })
     }
@@ -210,7 +202,7 @@ impl Scan {
         };
         let progress = Arc::clone(&control.progress);
         let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(move |done| progress(done, total))));
-        let mut pass = Pass { table: provider, guard, tally: Arc::default(), reads: true };
+        let mut pass = Pass { name: table.to_string(), table: provider, guard, tally: Arc::default(), reads: true };
         let (frame, warnings) = match self.sweep.is_empty() {
             true => self.plan(session, &from, &pass).await?,
             false => self.swept(session, &from, &pass).await?,
@@ -468,15 +460,6 @@ impl Formula {
 /// A column by a name that may hold anything.
 fn named(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))
-}
-
-/// Whether a file may be the cause of an error: not the text, and not the memory limit.
-fn may_be_a_file(error: &DataFusionError) -> bool {
-    match error {
-        DataFusionError::ResourcesExhausted(_) => false,
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => may_be_a_file(inner),
-        _ => true,
-    }
 }
 
 /// A table of candles without what surely holds none of the symbols.

@@ -1,10 +1,12 @@
 //! A scan under way, and what it found in numbers.
 
+use super::Failure;
 use super::guard::Guard;
 use super::tally::Tally;
 use crate::engine::dialect::{Problems, closest};
 use crate::error::Result;
 use crate::lake::CandleTable;
+use crate::pipeline::relation::unreadable;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -13,15 +15,6 @@ use futures::stream::BoxStream;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// A symbol, or a file, that was not scanned as it should have been.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The symbol, as far as it is known.
-    pub symbol: String,
-    /// What is wrong.
-    pub reason: String,
-}
 
 /// How a scan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +76,7 @@ impl Drop for AbortOnDrop {
 
 /// One try at the table.
 pub(super) struct Pass {
+    pub name: String,
     pub table: Option<Arc<dyn TableProvider>>,
     pub guard: Arc<Guard>,
     pub tally: Arc<Tally>,
@@ -106,6 +100,11 @@ impl ScanRun {
         Arc::clone(&self.schema)
     }
 
+    /// The table that is read: without the files that cannot be, where there are such.
+    pub fn table(&self) -> &str {
+        &self.pass.name
+    }
+
     /// The next matches.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
         self.batches.next().await
@@ -118,15 +117,8 @@ impl ScanRun {
         let mut failures = guarded.failures;
         let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
         let by_name = self.pass.candles().is_some_and(CandleTable::is_named_by_files);
-        for file in self.pass.candles().map(CandleTable::unreadable).unwrap_or_default() {
-            if !by_name || wanted(&file.symbol) {
-                let reason = match file.reason.contains(&file.path) {
-                    true => file.reason.clone(),
-                    false => format!("cannot read {}: {}", file.path, file.reason),
-                };
-                failures.push(Failure { symbol: file.symbol.clone(), reason });
-            }
-        }
+        let files = self.pass.candles().map(unreadable).unwrap_or_default();
+        failures.extend(files.into_iter().filter(|file| !by_name || wanted(&file.symbol)));
         for (path, symbol) in self.pass.candles().map(CandleTable::empty_files).unwrap_or_default() {
             if (!by_name || wanted(&symbol)) && !seen.contains(symbol.as_str()) {
                 failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });

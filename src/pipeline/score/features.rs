@@ -5,10 +5,10 @@ use crate::engine::dialect::{Params, bind, with_tables};
 use crate::error::{Error, Result};
 use crate::pipeline::levels::quoted;
 use crate::pipeline::named;
+use crate::pipeline::relation::{one, relation};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use datafusion::datasource::{MemTable, ViewTable};
-use datafusion::prelude::DataFrame;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,10 +52,13 @@ impl<'a> MatchTable<'a> {
         let table = MemTable::try_new(matches.schema(), vec![vec![matches.clone()]])?;
         session.tables().keep_hidden(&name, Arc::new(table));
         let mut table = MatchTable { session, name, candles: candles.to_string() };
-        // Without a volume, what is made of it is unknown.
-        if !session.tables().columns(candles).await?.iter().any(|c| c == "volume") {
-            let sql = format!("select symbol, ts, close, cast(null as double) as volume from {}", quoted(candles));
-            let view = ViewTable::new(frame(session, &sql).await?.into_unoptimized_plan(), None);
+        let from = relation(session, candles).await?;
+        let has_volume = from.schema.index_of("volume").is_ok();
+        // Bars that are made of smaller ones have no name of their own; without a volume, what is made of it is unknown.
+        if !from.is_stored || !has_volume {
+            let volume = if has_volume { "volume" } else { "cast(null as double) as volume" };
+            let sql = format!("select symbol, ts, close, {volume} from {}", from.sql);
+            let view = ViewTable::new(one(session, &sql).await?.into_unoptimized_plan(), None);
             table.candles = format!("{} candles", table.name);
             session.tables().keep_hidden(&table.candles, Arc::new(view));
         }
@@ -84,22 +87,14 @@ impl Drop for MatchTable<'_> {
     }
 }
 
-/// A frame of a text that is ours: what its author might be warned of concerns nobody.
-pub(super) async fn frame(session: &Session, sql: &str) -> Result<DataFrame> {
-    let mut parsed = session.parse(sql, &Params::default()).await?;
-    match parsed.statements.pop() {
-        Some(statement) => session.frame(statement).await,
-        None => Err(Error::Setting("the text holds no statement".to_string())),
-    }
-}
-
 /// Whether there are bars of an index.
 ///
 /// # Errors
 /// There are none.
 pub async fn check_benchmark(session: &Session, candles: &str, symbol: &str) -> Result<()> {
-    let sql = format!("select 1 from {} where symbol = '{}' limit 1", quoted(candles), symbol.replace('\'', "''"));
-    let found = session.collect(frame(session, &sql).await?).await?;
+    let from = relation(session, candles).await?.sql;
+    let sql = format!("select 1 from {from} where symbol = '{}' limit 1", symbol.replace('\'', "''"));
+    let found = session.collect(one(session, &sql).await?).await?;
     match found.iter().any(|b| b.num_rows() > 0) {
         true => Ok(()),
         false => Err(Error::Setting(format!("benchmark '{symbol}': there are no bars of it in {candles}"))),
@@ -131,7 +126,7 @@ pub async fn scored(
         quoted(&table.name),
         FEATURES.join(", "),
     );
-    let frame = frame(session, &sql).await?;
+    let frame = one(session, &sql).await?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let batches = session.collect(frame).await?;
     Ok(concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches)?)

@@ -2,12 +2,13 @@
 
 use super::boosted::{self, Boosted, Origin};
 use super::evaluation::{Evaluation, TargetScore};
-use super::features::{MatchTable, frame};
+use super::features::MatchTable;
 use super::{FEATURES, TARGETS, store, walk};
 use crate::Session;
 use crate::error::{Error, Result};
+use crate::pipeline::relation::{Failure, one, relation};
 use crate::pipeline::rows::{numbers, times};
-use crate::pipeline::search::{MatchRun, Matched};
+use crate::pipeline::search::{MatchRun, Matched, OnSymbols};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use forust_ml::GradientBooster;
@@ -41,6 +42,8 @@ pub struct Trained {
     pub model: Boosted,
     /// Matches that were found.
     pub matches: usize,
+    /// Files that were left out.
+    pub failures: Vec<Failure>,
 }
 
 /// Training rows in the order of their ends.
@@ -58,9 +61,10 @@ impl Training {
     ///
     /// # Errors
     /// Too few matches whose future is known.
-    pub async fn train(&self, session: &Session) -> Result<Trained> {
-        let Matched { rows: matches, .. } = self.run.run(session, &self.table, &self.timeframe).await?;
-        let rows = self.rows(session, &matches).await?;
+    pub async fn train(&self, session: &Session, progress: OnSymbols) -> Result<Trained> {
+        let found = self.run.run(session, &self.table, &self.timeframe, progress).await?;
+        let Matched { rows: matches, table, failures, .. } = found;
+        let rows = self.rows(session, &matches, &table).await?;
         let count = rows.ends.len();
         if count < LEAST {
             return Err(Error::Setting(format!(
@@ -79,22 +83,22 @@ impl Training {
             })?
             .await
             .map_err(|e| Error::Setting(format!("training ended: {e}")))??;
-        let table = session.tables().candle_table(&self.table).await?;
+        let from = relation(session, &table).await?;
         let origin = Origin {
             patterns: self.run.patterns.iter().map(|p| p.id.clone()).collect(),
             timeframe: self.timeframe.clone(),
-            candles_version: table.and_then(|t| t.summary().version),
+            candles_version: from.candles().and_then(|t| t.summary().version),
             rows: count,
             trained_at: chrono::Utc::now().timestamp_micros(),
             evaluation,
         };
         let names = |of: &[&str]| of.iter().map(ToString::to_string).collect();
         let model = Boosted::new(names(&FEATURES), names(&TARGETS), origin, ensembles);
-        Ok(Trained { model, matches: matches.num_rows() })
+        Ok(Trained { model, matches: matches.num_rows(), failures })
     }
 
-    async fn rows(&self, session: &Session, matches: &RecordBatch) -> Result<Rows> {
-        let table = MatchTable::new(session, matches, &self.table).await?;
+    async fn rows(&self, session: &Session, matches: &RecordBatch, candles: &str) -> Result<Rows> {
+        let table = MatchTable::new(session, matches, candles).await?;
         let features = table.query("match_features", self.benchmark.as_deref())?;
         let targets = table.query("match_targets", None)?;
         let of = |table: &str, names: &[&str]| names.iter().map(|n| format!("{table}.{n} as {n}")).collect::<Vec<_>>();
@@ -106,7 +110,7 @@ impl Training {
             of("f", &FEATURES).join(", "),
             of("t", &TARGETS).join(", ")
         );
-        let batches = session.collect(frame(session, &sql).await?).await?;
+        let batches = session.collect(one(session, &sql).await?).await?;
         let Some(first) = batches.first() else {
             return Ok(Rows { features: vec![], targets: vec![], ends: vec![], known: vec![] });
         };

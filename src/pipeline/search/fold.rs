@@ -1,6 +1,6 @@
 //! The search as a fold over the series of all symbols.
 
-use super::SearchOptions;
+use super::{SearchOptions, Watched};
 use crate::engine::fold::{Fold, Folding, Part};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -36,12 +36,23 @@ pub type Told = Arc<Mutex<Vec<(String, Stages)>>>;
 pub struct SearchFold {
     sought: Arc<Vec<Sought>>,
     options: SearchOptions,
+    watched: Watched,
     told: Told,
 }
 
 impl SearchFold {
     pub fn new(sought: Vec<Sought>, options: &SearchOptions) -> SearchFold {
-        SearchFold { sought: Arc::new(sought), options: options.clone(), told: Told::default() }
+        SearchFold {
+            sought: Arc::new(sought),
+            options: options.clone(),
+            watched: Watched::default(),
+            told: Told::default(),
+        }
+    }
+
+    /// Tells how far it is.
+    pub fn watched(self, watched: &Watched) -> SearchFold {
+        SearchFold { watched: watched.clone(), ..self }
     }
 
     /// What was looked at, once the search is done.
@@ -103,8 +114,8 @@ impl Fold for SearchFold {
         let samples =
             samples(&self.sought, Null { size: if wanted { self.options.null.size } else { 0 }, ..self.options.null });
         let done = Mutex::new(Done { stages: vec![Stages::default(); searches.len()], samples: samples.clone() });
-        let told = Arc::clone(&self.told);
-        Arc::new(Searching(Arc::new(Shared { searches, sought: Arc::clone(&self.sought), samples, done, told })))
+        let (sought, told, watched) = (Arc::clone(&self.sought), self.told(), self.watched.clone());
+        Arc::new(Searching(Arc::new(Shared { searches, sought, samples, done, told, watched })))
     }
 }
 
@@ -115,6 +126,7 @@ struct Shared {
     samples: Samples,
     done: Mutex<Done>,
     told: Told,
+    watched: Watched,
 }
 
 /// What the parts that have ended counted and sampled.
@@ -256,6 +268,7 @@ impl Part for SearchPart {
             }
         }
         self.samples.values_mut().for_each(|sample| sample.symbol(symbol, &self.times, &self.closes));
+        self.shared.watched.symbol();
         Ok(())
     }
 

@@ -3,9 +3,11 @@
 mod fold;
 mod prescreen;
 mod run;
+mod watched;
 
 pub use fold::{Sought, matches_schema};
 pub use run::{Counts, MatchRun, Matched, rows_schema};
+pub use watched::OnSymbols;
 
 use crate::engine::fold::folded;
 use crate::error::{Error, Result};
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::{Excluded, Windowing};
+use watched::Watched;
 
 /// How a search is done; the same for all of its patterns.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +95,8 @@ pub struct Pattern {
     pub lead: usize,
     /// Where it was cut from.
     pub origin: Option<Excluded>,
+    /// The length of the bars that it was cut from.
+    pub timeframe: Option<String>,
 }
 
 impl SearchOptions {
@@ -116,7 +121,7 @@ impl SearchOptions {
 /// use tallow::pipeline::search::{Pattern, SearchOptions, search};
 /// # async fn example(session: &tallow::Session) -> tallow::Result<()> {
 /// let closes = vec![9.0, 7.0, 6.0, 5.0, 6.0, 7.0, 9.0];
-/// let pattern = Pattern { id: "dip".to_string(), closes, lead: 0, origin: None };
+/// let pattern = Pattern { id: "dip".to_string(), closes, lead: 0, origin: None, timeframe: None };
 /// let bars = session.sql("select * from candles where volume > 1e6").await?;
 /// let matches = search(bars, &[pattern], &SearchOptions::default())?;
 /// let rows = session.collect(matches).await?;

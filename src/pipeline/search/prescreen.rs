@@ -3,6 +3,7 @@
 //!
 //! Correlation orders symbols as the Euclidean distance of z-normalised closes does, at a fraction of the cost of DTW.
 
+use super::Watched;
 use super::fold::{Samples, Sought, merge, samples, windows, with_close};
 use crate::engine::fold::{Fold, Folding, Part};
 use arrow::array::{Float64Array, RecordBatch, StringArray};
@@ -34,12 +35,13 @@ pub struct Screened {
 pub struct Prescreen {
     sought: Arc<Vec<Sought>>,
     null: Null,
+    watched: Watched,
     told: Arc<Mutex<Vec<Screened>>>,
 }
 
 impl Prescreen {
-    pub fn new(sought: &[Sought], null: Null) -> Prescreen {
-        Prescreen { sought: Arc::new(sought.to_vec()), null, told: Arc::default() }
+    pub fn new(sought: &[Sought], null: Null, watched: &Watched) -> Prescreen {
+        Prescreen { sought: Arc::new(sought.to_vec()), null, watched: watched.clone(), told: Arc::default() }
     }
 
     /// What was found of each pattern, once it is done.
@@ -71,7 +73,8 @@ impl Fold for Prescreen {
         let samples = samples(&self.sought, self.null);
         let done = Mutex::new(Done { ranked: vec![vec![]; self.sought.len()], samples: samples.clone() });
         let (sought, schema, told) = (Arc::clone(&self.sought), self.schema(), self.told());
-        Arc::new(Screening(Arc::new(Shared { sought, correlators, samples, done, schema, told })))
+        let watched = self.watched.clone();
+        Arc::new(Screening(Arc::new(Shared { sought, correlators, samples, done, schema, told, watched })))
     }
 }
 
@@ -83,6 +86,7 @@ struct Shared {
     done: Mutex<Done>,
     schema: SchemaRef,
     told: Arc<Mutex<Vec<Screened>>>,
+    watched: Watched,
 }
 
 /// What the parts that have ended found.
@@ -151,6 +155,7 @@ impl Part for ScreenPart {
                 ranked.extend(self.product.first().map(|r| (*r, symbol.to_string())));
             }
         }
+        self.shared.watched.symbol();
         Ok(())
     }
 

@@ -2,16 +2,15 @@
 
 use super::fold::{SearchFold, Sought};
 use super::prescreen::Prescreen;
-use super::{Pattern, SearchOptions, matches_schema};
+use super::{OnSymbols, Pattern, SearchOptions, Watched, matches_schema};
 use crate::Session;
 use crate::engine::fold::{Fold, folded};
 use crate::error::Result;
 use crate::lake::CandleTable;
-use crate::pipeline::levels::quoted;
+use crate::pipeline::relation::{Failure, Relation, despite_files, one, relation, unreadable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
-use datafusion::catalog::SchemaProvider;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
 use datafusion::prelude::DataFrame;
@@ -42,6 +41,10 @@ pub struct Matched {
     pub rows: RecordBatch,
     /// What each pattern's search looked at.
     pub stages: Vec<(String, Counts)>,
+    /// The table that was read: without the files that cannot be, where there are such.
+    pub table: String,
+    /// These files.
+    pub failures: Vec<Failure>,
 }
 
 /// What a pattern's search looked at.
@@ -62,29 +65,50 @@ pub fn rows_schema() -> SchemaRef {
 }
 
 impl MatchRun {
-    /// Searches in a table of candles; `timeframe` is what its bars are called in the result.
+    /// Searches in a table of candles, also of a timeframe that is only made of smaller bars; `timeframe` is what its bars
+    /// are called in the result. Files that cannot be read are found and left out by a second try.
     ///
     /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
-    pub async fn run(&self, session: &Session, table: &str, timeframe: &str) -> Result<Matched> {
-        let (mut rows, mut stages) = (vec![], vec![]);
-        for group in self.patterns.chunks(TOGETHER) {
-            let pass = self.pass(session, group, table, timeframe).await?;
-            rows.push(pass.rows);
-            stages.extend(pass.stages);
-        }
-        Ok(Matched { rows: concat_batches(&rows_schema(), &rows)?, stages })
+    pub async fn run(&self, session: &Session, table: &str, timeframe: &str, progress: OnSymbols) -> Result<Matched> {
+        let search = async |table: &str| self.over(session, table, timeframe, &progress).await;
+        despite_files(table, search, |found| !found.failures.is_empty()).await
     }
 
-    async fn pass(&self, session: &Session, patterns: &[Pattern], table: &str, timeframe: &str) -> Result<Matched> {
+    async fn over(&self, session: &Session, table: &str, timeframe: &str, progress: &OnSymbols) -> Result<Matched> {
+        let from = relation(session, table).await?;
+        let groups = self.patterns.chunks(TOGETHER);
+        let symbols = from.candles().and_then(CandleTable::symbols);
+        let watched = Watched::new(Arc::clone(progress), symbols.map(|n| (n * groups.len()) as u64));
+        let (mut rows, mut stages) = (vec![], vec![]);
+        for group in groups {
+            let (found, told) = self.pass(session, group, &from, timeframe, &watched).await?;
+            rows.push(found);
+            stages.extend(told);
+        }
+        let rows = concat_batches(&rows_schema(), &rows)?;
+        let failures = from.candles().map(unreadable).unwrap_or_default();
+        Ok(Matched { rows, stages, table: table.to_string(), failures })
+    }
+
+    async fn pass(
+        &self,
+        session: &Session,
+        patterns: &[Pattern],
+        from: &Relation,
+        timeframe: &str,
+        watched: &Watched,
+    ) -> Result<(RecordBatch, Vec<(String, Counts)>)> {
         let sought = patterns.iter().map(|p| self.options.prepare(p)).collect::<Result<Vec<_>>>()?;
-        let input = session.sql(&format!("select symbol, ts, close from {}", quoted(table))).await?;
-        let (state, plan) = input.into_parts();
+        let (state, plan) = one(session, &format!("select symbol, ts, close from {}", from.sql)).await?.into_parts();
         let screened = self.options.windowing == Windowing::Latest && !self.exact;
-        let (plan, sought, seen) = match screened {
-            true => self.prescreen(session, plan, sought, table).await?,
-            false => (plan, sought, vec![]),
+        let (fold, plan, seen) = match screened {
+            true => {
+                let (plan, sought, seen) = self.prescreen(session, plan, sought, from, watched).await?;
+                (SearchFold::new(sought, &self.options), plan, seen)
+            }
+            false => (SearchFold::new(sought, &self.options).watched(watched), plan, vec![]),
         };
-        let fold = Arc::new(SearchFold::new(sought, &self.options));
+        let fold = Arc::new(fold);
         let told = fold.told();
         let found = DataFrame::new(state, folded(plan, fold)?);
         let batches = session.collect(found).await?;
@@ -103,7 +127,7 @@ impl MatchRun {
         let counts =
             |(i, (id, stages)): (usize, (String, Stages))| (id, Counts { prescreened: seen.get(i).copied(), stages });
         let stages = told.into_iter().enumerate().map(counts).collect();
-        Ok(Matched { rows: RecordBatch::try_new(rows_schema(), columns)?, stages })
+        Ok((RecordBatch::try_new(rows_schema(), columns)?, stages))
     }
 
     /// Looks at all symbols, and leaves those that correlate best with each pattern.
@@ -112,9 +136,10 @@ impl MatchRun {
         session: &Session,
         plan: LogicalPlan,
         mut sought: Vec<Sought>,
-        table: &str,
+        from: &Relation,
+        watched: &Watched,
     ) -> Result<(LogicalPlan, Vec<Sought>, Vec<(usize, usize)>)> {
-        let fold = Arc::new(Prescreen::new(&sought, self.options.null));
+        let fold = Arc::new(Prescreen::new(&sought, self.options.null, watched));
         let told = fold.told();
         let fold: Arc<dyn Fold> = fold;
         session.collect(DataFrame::new(session.context().state(), folded(plan.clone(), fold)?)).await?;
@@ -128,10 +153,8 @@ impl MatchRun {
             sought.null = Some(Arc::new(screened.null));
         }
         // The others need not be read, where the table can tell where they are not.
-        let provider = session.tables().table(table).await?;
-        let near = provider.as_ref().and_then(|p| p.downcast_ref::<CandleTable>()).map(|t| t.near(&Arc::new(all)));
-        let plan = match near {
-            Some(near) => LogicalPlanBuilder::scan(table, provider_as_source(Arc::new(near)), None)?
+        let plan = match from.candles().map(|t| t.near(&Arc::new(all))) {
+            Some(near) => LogicalPlanBuilder::scan("candles", provider_as_source(Arc::new(near)), None)?
                 .project([col("symbol"), col("ts"), col("close")])?
                 .build()?,
             None => plan,
