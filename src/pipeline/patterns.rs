@@ -4,7 +4,7 @@ use crate::Session;
 use crate::engine::dialect::closest;
 use crate::error::{Error, Result};
 use crate::lake::{LakeSchema, StoredPattern};
-use crate::pipeline::relation::{Relation, despite_files, one, relation, unreadable};
+use crate::pipeline::relation::{Relation, despite_files, one};
 use crate::pipeline::rows;
 use crate::pipeline::search::Pattern;
 use tallow_udfs::similarity::numbers_of;
@@ -64,15 +64,10 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
                 )));
             }
             // Another symbol's broken file is no reason not to cut.
-            let read = async |table: &str| {
-                let from = relation(session, table).await?;
-                let bars = closes_of(session, &from, &symbol).await?;
-                Ok((from, bars))
-            };
-            let left_out = |(from, _): &(Relation, _)| from.candles().is_some_and(|t| !unreadable(t).is_empty());
-            let (from_bars, (times, closes)) = despite_files(&table, read, left_out).await?;
+            let read = async |from: &Relation| closes_of(session, from, &symbol).await;
+            let (bars, (times, closes)) = despite_files(session, &table, read).await?;
             if times.is_empty() {
-                return Err(unknown_symbol(session, &from_bars, &symbol).await?);
+                return Err(unknown_symbol(session, &bars, &symbol).await?);
             }
             let first = times.partition_point(|t| *t < from);
             let end = times.partition_point(|t| *t <= to);
@@ -109,6 +104,9 @@ fn no_bars(symbol: &str, times: &[i64]) -> String {
 }
 
 async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Result<Error> {
+    if let Some(file) = from.left_out().into_iter().find(|file| file.symbol == symbol) {
+        return Ok(Error::Setting(format!("there are no bars of '{symbol}': {}", file.reason)));
+    }
     let sql = format!("select distinct symbol from {}", from.sql);
     let mut known = vec![];
     for batch in session.collect(one(session, &sql).await?).await? {

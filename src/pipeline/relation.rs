@@ -25,6 +25,7 @@ pub struct Failure {
 
 /// Where bars come from.
 pub(super) struct Relation {
+    pub name: String,
     /// What stands in FROM.
     pub sql: String,
     pub schema: SchemaRef,
@@ -43,6 +44,11 @@ impl Relation {
     pub fn candles(&self) -> Option<&CandleTable> {
         self.table.as_ref()?.downcast_ref()
     }
+
+    /// Its files that were left out.
+    pub fn left_out(&self) -> Vec<Failure> {
+        self.candles().map(unreadable).unwrap_or_default()
+    }
 }
 
 /// The files of a table that were left out.
@@ -57,17 +63,22 @@ pub(super) fn unreadable(table: &CandleTable) -> Vec<Failure> {
     table.unreadable().iter().map(failure).collect()
 }
 
-/// Does something with a table; where that fails, perhaps for a file that cannot be read, tries again without such files.
-/// What comes of it then tells whether there were any: otherwise the first error stands.
+/// Does something with the bars of a table. Where that fails, perhaps for a file that cannot be read, tries again without
+/// such files; if there are none, the first error stands.
 pub(super) async fn despite_files<T>(
+    session: &Session,
     table: &str,
-    work: impl AsyncFn(&str) -> Result<T>,
-    left_out: impl Fn(&T) -> bool,
-) -> Result<T> {
-    match work(table).await {
+    work: impl AsyncFn(&Relation) -> Result<T>,
+) -> Result<(Relation, T)> {
+    let over = async |table: &str| {
+        let from = relation(session, table).await?;
+        let done = work(&from).await?;
+        Ok((from, done))
+    };
+    match over(table).await {
         Err(Error::DataFusion(error)) if may_be_a_file(&error) && !table.ends_with(READABLE) => {
-            match work(&format!("{table}{READABLE}")).await {
-                Ok(done) if left_out(&done) => Ok(done),
+            match over(&format!("{table}{READABLE}")).await {
+                Ok((from, done)) if !from.left_out().is_empty() => Ok((from, done)),
                 _ => Err(Error::DataFusion(error)),
             }
         }
@@ -86,19 +97,20 @@ fn may_be_a_file(error: &DataFusionError) -> bool {
 
 /// The bars of a table; of a timeframe that the lake does not store, those made of smaller ones.
 pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation> {
+    let name = table.to_string();
     let timeframe = table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok());
     let known = session.tables().timeframes();
     if let Some(timeframe) = timeframe.filter(|t| !known.contains(t) && !known.is_empty()) {
         let sql = format!("candles('{timeframe}')");
         let schema = Arc::clone(one(session, &format!("select * from {sql}")).await?.schema().inner());
-        return Ok(Relation { sql, schema, table: None, is_stored: false });
+        return Ok(Relation { name, sql, schema, table: None, is_stored: false });
     }
     match session.context().table_provider(TableReference::bare(table)).await {
         Ok(provider) => {
             let schema = provider.schema();
             match ["symbol", "ts"].into_iter().find(|c| schema.index_of(c).is_err()) {
                 Some(missing) => Err(Error::Setting(format!("`{table}` is no table of candles: it has no {missing}"))),
-                None => Ok(Relation { sql: quoted(table), schema, table: Some(provider), is_stored: true }),
+                None => Ok(Relation { name, sql: quoted(table), schema, table: Some(provider), is_stored: true }),
             }
         }
         Err(error) => {

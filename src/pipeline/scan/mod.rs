@@ -179,9 +179,8 @@ impl Scan {
             })
         });
         let timer = timer.transpose()?.map(AbortOnDrop);
-        let start = async |table: &str| self.first_batch(session, &control, table).await;
-        let (pass, schema, batches, warnings, total) =
-            despite_files(&self.table, start, |(pass, ..)| pass.has_unreadable()).await?;
+        let start = async |from: &Relation| self.first_batch(session, &control, from).await;
+        let (_, (pass, schema, batches, warnings, total)) = despite_files(session, &self.table, start).await?;
         let symbols = self.symbols.clone();
         Ok(ScanRun { schema, batches, pass, warnings, symbols, total, timed_out, _timer: timer })
     }
@@ -191,21 +190,19 @@ impl Scan {
         &self,
         session: &Session,
         control: &Control,
-        table: &str,
+        from: &Relation,
     ) -> Result<(Pass, SchemaRef, BoxStream<'static, Result<RecordBatch>>, Problems, Option<u64>)> {
-        let from = relation(session, table).await?;
-        let provider = from.table.clone();
-        let candles = provider.as_ref().and_then(|p| p.downcast_ref::<CandleTable>());
         let total = match &self.symbols {
             Some(symbols) => Some(symbols.iter().collect::<HashSet<_>>().len() as u64),
-            None => candles.and_then(CandleTable::symbols).map(|n| n as u64),
+            None => from.candles().and_then(CandleTable::symbols).map(|n| n as u64),
         };
         let progress = Arc::clone(&control.progress);
         let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(move |done| progress(done, total))));
-        let mut pass = Pass { name: table.to_string(), table: provider, guard, tally: Arc::default(), reads: true };
+        let mut pass =
+            Pass { name: from.name.clone(), table: from.table.clone(), guard, tally: Arc::default(), reads: true };
         let (frame, warnings) = match self.sweep.is_empty() {
-            true => self.plan(session, &from, &pass).await?,
-            false => self.swept(session, &from, &pass).await?,
+            true => self.plan(session, from, &pass).await?,
+            false => self.swept(session, from, &pass).await?,
         };
         let plan = frame.create_physical_plan().await?;
         pass.reads = reads(&plan);

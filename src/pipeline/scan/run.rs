@@ -88,10 +88,6 @@ impl Pass {
     fn candles(&self) -> Option<&CandleTable> {
         self.table.as_ref()?.downcast_ref::<CandleTable>()
     }
-
-    pub fn has_unreadable(&self) -> bool {
-        self.candles().is_some_and(|table| !table.unreadable().is_empty())
-    }
 }
 
 impl ScanRun {

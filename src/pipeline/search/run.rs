@@ -7,7 +7,7 @@ use crate::Session;
 use crate::engine::fold::{Fold, folded};
 use crate::error::Result;
 use crate::lake::CandleTable;
-use crate::pipeline::relation::{Failure, Relation, despite_files, one, relation, unreadable};
+use crate::pipeline::relation::{Failure, Relation, despite_files, one};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
@@ -70,24 +70,28 @@ impl MatchRun {
     ///
     /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
     pub async fn run(&self, session: &Session, table: &str, timeframe: &str, progress: OnSymbols) -> Result<Matched> {
-        let search = async |table: &str| self.over(session, table, timeframe, &progress).await;
-        despite_files(table, search, |found| !found.failures.is_empty()).await
+        let search = async |from: &Relation| self.over(session, from, timeframe, &progress).await;
+        let (from, (rows, stages)) = despite_files(session, table, search).await?;
+        Ok(Matched { rows, stages, failures: from.left_out(), table: from.name })
     }
 
-    async fn over(&self, session: &Session, table: &str, timeframe: &str, progress: &OnSymbols) -> Result<Matched> {
-        let from = relation(session, table).await?;
+    async fn over(
+        &self,
+        session: &Session,
+        from: &Relation,
+        timeframe: &str,
+        progress: &OnSymbols,
+    ) -> Result<(RecordBatch, Vec<(String, Counts)>)> {
         let groups = self.patterns.chunks(TOGETHER);
         let symbols = from.candles().and_then(CandleTable::symbols);
         let watched = Watched::new(Arc::clone(progress), symbols.map(|n| (n * groups.len()) as u64));
         let (mut rows, mut stages) = (vec![], vec![]);
         for group in groups {
-            let (found, told) = self.pass(session, group, &from, timeframe, &watched).await?;
+            let (found, told) = self.pass(session, group, from, timeframe, &watched).await?;
             rows.push(found);
             stages.extend(told);
         }
-        let rows = concat_batches(&rows_schema(), &rows)?;
-        let failures = from.candles().map(unreadable).unwrap_or_default();
-        Ok(Matched { rows, stages, table: table.to_string(), failures })
+        Ok((concat_batches(&rows_schema(), &rows)?, stages))
     }
 
     async fn pass(
