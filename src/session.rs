@@ -7,7 +7,7 @@ use crate::lake::{
     Computed, IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, StoredFormula, Stores,
     Written,
 };
-use crate::pipeline::resample::{self, Fill};
+use crate::pipeline::resample::{self, Fill, Wanted};
 use crate::pipeline::score::{Models, Predict};
 use crate::pipeline::views;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -116,7 +116,11 @@ impl Session {
         let own =
             if self.schema.timeframes().contains(&timeframe) { self.schema.origin(timeframe).await? } else { None };
         let origin = origin.map(str::to_string).or(own);
-        let (bars, origin) = resample::sql(&self.schema, timeframe, from, origin.as_deref(), fill, false).await?;
+        let (bars, origin) = resample::sql(
+            &self.schema,
+            Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) },
+        )
+        .await?;
         let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
         let sql = format!("select * from ({bars}) where {ended} order by symbol, ts");
         let plan = self.sql(&sql).await?.create_physical_plan().await?;

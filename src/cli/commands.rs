@@ -157,7 +157,11 @@ pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
     let query = named::find(&queries, &name)?;
     let params = query.complete(&params(&args.param)?)?;
     let session = config.session().await?;
-    run_in_range(&session, config, &query.sql, &params, &args.range, &args.output).await
+    let (sql, params) = match args.timeframe {
+        Some(timeframe) => (named::over(&session, query, &params, timeframe).await?, Params::default()),
+        None => (query.sql.clone(), params),
+    };
+    run_in_range(&session, config, &sql, &params, &args.range, &args.output).await
 }
 
 pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Failure> {

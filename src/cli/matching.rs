@@ -3,17 +3,18 @@
 use super::Failure;
 use super::args::{MatchArgs, SearchArgs};
 use super::config::Config;
-use super::output::Writer;
+use super::output::{Writer, writable};
 use super::progress::Progress;
+use super::report::folder_of_pictures;
 use super::scan::{duration, follow, partial, table_of};
 use crate::Session;
 use crate::error::{Error, Result as Done};
 use crate::lake::{Computed, READABLE, StoredPattern};
-use crate::pipeline::alerts::{self, Alerts};
+use crate::pipeline::alerts::{self, Alerts, Claimed};
 use crate::pipeline::patterns;
 use crate::pipeline::scan::Failure as LeftOut;
 use crate::pipeline::score::{self, Model};
-use crate::pipeline::search::{self, Adjust, Counts, MatchRun, Matched, Pattern, SearchOptions};
+use crate::pipeline::search::{self, Adjust, Counts, MatchRun, Pattern, SearchOptions};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use std::collections::HashMap;
@@ -45,6 +46,10 @@ pub(super) async fn timeframe_of(session: &Session, table: &str) -> Done<String>
     })
 }
 
+fn usage(error: Error) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
 /// `name=number` pairs.
 fn numbers(option: &str, given: &[String], allowed: &[&str]) -> Result<HashMap<String, f64>, Failure> {
     let pair = |text: &String| {
@@ -72,9 +77,9 @@ impl SearchArgs {
         Ok(SearchOptions {
             windowing: if self.latest { Windowing::Latest } else { Windowing::History },
             k: self.top,
-            channels: self.channels.as_deref().map(search::channels).transpose()?,
+            channels: self.channels.as_deref().map(search::channels).transpose().map_err(usage)?,
             adjust,
-            scales: search::scales(&self.scales)?,
+            scales: search::scales(&self.scales).map_err(usage)?,
             null: Null { size: self.null as usize, ..default.null },
             self_matches: self.self_matches,
             thinned: false,
@@ -83,6 +88,11 @@ impl SearchArgs {
 
     /// The run that is asked for.
     pub(super) async fn run(&self, session: &Session) -> Result<MatchRun, Failure> {
+        if self.channels.as_deref().is_some_and(|c| !c.contains("averages"))
+            && let Some(named) = self.weights.iter().chain(&self.bands).find(|w| w.trim().starts_with("averages"))
+        {
+            return Err(Failure::Usage(format!("--channels leaves the averages out, which '{named}' is about")));
+        }
         if self.percentile.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
             return Err(Failure::Usage("--percentile: expected a share from 0 to 1, such as 0.99".to_string()));
         }
@@ -109,9 +119,12 @@ impl SearchArgs {
             true => vec![None],
             false => self.timeframe.iter().map(|t| Some(t.trim())).collect(),
         };
-        let mut tables = vec![];
+        let mut tables: Vec<(String, String)> = vec![];
         for text in given {
             let table = table_of(text)?;
+            if tables.iter().any(|(known, _)| *known == table) {
+                continue;
+            }
             let timeframe = timeframe_of(session, &table).await?;
             if let Some((other, _)) = tables.iter().find(|(_, known)| *known == timeframe) {
                 return Err(Failure::Usage(format!(
@@ -135,13 +148,8 @@ pub(super) struct Found {
 }
 
 /// Runs a search over all of its tables; with a model, its matches are scored.
-async fn found(
-    session: &Session,
-    config: &Config,
-    args: &SearchArgs,
-    model: Option<&str>,
-    benchmark: Option<&str>,
-) -> Result<Found, Failure> {
+async fn found(session: &Session, config: &Config, args: &MatchArgs) -> Result<Found, Failure> {
+    let (model, benchmark) = (args.score.as_deref(), args.benchmark.as_deref());
     if model == Some(Model::WALK) && !config.quiet {
         let _ = writeln!(
             std::io::stderr(),
@@ -149,27 +157,31 @@ async fn found(
             Model::WALK
         );
     }
-    let run = args.run(session).await?;
+    let mut run = args.search.run(session).await?;
+    if args.alert {
+        // What is silent must not take the place of what is not.
+        run.options.k += alerts::most_silent(session).await?;
+    }
     let (mut batches, mut tables, mut left_out) = (vec![], vec![], vec![]);
-    for (table, timeframe) in args.tables(session).await? {
+    for (table, timeframe) in args.search.tables(session).await? {
         let started = Instant::now();
         let progress = Arc::new(Progress::new(config, None, "symbols"));
         let searched = run.run(session, &table, &timeframe, follow(&progress)).await;
         progress.clear();
-        let Matched { rows, stages, table, failures } = searched?;
+        let searched = searched?;
         warn_of_others(config, &run.patterns, &timeframe);
         if !config.quiet {
-            for (pattern, counts) in &stages {
+            for (pattern, counts) in &searched.stages {
                 let _ = writeln!(std::io::stderr(), "{pattern} in {timeframe}: {}", describe(counts));
             }
             let _ = writeln!(std::io::stderr(), "{:.2} s", started.elapsed().as_secs_f64());
         }
         batches.push(match model {
-            Some(model) => score::scored(session, &rows, &table, model, benchmark).await?,
-            None => rows,
+            Some(model) => score::scored(session, &searched, model, benchmark).await?,
+            None => searched.rows,
         });
-        tables.push((table, timeframe));
-        left_out.extend(failures);
+        tables.push((searched.table, timeframe));
+        left_out.extend(searched.failures.into_iter().filter(|f| !left_out.contains(f)).collect::<Vec<_>>());
     }
     let schema = batches.first().map_or_else(search::rows_schema, RecordBatch::schema);
     Ok(Found { rows: concat_batches(&schema, &batches)?, tables, left_out })
@@ -226,12 +238,20 @@ impl MatchArgs {
         let cooldown = if self.cooldown == "0" { Duration::ZERO } else { duration("--cooldown", &self.cooldown)? };
         if let Some(table) = &self.to {
             session.tables().computed_location(table).map_err(Error::from)?;
+            let tables = self.search.tables(session).await?;
+            let named = table.strip_prefix("matches_").filter(|t| t.parse::<Timeframe>().is_ok());
+            if tables.len() > 1 || named.is_some_and(|named| tables.iter().any(|(_, t)| t != named)) {
+                let searched: Vec<_> = tables.into_iter().map(|(_, timeframe)| timeframe).collect();
+                return Err(Failure::Usage(format!(
+                    "--to {table}: a table holds the matches of one timeframe, and {} is searched",
+                    searched.join(", ")
+                )));
+            }
         }
-        if let Some(folder) = self.output.output.as_ref().and_then(|p| p.parent()).filter(|p| !p.as_os_str().is_empty())
-            && !folder.is_dir()
-        {
-            return Err(Failure::Usage(format!("there is no folder {}", folder.display())));
+        if let Some(output) = &self.output.output {
+            writable(output)?;
         }
+        folder_of_pictures(self.png.as_deref())?;
         match (&self.score, &self.benchmark) {
             (None, Some(_)) => return Err(Failure::Usage("--benchmark belongs to --score".to_string())),
             (Some(model), benchmark) => {
@@ -267,22 +287,44 @@ pub(super) async fn deliver(
     to: impl AsyncFnOnce(&Found) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let cooldown = args.check(session).await?;
-    let (model, benchmark) = (args.score.as_deref(), args.benchmark.as_deref());
-    let mut found = found(session, config, &args.search, model, benchmark).await?;
+    let mut found = found(session, config, args).await?;
     let alerts = Alerts { cooldown, now: chrono::Utc::now().timestamp_micros() };
-    if args.alert {
-        found.rows = alerts::claim(session, found.rows, alerts).await?;
-    }
-    let told = async {
-        keep(session, config, args, &found.rows).await?;
-        to(&found).await
+    let nearest = search::nearest(&found.rows, args.search.top)?;
+    keep(session, config, args, &nearest).await?;
+    found.rows = match args.alert {
+        true => claim(session, config, args, &found.rows, alerts).await?,
+        false => nearest,
     };
-    let told = told.await;
+    let told = to(&found).await;
     if args.alert {
         alerts::settle(session, &found.rows, alerts, told.is_ok()).await?;
     }
     told?;
     partial(&found.left_out)
+}
+
+/// The matches that are due, and on standard error what is not.
+async fn claim(
+    session: &Session,
+    config: &Config,
+    args: &MatchArgs,
+    rows: &RecordBatch,
+    alerts: Alerts,
+) -> Result<RecordBatch, Failure> {
+    let Claimed { rows, silent, elsewhere } = alerts::claim(session, rows.clone(), args.search.top, alerts).await?;
+    if silent > 0 && !config.quiet {
+        let _ = writeln!(
+            std::io::stderr(),
+            "{silent} silent: told within {}, or of a bar that was told before",
+            args.cooldown
+        );
+    }
+    if elsewhere > 0 {
+        warn(&format!(
+            "{elsewhere} left to another run that is telling them; if it was killed, they are due in two minutes"
+        ));
+    }
+    Ok(rows)
 }
 
 async fn keep(session: &Session, config: &Config, args: &MatchArgs, rows: &RecordBatch) -> Result<(), Failure> {

@@ -123,7 +123,7 @@ fn start_logging(args: &Args) {
     let level = match (args.global.quiet, args.global.verbose) {
         (true, _) => "error",
         // The log's own library reports conflicts and missing versions, which are handled here.
-        (_, 0) => "warn,tallow=info,deltalake_core=off,buoyant_kernel=off",
+        (_, 0) => "warn,tallow=info,deltalake_core=off,buoyant_kernel=off,tiny_skia=off",
         (_, 1) => "info,tallow=debug,deltalake_core=warn,buoyant_kernel=off",
         _ => "debug",
     };

@@ -46,6 +46,18 @@ pub(super) fn new_file(folder: &std::path::Path) -> std::io::Result<tempfile::Na
     builder.tempfile_in(folder)
 }
 
+/// Whether a result can be written to a path: told before it is computed.
+pub(super) fn writable(path: &std::path::Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    if !folder.is_dir() {
+        return Err(Failure::Usage(format!("there is no folder {}", folder.display())));
+    }
+    if path.is_dir() {
+        return Err(Failure::Usage(format!("{} is a folder: expected a file", path.display())));
+    }
+    new_file(folder).map(drop).map_err(|e| Error::File(path.display().to_string(), e).into())
+}
+
 fn by_name(path: &std::path::Path) -> Option<Format> {
     Some(match path.extension()?.to_str()? {
         "csv" => Format::Csv,

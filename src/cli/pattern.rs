@@ -11,6 +11,7 @@ use crate::Session;
 use crate::engine::dialect::Params;
 use crate::error::Error;
 use crate::lake::StoredPattern;
+use crate::pipeline::alerts;
 use crate::pipeline::bounds::instant;
 use crate::pipeline::patterns::{self, Source};
 use crate::pipeline::score::{self, Evaluation, Training};
@@ -46,6 +47,7 @@ pub(super) async fn pattern(config: &Config, command: PatternCommand) -> Result<
                 Ok(())
             };
             session.care(|lake| async move { lake.change_records("REMOVE PATTERN", change).await }).await?;
+            alerts::forget(&session, &name).await?;
             out!("removed {name}");
             Ok(())
         }

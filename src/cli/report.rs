@@ -4,6 +4,7 @@ use super::Failure;
 use super::args::{ChartArgs, MatchArgs, ReportCommand, ScanArgs};
 use super::config::Config;
 use super::matching::{Found, deliver};
+use super::output::writable;
 use super::scan::{partial, scan_of, table_of};
 use crate::Session;
 use crate::engine::dialect::Params;
@@ -38,10 +39,8 @@ pub(super) async fn report(config: &Config, command: ReportCommand, cancel: Canc
 
 fn page_of(output: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     let output = output.cloned().ok_or_else(|| Failure::Usage("a report needs a file: -o page.html".to_string()))?;
-    match output.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
-        Some(folder) => Err(Failure::Usage(format!("there is no folder {}", folder.display()))),
-        None => Ok(output),
-    }
+    writable(&output)?;
+    Ok(output)
 }
 
 /// Where a report goes.
@@ -53,7 +52,6 @@ struct Target<'a> {
 
 async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts: ChartArgs) -> Result<(), Failure> {
     let output = page_of(args.output.output.as_ref())?;
-    folder_of_pictures(args.png.as_deref())?;
     deliver(session, config, &args, async |found: &Found| {
         matches_page(session, config, &args, charts.charts, found, &output).await
     })
@@ -131,7 +129,6 @@ async fn shapes(session: &Session, args: &MatchArgs) -> Result<BTreeMap<String, 
 pub(super) async fn draw(session: &Session, args: &MatchArgs, found: &Found, folder: &Path) -> Result<(), Failure> {
     let (shapes, rows) = (shapes(session, args).await?, &found.rows);
     let charts = report::charts_of_matches(session, rows, &shapes, &found.tables, rows.num_rows()).await?;
-    folder_of_pictures(Some(folder))?;
     pictures(&charts, folder)
 }
 
@@ -196,6 +193,7 @@ async fn of_labels(
             return Err(Failure::Usage(format!("which candles are the labels of '{table}' about? say -t TIMEFRAME")));
         }
     };
+    writable(page.output)?;
     let columns = session.tables().columns(table).await?;
     let frame = session.sql_with(&quality(table, &columns), &Params::default()).await?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
@@ -233,7 +231,7 @@ fn write(config: &Config, page: &Page, Target { output, png }: Target<'_>) -> Re
 }
 
 /// Makes the folder of pictures, if there are to be any, before anything is computed.
-fn folder_of_pictures(png: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn folder_of_pictures(png: Option<&Path>) -> Result<(), Failure> {
     match png {
         Some(folder) => Ok(std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?),
         None => Ok(()),

@@ -134,8 +134,16 @@ impl LakeSchema {
 
     /// Where the bars of a timeframe begin, if its table says so.
     pub async fn origin(&self, timeframe: Timeframe) -> Result<Option<String>> {
-        let table = self.candle_table(&format!("candles_{timeframe}")).await?;
-        Ok(table.and_then(|t| t.property(ORIGIN).map(str::to_string)))
+        let name = format!("candles_{timeframe}");
+        let of = |table: &CandleTable| table.property(ORIGIN).map(str::to_string);
+        match self.candle_table(&name).await {
+            Ok(table) => Ok(table.as_deref().and_then(of)),
+            // A file that cannot be read does not change where bars begin.
+            Err(error) => match self.table(&format!("{name}{READABLE}")).await {
+                Ok(Some(table)) => Ok(table.downcast_ref::<CandleTable>().and_then(of)),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Length and origin of the bars of a table: as its properties say, as its folder is called, or as most of its first

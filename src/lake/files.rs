@@ -1,7 +1,7 @@
 //! Which files a path, glob, folder or URL stands for, and their common format.
 
 use super::delta::{Log, Snapshot};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{Result, plan_err};
 use datafusion::datasource::file_format::FileFormat;
@@ -12,8 +12,9 @@ use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the files hold.
@@ -133,7 +134,7 @@ impl Files {
     /// A file without a byte is no file of any format.
     pub fn check_not_empty(&self) -> Result<()> {
         match self.files.iter().find(|meta| meta.size == 0) {
-            Some(meta) => plan_err!("{} is empty (0 bytes)", meta.location),
+            Some(meta) => plan_err!("{} is empty (0 bytes)", self.shown(meta)),
             None => Ok(()),
         }
     }
@@ -142,12 +143,85 @@ impl Files {
     pub async fn schema(&self, session: &dyn Session, alike: bool) -> Result<SchemaRef> {
         let reader = self.format.reader(session);
         let files = if alike { &self.files[..1] } else { &self.files };
-        match reader.infer_schema(session, &self.store, files).await {
+        let inferred = match self.format.kind {
+            // Their columns are told by their places, and whole numbers in one may have decimals in another.
+            Kind::Csv | Kind::Tsv if files.len() > 1 => {
+                let schemas = self.schemas(session).await?;
+                match odd(&schemas).first() {
+                    Some((file, reason)) => plan_err!("{}: {reason}", self.shown(&self.files[*file])),
+                    None => merged(&schemas),
+                }
+            }
+            _ => reader.infer_schema(session, &self.store, files).await,
+        };
+        match inferred {
             Ok(schema) if schema.fields().is_empty() => plan_err!("{} has no columns", self.location),
             Ok(schema) => Ok(schema),
             Err(error) => Err(error.context(format!("cannot read {}", self.location))),
         }
     }
+
+    /// The schema of each file.
+    async fn schemas(&self, session: &dyn Session) -> Result<Vec<SchemaRef>> {
+        let reader = self.format.reader(session);
+        let infer = |file: &ObjectMeta| {
+            let (reader, file) = (Arc::clone(&reader), file.clone());
+            async move {
+                let schema = reader.infer_schema(session, &self.store, std::slice::from_ref(&file)).await;
+                schema.map_err(|e| e.context(format!("cannot read {}", self.shown(&file))))
+            }
+        };
+        let threads = session.config().target_partitions().max(1);
+        stream::iter(self.files.iter().map(infer).collect::<Vec<_>>()).buffered(threads).try_collect().await
+    }
+
+    /// Files whose columns are not those of most others, and why they cannot be read together with them.
+    pub async fn odd(&self, session: &dyn Session) -> Result<Vec<(usize, String)>> {
+        match self.format.kind {
+            Kind::Csv | Kind::Tsv => Ok(odd(&self.schemas(session).await?)),
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// A file by the path or URL that finds it.
+    pub fn shown(&self, file: &ObjectMeta) -> String {
+        let root = self.store_url.as_str();
+        format!("{}{}", root.strip_prefix("file://").unwrap_or(root), file.location)
+    }
+}
+
+/// The schemas with other names, or in another order, than most.
+fn odd(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
+    let names = |schema: &SchemaRef| schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
+    let mut counts: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    schemas.iter().for_each(|schema| *counts.entry(names(schema)).or_default() += 1);
+    let first = |of: &Vec<String>| schemas.iter().position(|schema| names(schema) == *of);
+    // Of as many, those of the first file.
+    let most = counts.iter().max_by_key(|(of, count)| (**count, std::cmp::Reverse(first(of))));
+    let Some((most, _)) = most else { return vec![] };
+    let others = schemas.iter().map(names).enumerate().filter(|(_, own)| own != most);
+    let reason = |own: Vec<String>| {
+        format!("its columns are {}; those of most files beside it are {}", own.join(", "), most.join(", "))
+    };
+    others.map(|(file, own)| (file, reason(own))).collect()
+}
+
+/// One schema for files of several, in which a column of whole numbers may also be one of decimals.
+fn merged(schemas: &[SchemaRef]) -> Result<SchemaRef> {
+    let mut decimals = BTreeSet::new();
+    for field in schemas.iter().flat_map(|s| s.fields()) {
+        if field.data_type().is_floating() {
+            decimals.insert(field.name());
+        }
+    }
+    let widened = |schema: &SchemaRef| {
+        let widen = |field: &FieldRef| match field.data_type().is_integer() && decimals.contains(field.name()) {
+            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Float64)),
+            false => Arc::clone(field),
+        };
+        Schema::new(schema.fields().iter().map(widen).collect::<Fields>())
+    };
+    Ok(Arc::new(Schema::try_merge(schemas.iter().map(widened))?))
 }
 
 /// A file's name without what tells its format and compression; what else follows a dot belongs to the name, as in BRK.B.

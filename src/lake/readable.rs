@@ -44,8 +44,7 @@ pub(super) async fn readable(state: &Arc<SessionState>, files: &Files) -> Result
         match done {
             Ok(()) => good.push(meta),
             Err(error) => {
-                let path = meta.location.to_string();
-                let symbol = symbol_of(&path);
+                let (path, symbol) = (files.shown(&meta), symbol_of(meta.location.as_ref()));
                 bad.push(Unreadable { path, symbol, reason: crate::error::readable(&error) });
             }
         }

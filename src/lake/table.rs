@@ -115,9 +115,15 @@ impl CandleTable {
             return Ok(table.map(|table| CandleTable { unreadable: bad, ..table }));
         }
         let Some(mut files) = Files::list(session.as_ref(), location).await? else { return Ok(None) };
-        let (good, bad) = readable(session, &files).await?;
+        let (mut good, mut bad) = readable(session, &files).await?;
+        let all = files.files.len();
+        files.files = good.clone();
+        for (file, reason) in files.odd(session.as_ref()).await?.into_iter().rev() {
+            let meta = good.remove(file);
+            bad.push(Unreadable { path: files.shown(&meta), symbol: symbol_of(meta.location.as_ref()), reason });
+        }
         if good.is_empty() {
-            return plan_err!("{location}: none of {} files can be read", files.files.len());
+            return plan_err!("{location}: none of {all} files can be read");
         }
         files.files = good;
         let file_schema = files.schema(session.as_ref(), false).await?;
@@ -147,7 +153,7 @@ impl CandleTable {
     /// Files without a row, and the symbols that their names stand for.
     pub fn empty_files(&self) -> Vec<(String, String)> {
         let empty = self.files.files.iter().zip(&self.profiles).filter(|(_, profile)| profile.rows == 0);
-        empty.map(|(meta, _)| (meta.location.to_string(), symbol_of(meta.location.as_ref()))).collect()
+        empty.map(|(meta, _)| (self.files.shown(meta), symbol_of(meta.location.as_ref()))).collect()
     }
 
     /// Whether symbols are told by the names of the files.
@@ -258,12 +264,12 @@ impl CandleTable {
             let mut workers = JoinSet::new();
             while !missing.is_empty() {
                 let mine = missing.split_off(missing.len().saturating_sub(share));
-                let prover = self.prover(session);
+                let (prover, files) = (self.prover(session), self.files.clone());
                 workers.spawn(async move {
                     let mut done = vec![];
                     for meta in mine {
-                        let path = meta.location.to_string();
-                        let profile = prover.prove(meta).await.map_err(|e| cannot_read(&path, e))?;
+                        let (path, shown) = (meta.location.to_string(), files.shown(&meta));
+                        let profile = prover.prove(meta).await.map_err(|e| cannot_read(&shown, e))?;
                         done.push((path, profile));
                     }
                     Ok::<_, DataFusionError>(done)

@@ -10,6 +10,7 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use datafusion::common::internal_datafusion_err;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// When an alert is due.
@@ -22,37 +23,86 @@ pub struct Alerts {
 }
 
 /// How long a claim holds.
-const CLAIM: Duration = Duration::from_secs(600);
+const CLAIM: Duration = Duration::from_secs(120);
 
-/// The matches that no alert was given for within the cool-down, claimed for whoever calls this.
-pub async fn claim(session: &Session, matches: RecordBatch, alerts: Alerts) -> Result<RecordBatch> {
+/// What is to be told.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Matches that whoever claimed them tells.
+    pub rows: RecordBatch,
+    /// Matches that are silent: told within the cool-down, or of a bar that was told already.
+    pub silent: usize,
+    /// Matches that another run has claimed and not yet settled.
+    pub elsewhere: usize,
+}
+
+/// Whether a match is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Now,
+    Silent,
+    Elsewhere,
+    /// Enough others are nearer.
+    Beyond,
+}
+
+impl Alerts {
+    fn due(self, last: &StoredAlert, found: &StoredAlert) -> Due {
+        let micros = |time: Duration| time.as_micros().min(i64::MAX as u128) as i64;
+        let since = self.now.saturating_sub(last.alerted_at);
+        match last.pending {
+            true if since < micros(self.cooldown.min(CLAIM)) => Due::Elsewhere,
+            true => Due::Now,
+            false if since < micros(self.cooldown) => Due::Silent,
+            // A symbol that has no newer bar says nothing new.
+            false if !self.cooldown.is_zero() && last.end_ts == found.end_ts => Due::Silent,
+            false => Due::Now,
+        }
+    }
+}
+
+/// The nearest matches of each pattern that are due, claimed for whoever calls this: at most `most` of each timeframe.
+pub async fn claim(session: &Session, matches: RecordBatch, most: usize, alerts: Alerts) -> Result<Claimed> {
     let all = alerts_of(&matches, alerts.now)?;
-    let micros = |time: Duration| time.as_micros().min(i64::MAX as u128) as i64;
-    let (cooldown, claim) = (micros(alerts.cooldown), micros(alerts.cooldown.min(CLAIM)));
+    if all.is_empty() {
+        return Ok(Claimed { rows: matches, silent: 0, elsewhere: 0 });
+    }
     let change = move |known: &mut Vec<StoredAlert>| {
+        let mut claimed: HashMap<(&str, &str), usize> = HashMap::new();
         let mut due = vec![];
         for alert in &all {
             let key = |a: &StoredAlert| (a.symbol.clone(), a.timeframe.clone(), a.pattern.clone());
-            match known.iter_mut().find(|k| key(k) == key(alert)) {
-                Some(last)
-                    if alerts.now.saturating_sub(last.alerted_at) < if last.pending { claim } else { cooldown } =>
-                {
-                    due.push(false)
-                }
-                Some(last) => {
-                    *last = alert.clone();
-                    due.push(true);
-                }
-                None => {
-                    known.push(alert.clone());
-                    due.push(true);
+            let last = known.iter().position(|k| key(k) == key(alert));
+            let told = last.map_or(Due::Now, |i| alerts.due(&known[i], alert));
+            let count = claimed.entry((&alert.pattern, &alert.timeframe)).or_default();
+            due.push(match told {
+                Due::Now if *count >= most => Due::Beyond,
+                other => other,
+            });
+            if due.last() == Some(&Due::Now) {
+                *count += 1;
+                match last {
+                    Some(i) => known[i] = alert.clone(),
+                    None => known.push(alert.clone()),
                 }
             }
         }
         Ok(due)
     };
     let due = session.care(|lake| async move { lake.change_records("CLAIM ALERTS", change).await }).await?;
-    Ok(filter_record_batch(&matches, &BooleanArray::from(due))?)
+    let count = |wanted: Due| due.iter().filter(|d| **d == wanted).count();
+    let (silent, elsewhere) = (count(Due::Silent), count(Due::Elsewhere));
+    let now: BooleanArray = due.iter().map(|d| Some(*d == Due::Now)).collect();
+    Ok(Claimed { rows: filter_record_batch(&matches, &now)?, silent, elsewhere })
+}
+
+/// How many matches of one pattern and timeframe may be silent, at most.
+pub async fn most_silent(session: &Session) -> Result<usize> {
+    let mut counts: HashMap<(String, String), usize> = HashMap::new();
+    for alert in session.tables().records::<StoredAlert>().await? {
+        *counts.entry((alert.pattern, alert.timeframe)).or_default() += 1;
+    }
+    Ok(counts.into_values().max().unwrap_or_default())
 }
 
 /// Remembers that claimed alerts were told; those that could not be are forgotten, so that they are due again.
@@ -70,6 +120,16 @@ pub async fn settle(session: &Session, matches: &RecordBatch, alerts: Alerts, to
         Ok(())
     };
     session.care(|lake| async move { lake.change_records("SETTLE ALERTS", change).await }).await
+}
+
+/// Forgets the alerts of a pattern that is gone: another of its name begins anew.
+pub async fn forget(session: &Session, pattern: &str) -> Result<()> {
+    let pattern = pattern.to_string();
+    let change = move |known: &mut Vec<StoredAlert>| {
+        known.retain(|alert| alert.pattern != pattern);
+        Ok(())
+    };
+    session.care(|lake| async move { lake.change_records("FORGET ALERTS", change).await }).await
 }
 
 fn alerts_of(matches: &RecordBatch, now: i64) -> Result<Vec<StoredAlert>> {

@@ -2,7 +2,7 @@
 
 use super::label_path::{self, PathOptions};
 use super::levels::Source;
-use super::resample::{self, Fill};
+use super::resample::{self, Wanted};
 use crate::Session;
 use crate::engine::dialect::closest;
 use crate::error::{Error, Result};
@@ -220,7 +220,7 @@ impl LabelRun {
         let sql = self.sql(session.tables()).await?;
         let frame = session.sql(&sql).await?;
         let rows = frame.create_physical_plan().await?;
-        let (_, origin) = resample::sql(session.tables(), self.timeframe, None, None, Fill::None, true).await?;
+        let (_, origin) = resample::sql(session.tables(), Wanted::of(self.timeframe)).await?;
         let told = self.told();
         let properties: HashMap<String, String> = [
             ("tallow.timeframe".to_string(), self.timeframe.to_string()),

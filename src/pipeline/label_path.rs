@@ -1,7 +1,7 @@
 //! The bars that labels walk along, as SQL.
 
 use super::levels::{self, Source};
-use super::resample::{self, Fill};
+use super::resample::{self, Wanted};
 use crate::error::Result;
 use crate::lake::LakeSchema;
 use tallow_udfs::candle::{Grid, Origin, Timeframe};
@@ -29,7 +29,7 @@ pub struct PathOptions {
 /// A labelled bar of which the smaller bars cover only a part is walked along that part: what it did in the rest is not
 /// seen.
 pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions) -> Result<String> {
-    let (bars, origin) = resample::sql(lake, timeframe, None, None, Fill::None, true).await?;
+    let (bars, origin) = resample::sql(lake, Wanted::of(timeframe)).await?;
     let known = lake.timeframes();
     let mut finer = vec![];
     for candidate in known.iter().copied() {

@@ -1,6 +1,6 @@
 //! Support and resistance levels, as SQL.
 
-use super::resample::{self, Fill};
+use super::resample::{self, Wanted};
 use crate::error::{Error, Result};
 use crate::lake::LakeSchema;
 use tallow_udfs::candle::Timeframe;
@@ -45,7 +45,7 @@ pub(crate) fn quoted(name: &str) -> String {
 /// SQL for what happens to the levels found in a timeframe: `level_id, symbol, timeframe, ts, event, price`.
 pub async fn events(lake: &LakeSchema, timeframe: Timeframe, detection: Detection) -> Result<String> {
     let Detection { k, cluster, max_age } = detection;
-    let (bars, origin) = resample::sql(lake, timeframe, None, None, Fill::None, true).await?;
+    let (bars, origin) = resample::sql(lake, Wanted::of(timeframe)).await?;
     Ok(format!(
         "select concat(symbol, '-{timeframe}-', e['level']) as level_id, symbol, '{timeframe}' as timeframe, e['ts'] as ts,
                 e['event'] as event, e['price'] as price

@@ -7,10 +7,15 @@
 //! select ...
 //! ```
 
-use crate::engine::dialect::{Params, closest};
+use super::relation::{one, relation};
+use crate::Session;
+use crate::engine::dialect::{self, Params, closest};
 use crate::error::{Error, Result};
+use datafusion::datasource::ViewTable;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use tallow_udfs::candle::Timeframe;
 
 /// A named query.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,6 +151,20 @@ fn parse(text: &str) -> Result<NamedQuery> {
 /// `''` is nothing, and `'a b'` is a b.
 fn unquoted(text: &str) -> &str {
     text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')).unwrap_or(text)
+}
+
+/// The text of a query about bars of a timeframe in place of the lake's default, also of bars that are not stored, but made
+/// of smaller ones.
+pub async fn over(session: &Session, query: &NamedQuery, params: &Params, timeframe: Timeframe) -> Result<String> {
+    let mut candles = format!("candles_{timeframe}");
+    let from = relation(session, &candles).await?;
+    if !from.is_stored {
+        candles = format!("#{candles}");
+        let bars = one(session, &format!("select * from {}", from.sql)).await?;
+        session.tables().keep_hidden(&candles, Arc::new(ViewTable::new(bars.into_unoptimized_plan(), None)));
+    }
+    let bound = dialect::bind(&query.sql, params)?;
+    dialect::with_tables(&bound, &[("candles", &candles), ("matches", &format!("matches_{timeframe}"))])
 }
 
 #[cfg(test)]

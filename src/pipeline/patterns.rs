@@ -7,6 +7,7 @@ use crate::lake::{LakeSchema, StoredPattern};
 use crate::pipeline::relation::{Relation, despite_files, one};
 use crate::pipeline::rows;
 use crate::pipeline::search::Pattern;
+use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::numbers_of;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::Excluded;
@@ -138,6 +139,12 @@ async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(
     Ok((times, closes))
 }
 
+/// Microseconds of a bar, at most; 0 where that is not known.
+pub(super) fn length(timeframe: &str) -> i64 {
+    const MONTH: i64 = 31 * 24 * 3_600_000_000;
+    timeframe.parse::<Timeframe>().map_or(0, |t| t.fixed_length().unwrap_or(MONTH))
+}
+
 impl StoredPattern {
     /// The pattern as it is searched for.
     ///
@@ -147,7 +154,11 @@ impl StoredPattern {
         let closes = numbers_of(&self.closes).map_err(|e| Error::Setting(format!("pattern '{}': {e}", self.id)))?;
         let lead = closes.len().saturating_sub(self.bars.max(0) as usize);
         let origin = match (&self.symbol, self.start_ts, self.end_ts) {
-            (Some(symbol), Some(from), Some(to)) => Some(Excluded { symbol: symbol.clone(), from, to }),
+            (Some(symbol), Some(from), Some(last)) => {
+                // Up to the end of the last bar: bars of other lengths share some of it, too.
+                let to = last + self.timeframe.as_deref().map_or(0, length) - 1;
+                Some(Excluded { symbol: symbol.clone(), from, to: to.max(last) })
+            }
             _ => None,
         };
         Ok(Pattern { id: self.id.clone(), closes, lead, origin, timeframe: self.timeframe.clone() })
@@ -159,6 +170,9 @@ pub async fn get(lake: &LakeSchema, id: &str) -> Result<StoredPattern> {
     let all = lake.records::<StoredPattern>().await?;
     if let Some(found) = all.iter().find(|p| p.id == id) {
         return Ok(found.clone());
+    }
+    if id.trim().is_empty() {
+        return Err(Error::Setting("expected the name of a pattern, or its closes: '1 3 2 4 3'".to_string()));
     }
     let hint = match closest(id, all.iter().map(|p| p.id.as_str())) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -182,7 +196,7 @@ fn id_of(closes: &[f64]) -> String {
 
 /// What a text stands for: numbers, or a pattern of the lake by its name.
 pub async fn of_text(lake: &LakeSchema, text: &str) -> Result<Pattern> {
-    let numbers = text.trim_start().starts_with(['[', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+    let numbers = text.trim_start().starts_with(['[', '+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     if numbers {
         let closes = numbers_of(text).map_err(|e| Error::Setting(format!("a pattern of numbers: {e}")))?;
         return Ok(Pattern { id: id_of(&closes), closes, lead: 0, origin: None, timeframe: None });

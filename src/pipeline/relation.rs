@@ -1,6 +1,7 @@
 //! Where the bars of a scan or a search come from, and what of it cannot be read.
 
 use super::levels::quoted;
+use super::resample::stored_source;
 use crate::Session;
 use crate::engine::dialect::{Params, closest};
 use crate::engine::reach::{PlanReach, reach, reach_at_end};
@@ -29,8 +30,9 @@ pub(super) struct Relation {
     /// What stands in FROM.
     pub sql: String,
     pub schema: SchemaRef,
+    /// The table that is read.
     pub table: Option<Arc<dyn TableProvider>>,
-    /// A table, not bars that are made of smaller ones.
+    /// Whether its bars are these, and not the smaller ones that they are made of.
     pub is_stored: bool,
 }
 
@@ -77,8 +79,11 @@ pub(super) async fn despite_files<T>(
     };
     match over(table).await {
         Err(Error::DataFusion(error)) if may_be_a_file(&error) && !table.ends_with(READABLE) => {
-            match over(&format!("{table}{READABLE}")).await {
-                Ok((from, done)) if !from.left_out().is_empty() => Ok((from, done)),
+            match relation(session, &format!("{table}{READABLE}")).await {
+                Ok(from) if !from.left_out().is_empty() => {
+                    let done = work(&from).await?;
+                    Ok((from, done))
+                }
                 _ => Err(Error::DataFusion(error)),
             }
         }
@@ -98,12 +103,16 @@ fn may_be_a_file(error: &DataFusionError) -> bool {
 /// The bars of a table; of a timeframe that the lake does not store, those made of smaller ones.
 pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation> {
     let name = table.to_string();
-    let timeframe = table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok());
+    let plain = table.strip_suffix(READABLE);
+    let timeframe = plain.unwrap_or(table).strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok());
     let known = session.tables().timeframes();
     if let Some(timeframe) = timeframe.filter(|t| !known.contains(t) && !known.is_empty()) {
-        let sql = format!("candles('{timeframe}')");
+        let (source, _) = stored_source(session.tables(), timeframe).await?;
+        let (suffix, option) = if plain.is_some() { (READABLE, ", readable => 'true'") } else { ("", "") };
+        let table = session.context().table_provider(TableReference::bare(format!("candles_{source}{suffix}"))).await?;
+        let sql = format!("candles('{timeframe}'{option})");
         let schema = Arc::clone(one(session, &format!("select * from {sql}")).await?.schema().inner());
-        return Ok(Relation { name, sql, schema, table: None, is_stored: false });
+        return Ok(Relation { name, sql, schema, table: Some(table), is_stored: false });
     }
     match session.context().table_provider(TableReference::bare(table)).await {
         Ok(provider) => {
@@ -121,6 +130,9 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
             let known = session.tables().table_names();
             let hint = match closest(table, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => {
+                    format!("{} holds none yet: tallow ingest FILE", session.tables().lake().url)
+                }
                 None => format!("tables: {}", known.join(", ")),
             };
             Err(Error::Setting(format!("unknown table `{table}`; {hint}")))

@@ -1,7 +1,8 @@
 //! Larger bars from smaller ones, as SQL.
 
 use crate::error::{Error, Result};
-use crate::lake::LakeSchema;
+use crate::lake::{LakeSchema, READABLE};
+use crate::pipeline::levels::quoted;
 use std::str::FromStr;
 use tallow_udfs::candle::Timeframe;
 
@@ -30,30 +31,48 @@ impl FromStr for Fill {
     }
 }
 
-/// SQL that yields the bars of a timeframe: the table of that timeframe, if `stored` counts and there is one, else bars
-/// made from `from`, by default from the coarsest stored timeframe that divides it.
-///
-/// A bar's open is that of its first smaller bar with trades. Also tells where the bars begin.
-pub async fn sql(
-    lake: &LakeSchema,
-    timeframe: Timeframe,
-    from: Option<Timeframe>,
-    origin: Option<&str>,
-    fill: Fill,
-    stored: bool,
-) -> Result<(String, String)> {
+/// Which bars are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Their length.
+    pub timeframe: Timeframe,
+    /// Make them from these; by default from the coarsest stored timeframe that divides theirs.
+    pub from: Option<Timeframe>,
+    /// Where bars begin; by default where those begin that they are made from.
+    pub origin: Option<&'a str>,
+    /// What stands where no bar is.
+    pub fill: Fill,
+    /// Make them even where they are stored.
+    pub anew: bool,
+    /// Without the files that cannot be read.
+    pub readable: bool,
+}
+
+impl Wanted<'_> {
+    /// The bars of a timeframe, stored or made.
+    pub fn of(timeframe: Timeframe) -> Self {
+        Wanted { timeframe, from: None, origin: None, fill: Fill::None, anew: false, readable: false }
+    }
+}
+
+/// SQL that yields bars, and where these begin. A bar's open is that of its first smaller bar with trades.
+pub async fn sql(lake: &LakeSchema, wanted: Wanted<'_>) -> Result<(String, String)> {
+    let Wanted { timeframe, from, origin, fill, anew, readable } = wanted;
+    let table = |timeframe: Timeframe| match readable {
+        true => quoted(&format!("candles_{timeframe}{READABLE}")),
+        false => format!("candles_{timeframe}"),
+    };
     let known = lake.timeframes();
     let columns = "symbol, ts, open, high, low, close, volume";
     let own = if known.contains(&timeframe) { lake.origin(timeframe).await? } else { None };
     let fits = origin.is_none_or(|o| own.as_deref().unwrap_or("utc") == o);
-    let (bars, origin) = if stored && from.is_none() && known.contains(&timeframe) && fits {
-        (format!("select {columns} from candles_{timeframe}"), own.unwrap_or_else(|| "utc".to_string()))
+    let (bars, origin) = if !anew && from.is_none() && known.contains(&timeframe) && fits {
+        (format!("select {columns} from {}", table(timeframe)), own.unwrap_or_else(|| "utc".to_string()))
     } else {
         let source = source(&known, timeframe, from)?;
         let source_origin = lake.origin(source).await?.unwrap_or_else(|| "utc".to_string());
         let origin = origin.unwrap_or(&source_origin).to_string();
-        let table = format!("candles_{source}");
-        (made_from(&table, true, source, &source_origin, timeframe, &origin), origin)
+        (made_from(&table(source), true, source, &source_origin, timeframe, &origin), origin)
     };
     if fill == Fill::None {
         return Ok((bars, origin));

@@ -2,6 +2,7 @@
 
 use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
+use super::resample::Wanted;
 use super::search::{self, SearchOptions};
 use super::{adjust, named, patterns, resample};
 use crate::engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
@@ -33,7 +34,13 @@ impl Views {
         let options = named.search()?;
         let sought = options.prepare(&patterns::of_text(&self.lake, reference).await?)?;
         let Some(provider) = self.lake.table(table).await? else {
-            return Err(Error::Setting(format!("there is no table `{table}`; `tallow tables` lists them")));
+            let hint = match table.strip_prefix("candles_").is_some_and(|t| t.parse::<Timeframe>().is_ok()) {
+                true => {
+                    "`tallow resample` stores bars that are made of smaller ones, and `tallow match -t` searches them"
+                }
+                false => "`tallow tables` lists them",
+            };
+            return Err(Error::Setting(format!("there is no table `{table}`; {hint}")));
         };
         let input = LogicalPlanBuilder::scan(table.replace('.', "_"), provider_as_source(provider), None)?.build()?;
         let plan = search::plan(input, vec![sought], &options)?;
@@ -70,7 +77,10 @@ pub(super) fn described() -> impl Iterator<Item = (&'static str, &'static str, &
     USAGE.iter().map(|(name, usage, _)| {
         let doc = match *name {
             "query" => "A named query as a table",
-            "candles" => "Bars of a timeframe, made from shorter ones where they are not stored",
+            "candles" => {
+                "Bars of a timeframe, made from shorter ones where they are not stored; `readable` leaves out files that \
+                 cannot be read"
+            }
             "adjusted" => "Bars adjusted for the splits and dividends of a file",
             "levels" => "Support and resistance levels of each symbol",
             "level_events" => "What happened to levels, and when",
@@ -91,8 +101,8 @@ const USAGE: [(&str, &str, &[&str]); 8] = [
     ("query", "query('name of a query that comes with tallow', parameter => 'value')", &[]),
     (
         "candles",
-        "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc')",
-        &["fill", "from", "origin"],
+        "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc', readable => 'true')",
+        &["fill", "from", "origin", "readable"],
     ),
     ("adjusted", "adjusted('1d', 'actions.csv')", &[]),
     ("levels", "levels('4h', k => 5, cluster => 0.25, max_age => 250)", &DETECTION),
@@ -207,9 +217,14 @@ impl TableFunctions for Views {
             ("adjusted", [table, actions]) => adjust::sql(&self.lake, table, actions).await,
             ("candles", [timeframe]) => {
                 let timeframe: Timeframe = timeframe.parse()?;
-                let from = named.get("from").map(str::parse).transpose()?;
-                let fill = named.get("fill").unwrap_or("none").parse()?;
-                Ok(resample::sql(&self.lake, timeframe, from, named.get("origin"), fill, true).await?.0)
+                let wanted = Wanted {
+                    from: named.get("from").map(str::parse).transpose()?,
+                    origin: named.get("origin"),
+                    fill: named.get("fill").unwrap_or("none").parse()?,
+                    readable: named.flag("readable")?,
+                    ..Wanted::of(timeframe)
+                };
+                Ok(resample::sql(&self.lake, wanted).await?.0)
             }
             ("levels", [timeframe]) => levels::levels(&self.lake, timeframe.parse()?, named.detection()?).await,
             ("level_events", [timeframe]) => levels::events(&self.lake, timeframe.parse()?, named.detection()?).await,

@@ -49,6 +49,26 @@ fn layouts(folder: &Path, bars: &[Bar]) -> Vec<String> {
         .to_vec()
 }
 
+#[tokio::test]
+async fn csv_files_are_one_table_where_their_columns_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let table = format!("'{}/'", folder.path().display());
+    // Whole numbers here, decimals there.
+    put("A.csv", "date,open,high,low,close,volume\n2020-01-01,5,5,5,5,100\n");
+    put("B.csv", "date,open,high,low,close,volume\n2020-01-01,1.5,4,0.5,2.5,100\n");
+    let closes = query(&session().await, &format!("select close from {table} order by symbol")).await;
+    assert_eq!(numbers(&closes, "close"), [5.0, 2.5]);
+    // A CSV file tells its columns by their places: another order must not be read as the same.
+    put("C.csv", "date,close,open,high,low,volume\n2020-01-01,2,1,4,0.5,100\n");
+    let error = try_query(&session().await, &format!("select * from {table}")).await.unwrap_err().to_string();
+    assert!(error.contains("C.csv: its columns are date, close, open"), "{error}");
+    assert!(error.contains("those of most files beside it are date, open, high"), "{error}");
+    let readable = format!("\"{}/@readable\"", folder.path().display());
+    let rest = query(&session().await, &format!("select close from {readable} order by symbol")).await;
+    assert_eq!(numbers(&rest, "close"), [5.0, 2.5]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_layout_is_the_same_table() {
     let folder = tempfile::tempdir().unwrap();

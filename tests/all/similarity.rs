@@ -477,7 +477,14 @@ async fn an_alert_is_given_once_in_a_cool_down() {
     let found = run(vec![sought], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     let cooldown = std::time::Duration::from_secs(24 * 3600);
     let at = |hours: i64| Alerts { cooldown, now: START + hours * 3_600_000_000 };
-    let claim = async |alerts| alerts::claim(&session, found.rows.clone(), alerts).await.unwrap();
+    // The same matches with bars of that hour.
+    let rows = |alerts: Alerts| {
+        let ends = TimestampMicrosecondArray::from(vec![alerts.now; found.rows.num_rows()]).with_timezone("UTC");
+        let mut columns = found.rows.columns().to_vec();
+        columns[found.rows.schema().index_of("end_ts").unwrap()] = Arc::new(ends);
+        RecordBatch::try_new(found.rows.schema(), columns).unwrap()
+    };
+    let claim = async |alerts| alerts::claim(&session, rows(alerts), 10, alerts).await.unwrap().rows;
     let due = async |hours| {
         let claimed = claim(at(hours)).await;
         alerts::settle(&session, &claimed, at(hours), true).await.unwrap();
@@ -493,10 +500,18 @@ async fn an_alert_is_given_once_in_a_cool_down() {
     // Nobody else tells what is being told; what was never settled is due again after a while.
     let later = |minutes: i64| Alerts { cooldown, now: at(100).now + minutes * 60_000_000 };
     assert_eq!(claim(later(0)).await.num_rows(), 3);
-    assert_eq!(claim(later(9)).await.num_rows(), 0);
-    assert_eq!(claim(later(11)).await.num_rows(), 3);
-    alerts::settle(&session, &found.rows, later(11), true).await.unwrap();
+    let again = alerts::claim(&session, found.rows.clone(), 10, later(1)).await.unwrap();
+    assert_eq!((again.rows.num_rows(), again.silent, again.elsewhere), (0, 0, 3));
+    assert_eq!(claim(later(3)).await.num_rows(), 3);
+    alerts::settle(&session, &rows(later(3)), later(3), true).await.unwrap();
     assert_eq!(claim(later(60)).await.num_rows(), 0);
+    // A symbol without a newer bar stays silent, and leaves its place to the next one.
+    let old = alerts::claim(&session, rows(later(3)), 10, later(90 * 60)).await.unwrap();
+    assert_eq!((old.rows.num_rows(), old.silent), (0, 3));
+    assert_eq!(alerts::most_silent(&session).await.unwrap(), 3);
+    let two = alerts::claim(&session, rows(later(90 * 60)), 2, later(90 * 60)).await.unwrap();
+    assert_eq!(two.rows, rows(later(90 * 60)).slice(0, 2));
+    alerts::settle(&session, &two.rows, later(90 * 60), true).await.unwrap();
     let kept = session.tables().records::<StoredAlert>().await.unwrap();
     assert_eq!(kept.len(), 3);
     assert!(kept.iter().all(|a| a.pattern == "cut" && a.timeframe == "1d" && a.percentile.is_some() && !a.pending));
@@ -561,8 +576,100 @@ async fn bars_that_are_made_of_smaller_ones_are_searched_too() {
     let options = SearchOptions { self_matches: true, k: 1, ..SearchOptions::default() };
     let found = run(vec![sought], options).run(&session, "candles_1w", "1w", unwatched()).await.unwrap();
     assert_eq!((found.rows["symbol"].as_string::<i32>().value(0), numbers(&found.rows, "distance")[0]), ("S004", 0.0));
-    let scored = score::scored(&session, &found.rows, "candles_1w", "heuristic", None).await.unwrap();
+    let scored = score::scored(&session, &found, "heuristic", None).await.unwrap();
     assert!(numbers(&scored, "gain_5")[0] > 0.0);
+}
+
+#[tokio::test]
+async fn the_prescreen_spends_no_place_on_what_cannot_match() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(4);
+    // Too short for the averages, long enough for the shape.
+    let of = |name: String, bars: usize, random: &mut Random| {
+        (name, (0..bars as i64).map(|d| START + d * DAY).collect::<Vec<_>>(), random.prices(bars))
+    };
+    let mut bars: Bars = (0..40).map(|i| of(format!("N{i:02}"), 62, &mut random)).collect();
+    bars.extend((0..12).map(|i| of(format!("S{i:02}"), 200, &mut random)));
+    let session = lake(folder.path(), &bars).await;
+    let options = SearchOptions { windowing: Windowing::Latest, k: 20, ..SearchOptions::default() };
+    let search = async |sought: &Pattern, exact| {
+        let search = MatchRun { exact, ..run(vec![sought.clone()], options.clone()) };
+        search.run(&session, "candles_1d", "1d", unwatched()).await.unwrap()
+    };
+    let sought = stored(&session, "cut", "S04", 140, 199).await.sought().unwrap();
+    let screened = search(&sought, false).await;
+    // Of the 11 others; the pattern's own newest window does not count.
+    assert_eq!(screened.stages[0].1.prescreened, Some((11, 10)));
+    assert_eq!(screened.rows.num_rows(), 10);
+    // Symbols that have bars for the shortest window only.
+    let closes = random.prices(66);
+    let long = Pattern { id: "long".into(), closes, lead: 0, origin: None, timeframe: None };
+    let screened = search(&long, false).await;
+    assert_eq!(screened.stages[0].1.prescreened, Some((52, 11)));
+    assert_eq!(screened.rows.num_rows(), 11);
+    assert_eq!(search(&long, true).await.rows.num_rows(), 20);
+}
+
+#[tokio::test]
+async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bars = walks(&mut Random(12), 15, 300);
+    bars[3].1[7] = bars[3].1[6];
+    for (i, bars) in bars.chunks(4).enumerate() {
+        write(&folder.path().join(format!("{i}.parquet")), &bars.to_vec());
+    }
+    let table = folder.path().display().to_string();
+    let session = Session::open(settings()).await.unwrap();
+    let sought =
+        Pattern { id: "p".into(), closes: bars[5].2[60..120].to_vec(), lead: 0, origin: None, timeframe: None };
+    for windowing in [Windowing::History, Windowing::Latest] {
+        let options = SearchOptions { k: 20, windowing, ..SearchOptions::default() };
+        let found = run(vec![sought.clone()], options).run(&session, &table, "1d", unwatched()).await.unwrap();
+        let left_out: Vec<_> = found.failures.iter().map(|f| (f.symbol.as_str(), f.reason.as_str())).collect();
+        assert_eq!(left_out, [("S003", "two bars at 2020-01-07")]);
+        assert!(found.rows.num_rows() > 9);
+        let scored = score::scored(&session, &found, "heuristic", None).await.unwrap();
+        assert!(numbers(&scored, "gain_5").iter().all(|p| *p > 0.0));
+    }
+    // In SQL nobody could be told.
+    let sql = format!("select * from dtw_search('{table}', [1, 2, 3, 2, 1, 2], k => 3)");
+    let error = try_query(&session, &sql).await.unwrap_err().to_string();
+    assert!(error.contains("S003: two bars at 2020-01-07"), "{error}");
+}
+
+#[tokio::test]
+async fn bars_of_other_lengths_that_share_time_with_a_pattern_are_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walks(&mut Random(12), 4, 900);
+    let session = lake(folder.path(), &bars).await;
+    let (monday, week) = (START + 5 * DAY, 7 * DAY);
+    let cut = async |timeframe: &str, from: i64, to: i64| {
+        let (table, timeframe, symbol) = (format!("candles_{timeframe}"), timeframe.to_string(), "S002".to_string());
+        patterns::cut(&session, "p", Source::Bars { table, timeframe, symbol, from, to })
+            .await
+            .unwrap()
+            .sought()
+            .unwrap()
+    };
+    let search = async |sought: &Pattern, timeframe: &str| {
+        let options = SearchOptions { k: 10_000, channels: Some(Channels::PRICE), ..SearchOptions::default() };
+        let table = format!("candles_{timeframe}");
+        run(vec![sought.clone()], options).run(&session, &table, timeframe, unwatched()).await.unwrap().rows
+    };
+    // Weeks sought in days: no day of the last week, which begins with the pattern's last time.
+    let (from, last) = (monday + 10 * week, monday + 20 * week);
+    let days = search(&cut("1w", from, last).await, "1d").await;
+    // Days sought in weeks: not the week that the first day is in the middle of.
+    let (first_day, last_day) = (monday + 20 * week + 3 * DAY, monday + 23 * week);
+    let weeks = search(&cut("1d", first_day, last_day).await, "1w").await;
+    for (rows, from, to, length) in [(days, from, last + week, DAY), (weeks, first_day, last_day + DAY, week)] {
+        let starts = rows["start_ts"].as_primitive::<TimestampMicrosecondType>().values();
+        let ends = rows["end_ts"].as_primitive::<TimestampMicrosecondType>().values();
+        let own = rows["symbol"].as_string::<i32>().iter().zip(starts.iter().zip(ends));
+        let own: Vec<_> = own.filter(|(symbol, _)| *symbol == Some("S002")).map(|(_, times)| times).collect();
+        assert!(own.len() > 2);
+        assert!(own.iter().all(|(start, end)| **start >= to || **end + length <= from), "{own:?}");
+    }
 }
 
 #[tokio::test]
@@ -592,6 +699,20 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
     let mut done = done.lock().unwrap().clone();
     done.sort();
     assert_eq!(done, (1..=15).map(|i| (i, Some(15))).collect::<Vec<_>>());
+    // Nor does it hinder bars that are made of those of the others.
+    let days = folder.path().join("lake/candles/1d");
+    std::fs::create_dir_all(&days).unwrap();
+    write(&days.join("good.parquet"), &bars);
+    std::fs::write(days.join("broken.parquet"), "no candles").unwrap();
+    let lake = folder.path().join("lake").display().to_string();
+    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let options = SearchOptions { k: 4, ..SearchOptions::default() };
+    let closes = bars[5].2[60..80].to_vec();
+    let sought = Pattern { id: "p".into(), closes, lead: 0, origin: None, timeframe: None };
+    let weeks = run(vec![sought], options).run(&session, "candles_1w", "1w", unwatched()).await.unwrap();
+    assert_eq!((weeks.rows.num_rows(), weeks.failures.len()), (4, 1));
+    let scored = score::scored(&session, &weeks, "heuristic", None).await.unwrap();
+    assert_eq!(scored.num_rows(), 4);
 }
 
 #[tokio::test]
@@ -646,6 +767,13 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
     assert!(evaluation.verdict().starts_with("No edge"), "{}", evaluation.verdict());
     let again = training.train(&session, unwatched()).await.unwrap();
     assert_eq!(trained.model.origin.evaluation, again.model.origin.evaluation);
+    // From closes below zero, as spreads have them, nothing gains a percentage: such matches teach nothing.
+    let file = folder.path().join("spreads.parquet");
+    let (times, prices) = (bars[0].1.clone(), bars[0].2.iter().map(|p| 90.0 - p).collect());
+    write(&file, &bars.iter().cloned().chain([("SPREAD".to_string(), times, prices)]).collect());
+    let spreads = Training { table: file.display().to_string(), ..training.clone() };
+    let spreads = spreads.train(&session, unwatched()).await.unwrap();
+    assert!(spreads.model.origin.rows + 5 < spreads.matches, "{} of {}", spreads.model.origin.rows, spreads.matches);
     trained.keep(&session, "m").await.unwrap();
     let mut random = Random(1);
     let features: Vec<f64> =
@@ -660,7 +788,7 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
     // Scored from the command's side: each match has the targets that the model tells of its features.
     let found =
         run(vec![sought], SearchOptions::default()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
-    let scored = tallow::pipeline::score::scored(&session, &found.rows, "candles_1d", "m", None).await.unwrap();
+    let scored = score::scored(&session, &found, "m", None).await.unwrap();
     assert_eq!(scored.num_rows(), found.rows.num_rows());
     assert!(numbers(&scored, "gain_5").iter().all(|g| (0.0..=1.0).contains(g)));
 }

@@ -8,6 +8,7 @@ pub(super) use similarity::{
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use tallow_udfs::candle::Timeframe;
 
 /// SQL for candles: indicators, screens and labels over OHLCV data.
 #[derive(Debug, Parser)]
@@ -370,6 +371,9 @@ pub(super) struct RunArgs {
     /// A value for a parameter; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
+    /// Length of the bars that stand for `candles` in the query [default: the lake's days]
+    #[arg(long, short, value_name = "TF")]
+    pub timeframe: Option<Timeframe>,
     #[command(flatten)]
     pub range: RangeArgs,
     #[command(flatten)]

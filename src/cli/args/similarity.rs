@@ -122,7 +122,7 @@ pub(in crate::cli) struct MatchArgs {
     #[arg(long)]
     pub alert: bool,
     /// How long a pattern stays silent about a symbol after an alert
-    #[arg(long, value_name = "TIME", default_value = "24h")]
+    #[arg(long, value_name = "TIME", default_value = "24h", requires = "alert")]
     pub cooldown: String,
     /// Add what a model tells of each match: one that was trained, a path to an .onnx file, or heuristic
     #[arg(long, value_name = "MODEL")]

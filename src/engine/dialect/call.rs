@@ -50,6 +50,24 @@ pub(super) fn in_order(call: &mut Function, name: &str) {
     list.args.extend(ordered);
 }
 
+/// The time of an aggregate that goes by it, where it is left out: `tail(close, 120)`, `dtw_best(close, [1, 3, 2])`.
+pub(super) fn with_time(call: &mut Function, name: &str) {
+    let table = qualifier(call);
+    let FunctionArguments::List(list) = &mut call.args else { return };
+    let is_list = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Array(_))));
+    let place = match (name, list.args.as_slice()) {
+        ("tail", [_, _]) => 1,
+        ("dtw_best", [_, second, ..]) if is_list(second) => 0,
+        _ => return,
+    };
+    let time = Ident::new("ts");
+    let time = match table {
+        Some(table) => Expr::CompoundIdentifier(vec![table, time]),
+        None => Expr::Identifier(time),
+    };
+    list.args.insert(place, FunctionArg::Unnamed(FunctionArgExpr::Expr(time)));
+}
+
 /// The argument list of a call; `None` for calls without parentheses.
 pub(super) fn arguments(function: &Function) -> Option<&FunctionArgumentList> {
     match &function.args {

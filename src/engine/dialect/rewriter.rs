@@ -2,6 +2,7 @@
 
 use super::call::{
     arguments, check_window, complete, default_window, function_call, in_order, literal, positional, qualifier,
+    with_time,
 };
 use super::lint;
 use super::parameter::{Declared, Params};
@@ -169,6 +170,7 @@ impl<'a> Rewriter<'a> {
             }
             None if self.functions.contains(name.as_str()) || is_builtin(&name) => {
                 in_order(call, &name);
+                with_time(call, &name);
                 self.aggregate_of_series(call, &name);
                 self.window(call, false);
             }

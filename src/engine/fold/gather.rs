@@ -5,9 +5,15 @@ use crate::engine::series_exec::cut::Cutter;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::{Result, exec_err, internal_datafusion_err};
+use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use std::sync::Arc;
+
+fn instant_text(time: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(time);
+    time.map(|t| t.format("%Y-%m-%d %H:%M:%S").to_string().trim_end_matches(" 00:00:00").to_string())
+        .unwrap_or_default()
+}
 
 /// The rows of the symbol that is being read, and who wants them.
 pub(super) struct Gathering {
@@ -19,6 +25,8 @@ pub(super) struct Gathering {
     name: Option<String>,
     times: Vec<i64>,
     values: Vec<Vec<f64>>,
+    /// Why they are no series.
+    unfit: Option<String>,
     reservation: MemoryReservation,
 }
 
@@ -39,6 +47,7 @@ impl Gathering {
             cutter: Cutter::default(),
             name: None,
             times: vec![],
+            unfit: None,
             reservation,
         })
     }
@@ -61,7 +70,7 @@ impl Gathering {
                 // Bars without a symbol are nobody's.
                 self.name = names.is_valid(range.start).then(|| names.value(range.start).to_string());
             }
-            if self.name.is_none() {
+            if self.name.is_none() || self.unfit.is_some() {
                 continue;
             }
             for row in range.clone() {
@@ -69,13 +78,17 @@ impl Gathering {
                 match (time, self.times.last()) {
                     (Some(time), None) => self.times.push(time),
                     (Some(time), Some(&last)) if time > last => self.times.push(time),
-                    _ => {
-                        let name = self.name.as_deref().unwrap_or_default();
-                        return exec_err!(
-                            "the bars of {name} do not follow each other in time: `tallow validate` shows where"
-                        );
+                    (Some(time), Some(&last)) if time == last => {
+                        self.unfit = Some(format!("two bars at {}", instant_text(time)));
                     }
+                    (Some(time), Some(_)) => {
+                        self.unfit = Some(format!("the bar at {} comes after a later one", instant_text(time)));
+                    }
+                    (None, _) => self.unfit = Some("a bar without a time".to_string()),
                 }
+            }
+            if self.unfit.is_some() {
+                continue;
             }
             for (values, array) in self.values.iter_mut().zip(&numbers) {
                 let array = array.as_primitive_opt::<Float64Type>();
@@ -89,8 +102,10 @@ impl Gathering {
     }
 
     fn finish(&mut self) -> Result<()> {
-        if let Some(name) = self.name.take() {
-            self.part.series(&name, &self.times, &self.values)?;
+        match (self.name.take(), self.unfit.take()) {
+            (Some(name), Some(reason)) => self.part.unfit(&name, &reason)?,
+            (Some(name), None) => self.part.series(&name, &self.times, &self.values)?,
+            (None, _) => {}
         }
         self.times.clear();
         self.values.iter_mut().for_each(Vec::clear);

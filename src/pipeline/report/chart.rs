@@ -121,10 +121,12 @@ fn round(x: f64) -> f64 {
 /// A number in as many digits as its size asks for.
 fn shown(value: f64) -> String {
     match value.abs() {
+        0.0 => "0".to_string(),
+        v if !(1e-9..1e9).contains(&v) => format!("{value:.2e}"),
         v if v >= 1000.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
+        v => format!("{value:.*}", (3.0 - v.log10().floor()) as usize),
     }
 }
 
@@ -196,7 +198,9 @@ impl Chart {
         let (upper, lower) = (prices.y(bar.open.max(bar.close)), prices.y(bar.open.min(bar.close)));
         let volume = if most > 0.0 && bar.volume.is_finite() { VOLUMES * bar.volume / most } else { 0.0 };
         html! {
-            path class=(class) d=(format!("M{} {}V{}", round(x), round(prices.y(bar.high)), round(prices.y(bar.low)))) {}
+            @if bar.high > bar.low {
+                path class=(class) d=(format!("M{} {}V{}", round(x), round(prices.y(bar.high)), round(prices.y(bar.low)))) {}
+            }
             rect class=(class) x=(round(x - width / 2.0)) y=(round(upper)) width=(round(width)) height=(round((lower - upper).max(0.7))) {}
             rect class="volume" x=(round(x - width / 2.0)) y=(round(bottom - volume)) width=(round(width)) height=(round(volume)) {}
         }

@@ -176,6 +176,7 @@ pub async fn charts_of_matches(
         chart.window = Some(Window { first: first - from, last: last - from, overlay });
         chart.title = format!("{} like {}", names[row], patterns[row]);
         let percentile = match percentiles[row] {
+            p if p >= 1.0 => ", nearer than any random window".to_string(),
             p if p.is_finite() => format!(", nearer than {:.2} % of random windows", 100.0 * p),
             _ => String::new(),
         };

@@ -26,6 +26,16 @@ pub struct Page {
 /// Rows that the table shows.
 const ROWS: usize = 2_000;
 
+/// Six decimals at most, of small numbers six digits; without zeros at the end.
+fn digits(value: f64) -> String {
+    let text = match value.abs() {
+        size if size == 0.0 || (1e-2..1e15).contains(&size) => format!("{value:.6}"),
+        size if (1e-9..1e-2).contains(&size) => format!("{value:.*}", (5.0 - size.log10().floor()) as usize),
+        _ => return format!("{value:e}"),
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
@@ -83,7 +93,7 @@ impl Page {
         let cell = |column: usize, row: usize| {
             let text = columns[column].value(row).to_string();
             match (schema.field(column).data_type().is_floating(), text.parse::<f64>()) {
-                (true, Ok(value)) => format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_string(),
+                (true, Ok(value)) => digits(value),
                 _ => text.trim_end_matches(" 00:00").to_string(),
             }
         };

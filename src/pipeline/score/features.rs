@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::levels::quoted;
 use crate::pipeline::named;
 use crate::pipeline::relation::{one, relation};
+use crate::pipeline::search::Matched;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use datafusion::datasource::{MemTable, ViewTable};
@@ -46,7 +47,8 @@ pub(super) struct MatchTable<'a> {
 }
 
 impl<'a> MatchTable<'a> {
-    pub async fn new(session: &'a Session, matches: &RecordBatch, candles: &str) -> Result<MatchTable<'a>> {
+    pub async fn new(session: &'a Session, found: &Matched) -> Result<MatchTable<'a>> {
+        let Matched { rows: matches, table: candles, failures, .. } = found;
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("#matches {}", COUNT.fetch_add(1, Ordering::Relaxed));
         let table = MemTable::try_new(matches.schema(), vec![vec![matches.clone()]])?;
@@ -55,9 +57,14 @@ impl<'a> MatchTable<'a> {
         let from = relation(session, candles).await?;
         let has_volume = from.schema.index_of("volume").is_ok();
         // Bars that are made of smaller ones have no name of their own; without a volume, what is made of it is unknown.
-        if !from.is_stored || !has_volume {
+        // Symbols that could not be searched have no features either.
+        if !from.is_stored || !has_volume || !failures.is_empty() {
             let volume = if has_volume { "volume" } else { "cast(null as double) as volume" };
-            let sql = format!("select symbol, ts, close, {volume} from {}", from.sql);
+            let mut sql = format!("select symbol, ts, close, {volume} from {}", from.sql);
+            if !failures.is_empty() {
+                let names = failures.iter().map(|f| format!("'{}'", f.symbol.replace('\'', "''")));
+                sql += &format!(" where symbol not in ({})", names.collect::<Vec<_>>().join(", "));
+            }
             let view = ViewTable::new(one(session, &sql).await?.into_unoptimized_plan(), None);
             table.candles = format!("{} candles", table.name);
             session.tables().keep_hidden(&table.candles, Arc::new(view));
@@ -102,15 +109,9 @@ pub async fn check_benchmark(session: &Session, candles: &str, symbol: &str) -> 
 }
 
 /// Matches with the targets that a model tells for each, and its name.
-pub async fn scored(
-    session: &Session,
-    matches: &RecordBatch,
-    candles: &str,
-    model: &str,
-    benchmark: Option<&str>,
-) -> Result<RecordBatch> {
+pub async fn scored(session: &Session, found: &Matched, model: &str, benchmark: Option<&str>) -> Result<RecordBatch> {
     let known = session.models().load(session.tables(), model).await?;
-    let table = MatchTable::new(session, matches, candles).await?;
+    let (table, matches) = (MatchTable::new(session, found).await?, &found.rows);
     let features = table.query("match_features", benchmark)?;
     let columns: Vec<String> = matches.schema().fields().iter().map(|f| format!("m.{0} as {0}", f.name())).collect();
     let told: Vec<String> = known.targets().iter().map(|t| format!("f.p['{t}'] as {t}")).collect();

@@ -48,6 +48,13 @@ impl Models {
                 return Ok(model);
             }
         }
+        if is_path {
+            let hint = match name.ends_with(".json") || name.ends_with(".onnx") {
+                true => "there is no such file",
+                false => "expected the path of a .json or .onnx file",
+            };
+            return Err(Error::Setting(format!("model '{name}': {hint}")));
+        }
         let known = names(lake).await?;
         let hint = match closest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),

@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::pipeline::relation::{Failure, one, relation};
 use crate::pipeline::rows::{numbers, times};
 use crate::pipeline::search::{MatchRun, Matched, OnSymbols};
-use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use forust_ml::GradientBooster;
 
@@ -42,7 +41,7 @@ pub struct Trained {
     pub model: Boosted,
     /// Matches that were found.
     pub matches: usize,
-    /// Files that were left out.
+    /// Files and symbols that were left out.
     pub failures: Vec<Failure>,
 }
 
@@ -63,14 +62,17 @@ impl Training {
     /// Too few matches whose future is known.
     pub async fn train(&self, session: &Session, progress: OnSymbols) -> Result<Trained> {
         let found = self.run.run(session, &self.table, &self.timeframe, progress).await?;
+        let rows = self.rows(session, &found).await?;
         let Matched { rows: matches, table, failures, .. } = found;
-        let rows = self.rows(session, &matches, &table).await?;
         let count = rows.ends.len();
         if count < LEAST {
             return Err(Error::Setting(format!(
-                "{count} of {} matches have a future that is known, expected at least {LEAST}: ask for more with --matches, \
-                 or for shorter patterns",
-                matches.num_rows()
+                "{count} of {} matches have a future that is known, expected at least {LEAST}: {}",
+                matches.num_rows(),
+                match matches.num_rows() < self.run.options.k * self.run.patterns.len() {
+                    true => "there are no more; shorter patterns or more bars have more",
+                    false => "ask for more with --matches",
+                }
             )));
         }
         // Trees take seconds and must not hold up what else the session does.
@@ -97,8 +99,8 @@ impl Training {
         Ok(Trained { model, matches: matches.num_rows(), failures })
     }
 
-    async fn rows(&self, session: &Session, matches: &RecordBatch, candles: &str) -> Result<Rows> {
-        let table = MatchTable::new(session, matches, candles).await?;
+    async fn rows(&self, session: &Session, found: &Matched) -> Result<Rows> {
+        let table = MatchTable::new(session, found).await?;
         let features = table.query("match_features", self.benchmark.as_deref())?;
         let targets = table.query("match_targets", None)?;
         let of = |table: &str, names: &[&str]| names.iter().map(|n| format!("{table}.{n} as {n}")).collect::<Vec<_>>();
@@ -106,9 +108,12 @@ impl Training {
             "select f.end_ts as end_ts, t.known_at as known_at, {}, {}
              from ({features}) f join ({targets}) t
              on f.pattern = t.pattern and f.symbol = t.symbol and f.start_ts = t.start_ts and f.end_ts = t.end_ts
+             where {}
              order by f.end_ts, f.symbol, f.pattern, f.start_ts",
             of("f", &FEATURES).join(", "),
-            of("t", &TARGETS).join(", ")
+            of("t", &TARGETS).join(", "),
+            // From a close that is not above zero, nothing gains a percentage.
+            TARGETS.map(|t| format!("t.{t} is not null")).join(" and ")
         );
         let batches = session.collect(one(session, &sql).await?).await?;
         let Some(first) = batches.first() else {

@@ -272,6 +272,10 @@ impl Part for SearchPart {
         Ok(())
     }
 
+    fn unfit(&mut self, symbol: &str, reason: &str) -> Result<()> {
+        self.shared.watched.leave_out(symbol, reason)
+    }
+
     fn bytes(&self) -> usize {
         self.samples.values().map(RandomWindows::bytes).sum()
     }

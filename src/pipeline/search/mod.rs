@@ -6,7 +6,7 @@ mod run;
 mod watched;
 
 pub use fold::{Sought, matches_schema};
-pub use run::{Counts, MatchRun, Matched, rows_schema};
+pub use run::{Counts, MatchRun, Matched, nearest, rows_schema};
 pub use watched::OnSymbols;
 
 use crate::engine::fold::folded;

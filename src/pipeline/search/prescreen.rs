@@ -12,8 +12,11 @@ use datafusion::common::Result;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tallow_udfs::similarity::compare::null_distances;
+use tallow_udfs::similarity::descriptor::resample;
 use tallow_udfs::similarity::pearson::Correlator;
 use tallow_udfs::similarity::random::{Null, RandomWindows};
+use tallow_udfs::similarity::reference::Reference;
+use tallow_udfs::similarity::search::Excluded;
 
 /// The share of symbols that is looked at more closely, and how many at least.
 const SHARE: f64 = 0.2;
@@ -22,7 +25,7 @@ const LEAST: usize = 10;
 /// What the first look at one pattern found.
 #[derive(Debug, Clone, Default)]
 pub struct Screened {
-    /// Symbols that had enough bars.
+    /// Symbols that had bars enough for a window.
     pub seen: usize,
     /// Those that correlate best.
     pub kept: Vec<String>,
@@ -69,7 +72,7 @@ impl Fold for Prescreen {
     }
 
     fn begin(&self) -> Arc<dyn Folding> {
-        let correlators = self.sought.iter().map(|s| Correlator::new(&s.reference.closes)).collect();
+        let correlators = self.sought.iter().map(|s| Correlators::new(&s.reference)).collect();
         let samples = samples(&self.sought, self.null);
         let done = Mutex::new(Done { ranked: vec![vec![]; self.sought.len()], samples: samples.clone() });
         let (sought, schema, told) = (Arc::clone(&self.sought), self.schema(), self.told());
@@ -78,9 +81,42 @@ impl Fold for Prescreen {
     }
 }
 
+/// What the last closes of a symbol are correlated with.
+struct Correlators {
+    /// The pattern.
+    whole: Correlator,
+    /// The pattern at the length of the shortest window, for symbols that have no more bars.
+    short: Correlator,
+    /// The bars of that window.
+    shortest: usize,
+    /// The bars that it needs with those before it.
+    least: usize,
+}
+
+impl Correlators {
+    fn new(reference: &Reference) -> Correlators {
+        let shortest = reference.scales.iter().map(|s| s.bars).min().unwrap_or_default();
+        Correlators {
+            whole: Correlator::new(&reference.closes),
+            short: Correlator::new(&resample(&reference.closes, shortest)),
+            shortest,
+            least: reference.needs().0,
+        }
+    }
+
+    /// For a symbol of so many bars; `None`: too few for any window.
+    fn of(&self, bars: usize) -> Option<&Correlator> {
+        match bars {
+            _ if bars < self.least => None,
+            _ if bars < self.whole.length() => Some(&self.short),
+            _ => Some(&self.whole),
+        }
+    }
+}
+
 struct Shared {
     sought: Arc<Vec<Sought>>,
-    correlators: Vec<Correlator>,
+    correlators: Vec<Correlators>,
     /// Empty samples.
     samples: Samples,
     done: Mutex<Done>,
@@ -148,15 +184,26 @@ impl Part for ScreenPart {
         let (mut times, mut closes) = (vec![], vec![]);
         with_close(ts, &columns[0], &mut times, &mut closes);
         self.samples.values_mut().for_each(|sample| sample.symbol(symbol, &times, &closes));
-        for (correlator, ranked) in self.shared.correlators.iter().zip(&mut self.ranked) {
-            let length = correlator.length();
-            if closes.len() >= length {
-                correlator.rows(&closes[closes.len() - length..], &mut self.product);
-                ranked.extend(self.product.first().map(|r| (*r, symbol.to_string())));
+        for ((correlators, sought), ranked) in
+            self.shared.correlators.iter().zip(self.shared.sought.iter()).zip(&mut self.ranked)
+        {
+            let Some(correlator) = correlators.of(closes.len()) else { continue };
+            // A symbol whose newest window is the pattern itself takes nobody's place.
+            let first = times[times.len() - correlators.shortest];
+            let is_own =
+                |e: &Excluded| e.symbol == symbol && first <= e.to && times.last().is_some_and(|t| *t >= e.from);
+            if sought.excluded.as_ref().is_some_and(is_own) {
+                continue;
             }
+            correlator.rows(&closes[closes.len() - correlator.length()..], &mut self.product);
+            ranked.extend(self.product.first().map(|r| (*r, symbol.to_string())));
         }
         self.shared.watched.symbol();
         Ok(())
+    }
+
+    fn unfit(&mut self, symbol: &str, reason: &str) -> Result<()> {
+        self.shared.watched.leave_out(symbol, reason)
     }
 
     fn bytes(&self) -> usize {

@@ -7,14 +7,16 @@ use crate::Session;
 use crate::engine::fold::{Fold, folded};
 use crate::error::Result;
 use crate::lake::CandleTable;
+use crate::pipeline::patterns::length;
 use crate::pipeline::relation::{Failure, Relation, despite_files, one};
+use crate::pipeline::rows::{column, texts};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
 use datafusion::prelude::DataFrame;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use tallow_udfs::similarity::search::{Stages, Windowing};
 
@@ -43,7 +45,7 @@ pub struct Matched {
     pub stages: Vec<(String, Counts)>,
     /// The table that was read: without the files that cannot be, where there are such.
     pub table: String,
-    /// These files.
+    /// These files, and symbols whose bars are no series, as where two have the same time.
     pub failures: Vec<Failure>,
 }
 
@@ -64,24 +66,32 @@ pub fn rows_schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The first `most` rows of each pattern and timeframe, as matches are ordered.
+pub fn nearest(matches: &RecordBatch, most: usize) -> Result<RecordBatch> {
+    let (patterns, timeframes) = (texts(column(matches, "pattern")?)?, texts(column(matches, "timeframe")?)?);
+    let mut counts: HashMap<_, usize> = HashMap::new();
+    let among = patterns.into_iter().zip(timeframes).map(|key| {
+        let count = counts.entry(key).or_default();
+        *count += 1;
+        Some(*count <= most)
+    });
+    Ok(filter_record_batch(matches, &among.collect::<BooleanArray>())?)
+}
+
 impl MatchRun {
     /// Searches in a table of candles, also of a timeframe that is only made of smaller bars; `timeframe` is what its bars
-    /// are called in the result. Files that cannot be read are found and left out by a second try.
+    /// are called in the result. Symbols whose bars are no series are left out,
+    /// and files that cannot be read are found and left out by a second try.
     ///
     /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
     pub async fn run(&self, session: &Session, table: &str, timeframe: &str, progress: OnSymbols) -> Result<Matched> {
         let search = async |from: &Relation| self.over(session, from, timeframe, &progress).await;
-        let (from, (rows, stages)) = despite_files(session, table, search).await?;
-        Ok(Matched { rows, stages, failures: from.left_out(), table: from.name })
+        let (from, mut found) = despite_files(session, table, search).await?;
+        found.failures.splice(0..0, from.left_out());
+        Ok(found)
     }
 
-    async fn over(
-        &self,
-        session: &Session,
-        from: &Relation,
-        timeframe: &str,
-        progress: &OnSymbols,
-    ) -> Result<(RecordBatch, Vec<(String, Counts)>)> {
+    async fn over(&self, session: &Session, from: &Relation, timeframe: &str, progress: &OnSymbols) -> Result<Matched> {
         let groups = self.patterns.chunks(TOGETHER);
         let symbols = from.candles().and_then(CandleTable::symbols);
         let watched = Watched::new(Arc::clone(progress), symbols.map(|n| (n * groups.len()) as u64));
@@ -91,7 +101,8 @@ impl MatchRun {
             rows.push(found);
             stages.extend(told);
         }
-        Ok((concat_batches(&rows_schema(), &rows)?, stages))
+        let rows = concat_batches(&rows_schema(), &rows)?;
+        Ok(Matched { rows, stages, table: from.name.clone(), failures: watched.left_out() })
     }
 
     async fn pass(
@@ -102,17 +113,24 @@ impl MatchRun {
         timeframe: &str,
         watched: &Watched,
     ) -> Result<(RecordBatch, Vec<(String, Counts)>)> {
-        let sought = patterns.iter().map(|p| self.options.prepare(p)).collect::<Result<Vec<_>>>()?;
+        let prepare = |pattern: &Pattern| {
+            let mut sought = self.options.prepare(pattern)?;
+            // A longer bar that begins before the pattern may end in it.
+            if let (Some(own), Some(excluded)) = (&pattern.timeframe, &mut sought.excluded)
+                && own != timeframe
+            {
+                excluded.from -= (length(timeframe) - 1).max(0);
+            }
+            Ok(sought)
+        };
+        let sought = patterns.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let (state, plan) = one(session, &format!("select symbol, ts, close from {}", from.sql)).await?.into_parts();
         let screened = self.options.windowing == Windowing::Latest && !self.exact;
-        let (fold, plan, seen) = match screened {
-            true => {
-                let (plan, sought, seen) = self.prescreen(session, plan, sought, from, watched).await?;
-                (SearchFold::new(sought, &self.options), plan, seen)
-            }
-            false => (SearchFold::new(sought, &self.options).watched(watched), plan, vec![]),
+        let (plan, sought, seen) = match screened {
+            true => self.prescreen(session, plan, sought, from, watched).await?,
+            false => (plan, sought, vec![]),
         };
-        let fold = Arc::new(fold);
+        let fold = Arc::new(SearchFold::new(sought, &self.options).watched(watched));
         let told = fold.told();
         let found = DataFrame::new(state, folded(plan, fold)?);
         let batches = session.collect(found).await?;
@@ -157,7 +175,7 @@ impl MatchRun {
             sought.null = Some(Arc::new(screened.null));
         }
         // The others need not be read, where the table can tell where they are not.
-        let plan = match from.candles().map(|t| t.near(&Arc::new(all))) {
+        let plan = match from.candles().filter(|_| from.is_stored).map(|t| t.near(&Arc::new(all))) {
             Some(near) => LogicalPlanBuilder::scan("candles", provider_as_source(Arc::new(near)), None)?
                 .project([col("symbol"), col("ts"), col("close")])?
                 .build()?,

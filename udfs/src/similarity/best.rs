@@ -29,7 +29,8 @@ impl Default for DtwBest {
     fn default() -> Self {
         let section = DocSection { include: true, label: "Similarity", description: None };
         let doc = "The k windows of a group that are most like a reference by DTW of z-normalised values, without a bar in \
-                   common: a list of struct{start_ts, end_ts, distance}, nearest first";
+                   common: a list of struct{start_ts, end_ts, distance}, nearest first. In tallow's SQL \
+                   dtw_best(x, [1, 3, 2], k, band) goes by ts";
         let signature = Signature::user_defined(Volatility::Immutable);
         let names = vec!["ts", "x", "reference", "k", "band"];
         Self {

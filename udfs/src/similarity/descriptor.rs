@@ -106,39 +106,31 @@ pub fn shape_dtw(a: &[f64], b: &[f64], band: Band, descriptor: Descriptor, width
         (0..series.len()).map(|i| descriptor.of(&(i..i + width.max(1)).map(at).collect::<Vec<_>>())).collect()
     };
     let (of_a, of_b) = (describe(a), describe(b));
-    let mut cost = vec![f64::INFINITY; n * m];
+    // Of each cell of the row before, and of this one: the cost of the cheapest path to it, and its distance so far.
+    const NONE: (f64, f64) = (f64::INFINITY, f64::INFINITY);
+    let (mut before, mut row) = (vec![NONE; m], vec![NONE; m]);
     for i in 0..n {
+        row.fill(NONE);
         for j in band.columns(i, m) {
             let apart: f64 = of_a[i].iter().zip(&of_b[j]).map(|(x, y)| (x - y) * (x - y)).sum();
-            let before = match (i, j) {
-                (0, 0) => 0.0,
-                _ => {
-                    let above = if i > 0 { cost[(i - 1) * m + j] } else { f64::INFINITY };
-                    let left = if j > 0 { cost[i * m + j - 1] } else { f64::INFINITY };
-                    let diagonal = if i > 0 && j > 0 { cost[(i - 1) * m + j - 1] } else { f64::INFINITY };
-                    above.min(left).min(diagonal)
-                }
+            let (above, left) = (before[j], if j > 0 { row[j - 1] } else { NONE });
+            let diagonal = match (i, j) {
+                (0, 0) => (0.0, 0.0),
+                (_, 0) => NONE,
+                _ => before[j - 1],
             };
-            cost[i * m + j] = apart + before;
+            let from = if diagonal.0 <= above.0 && diagonal.0 <= left.0 {
+                diagonal
+            } else if above.0 <= left.0 {
+                above
+            } else {
+                left
+            };
+            row[j] = (from.0 + apart, from.1 + (a[i] - b[j]).powi(2));
         }
+        std::mem::swap(&mut before, &mut row);
     }
-    let (mut i, mut j, mut total) = (n - 1, m - 1, 0.0);
-    loop {
-        total += (a[i] - b[j]).powi(2);
-        let diagonal = if i > 0 && j > 0 { cost[(i - 1) * m + j - 1] } else { f64::INFINITY };
-        let above = if i > 0 { cost[(i - 1) * m + j] } else { f64::INFINITY };
-        let left = if j > 0 { cost[i * m + j - 1] } else { f64::INFINITY };
-        if i == 0 && j == 0 {
-            return f64::sqrt(total);
-        }
-        if diagonal <= above && diagonal <= left {
-            (i, j) = (i - 1, j - 1);
-        } else if above <= left {
-            i -= 1;
-        } else {
-            j -= 1;
-        }
-    }
+    before[m - 1].1.sqrt()
 }
 
 #[cfg(test)]

@@ -60,9 +60,9 @@ pub enum Windowing {
 pub struct Excluded {
     /// The symbol.
     pub symbol: String,
-    /// Time of its first bar.
+    /// Its first instant.
     pub from: i64,
-    /// Time of its last bar.
+    /// Its last instant.
     pub to: i64,
 }
 

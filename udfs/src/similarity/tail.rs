@@ -23,7 +23,8 @@ pub struct Tail {
 impl Default for Tail {
     fn default() -> Self {
         let section = DocSection { include: true, label: "Similarity", description: None };
-        let doc = "The last n values of a group by time, oldest first, as a list; rows without a value do not count";
+        let doc = "The last n values of a group by time, oldest first, as a list; rows without a value do not count. \
+                   In tallow's SQL tail(x, n) goes by ts";
         let signature = Signature::user_defined(Volatility::Immutable);
         let names = vec!["x", "ts", "n"];
         Self {
