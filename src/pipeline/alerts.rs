@@ -68,24 +68,28 @@ pub async fn claim(session: &Session, matches: RecordBatch, most: usize, alerts:
         return Ok(Claimed { rows: matches, silent: 0, elsewhere: 0 });
     }
     let change = move |known: &mut Vec<StoredAlert>| {
+        let key = |a: &StoredAlert| (a.symbol.clone(), a.timeframe.clone(), a.pattern.clone());
+        let mut places: HashMap<_, usize> = known.iter().enumerate().map(|(i, a)| (key(a), i)).collect();
         let mut claimed: HashMap<(&str, &str), usize> = HashMap::new();
         let mut due = vec![];
         for alert in &all {
-            let key = |a: &StoredAlert| (a.symbol.clone(), a.timeframe.clone(), a.pattern.clone());
-            let last = known.iter().position(|k| key(k) == key(alert));
-            let told = last.map_or(Due::Now, |i| alerts.due(&known[i], alert));
+            let last = places.get(&key(alert)).copied();
             let count = claimed.entry((&alert.pattern, &alert.timeframe)).or_default();
-            due.push(match told {
+            let told = match last.map_or(Due::Now, |i| alerts.due(&known[i], alert)) {
                 Due::Now if *count >= most => Due::Beyond,
-                other => other,
-            });
-            if due.last() == Some(&Due::Now) {
+                told => told,
+            };
+            if told == Due::Now {
                 *count += 1;
                 match last {
                     Some(i) => known[i] = alert.clone(),
-                    None => known.push(alert.clone()),
+                    None => {
+                        places.insert(key(alert), known.len());
+                        known.push(alert.clone());
+                    }
                 }
             }
+            due.push(told);
         }
         Ok(due)
     };

@@ -1,7 +1,7 @@
 //! Where the bars of a scan or a search come from, and what of it cannot be read.
 
 use super::levels::quoted;
-use super::resample::stored_source;
+use super::resample::source_of;
 use crate::Session;
 use crate::engine::dialect::{Params, closest};
 use crate::engine::reach::{PlanReach, reach, reach_at_end};
@@ -107,7 +107,7 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
     let timeframe = plain.unwrap_or(table).strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok());
     let known = session.tables().timeframes();
     if let Some(timeframe) = timeframe.filter(|t| !known.contains(t) && !known.is_empty()) {
-        let (source, _) = stored_source(session.tables(), timeframe).await?;
+        let source = source_of(session.tables(), timeframe)?;
         let (suffix, option) = if plain.is_some() { (READABLE, ", readable => 'true'") } else { ("", "") };
         let table = session.context().table_provider(TableReference::bare(format!("candles_{source}{suffix}"))).await?;
         let sql = format!("candles('{timeframe}'{option})");

@@ -96,9 +96,14 @@ pub async fn sql(lake: &LakeSchema, wanted: Wanted<'_>) -> Result<(String, Strin
 
 /// The stored timeframe that has bars of a timeframe, or that they are made from, and where its bars begin.
 pub async fn stored_source(lake: &LakeSchema, timeframe: Timeframe) -> Result<(Timeframe, String)> {
-    let known = lake.timeframes();
-    let source = if known.contains(&timeframe) { timeframe } else { source(&known, timeframe, None)? };
+    let source = source_of(lake, timeframe)?;
     Ok((source, lake.origin(source).await?.unwrap_or_else(|| "utc".to_string())))
+}
+
+/// The stored timeframe that has bars of a timeframe, or that they are made from.
+pub fn source_of(lake: &LakeSchema, timeframe: Timeframe) -> Result<Timeframe> {
+    let known = lake.timeframes();
+    if known.contains(&timeframe) { Ok(timeframe) } else { source(&known, timeframe, None) }
 }
 
 /// The stored timeframe to make bars from.

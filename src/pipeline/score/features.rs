@@ -6,10 +6,12 @@ use crate::error::{Error, Result};
 use crate::pipeline::levels::quoted;
 use crate::pipeline::named;
 use crate::pipeline::relation::{one, relation};
+use crate::pipeline::rows::{column, texts};
 use crate::pipeline::search::Matched;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use datafusion::datasource::{MemTable, ViewTable};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,13 +58,15 @@ impl<'a> MatchTable<'a> {
         let mut table = MatchTable { session, name, candles: candles.to_string() };
         let from = relation(session, candles).await?;
         let has_volume = from.schema.index_of("volume").is_ok();
-        // Bars that are made of smaller ones have no name of their own; without a volume, what is made of it is unknown.
         // Symbols that could not be searched have no features either.
-        if !from.is_stored || !has_volume || !failures.is_empty() {
+        let matched: BTreeSet<String> = texts(column(matches, "symbol")?)?.into_iter().collect();
+        let unfit: BTreeSet<&String> = failures.iter().map(|f| &f.symbol).filter(|s| !matched.contains(*s)).collect();
+        // Bars that are made of smaller ones have no name of their own; without a volume, what is made of it is unknown.
+        if !from.is_stored || !has_volume || !unfit.is_empty() {
             let volume = if has_volume { "volume" } else { "cast(null as double) as volume" };
             let mut sql = format!("select symbol, ts, close, {volume} from {}", from.sql);
-            if !failures.is_empty() {
-                let names = failures.iter().map(|f| format!("'{}'", f.symbol.replace('\'', "''")));
+            if !unfit.is_empty() {
+                let names = unfit.iter().map(|symbol| format!("'{}'", symbol.replace('\'', "''")));
                 sql += &format!(" where symbol not in ({})", names.collect::<Vec<_>>().join(", "));
             }
             let view = ViewTable::new(one(session, &sql).await?.into_unoptimized_plan(), None);

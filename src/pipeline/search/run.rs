@@ -80,8 +80,8 @@ pub fn nearest(matches: &RecordBatch, most: usize) -> Result<RecordBatch> {
 
 impl MatchRun {
     /// Searches in a table of candles, also of a timeframe that is only made of smaller bars; `timeframe` is what its bars
-    /// are called in the result. Symbols whose bars are no series are left out,
-    /// and files that cannot be read are found and left out by a second try.
+    /// are called in the result. Symbols whose bars are no series are left out, and so are files that cannot be read, which
+    /// a second try finds.
     ///
     /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
     pub async fn run(&self, session: &Session, table: &str, timeframe: &str, progress: OnSymbols) -> Result<Matched> {
