@@ -44,7 +44,7 @@ impl CandleTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut table = self.clone();
         table.files.files = files.iter().map(|&i| self.files.files[i].clone()).collect();
-        table.profiles = files.iter().map(|&i| self.profiles[i].clone()).collect();
+        table.profiles = Arc::new(files.iter().map(|&i| self.profiles[i].clone()).collect());
         table.order = disjoint_order(&table.profiles);
         let (from, to) = times.unwrap_or((i64::MIN, i64::MAX));
         let wanted = Wanted { from, to, ..Wanted::default() };

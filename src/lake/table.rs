@@ -33,7 +33,7 @@ use std::sync::Arc;
 pub struct CandleTable {
     pub(super) files: Files,
     pub(super) columns: Columns,
-    pub(super) profiles: Vec<Profile>,
+    pub(super) profiles: Arc<Vec<Profile>>,
     /// Files in symbol order, if they are sorted and hold disjoint symbol ranges.
     pub(super) order: Option<Vec<usize>>,
     pub(super) read: TableSchema,
@@ -152,7 +152,7 @@ impl CandleTable {
 
     /// Files without a row, and the symbols that their names stand for.
     pub fn empty_files(&self) -> Vec<(String, String)> {
-        let empty = self.files.files.iter().zip(&self.profiles).filter(|(_, profile)| profile.rows == 0);
+        let empty = self.files.files.iter().zip(self.profiles.iter()).filter(|(_, profile)| profile.rows == 0);
         empty.map(|(meta, _)| (self.files.shown(meta), symbol_of(meta.location.as_ref()))).collect()
     }
 
@@ -234,7 +234,7 @@ impl CandleTable {
         let mut table = CandleTable {
             files,
             columns,
-            profiles: vec![],
+            profiles: Arc::default(),
             order: None,
             read,
             positions,
@@ -245,7 +245,7 @@ impl CandleTable {
             unreadable: vec![],
             only: None,
         };
-        table.profiles = table.profile(state, cache, known).await?;
+        table.profiles = Arc::new(table.profile(state, cache, known).await?);
         table.order = disjoint_order(&table.profiles);
         Ok(Some(table))
     }
