@@ -16,6 +16,7 @@
 pub mod cli;
 pub mod engine;
 pub mod error;
+mod instant;
 pub mod lake;
 pub mod pipeline;
 mod session;

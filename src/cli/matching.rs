@@ -238,6 +238,11 @@ impl MatchArgs {
         let cooldown = if self.cooldown == "0" { Duration::ZERO } else { duration("--cooldown", &self.cooldown)? };
         if let Some(table) = &self.to {
             session.tables().computed_location(table).map_err(Error::from)?;
+            if !table.starts_with("matches_") && !table.contains('/') {
+                return Err(Failure::Usage(format!(
+                    "--to {table}: expected a name such as matches_1d, or the path of a folder"
+                )));
+            }
             let tables = self.search.tables(session).await?;
             let named = table.strip_prefix("matches_").filter(|t| t.parse::<Timeframe>().is_ok());
             if tables.len() > 1 || named.is_some_and(|named| tables.iter().any(|(_, t)| t != named)) {

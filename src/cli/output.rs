@@ -12,12 +12,17 @@ use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where results go. A file appears under its name only when it is complete.
-enum Target {
+pub(super) enum Target {
     Stdout,
-    File { beside: tempfile::NamedTempFile, path: PathBuf },
+    /// A device or a pipe.
+    Stream,
+    File {
+        beside: tempfile::NamedTempFile,
+        path: PathBuf,
+    },
 }
 
 /// Writes the batches of one result.
@@ -38,27 +43,58 @@ enum Sink {
     Arrow(Box<arrow::ipc::writer::FileWriter<Stream>>),
 }
 
+impl Target {
+    /// Begins a file. A plain one comes into its place when it is complete; a device or a pipe takes what comes as it comes.
+    pub fn create(path: &Path) -> Result<(Target, File), Failure> {
+        let failed = |e| Error::File(path.display().to_string(), e);
+        if path.exists() && !path.is_file() {
+            let stream = File::options().write(true).open(path).map_err(failed)?;
+            return Ok((Target::Stream, stream));
+        }
+        // Where a link leads to, the link stays.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let beside = new_file(folder_of(&path)).map_err(failed)?;
+        let file = beside.reopen().map_err(failed)?;
+        Ok((Target::File { beside, path }, file))
+    }
+
+    /// Puts it in its place.
+    pub fn complete(self) -> Result<(), Failure> {
+        if let Target::File { beside, path } = self {
+            beside.persist(&path).map_err(|e| Error::File(path.display().to_string(), e.error))?;
+        }
+        Ok(())
+    }
+}
+
 /// A temporary file with the rights that a new file would have.
-pub(super) fn new_file(folder: &std::path::Path) -> std::io::Result<tempfile::NamedTempFile> {
+fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
 }
 
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Whether a result can be written to a path: told before it is computed.
-pub(super) fn writable(path: &std::path::Path) -> Result<(), Failure> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+pub(super) fn writable(path: &Path) -> Result<(), Failure> {
+    let folder = folder_of(path);
     if !folder.is_dir() {
         return Err(Failure::Usage(format!("there is no folder {}", folder.display())));
     }
     if path.is_dir() {
         return Err(Failure::Usage(format!("{} is a folder: expected a file", path.display())));
     }
+    if path.exists() && !path.is_file() {
+        return Ok(());
+    }
     new_file(folder).map(drop).map_err(|e| Error::File(path.display().to_string(), e).into())
 }
 
-fn by_name(path: &std::path::Path) -> Option<Format> {
+fn by_name(path: &Path) -> Option<Format> {
     Some(match path.extension()?.to_str()? {
         "csv" => Format::Csv,
         "json" => Format::Json,
@@ -75,11 +111,8 @@ impl Writer {
         let format = args.format.or_else(|| args.output.as_deref().and_then(by_name)).unwrap_or(Format::Table);
         let (target, raw): (Target, Box<dyn Write + Send>) = match &args.output {
             Some(path) => {
-                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-                let failed = |e| Error::File(path.display().to_string(), e);
-                let beside = new_file(folder).map_err(failed)?;
-                let file: File = beside.reopen().map_err(failed)?;
-                (Target::File { beside, path: path.clone() }, Box::new(file))
+                let (target, file) = Target::create(path)?;
+                (target, Box::new(file))
             }
             None if matches!(format, Format::Parquet | Format::Arrow)
                 && std::io::IsTerminal::is_terminal(&std::io::stdout()) =>
@@ -164,9 +197,7 @@ impl Writer {
                 io(writer.into_inner()?.flush())?;
             }
         }
-        if let Target::File { beside, path } = self.target {
-            beside.persist(&path).map_err(|e| Error::File(path.display().to_string(), e.error))?;
-        }
+        self.target.complete()?;
         Ok(rows)
     }
 }

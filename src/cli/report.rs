@@ -212,17 +212,13 @@ async fn of_labels(
 
 /// Writes the page, and each chart as a picture.
 fn write(config: &Config, page: &Page, Target { output, png }: Target<'_>) -> Result<(), Failure> {
-    let failed = |path: &Path| {
-        let name = path.display().to_string();
-        move |e| Error::File(name, e)
-    };
     if let Some(folder) = png {
         pictures(&page.charts, folder)?;
     }
-    let beside = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = super::output::new_file(beside).map_err(failed(output))?;
-    file.write_all(page.html()?.as_bytes()).map_err(failed(output))?;
-    file.persist(output).map_err(|e| Error::File(output.display().to_string(), e.error))?;
+    let (place, mut file) = super::output::Target::create(output)?;
+    let written = file.write_all(page.html()?.as_bytes());
+    written.map_err(|e| Error::File(output.display().to_string(), e))?;
+    place.complete()?;
     if !config.quiet {
         let (charts, rows) = (page.charts.len(), page.rows.num_rows());
         let _ = writeln!(std::io::stderr(), "{}: {charts} charts, {rows} rows", output.display());

@@ -1,7 +1,8 @@
 //! Which files a path, glob, folder or URL stands for, and their common format.
 
+use super::columns::{NAMES, plain};
 use super::delta::{Log, Snapshot};
-use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{Result, plan_err};
 use datafusion::datasource::file_format::FileFormat;
@@ -14,7 +15,7 @@ use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the files hold.
@@ -190,38 +191,88 @@ impl Files {
     }
 }
 
-/// The schemas with other names, or in another order, than most.
-fn odd(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
-    let names = |schema: &SchemaRef| schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
-    let mut counts: BTreeMap<Vec<String>, usize> = BTreeMap::new();
-    schemas.iter().for_each(|schema| *counts.entry(names(schema)).or_default() += 1);
-    let first = |of: &Vec<String>| schemas.iter().position(|schema| names(schema) == *of);
-    // Of as many, those of the first file.
-    let most = counts.iter().max_by_key(|(of, count)| (**count, std::cmp::Reverse(first(of))));
-    let Some((most, _)) = most else { return vec![] };
-    let others = schemas.iter().map(names).enumerate().filter(|(_, own)| own != most);
-    let reason = |own: Vec<String>| {
-        format!("its columns are {}; those of most files beside it are {}", own.join(", "), most.join(", "))
-    };
-    others.map(|(file, own)| (file, reason(own))).collect()
+/// What the values of a column are, as far as files of one table must agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Values {
+    Numbers,
+    Times,
+    Text,
 }
 
-/// One schema for files of several, in which a column of whole numbers may also be one of decimals.
-fn merged(schemas: &[SchemaRef]) -> Result<SchemaRef> {
-    let mut decimals = BTreeSet::new();
-    for field in schemas.iter().flat_map(|s| s.fields()) {
-        if field.data_type().is_floating() {
-            decimals.insert(field.name());
+impl Values {
+    /// `None`: there are none.
+    fn of(data_type: &DataType) -> Option<Values> {
+        match data_type {
+            DataType::Null => None,
+            number if number.is_numeric() => Some(Values::Numbers),
+            time if time.is_temporal() => Some(Values::Times),
+            _ => Some(Values::Text),
         }
     }
-    let widened = |schema: &SchemaRef| {
-        let widen = |field: &FieldRef| match field.data_type().is_integer() && decimals.contains(field.name()) {
-            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Float64)),
-            false => Arc::clone(field),
-        };
-        Schema::new(schema.fields().iter().map(widen).collect::<Fields>())
+
+    fn shown(self) -> &'static str {
+        match self {
+            Values::Numbers => "numbers",
+            Values::Times => "times",
+            Values::Text => "text",
+        }
+    }
+}
+
+/// What occurs most often; of as many, what comes first.
+fn most<T: Ord + Clone>(all: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: BTreeMap<T, (usize, std::cmp::Reverse<usize>)> = BTreeMap::new();
+    for (i, one) in all.enumerate() {
+        counts.entry(one).or_insert((0, std::cmp::Reverse(i))).0 += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(one, _)| one)
+}
+
+/// Files that cannot be read together with most others, and why: with other columns, or the same in another order; with
+/// text where those have prices; with times of another kind.
+fn odd(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
+    let names = |schema: &SchemaRef| schema.fields().iter().map(|f| plain(f.name())).collect::<Vec<_>>();
+    let Some(usual) = most(schemas.iter().map(names)) else { return vec![] };
+    let is_like = |schema: &&SchemaRef| names(schema) == usual;
+    let of_candles = |name: &String| {
+        name != "symbol" && NAMES.iter().any(|(n, others)| n == name || others.contains(&name.as_str()))
     };
-    Ok(Arc::new(Schema::try_merge(schemas.iter().map(widened))?))
+    let columns = (0..usual.len()).filter(|&i| of_candles(&usual[i]));
+    let values = |schema: &SchemaRef, column: usize| Values::of(schema.field(column).data_type());
+    let kinds: Vec<_> = columns
+        .filter_map(|i| Some((i, most(schemas.iter().filter(is_like).filter_map(|schema| values(schema, i)))?)))
+        .collect();
+    let reason = |schema: &SchemaRef| {
+        let own = names(schema);
+        if own != usual {
+            let (own, usual) = (own.join(", "), usual.join(", "));
+            return Some(format!("its columns are {own}; those of most files beside it are {usual}"));
+        }
+        kinds.iter().find_map(|&(i, kind)| {
+            let own = values(schema, i).filter(|own| *own != kind)?;
+            let (name, own, kind) = (schema.field(i).name(), own.shown(), kind.shown());
+            Some(format!("its column {name} holds {own}, that of most files beside it {kind}"))
+        })
+    };
+    schemas.iter().enumerate().filter_map(|(file, schema)| Some((file, reason(schema)?))).collect()
+}
+
+/// One schema for files whose columns have the same names in the same order, under those of the first file.
+fn merged(schemas: &[SchemaRef]) -> Result<SchemaRef> {
+    let Some(first) = schemas.first() else { return plan_err!("there are no files") };
+    let column = |i: usize| {
+        let mut types = schemas.iter().map(|schema| schema.field(i).data_type()).filter(|t| !t.is_null());
+        let own = types.next().cloned().unwrap_or(DataType::Null);
+        let merged = types.fold(own, |one, other| match (Values::of(&one), Values::of(other)) {
+            _ if one == *other => one,
+            (Some(Values::Numbers), Some(Values::Numbers)) => DataType::Float64,
+            (Some(Values::Times), Some(Values::Times)) if matches!(one, DataType::Timestamp(..)) => one,
+            (Some(Values::Times), Some(Values::Times)) => other.clone(),
+            _ => DataType::Utf8,
+        });
+        Arc::new(first.field(i).clone().with_data_type(merged).with_nullable(true))
+    };
+    Ok(Arc::new(Schema::new((0..first.fields().len()).map(column).collect::<Fields>())))
 }
 
 /// A file's name without what tells its format and compression; what else follows a dot belongs to the name, as in BRK.B.

@@ -1,6 +1,7 @@
 //! Which files of a table can be read: told by reading each of them whole.
 
-use super::files::{Files, symbol_of};
+use super::columns::Columns;
+use super::files::{Files, Kind, symbol_of};
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::datasource::listing::PartitionedFile;
@@ -59,6 +60,9 @@ async fn read_whole(state: &SessionState, files: &Files, meta: ObjectMeta) -> Re
     let session: &dyn Session = state;
     let reader = files.format.reader(session);
     let schema = reader.infer_schema(session, &files.store, std::slice::from_ref(&meta)).await?;
+    // As the table would read it.
+    let text = files.format.kind != Kind::Parquet;
+    let schema = Columns::recognise(&schema, None, text).filter(|_| text).map_or(schema, |columns| columns.read);
     let source = reader.file_source(TableSchema::from(schema));
     let config = FileScanConfigBuilder::new(files.store_url.clone(), source)
         .with_file_compression_type(files.format.compression)

@@ -11,7 +11,7 @@ use super::wanted::Wanted;
 use super::writer::profile_of;
 use arrow::array::AsArray;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::runtime::JoinSet;
@@ -208,10 +208,17 @@ impl CandleTable {
         let Some(first) = Columns::recognise(&file_schema, None, text) else { return Ok(None) };
         let whole_numbers = file_schema.field(first.ts).data_type().is_integer();
         let epoch = if whole_numbers { sample_epoch(session, &files, &file_schema, first.ts).await? } else { None };
+        if let Some(value) = epoch.filter(|value| (1..100_000_000).contains(&value.abs())) {
+            return plan_err!(
+                "cannot read {location}: its times are whole numbers such as {value}, which are no epochs; `tallow ingest` reads \
+                 dates such as 20240131, and here ISO dates, such as 2024-01-31"
+            );
+        }
         let Some(columns) = Columns::recognise(&file_schema, epoch, text) else { return Ok(None) };
         if columns.zone_assumed {
             tracing::info!("{location}: times without a zone are taken as UTC");
         }
+        let sample = epoch;
         let epoch = epoch.filter(|_| text).map(|value| DataType::Timestamp(unit(value), Some("UTC".into())));
 
         let mut read = TableSchema::builder(Arc::clone(&columns.read));
@@ -246,8 +253,37 @@ impl CandleTable {
             only: None,
         };
         table.profiles = Arc::new(table.profile(state, cache, known).await?);
+        if let Some(sample) = sample {
+            table.check_epochs(unit(sample))?;
+        }
         table.order = disjoint_order(&table.profiles);
         Ok(Some(table))
+    }
+
+    /// Checks that the whole numbers that are the times of its files count in one unit.
+    fn check_epochs(&self, unit_of_table: TimeUnit) -> Result<()> {
+        // Those of text files are proven as they stand, the others as times.
+        let raw = |time: i64| match unit_of_table {
+            _ if self.epoch.is_some() => time,
+            TimeUnit::Second => time / 1_000_000,
+            TimeUnit::Millisecond => time / 1_000,
+            TimeUnit::Microsecond => time,
+            TimeUnit::Nanosecond => time.saturating_mul(1_000),
+        };
+        for (meta, profile) in self.files.files.iter().zip(self.profiles.iter()) {
+            let times = profile.runs.iter().flat_map(|run| [run.first, run.last]);
+            // Times around 1970 are small in any unit.
+            let mut values = times.map(raw).filter(|value| value.abs() >= 100_000_000);
+            if let Some(value) = values.find(|value| unit(*value) != unit_of_table) {
+                let unit = format!("{unit_of_table:?}s").to_lowercase();
+                return plan_err!(
+                    "cannot read {}: its times are whole numbers such as {value}, which are no {unit} as those of other files \
+                     are",
+                    self.files.shown(meta)
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Proves the order of every file that is not yet `known`, on all threads.
@@ -404,22 +440,23 @@ fn canonical_order(names: &[String]) -> Vec<usize> {
 
 /// A value of a whole-number time column.
 async fn sample_epoch(session: &dyn Session, files: &Files, schema: &SchemaRef, ts: usize) -> Result<Option<i64>> {
-    let source = files.format.reader(session).file_source(TableSchema::from(Arc::clone(schema)));
-    let config = FileScanConfigBuilder::new(files.store_url.clone(), source)
-        .with_projection_indices(Some(vec![ts]))?
-        .with_file_compression_type(files.format.compression)
-        .with_file_group(FileGroup::new(vec![PartitionedFile::new_from_meta(files.files[0].clone())]))
-        .with_limit(Some(1))
-        .build();
-    let plan = files.format.reader(session).create_physical_plan(session, config).await?;
-    let mut stream = plan.execute(0, session.task_ctx())?;
-    match stream.next().await {
-        Some(batch) => {
+    let reader = files.format.reader(session);
+    for file in &files.files {
+        let source = reader.file_source(TableSchema::from(Arc::clone(schema)));
+        let config = FileScanConfigBuilder::new(files.store_url.clone(), source)
+            .with_projection_indices(Some(vec![ts]))?
+            .with_file_compression_type(files.format.compression)
+            .with_file_group(FileGroup::new(vec![PartitionedFile::new_from_meta(file.clone())]))
+            .build();
+        let mut stream = reader.create_physical_plan(session, config).await?.execute(0, session.task_ctx())?;
+        while let Some(batch) = stream.next().await {
             let values = cast(batch?.column(0), &DataType::Int64)?;
-            Ok(values.as_primitive::<Int64Type>().iter().flatten().next())
+            if let Some(value) = values.as_primitive::<Int64Type>().iter().flatten().next() {
+                return Ok(Some(value));
+            }
         }
-        None => Ok(None),
     }
+    Ok(None)
 }
 
 /// Says which file it is, and what to do about times in other formats.

@@ -3,6 +3,7 @@
 use crate::Session;
 use crate::engine::dialect::closest;
 use crate::error::{Error, Result};
+use crate::instant::shown;
 use crate::lake::{LakeSchema, StoredPattern};
 use crate::pipeline::relation::{Relation, despite_files, one};
 use crate::pipeline::rows;
@@ -97,10 +98,7 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
 }
 
 fn no_bars(symbol: &str, times: &[i64]) -> String {
-    let day = |t: Option<&i64>| {
-        let time = t.and_then(|t| chrono::DateTime::from_timestamp_micros(*t));
-        time.map(|t| t.format("%Y-%m-%d").to_string()).unwrap_or_default()
-    };
+    let day = |t: Option<&i64>| t.map(|t| shown(*t)).unwrap_or_default();
     format!("no bar of '{symbol}' in that time: its bars are from {} to {}", day(times.first()), day(times.last()))
 }
 
@@ -130,6 +128,9 @@ async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(
     let (mut times, mut closes) = (vec![], vec![]);
     for batch in session.collect(one(session, &sql).await?).await? {
         for (time, close) in rows::times(batch.column(0))?.into_iter().zip(rows::numbers(batch.column(1))?) {
+            if times.last() == Some(&time) {
+                return Err(Error::Setting(format!("'{symbol}' has two bars at {}", shown(time))));
+            }
             if close.is_finite() {
                 times.push(time);
                 closes.push(close);

@@ -2,15 +2,18 @@
 
 use super::levels::quoted;
 use super::resample::source_of;
+use super::rows::{texts, times};
 use crate::Session;
 use crate::engine::dialect::{Params, closest};
 use crate::engine::reach::{PlanReach, reach, reach_at_end};
 use crate::error::{Error, Result, readable};
+use crate::instant::shown;
 use crate::lake::{CandleTable, READABLE, Unreadable};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, TableReference};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::functions_aggregate::expr_fn::{count, min};
+use datafusion::logical_expr::{LogicalPlan, col, lit};
 use datafusion::prelude::DataFrame;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
@@ -50,6 +53,27 @@ impl Relation {
     /// Its files that were left out.
     pub fn left_out(&self) -> Vec<Failure> {
         self.candles().map(unreadable).unwrap_or_default()
+    }
+}
+
+impl Relation {
+    /// Symbols with two bars of one time in the table that these bars are made of, where nothing rules such out: in what
+    /// they make up they would not be seen.
+    pub async fn doubled(&self, session: &Session) -> Result<Vec<Failure>> {
+        let Some(table) = self.table.as_ref().filter(|_| !self.is_stored) else { return Ok(vec![]) };
+        if self.candles().is_none_or(|table| table.summary().version.is_some()) {
+            return Ok(vec![]);
+        }
+        let bars = session.context().read_table(Arc::clone(table))?;
+        let twice = bars.aggregate(vec![col("symbol"), col("ts")], vec![count(lit(1)).alias("n")])?;
+        let twice =
+            twice.filter(col("n").gt(lit(1)))?.aggregate(vec![col("symbol")], vec![min(col("ts")).alias("ts")])?;
+        let mut failures = vec![];
+        for batch in session.collect(twice.sort(vec![col("symbol").sort(true, false)])?).await? {
+            let found = texts(batch.column(0))?.into_iter().zip(times(batch.column(1))?);
+            failures.extend(found.map(|(symbol, ts)| Failure { symbol, reason: format!("two bars at {}", shown(ts)) }));
+        }
+        Ok(failures)
     }
 }
 

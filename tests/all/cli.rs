@@ -86,6 +86,28 @@ fn a_result_file_is_complete_or_not_there() {
 }
 
 #[test]
+#[cfg(unix)]
+fn what_is_no_plain_file_is_written_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read_to_string(pipe).unwrap()
+    });
+    assert!(tallow(&["query", "-o", pipe.to_str().unwrap(), "-c", "select 1 as a"]).status.success());
+    assert_eq!(reader.join().unwrap(), "a\n1\n");
+    assert!(!pipe.is_file());
+    // A link stays where it is.
+    let (link, file) = (folder.path().join("link.csv"), folder.path().join("file.csv"));
+    std::fs::write(&file, "before").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    assert!(tallow(&["query", "-o", link.to_str().unwrap(), "-c", "select 1 as a"]).status.success());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a\n1\n");
+    assert!(link.is_symlink());
+}
+
+#[test]
 fn settings_are_layered() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tallow.toml"), "memory = \"512m\"\nthreads = 1\nlake = \"from_file\"\n")

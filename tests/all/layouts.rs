@@ -69,6 +69,50 @@ async fn csv_files_are_one_table_where_their_columns_are_the_same() {
     assert_eq!(numbers(&rest, "close"), [5.0, 2.5]);
 }
 
+#[tokio::test]
+async fn what_csv_files_hold_must_agree_and_what_they_look_like_need_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let rows = async |name: &str| {
+        let table = format!("'{}/{name}/'", folder.path().display());
+        let sql = format!("select symbol, ts, close from {table} order by symbol, ts");
+        try_query(&session().await, &sql).await.map_err(|error| error.to_string())
+    };
+    // Symbols may look like numbers or truth values, times like dates or instants, prices like whole numbers.
+    put("alike/a.csv", "Date,Symbol,Close\n2020-01-01,TRUE,1\n2020-01-02,TRUE,2\n");
+    put("alike/b.csv", "date,symbol,close\n2020-01-01T00:00:00,7203,1.5\n");
+    put("alike/c.csv", "date,symbol,close\n");
+    let alike = rows("alike").await.unwrap();
+    assert_eq!(numbers(&alike, "close"), [1.5, 1.0, 2.0]);
+    assert_eq!(numbers(&alike, "ts"), [START, START, START + DAY].map(|t| t as f64));
+    // A price that is no number, in one file.
+    put("text/a.csv", "date,close\n2020-01-01,1\n");
+    put("text/b.csv", "date,close\n2020-01-01,n/a\n");
+    put("text/c.csv", "date,close\n2020-01-01,1.5\n");
+    let text = rows("text").await.unwrap_err();
+    assert!(text.contains("b.csv: its column close holds text, that of most files beside it numbers"), "{text}");
+    let readable = format!("select close from \"{}/text/@readable\" order by symbol", folder.path().display());
+    assert_eq!(numbers(&query(&session().await, &readable).await, "close"), [1.0, 1.5]);
+    // Epochs: the first file has none, the second one tells the unit, in which all must count.
+    put("epochs/a.csv", "time,close\n");
+    put("epochs/b.csv", "time,close\n1577836800,1\n1577923200,2\n");
+    let epochs = rows("epochs").await.unwrap();
+    assert_eq!(numbers(&epochs, "ts"), [START, START + DAY].map(|t| t as f64));
+    put("epochs/c.csv", "time,close\n1577836800000,1\n");
+    let epochs = rows("epochs").await.unwrap_err();
+    assert!(
+        epochs.contains("c.csv: its times are whole numbers such as 1577836800000, which are no seconds"),
+        "{epochs}"
+    );
+    put("days/a.csv", "time,close\n20200101,1\n");
+    let days = rows("days").await.unwrap_err();
+    assert!(days.contains("whole numbers such as 20200101, which are no epochs"), "{days}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_layout_is_the_same_table() {
     let folder = tempfile::tempdir().unwrap();

@@ -631,6 +631,26 @@ async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
         let scored = score::scored(&session, &found, "heuristic", None).await.unwrap();
         assert!(numbers(&scored, "gain_5").iter().all(|p| *p > 0.0));
     }
+    // Nor is it seen through bars that are made of its own.
+    let days = folder.path().join("lake/candles/1d");
+    std::fs::create_dir_all(&days).unwrap();
+    write(&days.join("all.parquet"), &bars);
+    let lake = folder.path().join("lake").display().to_string();
+    let made = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let options = SearchOptions { k: 20, ..SearchOptions::default() };
+    let short = Pattern { closes: bars[5].2[60..72].to_vec(), ..sought.clone() };
+    let weeks = run(vec![short], options).run(&made, "candles_1w", "1w", unwatched()).await.unwrap();
+    assert_eq!(weeks.failures.iter().map(|f| f.symbol.as_str()).collect::<Vec<_>>(), ["S003"]);
+    assert!(weeks.rows["symbol"].as_string::<i32>().iter().all(|symbol| symbol != Some("S003")));
+    let source = Source::Bars {
+        table: "candles_1d".into(),
+        timeframe: "1d".into(),
+        symbol: "S003".into(),
+        from: START,
+        to: START + 40 * DAY,
+    };
+    let error = patterns::cut(&made, "p", source).await.unwrap_err().to_string();
+    assert_eq!(error, "'S003' has two bars at 2020-01-07");
     // In SQL nobody could be told.
     let sql = format!("select * from dtw_search('{table}', [1, 2, 3, 2, 1, 2], k => 3)");
     let error = try_query(&session, &sql).await.unwrap_err().to_string();

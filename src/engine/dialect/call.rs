@@ -54,6 +54,9 @@ pub(super) fn in_order(call: &mut Function, name: &str) {
 pub(super) fn with_time(call: &mut Function, name: &str) {
     let table = qualifier(call);
     let FunctionArguments::List(list) = &mut call.args else { return };
+    if list.args.iter().any(|arg| !matches!(arg, FunctionArg::Unnamed(_))) {
+        return;
+    }
     let is_list = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Array(_))));
     let place = match (name, list.args.as_slice()) {
         ("tail", [_, _]) => 1,

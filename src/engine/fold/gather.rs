@@ -2,18 +2,13 @@
 
 use super::Part;
 use crate::engine::series_exec::cut::Cutter;
+use crate::instant;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use std::sync::Arc;
-
-fn instant_text(time: i64) -> String {
-    let time = chrono::DateTime::from_timestamp_micros(time);
-    time.map(|t| t.format("%Y-%m-%d %H:%M:%S").to_string().trim_end_matches(" 00:00:00").to_string())
-        .unwrap_or_default()
-}
 
 /// The rows of the symbol that is being read, and who wants them.
 pub(super) struct Gathering {
@@ -79,10 +74,10 @@ impl Gathering {
                     (Some(time), None) => self.times.push(time),
                     (Some(time), Some(&last)) if time > last => self.times.push(time),
                     (Some(time), Some(&last)) if time == last => {
-                        self.unfit = Some(format!("two bars at {}", instant_text(time)));
+                        self.unfit = Some(format!("two bars at {}", instant::shown(time)));
                     }
                     (Some(time), Some(_)) => {
-                        self.unfit = Some(format!("the bar at {} comes after a later one", instant_text(time)));
+                        self.unfit = Some(format!("the bar at {} comes after a later one", instant::shown(time)));
                     }
                     (None, _) => self.unfit = Some("a bar without a time".to_string()),
                 }

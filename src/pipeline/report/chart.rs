@@ -122,7 +122,7 @@ fn round(x: f64) -> f64 {
 fn shown(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_string(),
-        v if !(1e-9..1e9).contains(&v) => format!("{value:.2e}"),
+        v if !(1e-4..1e9).contains(&v) => format!("{value:.3e}"),
         v if v >= 1000.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 1.0 => format!("{value:.2}"),

@@ -3,6 +3,7 @@
 use super::{Bar, Chart, Mark, Window};
 use crate::Session;
 use crate::error::Result;
+use crate::instant::shown;
 use crate::lake::{CandleTable, READABLE};
 use crate::pipeline::levels::quoted;
 use crate::pipeline::relation::{Relation, one, relation};
@@ -127,16 +128,10 @@ fn distinct(names: &[String], most: usize) -> Vec<String> {
     names
 }
 
-fn day(ts: i64) -> String {
-    let time = chrono::DateTime::from_timestamp_micros(ts);
-    let text = time.map(|t| t.format("%Y-%m-%d %H:%M").to_string()).unwrap_or_default();
-    text.trim_end_matches(" 00:00").to_string()
-}
-
 fn counted(count: usize, what: &str, newest: i64) -> String {
     match count {
-        1 => format!("1 {what}, on {}", day(newest)),
-        _ => format!("{count} {what}s, the newest on {}", day(newest)),
+        1 => format!("1 {what}, on {}", shown(newest)),
+        _ => format!("{count} {what}s, the newest on {}", shown(newest)),
     }
 }
 
@@ -183,8 +178,8 @@ pub async fn charts_of_matches(
         chart.subtitle = format!(
             "{}, {} to {}; distance {:.3}{percentile}",
             timeframes[row],
-            day(starts[row]),
-            day(ends[row]),
+            shown(starts[row]),
+            shown(ends[row]),
             distances[row]
         );
         chart.facts = gains
@@ -217,8 +212,8 @@ pub async fn charts_of_scan(session: &Session, hits: &RecordBatch, table: &str, 
         let hits: Vec<usize> = own.filter_map(|(_, ts)| symbol.at(*ts)).collect();
         let Some(&newest) = hits.iter().max() else { continue };
         let (mut chart, from) = symbol.around(newest.saturating_sub(2 * AROUND), newest);
-        let shown = from..from + chart.bars.len();
-        chart.marks = hits.iter().filter(|h| shown.contains(h)).map(|h| Mark { bar: h - from, side: 1 }).collect();
+        let drawn = from..from + chart.bars.len();
+        chart.marks = hits.iter().filter(|h| drawn.contains(h)).map(|h| Mark { bar: h - from, side: 1 }).collect();
         chart.title = name;
         chart.subtitle = counted(hits.len(), "hit", symbol.bars[newest].ts);
         charts.push(chart);

@@ -95,14 +95,21 @@ impl MatchRun {
         let groups = self.patterns.chunks(TOGETHER);
         let symbols = from.candles().and_then(CandleTable::symbols);
         let watched = Watched::new(Arc::clone(progress), symbols.map(|n| (n * groups.len()) as u64));
+        let mut bars = format!("select symbol, ts, close from {}", from.sql);
+        let doubled = from.doubled(session).await?;
+        if !doubled.is_empty() {
+            let names = doubled.iter().map(|f| format!("'{}'", f.symbol.replace('\'', "''")));
+            bars += &format!(" where symbol not in ({})", names.collect::<Vec<_>>().join(", "));
+        }
         let (mut rows, mut stages) = (vec![], vec![]);
         for group in groups {
-            let (found, told) = self.pass(session, group, from, timeframe, &watched).await?;
+            let (found, told) = self.pass(session, group, from, &bars, timeframe, &watched).await?;
             rows.push(found);
             stages.extend(told);
         }
         let rows = concat_batches(&rows_schema(), &rows)?;
-        Ok(Matched { rows, stages, table: from.name.clone(), failures: watched.left_out() })
+        let failures = [doubled, watched.left_out()].concat();
+        Ok(Matched { rows, stages, table: from.name.clone(), failures })
     }
 
     async fn pass(
@@ -110,6 +117,7 @@ impl MatchRun {
         session: &Session,
         patterns: &[Pattern],
         from: &Relation,
+        bars: &str,
         timeframe: &str,
         watched: &Watched,
     ) -> Result<(RecordBatch, Vec<(String, Counts)>)> {
@@ -124,7 +132,7 @@ impl MatchRun {
             Ok(sought)
         };
         let sought = patterns.iter().map(prepare).collect::<Result<Vec<_>>>()?;
-        let (state, plan) = one(session, &format!("select symbol, ts, close from {}", from.sql)).await?.into_parts();
+        let (state, plan) = one(session, bars).await?.into_parts();
         let screened = self.options.windowing == Windowing::Latest && !self.exact;
         let (plan, sought, seen) = match screened {
             true => self.prescreen(session, plan, sought, from, watched).await?,
