@@ -36,6 +36,11 @@ pub(super) struct Format {
 }
 
 impl Format {
+    /// Whether columns are told by their places.
+    pub fn is_delimited(self) -> bool {
+        matches!(self.kind, Kind::Csv | Kind::Tsv)
+    }
+
     pub fn of(path: &str) -> Option<Format> {
         let (stem, compression) = match path.rsplit_once('.') {
             Some((stem, "gz")) => (stem, FileCompressionType::GZIP),
@@ -144,16 +149,15 @@ impl Files {
     pub async fn schema(&self, session: &dyn Session, alike: bool) -> Result<SchemaRef> {
         let reader = self.format.reader(session);
         let files = if alike { &self.files[..1] } else { &self.files };
-        let inferred = match self.format.kind {
+        let inferred = if self.format.is_delimited() && files.len() > 1 {
             // Their columns are told by their places, and whole numbers in one may have decimals in another.
-            Kind::Csv | Kind::Tsv if files.len() > 1 => {
-                let schemas = self.schemas(session).await?;
-                match odd(&schemas).first() {
-                    Some((file, reason)) => plan_err!("{}: {reason}", self.shown(&self.files[*file])),
-                    None => merged(&schemas),
-                }
+            let schemas = self.schemas(session).await?;
+            match odd(&schemas).first() {
+                Some((file, reason)) => plan_err!("{}: {reason}", self.shown(&self.files[*file])),
+                None => merged(&schemas),
             }
-            _ => reader.infer_schema(session, &self.store, files).await,
+        } else {
+            reader.infer_schema(session, &self.store, files).await
         };
         match inferred {
             Ok(schema) if schema.fields().is_empty() => plan_err!("{} has no columns", self.location),
@@ -178,10 +182,7 @@ impl Files {
 
     /// Files whose columns are not those of most others, and why they cannot be read together with them.
     pub async fn odd(&self, session: &dyn Session) -> Result<Vec<(usize, String)>> {
-        match self.format.kind {
-            Kind::Csv | Kind::Tsv => Ok(odd(&self.schemas(session).await?)),
-            _ => Ok(vec![]),
-        }
+        if self.format.is_delimited() { Ok(odd(&self.schemas(session).await?)) } else { Ok(vec![]) }
     }
 
     /// A file by the path or URL that finds it.
@@ -235,7 +236,7 @@ fn odd(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
     let Some(usual) = most(schemas.iter().map(names)) else { return vec![] };
     let is_like = |schema: &&SchemaRef| names(schema) == usual;
     let of_candles = |name: &String| {
-        name != "symbol" && NAMES.iter().any(|(n, others)| n == name || others.contains(&name.as_str()))
+        NAMES.iter().any(|(n, others)| *n != "symbol" && (n == name || others.contains(&name.as_str())))
     };
     let columns = (0..usual.len()).filter(|&i| of_candles(&usual[i]));
     let values = |schema: &SchemaRef, column: usize| Values::of(schema.field(column).data_type());

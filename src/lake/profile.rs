@@ -3,10 +3,12 @@
 //! Statistics show that files are disjoint, not that their rows are sorted. The proof is kept on disk by path, size and
 //! modification time, so that a file is read for it once.
 
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The rows of one symbol in a file, or of several where it is not known where each begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,12 +86,23 @@ struct Entry {
 }
 
 /// Raised when the meaning of a profile changes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct CacheFile {
     version: u32,
+    /// Names and types in which the files were read.
+    columns: Vec<(String, String)>,
     entries: Vec<Entry>,
+}
+
+/// What is known of the files of a table.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// By path.
+    pub profiles: HashMap<String, Profile>,
+    /// The schema in which they were read, where all of them are known.
+    pub schema: Option<SchemaRef>,
 }
 
 /// Profiles on disk: one JSON file per table location.
@@ -111,25 +124,29 @@ impl ProfileCache {
         self.folder.as_ref().map(|folder| folder.join(format!("{:016x}.json", hasher.finish())))
     }
 
-    /// What is known of the files of a table, by path; a file that has changed since is left out.
-    pub(super) fn load(&self, location: &str, files: &[object_store::ObjectMeta]) -> HashMap<String, Profile> {
-        let Some(text) = self.file(location).and_then(|path| std::fs::read(path).ok()) else { return HashMap::new() };
-        let Ok(cache) = serde_json::from_slice::<CacheFile>(&text) else { return HashMap::new() };
+    /// What is known of the files of a table; a file that has changed since is left out.
+    pub(super) fn load(&self, location: &str, files: &[object_store::ObjectMeta]) -> Known {
+        let Some(text) = self.file(location).and_then(|path| std::fs::read(path).ok()) else { return Known::default() };
+        let Ok(cache) = serde_json::from_slice::<CacheFile>(&text) else { return Known::default() };
         if cache.version != VERSION {
-            return HashMap::new();
+            return Known::default();
         }
         let mut known: HashMap<String, Entry> = cache.entries.into_iter().map(|e| (e.path.clone(), e)).collect();
-        files
+        let profiles: HashMap<_, _> = files
             .iter()
             .filter_map(|meta| {
                 let entry = known.remove(meta.location.as_ref())?;
                 (entry.size == meta.size && entry.modified == modified(meta)).then_some((entry.path, entry.profile))
             })
-            .collect()
+            .collect();
+        let field = |(name, kind): &(String, String)| Some(Field::new(name, kind.parse().ok()?, true));
+        let fields = || cache.columns.iter().map(field).collect::<Option<Fields>>();
+        let schema = (profiles.len() == files.len()).then(fields).flatten();
+        Known { profiles, schema: schema.map(|fields| Arc::new(Schema::new(fields))) }
     }
 
     /// Keeps the profiles of a table. A cache that cannot be written costs time, not correctness.
-    pub(super) fn store(&self, location: &str, profiles: &[(&object_store::ObjectMeta, &Profile)]) {
+    pub(super) fn store(&self, location: &str, schema: &SchemaRef, profiles: &[(&object_store::ObjectMeta, &Profile)]) {
         let Some(path) = self.file(location) else { return };
         let entries = profiles.iter().map(|(meta, profile)| Entry {
             path: meta.location.to_string(),
@@ -137,7 +154,8 @@ impl ProfileCache {
             modified: modified(meta),
             profile: (*profile).clone(),
         });
-        let cache = CacheFile { version: VERSION, entries: entries.collect() };
+        let columns = schema.fields().iter().map(|f| (f.name().clone(), f.data_type().to_string())).collect();
+        let cache = CacheFile { version: VERSION, columns, entries: entries.collect() };
         if let Err(error) = write(&path, &cache) {
             tracing::debug!("profiles of {location} not kept: {error}");
         }

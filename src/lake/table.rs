@@ -3,7 +3,7 @@
 use super::columns::{Columns, has_close, instant, unit};
 use super::delta::{AsOf, Log, Snapshot};
 use super::files::{Files, Format, Kind, symbol_of};
-use super::profile::{Profile, ProfileCache};
+use super::profile::{Known, Profile, ProfileCache};
 use super::proof::Prover;
 use super::ranges::{chains, disjoint_order};
 use super::readable::{Unreadable, readable};
@@ -94,10 +94,14 @@ impl CandleTable {
         }
         let Some(files) = Files::list(session.as_ref(), location).await? else { return Ok(None) };
         files.check_not_empty()?;
-        let known = cache.load(&files.location, &files.files);
+        let Known { profiles: known, schema } = cache.load(&files.location, &files.files);
         let one_schema = |p: &Profile| p.schema != 0 && known.values().all(|q| q.schema == p.schema);
         let alike = known.len() == files.files.len() && known.values().next().is_some_and(one_schema);
-        let file_schema = files.schema(session.as_ref(), alike).await?;
+        let file_schema = match schema.filter(|_| files.format.is_delimited()) {
+            // Each of many files would have to be opened to find it out again.
+            Some(schema) => schema,
+            None => files.schema(session.as_ref(), alike).await?,
+        };
         Self::new(session, files, file_schema, known, cache, true).await
     }
 
@@ -127,7 +131,7 @@ impl CandleTable {
         }
         files.files = good;
         let file_schema = files.schema(session.as_ref(), false).await?;
-        let known = cache.load(&files.location, &files.files);
+        let known = cache.load(&files.location, &files.files).profiles;
         let table = Self::new(session, files, file_schema, known, cache, true).await?;
         Ok(table.map(|table| CandleTable { unreadable: bad, ..table }))
     }
@@ -176,7 +180,7 @@ impl CandleTable {
             }
         }
         if known.len() < snapshot.files.len() {
-            for (path, profile) in cache.load(&files.location, &files.files) {
+            for (path, profile) in cache.load(&files.location, &files.files).profiles {
                 known.entry(path).or_insert(profile);
             }
         }
@@ -252,7 +256,7 @@ impl CandleTable {
             unreadable: vec![],
             only: None,
         };
-        table.profiles = Arc::new(table.profile(state, cache, known).await?);
+        table.profiles = Arc::new(table.profile(state, cache, known, &file_schema).await?);
         if let Some(sample) = sample {
             table.check_epochs(unit(sample))?;
         }
@@ -292,6 +296,7 @@ impl CandleTable {
         session: &Arc<SessionState>,
         cache: &ProfileCache,
         mut known: HashMap<String, Profile>,
+        schema: &SchemaRef,
     ) -> Result<Vec<Profile>> {
         let missing = self.files.files.iter().filter(|m| !known.contains_key(m.location.as_ref()));
         let mut missing: Vec<ObjectMeta> = missing.cloned().collect();
@@ -315,7 +320,7 @@ impl CandleTable {
                 known.extend(done.map_err(|e| DataFusionError::External(Box::new(e)))??);
             }
             let all = self.files.files.iter().filter_map(|m| Some((m, known.get(m.location.as_ref())?)));
-            cache.store(&self.files.location, &all.collect::<Vec<_>>());
+            cache.store(&self.files.location, schema, &all.collect::<Vec<_>>());
         }
         Ok(self.files.files.iter().filter_map(|m| known.remove(m.location.as_ref())).collect())
     }

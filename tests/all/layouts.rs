@@ -83,12 +83,19 @@ async fn what_csv_files_hold_must_agree_and_what_they_look_like_need_not() {
         try_query(&session().await, &sql).await.map_err(|error| error.to_string())
     };
     // Symbols may look like numbers or truth values, times like dates or instants, prices like whole numbers.
-    put("alike/a.csv", "Date,Symbol,Close\n2020-01-01,TRUE,1\n2020-01-02,TRUE,2\n");
-    put("alike/b.csv", "date,symbol,close\n2020-01-01T00:00:00,7203,1.5\n");
-    put("alike/c.csv", "date,symbol,close\n");
+    put("alike/a.csv", "Date,Ticker,Close\n2020-01-01,TRUE,1\n2020-01-02,TRUE,2\n");
+    put("alike/b.csv", "date,ticker,close\n2020-01-01T00:00:00,7203,1.5\n");
+    put("alike/c.csv", "date,ticker,close\n");
     let alike = rows("alike").await.unwrap();
     assert_eq!(numbers(&alike, "close"), [1.5, 1.0, 2.0]);
     assert_eq!(numbers(&alike, "ts"), [START, START, START + DAY].map(|t| t as f64));
+    // What is remembered of files gives the same table.
+    let cache_dir = Some(folder.path().join("cache"));
+    for _ in 0..2 {
+        let session = Session::open(Settings { cache_dir: cache_dir.clone(), ..settings() }).await.unwrap();
+        let sql = format!("select symbol, ts, close from '{}/alike/' order by symbol, ts", folder.path().display());
+        assert_eq!(query(&session, &sql).await, alike);
+    }
     // A price that is no number, in one file.
     put("text/a.csv", "date,close\n2020-01-01,1\n");
     put("text/b.csv", "date,close\n2020-01-01,n/a\n");
