@@ -86,6 +86,53 @@ fn a_result_file_is_complete_or_not_there() {
 }
 
 #[test]
+fn alerts_are_told_once_and_give_way_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().to_str().unwrap();
+    let sought = ["--lake", lake, "match", "9 7 6 5 6 7 9", "-t", "data/candles/1d", "--format", "csv"];
+    let run = |args: &[&str]| {
+        let out = tallow(&[&sought, args].concat());
+        let rows = text(&out.stdout);
+        let symbols = rows.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().to_string());
+        (symbols.collect::<Vec<_>>(), text(&out.stderr), out.status.code())
+    };
+    let alert = ["--latest", "--top", "3", "--alert", "--to", "matches_1d"];
+    let (first, said, _) = run(&alert);
+    assert_eq!(first.len(), 3, "{said}");
+    let (second, said, _) = run(&alert);
+    assert!(second.len() == 3 && second.iter().all(|symbol| !first.contains(symbol)), "{second:?}");
+    assert!(said.contains("3 silent: told within 24h"), "{said}");
+    // The table keeps the nearest, told or not.
+    let kept = tallow(&["--lake", lake, "query", "--format", "csv", "-c", "select symbol from matches_1d"]);
+    let kept: Vec<_> = text(&kept.stdout).lines().skip(1).map(str::to_string).collect();
+    assert_eq!(kept, first);
+    for (wrong, what) in [
+        (&["--to", "labels_1d"][..], "expected a name such as matches_1d"),
+        (&["--to", "matches_4h"], "a table holds the matches of one timeframe"),
+        (&["--channels", "price", "--weights", "averages=0.5"], "leaves the averages out"),
+        (&["--scales", "3"], "scale 3: expected 0.5 to 2"),
+        (&["-o", "no/such/folder.csv"], "there is no folder no/such"),
+        (&["-o", "."], "is a folder"),
+        (&["--cooldown", "1h"], "--alert"),
+    ] {
+        let (_, said, code) = run(wrong);
+        assert!(said.contains(what), "{wrong:?}: {said}");
+        assert!(code == Some(2) || wrong[0] == "--scales", "{wrong:?}: {code:?}");
+    }
+}
+
+#[test]
+fn a_named_query_is_about_the_bars_that_are_asked_for() {
+    let rows = |args: &[&str]| {
+        let out = tallow(&[&["run", "new_highs", "--format", "csv"], args].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    assert_ne!(rows(&[]), rows(&["-t", "1w"]));
+    assert_eq!(rows(&[]), rows(&["-t", "1d"]));
+}
+
+#[test]
 #[cfg(unix)]
 fn what_is_no_plain_file_is_written_as_it_is() {
     let folder = tempfile::tempdir().unwrap();

@@ -304,4 +304,11 @@ mod tests {
         assert!(!chart.file().contains("NaN"));
         assert!(!Chart::default().file().contains("NaN"));
     }
+
+    #[test]
+    fn ticks_fit_beside_the_chart() {
+        let ticks = [0.0, 1234.56, 12.345, 1.2345, 0.123456, 0.00123456, 1.15e-8, 2.5e300].map(shown);
+        assert_eq!(ticks, ["0", "1235", "12.3", "1.23", "0.1235", "0.001235", "1.150e-8", "2.500e300"]);
+        assert!(ticks.iter().all(|tick| tick.len() < 10));
+    }
 }

@@ -121,3 +121,14 @@ impl Page {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::digits;
+
+    #[test]
+    fn small_numbers_keep_their_digits_and_large_ones_their_size() {
+        let shown = [0.0, 1.0, 123.4567891, 0.5, 1.12801e-8, -3.5e-5, 1e300, 1e-300].map(digits);
+        assert_eq!(shown, ["0", "1", "123.456789", "0.5", "0.0000000112801", "-0.000035", "1e300", "1e-300"]);
+    }
+}
