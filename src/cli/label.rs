@@ -75,7 +75,7 @@ pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failur
 
 /// Over which bars the labels walked, and which symbols have none.
 async fn show_symbols(session: &Session, table: &str) -> Result<(), Failure> {
-    let quoted = levels::quoted(table);
+    let quoted = crate::pipeline::quoting::quoted(table);
     let sql = format!(
         "select path_timeframe, count(*), count(distinct symbol) from {quoted} group by path_timeframe order by 1"
     );

@@ -3,10 +3,11 @@
 use super::Failure;
 use super::args::{MatchArgs, SearchArgs};
 use super::config::Config;
+use super::left_out::partial;
 use super::output::{Writer, writable};
 use super::progress::Progress;
 use super::report::folder_of_pictures;
-use super::scan::{duration, follow, partial, table_of};
+use super::scan::{duration, table_of};
 use crate::Session;
 use crate::error::{Error, Result as Done};
 use crate::lake::{Computed, READABLE, StoredPattern};
@@ -166,7 +167,7 @@ async fn found(session: &Session, config: &Config, args: &MatchArgs) -> Result<F
     for (table, timeframe) in args.search.tables(session).await? {
         let started = Instant::now();
         let progress = Arc::new(Progress::new(config, None, "symbols"));
-        let searched = run.run(session, &table, &timeframe, follow(&progress)).await;
+        let searched = run.run(session, &table, &timeframe, progress.follow()).await;
         progress.clear();
         let searched = searched?;
         warn_of_others(config, &run.patterns, &timeframe);

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod ingest;
 mod label;
+mod left_out;
 mod matching;
 mod output;
 mod pattern;

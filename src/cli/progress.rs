@@ -1,6 +1,7 @@
 //! A progress bar on a terminal, and the summary after a long job.
 
 use super::config::Config;
+use crate::pipeline::search::OnSymbols;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -36,6 +37,17 @@ impl Progress {
             bar.set_style(style);
         }
         Progress { bar, started: Instant::now(), quiet, verbose: config.verbose, unit: unit.to_string() }
+    }
+
+    /// Shows how many symbols are done.
+    pub fn follow(self: &Arc<Self>) -> OnSymbols {
+        let told = Arc::clone(self);
+        Arc::new(move |done, total| {
+            if let Some(total) = total {
+                told.of(total);
+            }
+            told.set(done);
+        })
     }
 
     pub fn set(&self, position: u64) {

@@ -3,9 +3,10 @@
 use super::Failure;
 use super::args::{ChartArgs, MatchArgs, ReportCommand, ScanArgs};
 use super::config::Config;
+use super::left_out::partial;
 use super::matching::{Found, deliver};
 use super::output::writable;
-use super::scan::{partial, scan_of, table_of};
+use super::scan::{scan_of, table_of};
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::error::Error;

@@ -1,9 +1,10 @@
 //! `tallow scan`, `tallow formula`.
 
 use super::Failure;
-use super::args::{FormulaCommand, OutputArgs, ScanArgs};
+use super::args::{FormulaCommand, ScanArgs};
 use super::commands::{out, params, run_text, warn};
 use super::config::Config;
+use super::left_out;
 use super::output::Writer;
 use super::progress::Progress;
 use crate::Session;
@@ -12,18 +13,13 @@ use crate::error::Error;
 use crate::pipeline::bounds::{self, instant};
 use crate::pipeline::check::first_word;
 use crate::pipeline::formulas::{self, By};
-use crate::pipeline::scan::{Control, Ended, Failure as Failed, Group, Rank, Scan, Summary, Sweep};
-use crate::pipeline::search::OnSymbols;
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use crate::pipeline::scan::{Control, Ended, Group, Rank, Scan, Summary, Sweep};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tallow_udfs::candle::Timeframe;
 use tokio_util::sync::CancellationToken;
-
-/// Failures that are listed; all of them go to the file of `--failures`.
-const LISTED: usize = 20;
 
 pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationToken) -> Result<(), Failure> {
     let started = Instant::now();
@@ -34,7 +30,7 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
         return Ok(());
     }
     let progress = Arc::new(Progress::new(config, None, "symbols"));
-    let control = Control { progress: follow(&progress), cancel };
+    let control = Control { progress: progress.follow(), cancel };
     let mut run = scan.run(&session, control).await?;
     warn(config, &run.warnings);
     progress.clear();
@@ -45,7 +41,7 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
     writer.finish()?;
     let summary = run.summary();
     if let Some(path) = &args.failures {
-        write_failures(path, &summary.failures)?;
+        left_out::write(path, &summary.failures)?;
     }
     report(config, &summary, started.elapsed(), rest.as_deref());
     match (summary.ended, summary.failures.is_empty()) {
@@ -174,48 +170,9 @@ fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&st
     }
     if !summary.failures.is_empty() {
         said += &format!("failed: {} (asked {})\n", summary.failures.len(), summary.asked);
-        said += &listed(&summary.failures, "--failures FILE writes all");
+        said += &left_out::listed(&summary.failures, "--failures FILE writes all");
     }
     let _ = write!(std::io::stderr(), "{said}");
-}
-
-/// The first failures, a line each.
-fn listed(failures: &[Failed], all: &str) -> String {
-    let lines = failures.iter().take(LISTED).map(|f| format!("  {}: {}\n", f.symbol, f.reason));
-    let more = if failures.len() > LISTED { format!("  ...; {all}\n") } else { String::new() };
-    lines.collect::<String>() + &more
-}
-
-/// Tells of files that were left out; the command has then done what it could.
-pub(super) fn partial(failures: &[Failed]) -> Result<(), Failure> {
-    if failures.is_empty() {
-        return Ok(());
-    }
-    let _ = write!(std::io::stderr(), "left out: {}\n{}", failures.len(), listed(failures, "and more"));
-    Err(Failure::Partial)
-}
-
-/// Shows how many symbols are done.
-pub(super) fn follow(progress: &Arc<Progress>) -> OnSymbols {
-    let told = Arc::clone(progress);
-    Arc::new(move |done, total| {
-        if let Some(total) = total {
-            told.of(total);
-        }
-        told.set(done);
-    })
-}
-
-fn write_failures(path: &Path, failures: &[Failed]) -> Result<(), Failure> {
-    let column = |of: fn(&Failed) -> &String| -> ArrayRef {
-        Arc::new(failures.iter().map(|f| Some(of(f))).collect::<StringArray>())
-    };
-    let batch = RecordBatch::try_from_iter([("symbol", column(|f| &f.symbol)), ("reason", column(|f| &f.reason))])?;
-    let output = OutputArgs { format: None, output: Some(path.to_path_buf()), max_rows: 0 };
-    let mut writer = Writer::new(&output, batch.schema())?;
-    writer.write(&batch)?;
-    writer.finish()?;
-    Ok(())
 }
 
 pub(super) async fn formula(config: &Config, command: FormulaCommand) -> Result<(), Failure> {

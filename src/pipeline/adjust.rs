@@ -1,6 +1,6 @@
 //! Prices adjusted for splits and dividends, as SQL.
 
-use super::levels::quoted;
+use super::quoting::quoted;
 use crate::error::{Error, Result};
 use crate::lake::LakeSchema;
 

@@ -124,7 +124,7 @@ fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
 /// or all that it has.
 async fn earlier(session: &Session, table: &str, range: Range, back: usize) -> Result<Option<i64>> {
     let Some(from) = range.from else { return Ok(None) };
-    let name = super::levels::quoted(table);
+    let name = super::quoting::quoted(table);
     let Some(valid) = valid(session, table).await? else { return Ok(None) };
     let at = |t: i64| format!("to_timestamp_micros({t})");
     let in_range = range.to.map_or_else(String::new, |to| format!(" and ts < {}", at(to)));
@@ -144,7 +144,7 @@ async fn earlier(session: &Session, table: &str, range: Range, back: usize) -> R
 
 /// The time up to which a table is read so that every symbol has `ahead` bars with a close after the range, or all.
 async fn later(session: &Session, table: &str, to: i64, ahead: usize) -> Result<Option<i64>> {
-    let name = super::levels::quoted(table);
+    let name = super::quoting::quoted(table);
     let Some(valid) = valid(session, table).await? else { return Ok(None) };
     let sql = format!(
         "with after as (select symbol, ts, lead(ts, {ahead}) over (partition by symbol order by ts) as stop,
@@ -218,7 +218,7 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
     if !plan.schema().fields().iter().any(|f| f.name() == "symbol") {
         return Err(Error::Setting("--available-at needs the columns `symbol` and `ts` in the result".to_string()));
     }
-    let name = super::levels::quoted(table);
+    let name = super::quoting::quoted(table);
     let later = session
         .sql(&format!(
             "select symbol as known_symbol, ts as known_ts,

@@ -223,7 +223,7 @@ async fn cuts(
 ) -> Result<Vec<i64>> {
     let mut span: Option<(i64, i64)> = None;
     for (name, _) in tables.iter().filter(|(_, bars)| bars.is_some()) {
-        let frame = session.sql(&format!("select min(ts), max(ts) from {}", super::levels::quoted(name))).await?;
+        let frame = session.sql(&format!("select min(ts), max(ts) from {}", super::quoting::quoted(name))).await?;
         for batch in session.collect(frame).await? {
             let at = |i: usize| -> Result<Option<i64>> {
                 let column = cast(batch.column(i), &InputKind::Time.data_type())?;
@@ -331,7 +331,7 @@ async fn sample(
 ) -> Result<Option<BTreeSet<String>>> {
     let mut all = BTreeSet::new();
     for (name, _) in tables.iter().filter(|(_, bars)| bars.is_some()) {
-        let frame = session.sql(&format!("select distinct symbol from {}", super::levels::quoted(name))).await?;
+        let frame = session.sql(&format!("select distinct symbol from {}", super::quoting::quoted(name))).await?;
         for batch in session.collect(frame).await? {
             let symbols = cast(batch.column(0), &DataType::Utf8)?;
             all.extend(symbols.as_string::<i32>().iter().flatten().map(str::to_string));

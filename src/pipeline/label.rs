@@ -2,6 +2,7 @@
 
 use super::label_path::{self, PathOptions};
 use super::levels::Source;
+use super::quoting;
 use super::resample::{self, Wanted};
 use crate::Session;
 use crate::engine::dialect::closest;
@@ -113,7 +114,7 @@ impl LabelRun {
         }
         for (name, value) in &self.params {
             let is_number = value.parse::<f64>().is_ok();
-            params.insert(name, if is_number { value.clone() } else { format!("'{}'", value.replace('\'', "''")) });
+            params.insert(name, if is_number { value.clone() } else { quoting::text(value) });
         }
         params.into_iter().map(|(name, value)| format!(", {name} => {value}")).collect()
     }
@@ -242,7 +243,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 /// SQL for the quality of a table of labels: `measure, value, verdict`.
 pub fn quality(table: &str, columns: &[String]) -> String {
-    let table = super::levels::quoted(table);
+    let table = super::quoting::quoted(table);
     let has = |name: &str| columns.iter().any(|c| c == name);
     let mut parts = vec![
         format!(

@@ -1,5 +1,6 @@
 //! Support and resistance levels, as SQL.
 
+use super::quoting::quoted;
 use super::resample::{self, Wanted};
 use crate::error::{Error, Result};
 use crate::lake::LakeSchema;
@@ -35,11 +36,6 @@ pub enum Source {
         /// Their events.
         events: Option<String>,
     },
-}
-
-/// A name as an SQL identifier.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// SQL for what happens to the levels found in a timeframe: `level_id, symbol, timeframe, ts, event, price`.

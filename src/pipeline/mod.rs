@@ -12,6 +12,7 @@ pub mod label_path;
 pub mod levels;
 pub mod named;
 pub mod patterns;
+pub(crate) mod quoting;
 mod relation;
 pub mod report;
 pub mod resample;

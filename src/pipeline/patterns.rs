@@ -5,6 +5,7 @@ use crate::engine::dialect::closest;
 use crate::error::{Error, Result};
 use crate::instant::shown;
 use crate::lake::{LakeSchema, StoredPattern};
+use crate::pipeline::quoting;
 use crate::pipeline::relation::{Relation, despite_files, one};
 use crate::pipeline::rows;
 use crate::pipeline::search::Pattern;
@@ -121,9 +122,9 @@ async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Res
 /// Times and closes of the bars of a symbol that have a close.
 async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(Vec<i64>, Vec<f64>)> {
     let sql = format!(
-        "select ts, cast(close as double) from {} where symbol = '{}' and close is not null order by ts",
+        "select ts, cast(close as double) from {} where symbol = {} and close is not null order by ts",
         from.sql,
-        symbol.replace('\'', "''")
+        quoting::text(symbol)
     );
     let (mut times, mut closes) = (vec![], vec![]);
     for batch in session.collect(one(session, &sql).await?).await? {

@@ -1,6 +1,6 @@
 //! Where the bars of a scan or a search come from, and what of it cannot be read.
 
-use super::levels::quoted;
+use super::quoting::quoted;
 use super::resample::source_of;
 use super::rows::{texts, times};
 use crate::Session;
@@ -29,6 +29,7 @@ pub struct Failure {
 
 /// Where bars come from.
 pub(super) struct Relation {
+    /// What they were asked for by.
     pub name: String,
     /// What stands in FROM.
     pub sql: String,
@@ -54,9 +55,7 @@ impl Relation {
     pub fn left_out(&self) -> Vec<Failure> {
         self.candles().map(unreadable).unwrap_or_default()
     }
-}
 
-impl Relation {
     /// Symbols with two bars of one time in the table that these bars are made of, where nothing rules such out: in what
     /// they make up they would not be seen.
     pub async fn doubled(&self, session: &Session) -> Result<Vec<Failure>> {

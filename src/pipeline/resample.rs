@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::lake::{LakeSchema, READABLE};
-use crate::pipeline::levels::quoted;
+use crate::pipeline::quoting::quoted;
 use std::str::FromStr;
 use tallow_udfs::candle::Timeframe;
 

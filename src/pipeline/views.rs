@@ -2,6 +2,7 @@
 
 use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
+use super::quoting;
 use super::resample::Wanted;
 use super::search::{self, SearchOptions};
 use super::{adjust, named, patterns, resample};
@@ -56,7 +57,7 @@ impl Views {
             return Err(Error::Setting("percentile needs random windows: null => 0 leaves none".to_string()));
         }
         let among = least.map(|least| format!(" where percentile >= {least}")).unwrap_or_default();
-        Ok(format!("select * from {} as dtw_search{among}", levels::quoted(&name)))
+        Ok(format!("select * from {} as dtw_search{among}", quoting::quoted(&name)))
     }
 
     /// Whether two tables seem to hold the same symbols: as many, with the same first and last.
@@ -160,7 +161,7 @@ impl TableFunctions for Views {
         let is_file = !plain.starts_with("candles") || plain == "candles" && self.lake.lake().candles.is_some();
         let columns = self.lake.columns(&name).await?;
         let own_bars = |among: &str| {
-            let table = levels::quoted(&name);
+            let table = quoting::quoted(&name);
             let table = if among.is_empty() { table } else { format!("(select * from {table} where {among})") };
             let volume = columns.iter().any(|c| c == "volume");
             if own == timeframe {
@@ -183,7 +184,7 @@ impl TableFunctions for Views {
         }
         let (source, source_origin) = resample::stored_source(&self.lake, timeframe).await?;
         let table = format!("candles_{source}{suffix}");
-        let quoted = levels::quoted(&table);
+        let quoted = quoting::quoted(&table);
         let stored = match source == timeframe {
             true => format!("select symbol, ts, open, high, low, close, volume from {quoted}"),
             false => resample::made_from(&quoted, true, source, &source_origin, timeframe, &source_origin),

@@ -14,6 +14,7 @@ mod lake;
 mod layouts;
 mod leaks;
 mod limits;
+mod matching;
 mod mistakes;
 mod others;
 mod plans;

@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, DFSchemaRef, Result, exec_err, plan_err};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
@@ -53,9 +53,7 @@ pub trait Part: Send {
     fn series(&mut self, symbol: &str, ts: &[i64], columns: &[Vec<f64>]) -> Result<()>;
 
     /// A symbol whose bars are no series, and why; none of them is seen.
-    fn unfit(&mut self, symbol: &str, reason: &str) -> Result<()> {
-        exec_err!("{symbol}: {reason}; `tallow validate` shows where")
-    }
+    fn unfit(&mut self, symbol: &str, reason: &str) -> Result<()>;
 
     /// How many bytes it takes, whatever it looks at.
     fn bytes(&self) -> usize;

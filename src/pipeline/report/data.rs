@@ -5,7 +5,7 @@ use crate::Session;
 use crate::error::Result;
 use crate::instant::shown;
 use crate::lake::{CandleTable, READABLE};
-use crate::pipeline::levels::quoted;
+use crate::pipeline::quoting::{self, quoted};
 use crate::pipeline::relation::{Relation, one, relation};
 use crate::pipeline::rows::{column, numbers, texts, times};
 use arrow::array::RecordBatch;
@@ -70,7 +70,6 @@ async fn symbols(session: &Session, table: &str, names: &[String]) -> Result<BTr
     if names.is_empty() {
         return Ok(all);
     }
-    let names: Vec<_> = names.iter().map(|n| format!("'{}'", n.replace('\'', "''"))).collect();
     let from = relation(session, table).await?;
     let of = |name: &str, other: &str| match from.schema.index_of(name).is_ok() {
         true => name.to_string(),
@@ -86,7 +85,7 @@ async fn symbols(session: &Session, table: &str, names: &[String]) -> Result<BTr
         of("volume", "cast(null as double)"),
         averages.join(", "),
         from.sql,
-        names.join(", ")
+        quoting::texts(names)
     );
     for batch in session.collect(one(session, &sql).await?).await? {
         let (names, ts) = (texts(batch.column(0))?, times(batch.column(1))?);
@@ -235,10 +234,7 @@ pub async fn charts_of_labels(
     }
     let among = match wanted {
         [] => String::new(),
-        some => {
-            let names: Vec<_> = some.iter().map(|n| format!("'{}'", n.replace('\'', "''"))).collect();
-            format!(" and symbol in ({})", names.join(", "))
-        }
+        some => format!(" and symbol in ({})", quoting::texts(some)),
     };
     let sql = format!(
         "select symbol, ts, cast(label as double) as label from {} where label is not null{among} and symbol in \

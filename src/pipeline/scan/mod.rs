@@ -11,7 +11,7 @@ pub use run::{Ended, ScanRun, Summary};
 pub use sweep::Sweep;
 
 use super::bounds::{Range, bounded};
-use super::levels::quoted;
+use super::quoting::{self, quoted};
 use super::relation::{Relation, despite_files, one, relation};
 use crate::Session;
 use crate::engine::dialect::{Formula, FormulaKind, Params, Problems};
@@ -281,8 +281,10 @@ impl Scan {
     /// ` where symbol in (..)`.
     fn among(&self) -> String {
         let Some(symbols) = &self.symbols else { return String::new() };
-        let all: Vec<_> = symbols.iter().map(|s| format!("'{}'", s.replace('\'', "''"))).collect();
-        if all.is_empty() { " where false".to_string() } else { format!(" where symbol in ({})", all.join(", ")) }
+        match symbols.is_empty() {
+            true => " where false".to_string(),
+            false => format!(" where symbol in ({})", quoting::texts(symbols)),
+        }
     }
 
     /// Plans a text of ours, cut to the range, with the guard above its table.

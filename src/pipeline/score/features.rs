@@ -3,8 +3,8 @@
 use crate::Session;
 use crate::engine::dialect::{Params, bind, with_tables};
 use crate::error::{Error, Result};
-use crate::pipeline::levels::quoted;
 use crate::pipeline::named;
+use crate::pipeline::quoting::{self, quoted};
 use crate::pipeline::relation::{one, relation};
 use crate::pipeline::rows::{column, texts};
 use crate::pipeline::search::Matched;
@@ -66,8 +66,7 @@ impl<'a> MatchTable<'a> {
             let volume = if has_volume { "volume" } else { "cast(null as double) as volume" };
             let mut sql = format!("select symbol, ts, close, {volume} from {}", from.sql);
             if !unfit.is_empty() {
-                let names = unfit.iter().map(|symbol| format!("'{}'", symbol.replace('\'', "''")));
-                sql += &format!(" where symbol not in ({})", names.collect::<Vec<_>>().join(", "));
+                sql += &format!(" where symbol not in ({})", quoting::texts(unfit));
             }
             let view = ViewTable::new(one(session, &sql).await?.into_unoptimized_plan(), None);
             table.candles = format!("{} candles", table.name);
@@ -104,7 +103,7 @@ impl Drop for MatchTable<'_> {
 /// There are none.
 pub async fn check_benchmark(session: &Session, candles: &str, symbol: &str) -> Result<()> {
     let from = relation(session, candles).await?.sql;
-    let sql = format!("select 1 from {from} where symbol = '{}' limit 1", symbol.replace('\'', "''"));
+    let sql = format!("select 1 from {from} where symbol = {} limit 1", quoting::text(symbol));
     let found = session.collect(one(session, &sql).await?).await?;
     match found.iter().any(|b| b.num_rows() > 0) {
         true => Ok(()),
@@ -119,7 +118,7 @@ pub async fn scored(session: &Session, found: &Matched, model: &str, benchmark: 
     let features = table.query("match_features", benchmark)?;
     let columns: Vec<String> = matches.schema().fields().iter().map(|f| format!("m.{0} as {0}", f.name())).collect();
     let told: Vec<String> = known.targets().iter().map(|t| format!("f.p['{t}'] as {t}")).collect();
-    let literal = format!("'{}'", model.replace('\'', "''"));
+    let literal = quoting::text(model);
     let sql = format!(
         "select {}, {}, {literal} as model
          from {} m left join (

@@ -8,6 +8,7 @@ use crate::engine::fold::{Fold, folded};
 use crate::error::Result;
 use crate::lake::CandleTable;
 use crate::pipeline::patterns::length;
+use crate::pipeline::quoting;
 use crate::pipeline::relation::{Failure, Relation, despite_files, one};
 use crate::pipeline::rows::{column, texts};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
@@ -98,8 +99,7 @@ impl MatchRun {
         let mut bars = format!("select symbol, ts, close from {}", from.sql);
         let doubled = from.doubled(session).await?;
         if !doubled.is_empty() {
-            let names = doubled.iter().map(|f| format!("'{}'", f.symbol.replace('\'', "''")));
-            bars += &format!(" where symbol not in ({})", names.collect::<Vec<_>>().join(", "));
+            bars += &format!(" where symbol not in ({})", quoting::texts(doubled.iter().map(|f| &f.symbol)));
         }
         let (mut rows, mut stages) = (vec![], vec![]);
         for group in groups {
