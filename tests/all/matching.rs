@@ -564,4 +564,13 @@ async fn an_onnx_model_answers_as_the_reference_does() {
     close("b", 17.35);
     let error = try_query(&session, &format!("select predict('{path}', 1.0)")).await.unwrap_err().to_string();
     assert!(error.contains("predict got 1 features, the model takes 19"), "{error}");
+    // A path is one from where the user is.
+    for (path, said) in [
+        ("tests/golden/linear.onnx", "predict got 1 features"),
+        ("tests/golden/none.onnx", "there is no such file"),
+        ("tests/golden/dtw.csv", "expected the path of a .json or .onnx file"),
+    ] {
+        let error = try_query(&session, &format!("select predict('{path}', 1.0)")).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{path}: {error}");
+    }
 }

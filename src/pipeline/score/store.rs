@@ -37,7 +37,12 @@ impl Models {
             let file = if name.ends_with(ending) { name.to_string() } else { format!("{name}{ending}") };
             let fits = !(name.ends_with(".json") || name.ends_with(".onnx")) || name.ends_with(ending);
             if fits {
-                candidates.push(if is_path { file } else { format!("{FOLDER}/{file}") });
+                candidates.push(match is_path {
+                    false => format!("{FOLDER}/{file}"),
+                    // From where the user is, not from the lake.
+                    true if !file.starts_with(['/', '.']) && !file.contains("://") => format!("./{file}"),
+                    true => file,
+                });
             }
         }
         for file in candidates {
