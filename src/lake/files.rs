@@ -14,6 +14,7 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,6 +78,11 @@ impl Format {
         }
     }
 }
+
+/// Files whose schemas are on their way to be found out.
+const SCHEMAS_AT_ONCE: usize = 1024;
+/// Schemas that files share.
+const USUAL_SCHEMAS: usize = 64;
 
 /// The files behind a location, all of one format.
 #[derive(Debug, Clone)]
@@ -177,7 +183,24 @@ impl Files {
             }
         };
         let threads = session.config().target_partitions().max(1);
-        stream::iter(self.files.iter().map(infer).collect::<Vec<_>>()).buffered(threads).try_collect().await
+        let mut schemas = Vec::with_capacity(self.files.len());
+        // Of a hundred thousand files most have the same schema, which is kept once.
+        let mut usual: Vec<SchemaRef> = vec![];
+        for part in self.files.chunks(SCHEMAS_AT_ONCE) {
+            let mut inferred = stream::iter(part.iter().map(infer).collect::<Vec<_>>()).buffered(threads);
+            while let Some(schema) = inferred.try_next().await? {
+                match usual.iter().find(|known| **known == schema) {
+                    Some(known) => schemas.push(Arc::clone(known)),
+                    None => {
+                        if usual.len() < USUAL_SCHEMAS {
+                            usual.push(Arc::clone(&schema));
+                        }
+                        schemas.push(schema);
+                    }
+                }
+            }
+        }
+        Ok(schemas)
     }
 
     /// Files whose columns are not those of most others, and why they cannot be read together with them.
@@ -187,9 +210,14 @@ impl Files {
 
     /// A file by the path or URL that finds it.
     pub fn shown(&self, file: &ObjectMeta) -> String {
-        let root = self.store_url.as_str();
-        format!("{}{}", root.strip_prefix("file://").unwrap_or(root), file.location)
+        shown(&self.store_url, &file.location)
     }
+}
+
+/// A path or URL that finds what lies in a store.
+pub(super) fn shown(store: &ObjectStoreUrl, location: &Path) -> String {
+    let root = store.as_str();
+    format!("{}{location}", root.strip_prefix("file://").unwrap_or(root))
 }
 
 /// What the values of a column are, as far as files of one table must agree.

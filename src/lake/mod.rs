@@ -7,6 +7,7 @@ mod columns;
 mod delta;
 mod files;
 mod formulas;
+mod in_order;
 mod ingest;
 mod objects;
 mod patterns;

@@ -7,6 +7,7 @@ use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,25 +76,32 @@ impl Profile {
         let end = self.runs.get(run + 1).map_or(self.rows, |next| next.start);
         self.runs[run].start..end
     }
+
+    /// Without room for more: there may be a hundred thousand of them.
+    fn trimmed(mut self) -> Profile {
+        self.runs.shrink_to_fit();
+        self.row_groups.shrink_to_fit();
+        self
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    path: String,
+struct Entry<Place, Facts> {
+    path: Place,
     size: u64,
     modified: i64,
-    profile: Profile,
+    profile: Facts,
 }
 
 /// Raised when the meaning of a profile changes.
 const VERSION: u32 = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct CacheFile {
+struct CacheFile<E> {
     version: u32,
     /// Names and types in which the files were read.
     columns: Vec<(String, String)>,
-    entries: Vec<Entry>,
+    entries: Vec<E>,
 }
 
 /// What is known of the files of a table.
@@ -127,18 +135,20 @@ impl ProfileCache {
     /// What is known of the files of a table; a file that has changed since is left out.
     pub(super) fn load(&self, location: &str, files: &[object_store::ObjectMeta]) -> Known {
         let Some(text) = self.file(location).and_then(|path| std::fs::read(path).ok()) else { return Known::default() };
-        let Ok(cache) = serde_json::from_slice::<CacheFile>(&text) else { return Known::default() };
+        let read = serde_json::from_slice::<CacheFile<Entry<String, Profile>>>(&text);
+        drop(text);
+        let Ok(cache) = read else { return Known::default() };
         if cache.version != VERSION {
             return Known::default();
         }
-        let mut known: HashMap<String, Entry> = cache.entries.into_iter().map(|e| (e.path.clone(), e)).collect();
-        let profiles: HashMap<_, _> = files
-            .iter()
-            .filter_map(|meta| {
-                let entry = known.remove(meta.location.as_ref())?;
-                (entry.size == meta.size && entry.modified == modified(meta)).then_some((entry.path, entry.profile))
-            })
-            .collect();
+        let there: HashMap<&str, &object_store::ObjectMeta> =
+            files.iter().map(|meta| (meta.location.as_ref(), meta)).collect();
+        let is_there = |entry: &Entry<String, Profile>| {
+            let meta = there.get(entry.path.as_str());
+            meta.is_some_and(|meta| entry.size == meta.size && entry.modified == modified(meta))
+        };
+        let known = cache.entries.into_iter().filter(is_there);
+        let profiles: HashMap<String, Profile> = known.map(|entry| (entry.path, entry.profile.trimmed())).collect();
         let field = |(name, kind): &(String, String)| Some(Field::new(name, kind.parse().ok()?, true));
         let fields = || cache.columns.iter().map(field).collect::<Option<Fields>>();
         let schema = (profiles.len() == files.len()).then(fields).flatten();
@@ -149,10 +159,10 @@ impl ProfileCache {
     pub(super) fn store(&self, location: &str, schema: &SchemaRef, profiles: &[(&object_store::ObjectMeta, &Profile)]) {
         let Some(path) = self.file(location) else { return };
         let entries = profiles.iter().map(|(meta, profile)| Entry {
-            path: meta.location.to_string(),
+            path: meta.location.as_ref(),
             size: meta.size,
             modified: modified(meta),
-            profile: (*profile).clone(),
+            profile: *profile,
         });
         let columns = schema.fields().iter().map(|f| (f.name().clone(), f.data_type().to_string())).collect();
         let cache = CacheFile { version: VERSION, columns, entries: entries.collect() };
@@ -163,12 +173,12 @@ impl ProfileCache {
 }
 
 /// Written beside and renamed: another process sees the old file or the new one.
-fn write(path: &Path, cache: &CacheFile) -> Result<()> {
+fn write(path: &Path, cache: &impl Serialize) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let beside = tempfile::NamedTempFile::new_in(folder)?;
-    let text = serde_json::to_vec(cache).map_err(std::io::Error::other)?;
-    std::fs::write(beside.path(), text)?;
+    let mut beside = BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
+    serde_json::to_writer(&mut beside, cache).map_err(std::io::Error::other)?;
+    let beside = beside.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     beside.persist(path).map_err(|e| e.error)?;
     Ok(())
 }
@@ -227,7 +237,7 @@ impl Profiler {
         if !self.profile.sorted {
             self.profile.runs = vec![];
         }
-        self.profile
+        self.profile.trimmed()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::columns::instant;
 use super::files::{Kind, symbol_of};
+use super::in_order::InOrderExec;
 use super::profile::RowGroup;
 use super::ranges::{Part, chains, cut, disjoint_order};
 use super::table::CandleTable;
@@ -14,6 +15,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::Operator;
 use datafusion::parquet::arrow::arrow_reader::RowSelection;
 use datafusion::physical_expr::expressions::{CastExpr, Column, binary, in_list, lit};
@@ -25,6 +27,8 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+
+const ASCENDING: SortOptions = SortOptions { descending: false, nulls_first: false };
 
 /// More sorted but overlapping files than this are sorted anew rather than merged: every merged file stays open.
 const MAX_MERGED_FILES: usize = 16;
@@ -51,8 +55,7 @@ impl CandleTable {
         let scan = table.scan_in(session.as_ref(), None, &wanted, None, 1).await?;
         let key = ["symbol", "ts"].map(|name| self.schema.index_of(name).map(|i| Column::new(name, i)));
         let [symbol, ts] = key;
-        let ascending = SortOptions { descending: false, nulls_first: false };
-        let key = [symbol?, ts?].map(|column| PhysicalSortExpr::new(Arc::new(column), ascending));
+        let key = [symbol?, ts?].map(|column| PhysicalSortExpr::new(Arc::new(column), ASCENDING));
         let Some(key) = LexOrdering::new(key) else { return Ok(scan) };
         let scan = match scan.equivalence_properties().ordering_satisfy(key.clone())? {
             true => scan,
@@ -76,6 +79,8 @@ impl CandleTable {
         limit: Option<usize>,
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let read_columns = projection.map_or(self.positions.len(), Vec::len);
+        let partitions = partitions.min(self.readers(session, read_columns));
         let reader = self.files.format.reader(session);
         let source = match self.pruning(wanted)? {
             Some(predicate) => {
@@ -91,6 +96,7 @@ impl CandleTable {
 
         let divisible = self.files.format.kind == Kind::Parquet;
         let mut statistics = Statistics::new_unknown(self.read.table_schema());
+        let mut is_ordered = false;
         if let Some(order) = &self.order {
             let ranges = cut(&self.profiles, order, wanted, divisible, partitions);
             let groups = ranges.partitions.iter();
@@ -99,7 +105,8 @@ impl CandleTable {
             let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
             let splits =
                 splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))])).collect();
-            config = config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect());
+            config = config.with_file_groups(groups).with_output_ordering(self.shown_ordering());
+            is_ordered = true;
             if let Some(symbol) = LexOrdering::new([self.sort_expr(self.symbol_position())]) {
                 let range = RangePartitioning::try_new(symbol, splits)?;
                 config = config.with_output_partitioning(Some(Partitioning::Range(range)));
@@ -118,9 +125,10 @@ impl CandleTable {
             let all: Vec<&Part> = chains.iter().flatten().collect();
             let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
             statistics = self.table_statistics(&all, rows);
-            config = if groups.len() <= MAX_MERGED_FILES {
+            is_ordered = groups.len() <= MAX_MERGED_FILES;
+            config = if is_ordered {
                 let groups = if groups.is_empty() { vec![FileGroup::new(vec![])] } else { groups };
-                config.with_file_groups(groups).with_output_ordering(self.ordering().into_iter().collect())
+                config.with_file_groups(groups).with_output_ordering(self.shown_ordering())
             } else {
                 let files = groups.into_iter().flat_map(FileGroup::into_inner).collect();
                 config.with_file_groups(FileGroup::new(files).split_files(partitions))
@@ -132,10 +140,28 @@ impl CandleTable {
         }
         let all: Vec<usize> = (0..self.positions.len()).collect();
         let columns = projection.unwrap_or(&all);
-        let read = columns.iter().map(|&i| self.positions[i]).collect();
+        let read: Vec<usize> = columns.iter().map(|&i| self.positions[i]).collect();
+        let order = self.ordering_of(&read).filter(|_| is_ordered && !self.shows_order());
         let config = config.with_statistics(statistics).with_projection_indices(Some(read))?.build();
         let scan = reader.create_physical_plan(session, config).await?;
+        let scan = match order {
+            Some(order) => Arc::new(InOrderExec::new(scan, order)),
+            None => scan,
+        };
         self.renamed(scan, columns)
+    }
+
+    /// How many partitions may read so many columns at the same time: a row group is held whole while it is decoded, and those
+    /// of all partitions should fit into half of the memory.
+    fn readers(&self, session: &dyn Session, columns: usize) -> usize {
+        let MemoryLimit::Finite(limit) = session.runtime_env().memory_pool.memory_limit() else { return usize::MAX };
+        let sizes = self.files.files.iter().zip(self.profiles.iter()).flat_map(|(file, profile)| {
+            let starts = profile.row_groups.iter().map(|group| u64::try_from(group.offset).unwrap_or_default());
+            let ends = starts.clone().skip(1).chain([file.size]);
+            starts.zip(ends).map(|(start, end)| end.saturating_sub(start))
+        });
+        let largest = sizes.max().unwrap_or_default() as f64 * columns as f64 / self.positions.len().max(1) as f64;
+        ((limit as f64 / 2.0 / largest.max(1.0)) as usize).max(1)
     }
 
     /// A predicate that leaves out pages without the wanted symbols, where there are more of them than DataFusion looks
@@ -170,19 +196,19 @@ impl CandleTable {
         if rows == 0 || rows != whole {
             return statistics;
         }
-        let each: Vec<Statistics> = parts.iter().map(|p| self.part_statistics(p, 0)).collect();
-        for (position, column) in statistics.column_statistics.iter_mut().enumerate() {
-            let of = |s: &Statistics| s.column_statistics.get(position).cloned();
-            let known = each.iter().filter_map(of);
-            let merged = known.reduce(|a, b| ColumnStatistics {
+        let of_parts = parts.iter().map(|part| self.part_statistics(part, 0).column_statistics);
+        let merged = of_parts.reduce(|all, more| {
+            let columns = all.into_iter().zip(more);
+            let merged = columns.map(|(a, b)| ColumnStatistics {
                 null_count: a.null_count.add(&b.null_count),
                 min_value: a.min_value.min(&b.min_value),
                 max_value: a.max_value.max(&b.max_value),
                 ..ColumnStatistics::new_unknown()
             });
-            if let Some(merged) = merged {
-                *column = merged;
-            }
+            merged.collect()
+        });
+        for (column, merged) in statistics.column_statistics.iter_mut().zip(merged.unwrap_or_default()) {
+            *column = merged;
         }
         statistics
     }
@@ -220,11 +246,28 @@ impl CandleTable {
 
     fn sort_expr(&self, position: usize) -> PhysicalSortExpr {
         let column = Column::new(self.read.table_schema().field(position).name(), position);
-        PhysicalSortExpr::new(Arc::new(column), SortOptions { descending: false, nulls_first: false })
+        PhysicalSortExpr::new(Arc::new(column), ASCENDING)
     }
 
-    fn ordering(&self) -> Option<LexOrdering> {
-        LexOrdering::new([self.sort_expr(self.symbol_position()), self.sort_expr(self.columns.ts)])
+    /// Whether files are told with statistics, which show their order: for text nothing else makes use of them.
+    fn shows_order(&self) -> bool {
+        self.files.format.kind == Kind::Parquet
+    }
+
+    /// The order of what is read, where statistics show it.
+    fn shown_ordering(&self) -> Vec<LexOrdering> {
+        let key = [self.symbol_position(), self.columns.ts].map(|position| self.sort_expr(position));
+        LexOrdering::new(key).filter(|_| self.shows_order()).into_iter().collect()
+    }
+
+    /// The order of some of the columns that are read.
+    fn ordering_of(&self, read: &[usize]) -> Option<LexOrdering> {
+        let known = [self.symbol_position(), self.columns.ts].map(|position| read.iter().position(|r| *r == position));
+        let key = known.into_iter().map_while(|i| i).map(|i| {
+            let column = Column::new(self.read.table_schema().field(read[i]).name(), i);
+            PhysicalSortExpr::new(Arc::new(column), ASCENDING)
+        });
+        LexOrdering::new(key)
     }
 
     /// A file as one partition reads it.
@@ -237,8 +280,12 @@ impl CandleTable {
                 None => file.with_extension(access_plan(&profile.row_groups, &part.rows)),
             };
         }
+        let file = self.with_symbol(file);
+        if !self.shows_order() {
+            return file;
+        }
         let rows = part.rows.iter().map(ExactSizeIterator::len).sum();
-        self.with_symbol(file).with_statistics(Arc::new(self.part_statistics(part, rows)))
+        file.with_statistics(Arc::new(self.part_statistics(part, rows)))
     }
 
     /// What is known of a part: enough to order files by, and to leave files out.

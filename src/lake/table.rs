@@ -2,7 +2,7 @@
 
 use super::columns::{Columns, has_close, instant, unit};
 use super::delta::{AsOf, Log, Snapshot};
-use super::files::{Files, Format, Kind, symbol_of};
+use super::files::{Files, Format, Kind, shown, symbol_of};
 use super::profile::{Known, Profile, ProfileCache};
 use super::proof::Prover;
 use super::ranges::{chains, disjoint_order};
@@ -305,13 +305,14 @@ impl CandleTable {
             let mut workers = JoinSet::new();
             while !missing.is_empty() {
                 let mine = missing.split_off(missing.len().saturating_sub(share));
-                let (prover, files) = (self.prover(session), self.files.clone());
+                let prover = self.prover(session);
                 workers.spawn(async move {
-                    let mut done = vec![];
+                    let mut done = Vec::with_capacity(mine.len());
                     for meta in mine {
-                        let (path, shown) = (meta.location.to_string(), files.shown(&meta));
-                        let profile = prover.prove(meta).await.map_err(|e| cannot_read(&shown, e))?;
-                        done.push((path, profile));
+                        let path = meta.location.clone();
+                        let profile = prover.prove(meta).await;
+                        let profile = profile.map_err(|e| cannot_read(&shown(&prover.store_url, &path), e))?;
+                        done.push((path.into(), profile));
                     }
                     Ok::<_, DataFusionError>(done)
                 });
