@@ -12,6 +12,7 @@ use datafusion::datasource::listing::{
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
@@ -79,6 +80,8 @@ pub(super) struct Log {
     pub store: Arc<dyn ObjectStore>,
     /// The table's folder in the store.
     pub folder: Path,
+    /// What the rows that are written are accounted in.
+    pub memory: Arc<dyn MemoryPool>,
     log: LogStoreRef,
 }
 
@@ -146,11 +149,12 @@ impl Log {
         let listing = ListingTableUrl::parse(&folder)?;
         let store_url = listing.object_store();
         let store = session.runtime_env().object_store(&store_url)?;
+        let memory = Arc::clone(&session.runtime_env().memory_pool);
         let folder = listing.prefix().clone();
         let url = Url::parse(listing.as_str()).map_err(|e| DataFusionError::External(Box::new(e)))?;
         let inside: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&store), folder.clone()));
         let log = default_logstore(inside, Arc::clone(&store), &url, &StorageConfig::default());
-        Ok(Log { location: location.to_string(), store_url, store, folder, log })
+        Ok(Log { location: location.to_string(), store_url, store, folder, memory, log })
     }
 
     /// Whether there is a transaction log.

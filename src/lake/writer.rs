@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -27,16 +28,25 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::AsyncWriteExt;
 
-/// A row group ends at the first symbol border after this many rows ...
+/// A row group ends at the first symbol border after this many rows, or fewer where memory is short; and inside a symbol
+/// after twice as many.
 const GROUP_ROWS: usize = 100_000;
-/// ... and inside a symbol after this many.
-const GROUP_MAX_ROWS: usize = 200_000;
+/// The share of the memory limit that the rows of a writer may take, from when they come until they are in a file ...
+const MEMORY_SHARE: usize = 8;
+/// ... and how many row groups should fit into it, waiting or being encoded.
+const GROUPS_HELD: usize = 8;
+/// Bytes that are sent to the store at once; object stores take no smaller parts than the first.
+const UPLOAD_BYTES: (usize, usize) = (5 << 20, 10 << 20);
+/// Parts that are on their way at the same time.
+const UPLOADS: usize = 8;
 /// Rows of a data page: what is read for a few bars of one symbol.
 const PAGE_ROWS: usize = 8_192;
 /// Bytes after which a file ends, at the next symbol border.
 pub(super) const FILE_BYTES: u64 = 64 << 20;
-/// Bytes of a row before any was written.
+/// Bytes of a row in a file before any was written.
 const ROW_BYTES: u64 = 32;
+/// Bytes of a text in memory, roughly.
+const TEXT_BYTES: usize = 32;
 
 /// The tag of files whose rows are sorted by (symbol, ts).
 const SORTED: &str = "tallow.sorted";
@@ -63,8 +73,14 @@ pub(super) struct TableWriter<'a> {
     properties: WriterPropertiesPtr,
     layout: Layout,
     target: u64,
+    /// About the bytes of a row.
+    row_bytes: usize,
+    group_rows: usize,
+    /// Bytes that rows may take here.
+    budget: usize,
+    reservation: MemoryReservation,
     group: Group,
-    encoding: VecDeque<(GroupFacts, SpawnedTask<Result<Vec<ArrowColumnChunk>>>)>,
+    encoding: VecDeque<EncodingGroup>,
     file: Option<OpenFile>,
     done: Vec<Add>,
     started: u64,
@@ -80,6 +96,14 @@ struct Group {
     symbols: usize,
     first: Option<String>,
     last: Option<String>,
+}
+
+/// A row group on its way into the file.
+struct EncodingGroup {
+    facts: GroupFacts,
+    /// Reserved for its rows and for what becomes of them.
+    bytes: usize,
+    chunks: SpawnedTask<Result<Vec<ArrowColumnChunk>>>,
 }
 
 /// Where the symbols of a row group lie; kept in the log.
@@ -167,8 +191,19 @@ impl<'a> TableWriter<'a> {
     pub fn new(log: &'a Log, schema: SchemaRef, layout: Layout) -> Result<TableWriter<'a>> {
         let parquet = Arc::new(ArrowSchemaConverter::new().convert(&schema).map_err(failed)?);
         let properties = Arc::new(properties(&schema, layout));
+        let budget = match log.memory.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes / MEMORY_SHARE,
+            _ => usize::MAX,
+        };
+        let row_bytes =
+            schema.fields().iter().map(|f| f.data_type().primitive_width().unwrap_or(TEXT_BYTES)).sum::<usize>();
+        let row_bytes = row_bytes.max(1);
         Ok(TableWriter {
             log,
+            row_bytes,
+            group_rows: (budget / GROUPS_HELD / row_bytes).clamp(PAGE_ROWS, GROUP_ROWS),
+            budget,
+            reservation: MemoryConsumer::new(format!("writing {}", log.location)).register(&log.memory),
             schema,
             parquet,
             properties,
@@ -196,9 +231,8 @@ impl<'a> TableWriter<'a> {
             return Ok(());
         }
         if self.layout == Layout::Unsorted {
-            self.group.rows += batch.num_rows();
-            self.group.batches.push(batch);
-            if self.group.rows >= GROUP_ROWS {
+            self.stage(&batch, 0, batch.num_rows());
+            if self.group.rows >= self.group_rows {
                 self.end_group(true).await?;
             }
             return Ok(());
@@ -209,7 +243,7 @@ impl<'a> TableWriter<'a> {
         for run in partition(&[Arc::clone(&symbols)])?.ranges() {
             let symbol = names.value(run.start);
             if self.group.last.as_deref() != Some(symbol) {
-                if self.group.rows + run.start - from >= GROUP_ROWS {
+                if self.group.rows + run.start - from >= self.group_rows {
                     self.stage(&batch, from, run.start);
                     from = run.start;
                     self.end_group(true).await?;
@@ -218,8 +252,8 @@ impl<'a> TableWriter<'a> {
                 self.group.last = Some(symbol.to_string());
                 self.group.first.get_or_insert_with(|| symbol.to_string());
             }
-            while self.group.rows + run.end - from > GROUP_MAX_ROWS {
-                let to = from + GROUP_MAX_ROWS - self.group.rows;
+            while self.group.rows + run.end - from > 2 * self.group_rows {
+                let to = from + 2 * self.group_rows - self.group.rows;
                 self.stage(&batch, from, to);
                 from = to;
                 self.end_group(false).await?;
@@ -235,6 +269,8 @@ impl<'a> TableWriter<'a> {
     fn stage(&mut self, batch: &RecordBatch, from: usize, to: usize) {
         if to > from {
             self.group.rows += to - from;
+            // Not asked for but told: it is bounded by the budget, and whoever can spill has to leave room for it.
+            self.reservation.grow((to - from) * self.row_bytes);
             self.group.batches.push(batch.slice(from, to - from));
         }
     }
@@ -247,7 +283,14 @@ impl<'a> TableWriter<'a> {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(Self::open(self.log, self.started, &self.parquet, &self.properties, &self.schema)?),
+            none => none.insert(Self::open(
+                self.log,
+                self.started,
+                self.budget,
+                &self.parquet,
+                &self.properties,
+                &self.schema,
+            )?),
         };
         let columns = file.factory.create_column_writers(file.begun).map_err(failed)?;
         file.begun += 1;
@@ -262,7 +305,7 @@ impl<'a> TableWriter<'a> {
             to: 0,
         };
         let (schema, batches) = (Arc::clone(&self.schema), group.batches);
-        let task = SpawnedTask::spawn(async move {
+        let chunks = SpawnedTask::spawn(async move {
             let mut chunks = vec![];
             for ((i, field), mut column) in schema.fields().iter().enumerate().zip(columns) {
                 for batch in &batches {
@@ -275,9 +318,11 @@ impl<'a> TableWriter<'a> {
             Ok(chunks)
         });
         let enough = file.rows * self.bytes.max(1).checked_div(self.rows).unwrap_or(ROW_BYTES) >= self.target;
-        self.encoding.push_back((facts, task));
+        let rows = group.rows * self.row_bytes;
+        self.reservation.grow(rows);
+        self.encoding.push_back(EncodingGroup { facts, bytes: 2 * rows, chunks });
         let threads = tokio::runtime::Handle::current().metrics().num_workers();
-        while self.encoding.len() > threads {
+        while self.encoding.len() > threads || self.reservation.size() > self.budget && !self.encoding.is_empty() {
             self.append_oldest().await?;
         }
         if border && enough {
@@ -289,6 +334,7 @@ impl<'a> TableWriter<'a> {
     fn open(
         log: &Log,
         number: u64,
+        budget: usize,
         parquet: &SchemaDescriptor,
         properties: &WriterPropertiesPtr,
         schema: &SchemaRef,
@@ -299,14 +345,17 @@ impl<'a> TableWriter<'a> {
         let writer = writer.map_err(failed)?;
         let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema));
         let store: Arc<dyn ObjectStore> = Arc::clone(&log.store);
-        let upload = BufWriter::new(store, log.path_of(&name));
+        let part = (budget / 2).clamp(UPLOAD_BYTES.0, UPLOAD_BYTES.1);
+        let upload = BufWriter::with_capacity(store, log.path_of(&name), part);
+        let upload = upload.with_max_concurrency((budget / 2 / part).clamp(1, UPLOADS));
         Ok(OpenFile { name, writer, sink, factory, upload, rows: 0, begun: 0, groups: vec![], size: 0 })
     }
 
     /// Waits for the oldest row group and writes it.
     async fn append_oldest(&mut self) -> Result<()> {
-        let (Some((mut facts, task)), Some(file)) = (self.encoding.pop_front(), &mut self.file) else { return Ok(()) };
-        let chunks = task.join().await.map_err(|e| DataFusionError::External(Box::new(e)))??;
+        let (Some(oldest), Some(file)) = (self.encoding.pop_front(), &mut self.file) else { return Ok(()) };
+        let EncodingGroup { mut facts, bytes: reserved, chunks } = oldest;
+        let chunks = chunks.join().await.map_err(|e| DataFusionError::External(Box::new(e)))??;
         let mut group = file.writer.next_row_group().map_err(failed)?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut group).map_err(failed)?;
@@ -325,6 +374,7 @@ impl<'a> TableWriter<'a> {
         self.bytes += bytes.len() as u64;
         file.size += bytes.len() as u64;
         file.upload.put(bytes).await?;
+        self.reservation.shrink(reserved);
         Ok(())
     }
 

@@ -32,8 +32,17 @@ use tallow_udfs::candle::Timeframe;
 const MAX_REJECTS: usize = 1_000_000;
 /// Rows after which misplaced times are judged.
 const ENOUGH_ROWS: u64 = 1_000;
-/// Memory that the rows of a delivery are sorted in.
+/// A rejected row is held up to three times: as it was found, as it is compared with those of the quarantine, and as it is
+/// written. All of them may take this share of the memory limit.
+const REJECTS_SHARE: usize = 4 * 3;
+/// Memory that the rows of a delivery are sorted in, at most ...
 const SORT_BYTES: usize = 400 << 20;
+/// ... and as a share of the memory limit; the rest is for what is parsed before and written after.
+const SORT_SHARE: (usize, usize) = (5, 8);
+/// Least memory of a partition of the sort: with less it cannot merge what it spilled.
+const SORT_PARTITION_BYTES: usize = 64 << 20;
+/// About what a block of text takes from when it is read until its rows are taken.
+const BLOCK_BYTES: usize = 16 << 20;
 
 /// What is counted while rows stream by.
 #[derive(Debug, Default)]
@@ -43,6 +52,7 @@ pub(super) struct Tally {
     future: u64,
     warnings: BTreeMap<String, u64>,
     pub rejects: Vec<Reject>,
+    reject_bytes: usize,
     offsets: HashMap<i64, u64>,
     misplaced: Vec<i64>,
     /// The file of each chunk.
@@ -56,6 +66,7 @@ impl Tally {
         self.incomplete += taken.incomplete;
         self.future += taken.future;
         taken.warnings.drain().for_each(|(rule, n)| *self.warnings.entry(rule.to_string()).or_default() += n);
+        self.reject_bytes += taken.rejects.iter().map(Reject::bytes).sum::<usize>();
         self.rejects.append(&mut taken.rejects);
         taken.offsets.drain().for_each(|(offset, n)| *self.offsets.entry(offset).or_default() += n);
         if self.misplaced.len() < ENOUGH_ROWS as usize {
@@ -153,6 +164,7 @@ impl Delivery {
         let sources: Arc<Vec<String>> = Arc::new(self.sources.iter().map(|s| s.path.clone()).collect());
         let (plan, rules) = (Arc::clone(&self.plan), self.rules.clone());
         let threads = tokio::runtime::Handle::current().metrics().num_workers();
+        let limit = self.memory_limit();
         let parsed = opened
             .enumerate()
             .map(move |(number, pending)| {
@@ -167,7 +179,7 @@ impl Delivery {
                     work.join().await.map_err(|e| DataFusionError::External(Box::new(e)))?
                 }
             })
-            .buffered(threads + 1);
+            .buffered((threads + 1).min((limit / BLOCK_BYTES).max(2)));
         let (tally, progress, timeframe) = (Arc::clone(&self.tally), self.progress.clone(), self.timeframe);
         let schema = delivered_schema(&self.plan);
         let rows = parsed.try_filter_map(move |mut taken| {
@@ -175,10 +187,13 @@ impl Delivery {
             progress.0.fetch_add(taken.rows, Ordering::Relaxed);
             tally.add(&mut taken);
             let judged = if tally.rows >= ENOUGH_ROWS { tally.check_origin(timeframe) } else { Ok(()) };
-            let judged = judged.and_then(|()| match tally.rejects.get(MAX_REJECTS) {
+            let many = tally.rejects.len() > MAX_REJECTS || tally.reject_bytes > limit / REJECTS_SHARE;
+            let judged = judged.and_then(|()| match tally.rejects.last().filter(|_| many) {
                 Some(one) => exec_err!(
-                    "more than {MAX_REJECTS} rows break a rule, such as {} line {}: {} '{}', expected {}; nothing was \
-                     written. Are the columns and the format of the times right?",
+                    "{} rows break a rule, too many to be kept under the memory limit of {} MiB, such as {} line {}: {} '{}', \
+                     expected {}; nothing was written. Are the columns and the format of the times right?",
+                    tally.rejects.len(),
+                    limit >> 20,
                     one.source,
                     one.line,
                     one.column,
@@ -203,7 +218,8 @@ impl Delivery {
         });
         let key = key.into_iter().collect::<Result<Vec<_>>>()?;
         let Some(key) = LexOrdering::new(key) else { return self.as_delivered() };
-        let partitions = self.reading.state.config().target_partitions();
+        let limit = self.sort_limit();
+        let partitions = self.reading.state.config().target_partitions().min((limit / SORT_PARTITION_BYTES).max(1));
         let spread: Arc<dyn ExecutionPlan> =
             Arc::new(RepartitionExec::try_new(Arc::new(scan), Partitioning::RoundRobinBatch(partitions))?);
         let sort = SortExec::new(key.clone(), spread).with_preserve_partitioning(true);
@@ -213,14 +229,20 @@ impl Delivery {
     /// The session's context with a share of its memory: sorting in more is hardly faster than through the disk.
     fn sort_context(&self) -> Result<Arc<TaskContext>> {
         let context = TaskContext::from(self.reading.state.as_ref());
-        let runtime = context.runtime_env();
-        let limit = match runtime.memory_pool.memory_limit() {
-            MemoryLimit::Finite(bytes) => bytes.min(SORT_BYTES),
-            _ => SORT_BYTES,
-        };
-        let builder = RuntimeEnvBuilder::from_runtime_env(&runtime);
-        let own = builder.with_memory_pool(Arc::new(FairSpillPool::new(limit))).build_arc()?;
+        let builder = RuntimeEnvBuilder::from_runtime_env(&context.runtime_env());
+        let own = builder.with_memory_pool(Arc::new(FairSpillPool::new(self.sort_limit()))).build_arc()?;
         Ok(Arc::new(context.with_runtime(own)))
+    }
+
+    fn sort_limit(&self) -> usize {
+        (self.memory_limit() / SORT_SHARE.1 * SORT_SHARE.0).min(SORT_BYTES)
+    }
+
+    fn memory_limit(&self) -> usize {
+        match self.reading.state.runtime_env().memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            _ => usize::MAX,
+        }
     }
 }
 

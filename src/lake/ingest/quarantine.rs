@@ -26,6 +26,14 @@ pub(super) struct Reject {
     pub row: String,
 }
 
+impl Reject {
+    /// What it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.source, &self.rule, &self.column, &self.value, &self.expected, &self.row];
+        size_of::<Reject>() + texts.into_iter().chain(&self.symbol).map(String::len).sum::<usize>()
+    }
+}
+
 const TEXTS: [&str; 5] = ["rule", "column", "value", "expected", "row"];
 
 /// The columns of the table.
