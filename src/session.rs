@@ -40,7 +40,7 @@ impl Session {
             return Err(Error::Setting("threads 0: expected at least 1".to_string()));
         }
         let stores = Arc::new(Stores::default());
-        let models = Arc::new(Models::default());
+        let models = Arc::new(Models::new(settings.memory));
         let own = vec![ScalarUDF::from(Predict::new(Arc::clone(&models)))];
         let context = context(&settings, Arc::clone(&stores) as _, own)?;
         let as_of = settings.as_of.as_deref().map(str::parse).transpose()?;

@@ -71,7 +71,7 @@ pub fn describe_all() -> Vec<FunctionDoc> {
         let returns = function.return_type(&[]).map_or_else(|_| String::new(), |t| sql_type(&t));
         all.push(describe_plain(function.name(), "scalar", &returns, doc));
     }
-    let predict = super::score::Predict::new(std::sync::Arc::default());
+    let predict = super::score::Predict::new(std::sync::Arc::new(super::score::Models::new(0)));
     all.push(describe_plain("predict", "scalar", "struct", predict.documentation().cloned()));
     for (name, usage, doc) in super::views::described() {
         let (family, returns) = ("Table Functions".to_string(), "table".to_string());

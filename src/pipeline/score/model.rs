@@ -21,14 +21,15 @@ impl Model {
     /// The name of the model that needs no training.
     pub const WALK: &'static str = "heuristic";
 
-    /// Reads a model file.
+    /// Reads a model file; `memory` is what a model of the user's own may take, in bytes.
     ///
     /// # Errors
-    /// A file that is no model, named.
-    pub fn read(name: &str, bytes: &[u8]) -> Result<Model> {
+    /// A file that is no model, or one that asks for too much, named.
+    #[cfg_attr(not(feature = "onnx"), expect(unused_variables, reason = "the other models take what their file takes"))]
+    pub fn read(name: &str, bytes: &[u8], memory: usize) -> Result<Model> {
         if name.ends_with(".onnx") {
             #[cfg(feature = "onnx")]
-            return Ok(Model::Onnx(super::onnx::Onnx::read(name, bytes)?));
+            return Ok(Model::Onnx(super::onnx::Onnx::read(name, bytes, memory)?));
             #[cfg(not(feature = "onnx"))]
             return Err(Error::Setting(format!("model '{name}': this build reads no ONNX (cargo feature `onnx`)")));
         }

@@ -11,13 +11,23 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The folder of models.
 const FOLDER: &str = "models";
 
+/// The part of the memory limit that a model of the user's own may take.
+const MEMORY_SHARE: usize = 4;
+
 /// The models that a session has read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Models {
     read: RwLock<HashMap<String, Arc<Model>>>,
+    /// What each may take, in bytes.
+    memory: usize,
 }
 
 impl Models {
+    /// None yet, for a session with this memory limit.
+    pub fn new(memory: usize) -> Models {
+        Models { read: RwLock::default(), memory: memory / MEMORY_SHARE }
+    }
+
     /// A model that was read before, or the one that needs no reading.
     pub fn get(&self, name: &str) -> Option<Arc<Model>> {
         if name == Model::WALK {
@@ -47,7 +57,7 @@ impl Models {
         }
         for file in candidates {
             if let Some(bytes) = lake.file(&file).await? {
-                let model = Arc::new(Model::read(&file, &bytes)?);
+                let model = Arc::new(Model::read(&file, &bytes, self.memory)?);
                 let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
                 read.insert(name.to_string(), Arc::clone(&model));
                 return Ok(model);
