@@ -1,6 +1,7 @@
 //! The door of the library: engine, lake and function list put together.
 
 use crate::engine::dialect::{self, Params, Parsed};
+use crate::engine::resources;
 use crate::engine::session::{Settings, context};
 use crate::error::{Error, Result};
 use crate::lake::{
@@ -55,7 +56,7 @@ impl Session {
         context.register_catalog("tallow", Arc::new(catalog));
 
         let cpu = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(settings.threads)
+            .worker_threads(resources::workers(settings.threads, settings.memory))
             // These only read files; every further one keeps buffers of its own.
             .max_blocking_threads(settings.threads.max(2))
             // Plans are walked recursively; a filter of thousands of terms is a deep one. Only what is used takes memory.

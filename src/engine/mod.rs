@@ -1,10 +1,14 @@
 //! The session, the dialect, and the operator that computes series functions.
 
 pub mod asof;
+mod bounded;
 pub mod dialect;
 pub mod fold;
+mod holding;
+mod large_top;
 pub mod merge_join;
 pub mod nested;
+mod pool;
 pub mod reach;
 pub mod resources;
 pub mod series_exec;

@@ -26,6 +26,12 @@ pub fn partitions(threads: usize, memory: usize) -> usize {
     threads.min(memory / MIN_PER_PARTITION).max(1)
 }
 
+/// Threads that compute, given threads and memory. More than there are partitions parse and encode at the same time, and each
+/// holds what it works on and what its allocator keeps.
+pub fn workers(threads: usize, memory: usize) -> usize {
+    threads.min(partitions(threads, memory).max(2))
+}
+
 /// Bytes from text such as `512m`, `1.5g` or `2GiB`.
 pub fn parse_bytes(text: &str) -> Result<usize> {
     let text = text.trim();
@@ -62,5 +68,7 @@ mod tests {
         assert_eq!(partitions(8, 256 << 20), 4);
         assert_eq!(partitions(2, 10 << 20), 1);
         assert_eq!(partitions(2, 10 << 30), 2);
+        assert_eq!((workers(8, 64 << 20), workers(8, 256 << 20), workers(8, 10 << 30)), (2, 4, 8));
+        assert_eq!(workers(1, 64 << 20), 1);
     }
 }

@@ -1,9 +1,13 @@
 //! The only place where a `SessionContext` is made and functions are registered.
 
 use super::asof::{AsofFilter, AsofJoins, AsofPlanner, Marker};
+use super::bounded::{self, Unfolded};
 use super::fold::FoldPlanner;
+use super::holding;
+use super::large_top::LargeTop;
 use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
+use super::pool::Pool;
 use super::resources;
 use super::series_exec::SeriesRule;
 use super::tap::TapPlanner;
@@ -12,7 +16,7 @@ use crate::error::{Error, Result};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::execution::context::QueryPlanner;
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -70,7 +74,7 @@ pub(crate) fn context(
     stores: Arc<dyn ObjectStoreRegistry>,
     functions: Vec<ScalarUDF>,
 ) -> Result<SessionContext> {
-    let pool = TrackConsumersPool::new(FairSpillPool::new(settings.memory), NonZeroUsize::MIN.saturating_add(2));
+    let pool = TrackConsumersPool::new(Pool::new(settings.memory), NonZeroUsize::MIN.saturating_add(2));
     let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_object_store_registry(stores);
     if let Some(folder) = &settings.spill_dir {
         std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?;
@@ -80,6 +84,7 @@ pub(crate) fn context(
     analyzer.rules.insert(0, Arc::new(NestedWindows));
     analyzer.rules.insert(1, Arc::new(AsofJoins));
     analyzer.rules.insert(2, Arc::new(UnnestedRows));
+    analyzer.rules.insert(3, Arc::new(Unfolded));
     let mut optimizer = Optimizer::new();
     optimizer.rules.insert(0, Arc::new(AsofFilter));
     let state = SessionStateBuilder::new()
@@ -88,13 +93,16 @@ pub(crate) fn context(
         .with_default_features()
         .with_analyzer_rules(analyzer.rules)
         .with_optimizer_rules(optimizer.rules)
-        .with_query_planner(Arc::new(Planner))
-        .with_physical_optimizer_rules(physical_rules())
+        .with_query_planner(Arc::new(Planner { memory: settings.memory }))
+        .with_physical_optimizer_rules(physical_rules(settings.memory))
         .build();
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     let context = SessionContext::new_with_state(state);
     let mut registry = context.clone();
     tallow_udfs::register_all(&mut registry)?;
+    let partitions = resources::partitions(settings.threads, settings.memory);
+    bounded::bound(&mut registry, settings.memory, partitions)?;
+    holding::register(&mut registry)?;
     registry.register_udf(ScalarUDF::from(Marker::default()));
     functions.into_iter().for_each(|function| context.register_udf(function));
     registry.register_expr_planner(Arc::new(NestedCalls))?;
@@ -114,7 +122,10 @@ pub(crate) fn planner() -> Result<&'static SessionState> {
 
 /// DataFusion's planner, which also plans our nodes.
 #[derive(Debug)]
-struct Planner;
+struct Planner {
+    /// The memory limit in bytes.
+    memory: usize,
+}
 
 #[async_trait]
 impl QueryPlanner for Planner {
@@ -126,16 +137,24 @@ impl QueryPlanner for Planner {
         let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 4] =
             [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner), Arc::new(TapPlanner), Arc::new(FoldPlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
+        let all = state.config().target_partitions();
+        let fewer = holding::partitions(plan, self.memory)?.filter(|partitions| *partitions < all);
+        if let (Some(partitions), Some(state)) = (fewer, state.as_any().downcast_ref::<SessionState>()) {
+            let mut own = state.clone();
+            own.config_mut().options_mut().execution.target_partitions = partitions;
+            return planner.create_physical_plan(plan, &own).await;
+        }
         planner.create_physical_plan(plan, state).await
     }
 }
 
 /// DataFusion's rules in their order, with ours before order is enforced, and before cooperation and dynamic filters are
 /// added.
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn physical_rules(memory: usize) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let at = rules.iter().position(|r| r.name() == "EnsureCooperative").unwrap_or(rules.len() - 1);
     rules.insert(at, Arc::new(SeriesRule));
+    rules.insert(at, Arc::new(LargeTop { memory }));
     // Before the first pushdown of filters, which ties hash joins to what lies below them.
     let at = rules.iter().position(|r| r.name() == "FilterPushdown").unwrap_or_default();
     rules.insert(at, Arc::new(MergeJoinRule));

@@ -11,3 +11,4 @@ mod stream;
 
 pub use node::SeriesExec;
 pub use rule::SeriesRule;
+pub(super) use stream::width;

@@ -58,6 +58,9 @@ pub(super) struct SeriesStream {
     pending: Vec<Piece>,
     pending_rows: usize,
     ready: VecDeque<RecordBatch>,
+    ready_rows: usize,
+    /// Rows in `ready` that had been pending; the others have only just come in.
+    ready_held: usize,
     finished: bool,
     /// Estimated bytes of an input row, and of its outputs.
     row_bytes: usize,
@@ -128,6 +131,8 @@ impl SeriesStream {
             pending: vec![],
             pending_rows: 0,
             ready: VecDeque::new(),
+            ready_rows: 0,
+            ready_held: 0,
             finished: false,
             reservation: MemoryConsumer::new(format!("SeriesExec[{partition}]")).register(pool),
             limit,
@@ -170,16 +175,19 @@ impl SeriesStream {
         }
         done.extend(ranges.map(|range| vec![whole.slice(&range)]));
         self.emit(&done, rows)?;
-        self.pending_rows = 0;
         self.keep(whole.slice(&last))
     }
 
     fn keep(&mut self, piece: Piece) -> Result<()> {
         self.pending_rows += piece.batch.num_rows();
-        let bytes = self.pending_rows * self.row_bytes;
-        self.reserve(bytes, self.pending_rows, &piece.batch)?;
+        self.reserve(self.held_bytes(), self.pending_rows, &piece.batch)?;
         self.pending.push(piece);
         Ok(())
+    }
+
+    /// Bytes of the series that goes on, and of finished ones that nobody has fetched yet.
+    fn held_bytes(&self) -> usize {
+        (self.pending_rows + self.ready_held) * self.row_bytes + self.ready_rows * self.output_bytes
     }
 
     /// Accounts for `bytes`, or says that the series which `sample` belongs to does not fit.
@@ -203,7 +211,9 @@ impl SeriesStream {
     fn emit(&mut self, done: &[Vec<Piece>], batches: Vec<RecordBatch>) -> Result<()> {
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let Some(first) = batches.first().filter(|_| rows > 0) else { return Ok(()) };
-        self.reserve(self.reservation.size() + rows * self.output_bytes, rows, first)?;
+        self.ready_held += std::mem::take(&mut self.pending_rows);
+        self.ready_rows += rows;
+        self.reserve(self.held_bytes(), rows, first)?;
         self.series.add(done.len());
 
         let mut builders: Vec<Option<OutputBuilder>> = vec![];
@@ -324,6 +334,10 @@ impl SeriesStream {
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
+                self.ready_rows -= batch.num_rows();
+                self.ready_held = self.ready_held.saturating_sub(batch.num_rows());
+                let bytes = self.held_bytes().min(self.reservation.size());
+                self.reservation.resize(bytes);
                 return Poll::Ready(Some(Ok(batch)));
             }
             if self.finished {
@@ -404,7 +418,7 @@ fn as_i64(column: &ArrayRef) -> Result<Option<ArrayRef>> {
 }
 
 /// Bytes of a value, roughly: what the memory pool is told.
-fn width(data_type: &DataType) -> usize {
+pub(in crate::engine) fn width(data_type: &DataType) -> usize {
     match data_type {
         DataType::Boolean => 1,
         DataType::Struct(fields) => fields.iter().map(|f| width(f.data_type())).sum(),

@@ -1,0 +1,93 @@
+//! The memory pool: DataFusion's fair one, with less than the limit, so that what nobody accounts for fits beside it.
+
+use datafusion::common::{Result, resources_datafusion_err};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
+};
+use std::fmt::{Display, Formatter};
+
+/// A session with less has nothing to spare ...
+const SPARED: usize = 48 << 20;
+/// ... and of what is above it, this share is left for batches on their way, blocks of files, footers, the plan ...
+const UNCOUNTED_SHARE: usize = 8;
+/// ... up to this.
+const UNCOUNTED_BYTES: usize = 64 << 20;
+
+/// A [`FairSpillPool`] of a part of the limit that it names.
+#[derive(Debug)]
+pub(super) struct Pool {
+    inner: FairSpillPool,
+    limit: usize,
+}
+
+impl Pool {
+    pub fn new(limit: usize) -> Pool {
+        let uncounted = (limit.saturating_sub(SPARED) / UNCOUNTED_SHARE).min(UNCOUNTED_BYTES);
+        Pool { inner: FairSpillPool::new(limit - uncounted), limit }
+    }
+}
+
+impl MemoryPool for Pool {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.inner.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.inner.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.inner.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.inner.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        self.inner.try_grow(reservation, additional).map_err(|_| {
+            resources_datafusion_err!(
+                "{} asks for {} beside the {} that it has, more than the memory limit of {} leaves. Raise --memory, or ask for \
+                 fewer rows or columns at once",
+                reservation.consumer().name(),
+                human_readable_size(additional),
+                human_readable_size(reservation.size()),
+                human_readable_size(self.limit)
+            )
+        })
+    }
+
+    fn reserved(&self) -> usize {
+        self.inner.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit)
+    }
+}
+
+impl Display for Pool {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.inner, human_readable_size(self.limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_small_session_accounts_for_all_it_has_and_a_larger_one_leaves_a_part() {
+        for (limit, most) in [(12, 12), (64, 62), (256, 230), (16 << 10, (16 << 10) - 64)] {
+            let pool: Arc<dyn MemoryPool> = Arc::new(Pool::new(limit << 20));
+            let consumer = MemoryConsumer::new("rows").register(&pool);
+            assert!(consumer.try_grow(most << 20).is_ok(), "{limit}");
+            assert!(consumer.try_grow(1 << 20).is_err(), "{limit}");
+        }
+    }
+}
