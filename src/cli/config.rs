@@ -65,6 +65,11 @@ fn layer<T>(
 }
 
 impl Config {
+    /// Whether the user says how much memory may be taken.
+    pub fn limits_memory(&self) -> bool {
+        self.memory.from != "default"
+    }
+
     /// Whether a file stands for `candles`.
     pub fn has_candles(&self) -> bool {
         self.candles.value.is_some()

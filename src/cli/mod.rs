@@ -47,8 +47,8 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-/// Runs the command that the process was started with.
-pub fn main() -> ExitCode {
+/// Runs the command that the process was started with. `give_back_soon` is called where its memory is limited by the user.
+pub fn main(give_back_soon: fn()) -> ExitCode {
     let args = Args::parse();
     start_logging(&args);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let ends_by_itself = matches!(args.command, Some(Command::Scan(_)));
-        let mut work = std::pin::pin!(dispatch(args, cancel.clone()));
+        let mut work = std::pin::pin!(dispatch(args, cancel.clone(), give_back_soon));
         tokio::select! {
             outcome = &mut work => return Some(outcome),
             _ = tokio::signal::ctrl_c() => cancel.cancel(),
@@ -90,8 +90,11 @@ fn say(message: &str, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-async fn dispatch(args: Args, cancel: CancellationToken) -> Result<(), Failure> {
+async fn dispatch(args: Args, cancel: CancellationToken, give_back_soon: fn()) -> Result<(), Failure> {
     let config = config::Config::load(&args.global)?;
+    if config.limits_memory() {
+        give_back_soon();
+    }
     match args.command {
         None => repl::run(&config).await,
         Some(Command::Query(query)) => commands::query(&config, query).await,

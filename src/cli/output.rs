@@ -14,6 +14,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+/// A row group of a result file is encoded in memory and ends when it takes this much.
+const ROW_GROUP_BYTES: usize = 32 << 20;
+
 /// Where results go. A file appears under its name only when it is complete.
 pub(super) enum Target {
     Stdout,
@@ -158,7 +161,12 @@ impl Writer {
             Sink::Csv(writer) => closed_or(writer.write(&flatten(batch)?))?,
             Sink::Json(writer) => closed_or(writer.write(batch))?,
             Sink::Ndjson(writer) => closed_or(writer.write(batch))?,
-            Sink::Parquet(writer) => writer.write(batch).map_err(parquet)?,
+            Sink::Parquet(writer) => {
+                writer.write(batch).map_err(parquet)?;
+                if writer.memory_size() > ROW_GROUP_BYTES {
+                    writer.flush().map_err(parquet)?;
+                }
+            }
             Sink::Arrow(writer) => closed_or(writer.write(batch))?,
         }
         Ok(())
