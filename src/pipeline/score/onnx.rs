@@ -72,7 +72,7 @@ impl Onnx {
         if let Some(graph) = &proto.graph {
             let made = largest_constant(graph);
             if made > memory as f64 {
-                return Err(too_large(name, "a tensor of its", made, memory));
+                return Err(too_large(name, "one of its tensors", made, memory));
             }
         }
         let model = framework.model_for_proto_model(&proto).map_err(failed)?;
