@@ -19,6 +19,7 @@ mod mistakes;
 mod others;
 mod plans;
 mod properties;
+mod ranges;
 mod registry;
 mod reports;
 mod scans;

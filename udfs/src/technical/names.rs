@@ -24,6 +24,58 @@ const PERIOD_REQUIRED: [&str; 17] = [
     "wma", "zlema",
 ];
 
+/// Functions whose start may show for ever, measured in `tests/reach.rs`: smoothing that adapts to the prices, and may stop
+/// at any of them; ratios of differences that may both be as small as they like; running sums whose rounding stays.
+const UNFADING: [&str; 20] = [
+    "adx",
+    "adxr",
+    "beta",
+    "crsi",
+    "dx",
+    "frama",
+    "ht_dcperiod",
+    "ht_dcphase",
+    "ht_phasor",
+    "ht_sine",
+    "ht_trendline",
+    "ht_trendmode",
+    "kama",
+    "kvo",
+    "mama",
+    "mcgd",
+    "percentb",
+    "stc",
+    "stochrsi",
+    "vidya",
+];
+
+/// Ratios of two smoothed series, which stand still as long as the inputs do.
+const FADING_BY_MOVEMENT: [&str; 12] =
+    ["cmo", "cvi", "dosc", "massi", "minus_di", "plus_di", "pvo", "rsi", "rvi", "rvir", "smi", "tsi"];
+
+/// Functions that leave a bar without a value: out of their domain, or divided by zero.
+const PARTIAL: [&str; 13] =
+    ["acos", "asin", "cosh", "cvi", "div", "exp", "kurtosis", "ln", "log10", "rvol", "sinh", "sqrt", "vwma"];
+
+/// Whether the start of the series never ceases to show.
+pub(super) fn is_unfading(info: &FuncInfo) -> bool {
+    is_among(&UNFADING, info)
+}
+
+/// Whether the start ceases to show only as the inputs move.
+pub(super) fn fades_by_movement(info: &FuncInfo) -> bool {
+    is_among(&FADING_BY_MOVEMENT, info)
+}
+
+/// Whether every valid bar after the warm-up has a value.
+pub(super) fn is_total(info: &FuncInfo) -> bool {
+    !is_among(&PARTIAL, info)
+}
+
+fn is_among(names: &[&str], info: &FuncInfo) -> bool {
+    names.iter().any(|name| info.name.eq_ignore_ascii_case(name))
+}
+
 /// The SQL name and the aliases of a function.
 pub(super) fn of(info: &FuncInfo) -> (String, Vec<String>) {
     let plain = info.name.to_ascii_lowercase();
@@ -40,7 +92,7 @@ pub(super) fn of(info: &FuncInfo) -> (String, Vec<String>) {
 
 /// Whether `timeperiod` has no default.
 pub(super) fn requires_period(info: &FuncInfo) -> bool {
-    PERIOD_REQUIRED.iter().any(|name| info.name.eq_ignore_ascii_case(name))
+    is_among(&PERIOD_REQUIRED, info)
 }
 
 /// `optInFastK_Period` is `fastk_period`.
