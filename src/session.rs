@@ -18,8 +18,9 @@ use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
 use tokio::runtime::Runtime;
@@ -240,7 +241,13 @@ impl Session {
                 }
                 Ok::<_, DataFusionError>(())
             };
-            if let Err(error) = run.await {
+            // A stream that merely ended would look like a whole result.
+            let done = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+                Err(DataFusionError::Execution(
+                    "the query stopped at a bug: what was delivered is not whole".to_string(),
+                ))
+            });
+            if let Err(error) = done {
                 let _ = futures::SinkExt::send(&mut sender, Err(error)).await;
             }
         };

@@ -3,8 +3,10 @@
 use super::Failure;
 use super::args::IngestArgs;
 use super::config::Config;
+use super::left_out::partial;
 use super::progress::Progress;
 use crate::lake::{IngestOptions, IngestProgress, IngestSummary, Naming};
+use crate::pipeline::scan::Failure as LeftOut;
 use std::io::Write;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ pub(super) async fn ingest(config: &Config, args: IngestArgs) -> Result<(), Fail
     let summary = done?;
     show(&summary, dry_run).map_err(|_| Failure::ClosedPipe)?;
     progress.finish(None, summary.rows, session.bytes_read());
-    Ok(())
+    partial(&summary.unreadable.iter().map(LeftOut::from).collect::<Vec<_>>())
 }
 
 fn options(args: IngestArgs) -> Result<IngestOptions, Failure> {

@@ -1,5 +1,6 @@
 //! Tables by name: the timeframes of a lake, and any quoted path, glob or URL.
 
+use super::border::{self, Guarded};
 use super::care::{self, HistoryEntry, OptimizeSummary};
 use super::columns;
 use super::delta::{AsOf, Log, no_table};
@@ -17,9 +18,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err, plan_err};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::datasource::listing::{
-    ListingOptions, ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
-};
+use datafusion::datasource::listing::{ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl};
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
@@ -337,6 +336,23 @@ impl LakeSchema {
         }
     }
 
+    /// As [`LakeSchema::candle_table`], with the name to read it by: where files of it cannot be read, it is the table
+    /// without them.
+    pub async fn candle_table_despite_files(&self, name: &str) -> Result<Option<(String, Arc<CandleTable>)>> {
+        let error = match self.candle_table(name).await {
+            Ok(table) => return Ok(table.map(|table| (name.to_string(), table))),
+            Err(error) => error,
+        };
+        let rest = format!("{name}{READABLE}");
+        match self.table(&rest).await {
+            Ok(Some(table)) => match table.downcast_ref::<CandleTable>() {
+                Some(table) if !table.unreadable().is_empty() => Ok(Some((rest, Arc::new(table.clone())))),
+                _ => Err(error),
+            },
+            _ => Err(error),
+        }
+    }
+
     pub(super) fn state(&self) -> Result<SessionState> {
         self.state
             .get()
@@ -382,12 +398,12 @@ impl LakeSchema {
             return nothing_at(location);
         }
         let url = ListingTableUrl::parse(location)?;
-        let config = ListingTableConfig::new(url).infer_options(&state).await.map_err(|e| missing(location, &e))?;
-        let options: Option<ListingOptions> = config.options.clone();
-        if options.is_none() {
-            return nothing_at(location);
-        }
-        let config = config.infer_schema(&state).await.map_err(|e| missing(location, &e))?;
+        let store_url = url.object_store();
+        let config = ListingTableConfig::new(url).infer_options(&state).await.map_err(|e| missing(location, e))?;
+        let Some(mut options) = config.options.clone() else { return nothing_at(location) };
+        options.format = Arc::new(Guarded::new(options.format, &store_url));
+        let config = config.with_listing_options(options);
+        let config = config.infer_schema(&state).await.map_err(|e| missing(location, e))?;
         if config.file_schema.as_ref().is_none_or(|s| s.fields().is_empty()) {
             return nothing_at(location);
         }
@@ -438,7 +454,10 @@ async fn usual_step(table: &Arc<dyn TableProvider>, state: &SessionState) -> Res
     }))
 }
 
-fn missing(location: &str, error: &DataFusionError) -> DataFusionError {
+fn missing(location: &str, error: DataFusionError) -> DataFusionError {
+    if border::is_named(&error) {
+        return error;
+    }
     plan_datafusion_err!("nothing to read at '{location}': {}", error.strip_backtrace())
 }
 

@@ -1,10 +1,11 @@
 //! Delta tables: their log, their files and their commits.
 
+use super::border::Guarded;
+use super::files::PARQUET;
 use arrow::datatypes::DataType;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
-use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
@@ -228,7 +229,8 @@ impl Log {
             let nothing = MemTable::try_new(Arc::clone(&snapshot.schema), vec![vec![]])?;
             return Ok(Arc::new(nothing));
         }
-        let options = ListingOptions::new(Arc::new(ParquetFormat::default()));
+        let format = Guarded::new(Arc::new(ParquetFormat::default()), &self.store_url);
+        let options = ListingOptions::new(Arc::new(format));
         let config = ListingTableConfig::new_with_multi_paths(files)
             .with_listing_options(options)
             .with_schema(Arc::clone(&snapshot.schema));
@@ -398,7 +400,7 @@ impl Log {
 impl Snapshot {
     /// Rows with these columns, in any order.
     pub async fn read(&self, session: &SessionState, log: &Log, columns: &[&str]) -> Result<Arc<dyn ExecutionPlan>> {
-        let format = ParquetFormat::new().with_options(session.default_table_options().parquet.clone());
+        let format = PARQUET.reader(session, &log.store_url);
         let files = self.files.iter().map(|f| PartitionedFile::new_from_meta(f.meta.clone())).collect();
         let positions = columns.iter().map(|c| self.schema.index_of(c)).collect::<Result<_, _>>()?;
         let source = format.file_source(TableSchema::from(Arc::clone(&self.schema)));

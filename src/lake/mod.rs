@@ -1,5 +1,6 @@
 //! Where candles lie: Delta tables, files and folders of files, as tables whose order and partitioning are known.
 
+mod border;
 mod care;
 mod catalog;
 mod clusters;

@@ -8,6 +8,7 @@ use super::quarantine::Reject;
 use super::source::{Reading, Source};
 use super::upsert::Counts;
 use super::{IngestProgress, IngestSummary};
+use crate::lake::border::named;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, exec_err};
@@ -160,9 +161,9 @@ impl Delivery {
                 async move {
                     let pending = pending?;
                     let work = SpawnedTask::spawn(async move {
-                        let chunk = Chunk { number: number as u32, ..pending.parse()? };
+                        let chunk = Chunk { number: number as u32, ..pending.parse(&sources)? };
                         let path = &sources[chunk.file];
-                        take(&chunk, path, &plan, &rules).map_err(|e| e.context(format!("cannot read {path}")))
+                        take(&chunk, path, &plan, &rules).map_err(|error| named(path, error))
                     });
                     work.join().await.map_err(|e| DataFusionError::External(Box::new(e)))?
                 }

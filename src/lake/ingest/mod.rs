@@ -16,7 +16,9 @@ mod upsert;
 
 use super::columns::instant;
 use super::delta::{Change, Log, Outcome, Snapshot};
+use super::files::symbol_of;
 use super::profile::ProfileCache;
+use super::readable::Unreadable;
 use super::table::{CandleTable, ORIGIN, TIMEFRAME};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -30,7 +32,7 @@ use delivery::{Delivery, Provided};
 use futures::{StreamExt, TryStreamExt};
 pub use mapping::Naming;
 use mapping::PRICES;
-use source::Reading;
+use source::{BrokenFile, Reading, Source};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +79,8 @@ pub struct IngestSummary {
     pub files: usize,
     /// Files without a row.
     pub empty_files: Vec<String>,
+    /// Files that were left out because they cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// Rows read.
     pub rows: u64,
     /// Rows for a (symbol, ts) that was not in the table.
@@ -101,6 +105,19 @@ pub struct IngestSummary {
     pub version: Option<u64>,
     /// How long it took.
     pub took: Duration,
+}
+
+impl IngestSummary {
+    /// Takes note of a file that cannot be read, unless the error is about something else, or there is no other file.
+    fn leave_out(&mut self, source: &Source, error: DataFusionError) -> Result<()> {
+        if cause::<BrokenFile>(&error).is_none() || self.files <= 1 {
+            return Err(error);
+        }
+        self.files -= 1;
+        let symbol = symbol_of(source.meta.location.as_ref());
+        self.unreadable.push(Unreadable { path: source.path.clone(), symbol, reason: crate::error::readable(&error) });
+        Ok(())
+    }
 }
 
 /// Rows read so far.
@@ -134,27 +151,27 @@ pub(super) async fn ingest(
         None => Zone::Fixed(0),
     };
     let reading = Reading::new(state);
-    let (listed, mut empty_files) = source::list(state, &options.sources, options.columns.as_deref()).await?;
+    let (listed, empty_files) = source::list(state, &options.sources, options.columns.as_deref()).await?;
+    let mut summary = IngestSummary { files: listed.len() + empty_files.len(), empty_files, ..Default::default() };
     let (mut with_rows, mut recognised) = (vec![], vec![]);
     for mut source in listed {
-        match source.open(&reading, with_rows.len()).await? {
-            Some(head) => {
+        match source.open(&reading, with_rows.len()).await {
+            Ok(Some(head)) => {
                 recognised.push(mapping::recognise(&source, &head, &options.naming)?);
                 with_rows.push(source);
             }
-            None => empty_files.push(source.path),
+            Ok(None) => summary.empty_files.push(source.path),
+            Err(error) => summary.leave_out(&source, error)?,
         }
-    }
-    let files = with_rows.len() + empty_files.len();
-    let mut summary = IngestSummary { files, empty_files, ..IngestSummary::default() };
-    if with_rows.is_empty() {
-        summary.took = started.elapsed();
-        return Ok(summary);
     }
     let mut in_order = true;
     let mut append = true;
     let mut attempt = 0;
     loop {
+        if with_rows.is_empty() {
+            summary.took = started.elapsed();
+            return Ok(summary);
+        }
         let base = candles.snapshot(None).await?;
         let table = existing(state, cache, &candles, base.as_ref()).await?;
         let origin = origin_of(base.as_ref(), options.origin.as_deref(), timeframe)?;
@@ -181,12 +198,18 @@ pub(super) async fn ingest(
                 append = false;
                 continue;
             }
-            Err(error) if in_order && is_out_of_order(&error) => {
+            Err(error) if in_order && cause::<OutOfOrder>(&error).is_some() => {
                 tracing::debug!("rows are not in order: sorting them");
                 in_order = false;
                 continue;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // Some of its rows may have been taken already: all is done again without the file.
+                let Some(file) = cause::<BrokenFile>(&error).map(|broken| broken.file) else { return Err(error) };
+                recognised.remove(file);
+                summary.leave_out(&with_rows.remove(file), error)?;
+                continue;
+            }
         };
         let tally = delivery.finish();
         if let Err(error) = tally.check_origin(timeframe) {
@@ -490,19 +513,13 @@ pub(super) fn log_schema(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn is_out_of_order(error: &DataFusionError) -> bool {
-    match error {
-        DataFusionError::External(inner) => {
-            inner.is::<OutOfOrder>() || inner.downcast_ref::<DataFusionError>().is_some_and(is_out_of_order)
+/// What an error is, beneath all that was said of it on its way.
+fn cause<T: std::error::Error + 'static>(error: &DataFusionError) -> Option<&T> {
+    let mut error: &(dyn std::error::Error + 'static) = error;
+    loop {
+        match error.downcast_ref() {
+            Some(found) => return Some(found),
+            None => error = error.source()?,
         }
-        DataFusionError::Context(_, inner) => is_out_of_order(inner),
-        DataFusionError::Shared(inner) => is_out_of_order(inner),
-        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
-            arrow::error::ArrowError::ExternalError(inner) => {
-                inner.is::<OutOfOrder>() || inner.downcast_ref::<DataFusionError>().is_some_and(is_out_of_order)
-            }
-            _ => false,
-        },
-        _ => false,
     }
 }

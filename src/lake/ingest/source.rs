@@ -1,8 +1,10 @@
 //! The files of a delivery: what their columns are called, and their rows in chunks.
 
 use super::cells::{Cells, Chunk, TextTable};
+use crate::lake::border::{self, shown};
 use crate::lake::delta::Log;
 use crate::lake::files::{Files, Format, Kind};
+use crate::lake::proof::{check_rows, footer, rows_named};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
@@ -53,6 +55,8 @@ pub(super) struct Source {
     pub names: Vec<String>,
     /// Types of its columns; text has none.
     pub types: Option<SchemaRef>,
+    /// Rows, where its footer names them.
+    rows: Option<usize>,
     delimiter: u8,
     has_header: bool,
 }
@@ -72,15 +76,16 @@ pub(super) async fn list(
             );
         };
         let (full, none): (Vec<_>, Vec<_>) = files.files.into_iter().partition(|meta| meta.size > 0);
-        empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta)));
+        empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta.location)));
         found.extend(full.into_iter().map(|meta| Source {
-            path: shown(&files.store_url, &meta),
+            path: shown(&files.store_url, &meta.location),
             meta,
             store_url: files.store_url.clone(),
             store: Arc::clone(&files.store),
             format: files.format,
             names: columns.map(<[String]>::to_vec).unwrap_or_default(),
             types: None,
+            rows: None,
             delimiter: b',',
             has_header: columns.is_none(),
         }));
@@ -99,10 +104,23 @@ async fn files_at(session: &SessionState, location: &str) -> Result<Option<Files
     Files::list(session, location).await
 }
 
-fn shown(store: &ObjectStoreUrl, meta: &ObjectMeta) -> String {
-    match store.as_str() {
-        "file:///" => format!("/{}", meta.location),
-        other => format!("{other}{}", meta.location),
+/// A file of a delivery that cannot be read, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", crate::error::readable(.error))]
+pub(super) struct BrokenFile {
+    pub file: usize,
+    #[source]
+    pub error: DataFusionError,
+}
+
+impl BrokenFile {
+    /// The error of a file.
+    fn at(file: usize, path: &str, error: DataFusionError) -> DataFusionError {
+        match error.find_root() {
+            // Memory is not the file's fault.
+            DataFusionError::ResourcesExhausted(_) => error,
+            _ => DataFusionError::External(Box::new(BrokenFile { file, error: border::named(path, error) })),
+        }
     }
 }
 
@@ -113,7 +131,11 @@ impl Source {
             Kind::Csv | Kind::Tsv => self.open_text(file).await,
             _ => self.open_arrays(session, file).await,
         };
-        opened.map_err(|e| e.context(format!("cannot read {}", self.path)))
+        opened.map_err(|error| match error.find_root() {
+            // It can be read, but not as it was said to be.
+            DataFusionError::Plan(_) => border::named(&self.path, error),
+            _ => BrokenFile::at(file, &self.path, error),
+        })
     }
 
     async fn open_text(&mut self, file: usize) -> Result<Option<Chunk>> {
@@ -161,10 +183,14 @@ impl Source {
     }
 
     async fn open_arrays(&mut self, session: &Reading, file: usize) -> Result<Option<Chunk>> {
-        let reader = self.format.reader(session.state.as_ref());
+        let reader = self.format.reader(session.state.as_ref(), &self.store_url);
         let schema = reader.infer_schema(session.state.as_ref(), &self.store, std::slice::from_ref(&self.meta)).await?;
         self.names = schema.fields().iter().map(|f| f.name().clone()).collect();
         self.types = Some(schema);
+        if self.format.kind == Kind::Parquet {
+            let footer = footer(&session.state, &self.store, &self.meta);
+            self.rows = Some(border::reading(&self.path, async { rows_named(footer.await?.as_ref()) }).await?);
+        }
         let batch = self.batches(session, Some(1000)).await?.try_next().await?;
         Ok(batch.map(|batch| Chunk { file, number: 0, first_line: 1, cells: Cells::Arrays(batch) }))
     }
@@ -194,17 +220,21 @@ impl Source {
             });
             let pending =
                 blocks.map_ok(move |(first_line, block)| Pending::Text { file, first_line, block, delimiter, width });
-            return Ok(pending.map_err(move |e: DataFusionError| e.context(format!("cannot read {path}"))).boxed());
+            return Ok(pending.map_err(move |error| BrokenFile::at(file, &path, error)).boxed());
         }
         let path = self.path.clone();
-        let batches = self.batches(&session, None).await?;
+        let batches = self.batches(&session, None).await.map_err(|error| BrokenFile::at(file, &path, error))?;
+        let named = self.rows;
         let rows = stream::try_unfold((batches, 1), move |(mut batches, first_line)| async move {
-            let Some(batch) = batches.try_next().await? else { return Ok(None) };
+            let Some(batch) = batches.try_next().await? else {
+                check_rows(named, first_line as usize - 1)?;
+                return Ok(None);
+            };
             let next = first_line + batch.num_rows() as u64;
             let chunk = Chunk { file, number: 0, first_line, cells: Cells::Arrays(batch) };
             Ok(Some((Pending::Ready(chunk), (batches, next))))
         });
-        Ok(rows.map_err(move |e: DataFusionError| e.context(format!("cannot read {path}"))).boxed())
+        Ok(rows.map_err(move |error| BrokenFile::at(file, &path, error)).boxed())
     }
 
     /// The file's text, decompressed.
@@ -237,7 +267,7 @@ impl Source {
         limit: Option<usize>,
     ) -> Result<datafusion::execution::SendableRecordBatchStream> {
         let Some(schema) = &self.types else { return exec_err!("{} was not opened", self.path) };
-        let reader = self.format.reader(session.state.as_ref());
+        let reader = self.format.reader(session.state.as_ref(), &self.store_url);
         let source = reader.file_source(TableSchema::from(Arc::clone(schema)));
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_compression_type(self.format.compression)
@@ -256,12 +286,13 @@ pub(super) enum Pending {
 }
 
 impl Pending {
-    /// Does the work.
-    pub fn parse(self) -> Result<Chunk> {
+    /// Does the work; `paths` are those of the files.
+    pub fn parse(self, paths: &[String]) -> Result<Chunk> {
         match self {
             Pending::Ready(chunk) => Ok(chunk),
             Pending::Text { file, first_line, block, delimiter, width } => {
-                let table = TextTable::parse(block, delimiter, width)?;
+                let table = TextTable::parse(block, delimiter, width);
+                let table = table.map_err(|error| BrokenFile::at(file, &paths[file], error))?;
                 Ok(Chunk { file, number: 0, first_line, cells: Cells::Text(table) })
             }
         }
