@@ -7,7 +7,7 @@ use super::resample::{self, Wanted};
 use crate::Session;
 use crate::engine::dialect::closest;
 use crate::error::{Error, Result};
-use crate::lake::{Computed, LakeSchema, Written};
+use crate::lake::{Computed, LakeSchema, ResultKind, Written};
 use std::collections::{BTreeMap, HashMap};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::label::VERSION;
@@ -231,7 +231,8 @@ impl LabelRun {
             ("tallow.label.params".to_string(), told),
         ]
         .into();
-        let computed = Computed { rows, ordered: true, properties, operation: "LABEL", progress: Box::new(progress) };
+        let computed =
+            Computed { rows, ordered: true, properties, kind: ResultKind::Labels, progress: Box::new(progress) };
         session.replace(table, computed).await
     }
 }

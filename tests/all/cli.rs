@@ -96,7 +96,7 @@ fn alerts_are_told_once_and_give_way_to_the_next() {
         let symbols = rows.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().to_string());
         (symbols.collect::<Vec<_>>(), text(&out.stderr), out.status.code())
     };
-    let alert = ["--latest", "--top", "3", "--alert", "--to", "matches_1d"];
+    let alert = ["--latest", "--top", "3", "--alert", "--into", "matches_1d"];
     let (first, said, _) = run(&alert);
     assert_eq!(first.len(), 3, "{said}");
     let (second, said, _) = run(&alert);
@@ -107,8 +107,9 @@ fn alerts_are_told_once_and_give_way_to_the_next() {
     let kept: Vec<_> = text(&kept.stdout).lines().skip(1).map(str::to_string).collect();
     assert_eq!(kept, first);
     for (wrong, what) in [
-        (&["--to", "labels_1d"][..], "expected a name such as matches_1d"),
-        (&["--to", "matches_4h"], "a table holds the matches of one timeframe"),
+        (&["--into", "labels_1d"][..], "such as matches_4h"),
+        (&["--into", "matches_4h"], "a table holds the matches of one timeframe"),
+        (&["--to", "matches_1d"], "is named by --into matches_1d"),
         (&["--channels", "price", "--weights", "averages=0.5"], "leaves the averages out"),
         (&["--scales", "3"], "scale 3: expected 0.5 to 2"),
         (&["-o", "no/such/folder.csv"], "there is no folder no/such"),

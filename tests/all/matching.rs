@@ -463,7 +463,7 @@ async fn keep(session: &Session, matches: &RecordBatch) {
         rows: frame.create_physical_plan().await.unwrap(),
         ordered: false,
         properties: Default::default(),
-        operation: "MATCH",
+        kind: tallow::lake::ResultKind::Matches,
         progress: Box::new(|_| {}),
     };
     session.replace("matches_1d", computed).await.unwrap();
