@@ -19,10 +19,10 @@ use datafusion::sql::parser::Statement;
 use futures::StreamExt;
 use std::io::{IsTerminal, Read, Write};
 
-/// Writes to standard output; a closed pipe ends the command quietly.
+/// Writes a line to standard output, without the secrets of URLs; a closed pipe ends the command quietly.
 macro_rules! out {
     ($($arg:tt)*) => {
-        if writeln!(std::io::stdout(), $($arg)*).is_err() {
+        if writeln!(std::io::stdout(), "{}", crate::redact::redacted(&format_args!($($arg)*).to_string())).is_err() {
             return Err(Failure::ClosedPipe);
         }
     };

@@ -16,6 +16,7 @@ use crate::pipeline::patterns;
 use crate::pipeline::scan::Failure as LeftOut;
 use crate::pipeline::score::{self, Model};
 use crate::pipeline::search::{self, Adjust, Counts, MatchRun, Pattern, SearchOptions};
+use crate::redact::redacted;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use std::collections::HashMap;
@@ -352,6 +353,7 @@ async fn keep(
     };
     let written = session.replace(&table, computed).await?;
     if !config.quiet {
+        let table = redacted(&table);
         let _ = writeln!(std::io::stderr(), "{} rows in {table}, version {}", written.rows, written.version);
     }
     Ok(())

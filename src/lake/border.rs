@@ -3,6 +3,7 @@
 //! Decoders of Parquet and Arrow files panic on some that are damaged (in `bytes`, or where `arrow-ipc` converts a schema).
 //! Whatever reads a file runs inside this border, where a panic ends as an error that names the file.
 
+use crate::redact::redacted;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -40,10 +41,10 @@ use std::task::{Context, Poll};
 /// Beginning of what is said of a file that cannot be read.
 const CANNOT_READ: &str = "cannot read ";
 
-/// A file by the path or URL that finds it.
+/// A file by its path or its URL, for messages and records.
 pub(super) fn shown(store: &ObjectStoreUrl, location: &Path) -> String {
-    let root = store.as_str();
-    format!("{}{location}", root.strip_prefix("file://").unwrap_or(root))
+    let root = redacted(store.as_str());
+    format!("{}{location}", root.strip_prefix("file://").unwrap_or(&root))
 }
 
 /// Reads of a file, to the end or to an error that names it.

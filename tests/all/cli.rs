@@ -47,6 +47,23 @@ fn a_failure_is_1_and_a_usage_error_2_and_both_say_so_on_standard_error() {
 }
 
 #[test]
+fn passwords_in_urls_are_not_told() {
+    for args in [
+        &["--lake", "ftp://user:geheim@host/lake", "tables"][..],
+        &["-vv", "query", "-c", "select 1 from 'ftp://user:geheim@host/x.parquet?sig=geheim'"],
+        &["ingest", "ftp://user:geheim@host/x.csv", "-t", "1d"],
+        &["--lake", "s3://user:geheim@bucket/lake", "config"],
+        &["frobnicate", "ftp://user:geheim@host"],
+        &["label", "-t", "1d", "--to", "s3://user:geheim@bucket/lake"],
+    ] {
+        let out = tallow(args);
+        let said = text(&out.stdout) + &text(&out.stderr);
+        assert!(!said.contains("geheim"), "{args:?}: {said}");
+        assert!(said.contains("***@") || args[0] == "frobnicate", "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_ends_quietly() {
     let mut child = command(&["query", "--format", "csv", "-c", "select * from candles"])
         .stdout(Stdio::piped())
