@@ -550,7 +550,14 @@ impl SchemaProvider for LakeSchema {
             return Ok(Some(table));
         }
         let Some((location, as_of)) = self.location(name)? else { return Ok(self.empty_quarantine(name)) };
-        let opened = match self.logged(&location, as_of.as_ref()).await? {
+        let logged = self.logged(&location, as_of.as_ref()).await?;
+        // Files that a killed run left in a quarantine belong to none of its versions.
+        if logged.is_none()
+            && let Some(empty) = self.empty_quarantine(name)
+        {
+            return Ok(Some(empty));
+        }
+        let opened = match logged {
             Some(logged) => logged,
             None => Cached::Fixed(match self.candle_table(name).await? {
                 Some(table) => table,

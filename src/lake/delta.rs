@@ -122,7 +122,12 @@ pub(super) struct Change {
     pub metrics: serde_json::Map<String, serde_json::Value>,
     /// What was done, as the history names it.
     pub operation: &'static str,
+    /// The run that it is part of, where a run commits to several tables.
+    pub run: Option<serde_json::Value>,
 }
+
+/// Where a commit tells of its run.
+const RUN: &str = "tallowRun";
 
 /// How a commit ended.
 #[derive(Debug)]
@@ -285,7 +290,9 @@ impl Log {
             ("operationMetrics".to_string(), serde_json::Value::Object(told)),
             ("tallowOperation".to_string(), change.operation.into()),
         ]
-        .into();
+        .into_iter()
+        .chain(change.run.map(|run| (RUN.to_string(), run)))
+        .collect();
         let committed = match base {
             None => in_turn(self.create(actions, change.schema, change.properties, told)).await,
             Some(base) => {
@@ -362,6 +369,24 @@ impl Log {
         Ok(infos.into_iter().enumerate().map(|(i, info)| (newest.saturating_sub(i as u64), info)).collect())
     }
 
+    /// The runs that the last commits were part of, the newest first.
+    pub async fn last_runs(&self, newest: u64, commits: u64) -> Result<Vec<serde_json::Value>> {
+        let mut runs = vec![];
+        for version in (newest.saturating_sub(commits.saturating_sub(1))..=newest).rev() {
+            let path = Path::parse(format!("{}/_delta_log/{version:020}.json", self.folder))?;
+            let text = match self.store.get(&path).await {
+                Ok(found) => found.bytes().await?,
+                // Logs are cleaned of old commits.
+                Err(object_store::Error::NotFound { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            let actions = serde_json::Deserializer::from_slice(&text).into_iter::<serde_json::Value>();
+            runs.extend(actions.map_while(Result::ok).map(|mut action| action["commitInfo"][RUN].take()));
+        }
+        runs.retain(|run| !run.is_null());
+        Ok(runs)
+    }
+
     /// Deletes files that no version younger than `keep` names. Returns their paths; with `dry_run` deletes none.
     pub async fn vacuum(&self, keep: chrono::Duration, dry_run: bool) -> Result<Vec<String>> {
         let mut table = DeltaTable::new(Arc::clone(&self.log));
@@ -381,6 +406,16 @@ impl Log {
         for file in files {
             let _ = self.store.delete(&self.path_of(&file.path)).await;
         }
+    }
+
+    /// Whether files that were written for the table are all there.
+    pub async fn holds(&self, files: &[Add]) -> bool {
+        for file in files {
+            if self.store.head(&self.path_of(&file.path)).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Where a file of the table lies in the store.

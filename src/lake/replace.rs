@@ -181,6 +181,7 @@ async fn commit(log: &Log, schema: &SchemaRef, computed: &Computed, adds: &[Add]
         data_change: true,
         metrics: [("rows".to_string(), rows.into())].into_iter().collect(),
         operation: computed.kind.operation(),
+        run: None,
     };
     log.commit(base.as_ref(), change).await
 }

@@ -1,8 +1,8 @@
 //! Ingest: files of any shape become validated candles in one atomic commit.
 //!
 //! Rows are parsed, checked and merged as a stream: in the order of delivery if that is the table's order, else through a
-//! sort that spills. What breaks a rule goes to the quarantine. The commit names the new files; until then nothing of the
-//! table has changed, and if somebody else commits first the merge is done again over what they wrote.
+//! sort that spills. The commit names the new files; until then nothing of the table has changed, and if somebody else
+//! commits first the merge is done again over what they wrote. What breaks a rule goes to the quarantine, after that.
 
 mod canonical;
 mod cells;
@@ -32,6 +32,7 @@ use delivery::{Delivery, Provided};
 use futures::{StreamExt, TryStreamExt};
 pub use mapping::Naming;
 use mapping::PRICES;
+use quarantine::Rejected;
 use source::{BrokenFile, Reading, Source};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -173,6 +174,9 @@ pub(super) async fn ingest(
             return Ok(summary);
         }
         let base = candles.snapshot(None).await?;
+        if let Some(base) = base.as_ref().filter(|_| !options.dry_run) {
+            quarantine::recover(&candles, base.version, &quarantine).await?;
+        }
         let table = existing(state, cache, &candles, base.as_ref()).await?;
         let origin = origin_of(base.as_ref(), options.origin.as_deref(), timeframe)?;
         let plan = mapping::plan(&recognised, base.as_ref().map(|b| b.schema.as_ref()))?;
@@ -222,19 +226,30 @@ pub(super) async fn ingest(
             summary.took = started.elapsed();
             return Ok(summary);
         }
-        if !tally.rejects.is_empty()
-            && let Err(error) = quarantine::store(state, &quarantine, &tally.rejects).await
-        {
-            candles.discard(&merged.adds).await;
-            return Err(error);
-        }
+        let rejected = match Rejected::write(state, &quarantine, &tally.rejects).await {
+            Ok(rejected) => rejected,
+            Err(error) => {
+                candles.discard(&merged.adds).await;
+                return Err(error);
+            }
+        };
         if merged.adds.is_empty() && merged.removes.is_empty() {
+            rejected.commit(state, &quarantine).await?;
             summary.took = started.elapsed();
             return Ok(summary);
         }
-        let outcome = job.commit(merged, timeframe, &origin.0, "INGEST").await?;
-        match outcome {
+        let outcome = job.commit(merged, timeframe, &origin.0, "INGEST", rejected.told()).await;
+        if !matches!(outcome, Ok(Outcome::Committed(_))) {
+            rejected.discard(&quarantine).await;
+        }
+        match outcome? {
             Outcome::Committed(version) => {
+                rejected.commit(state, &quarantine).await.map_err(|error| {
+                    error.context(format!(
+                        "the candles are in version {version}; rows that were not taken come into the quarantine with the next \
+                         ingest"
+                    ))
+                })?;
                 summary.version = Some(version);
                 summary.took = started.elapsed();
                 return Ok(summary);
@@ -289,7 +304,7 @@ pub(super) async fn merge_rows(
         if merged.adds.is_empty() && merged.removes.is_empty() {
             return Ok(summary);
         }
-        if let Outcome::Committed(version) = job.commit(merged, timeframe, &origin, "RESAMPLE").await? {
+        if let Outcome::Committed(version) = job.commit(merged, timeframe, &origin, "RESAMPLE", None).await? {
             return Ok(IngestSummary { version: Some(version), took: started.elapsed(), ..summary });
         }
         pause(attempt).await;
@@ -473,6 +488,7 @@ impl Job<'_> {
         timeframe: Timeframe,
         origin: &str,
         operation: &'static str,
+        run: Option<serde_json::Value>,
     ) -> Result<Outcome> {
         let files = self.base.map_or(&[][..], |b| &b.files);
         let number = |n: u64| serde_json::Value::from(n);
@@ -495,6 +511,7 @@ impl Job<'_> {
             data_change: true,
             metrics: metrics.into_iter().map(|(k, v)| (k.to_string(), v)).collect(),
             operation,
+            run,
         };
         let outcome = self.log.commit(self.base, change).await;
         if !matches!(outcome, Ok(Outcome::Committed(_))) {
