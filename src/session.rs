@@ -123,7 +123,8 @@ impl Session {
         )
         .await?;
         let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
-        let sql = format!("select * from ({bars}) where {ended} order by symbol, ts");
+        // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
+        let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
         let plan = self.sql(&sql).await?.create_physical_plan().await?;
         let schema = Arc::clone(&self.schema);
         Ok(self.on_cpu(async move { schema.merge(timeframe, &origin, plan).await }).await??)
