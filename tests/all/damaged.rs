@@ -133,6 +133,35 @@ async fn no_damage_to_a_file_is_a_panic() {
     }
 }
 
+/// Of the schema that Arrow keeps in a footer, some bits decide what types there are; its decoder panics on unknown ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_a_decoder_is_an_error_that_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sound.parquet");
+    write_parquet(&path, &batch(&walk(&["A"], 3)), 50);
+    let sound = std::fs::read(&path).unwrap();
+    let name = b"ARROW:schema";
+    let start = sound.windows(name.len()).position(|part| part == name).unwrap() + name.len() + 4;
+    let is_of_text = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
+    let length = sound[start..].iter().take_while(|b| is_of_text(b)).count();
+    let session = Session::open(settings()).await.unwrap();
+    let mut contained = 0;
+    for at in start..start + length {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 4;
+        let path = folder.path().join(format!("{at}.parquet"));
+        std::fs::write(&path, bytes).unwrap();
+        let sql = format!("select count(*), sum(close) from '{}'", path.display());
+        if let Err(error) = try_query(&session, &sql).await {
+            let said = error.to_string();
+            check(&said, at as u64);
+            contained += usize::from(said.contains("its decoder gave up"));
+            assert!(said.contains(&format!("{at}.parquet")), "{said}");
+        }
+    }
+    assert!(contained > 3, "{contained} of {length}");
+}
+
 /// A lake of three days' files, of which B's is damaged.
 async fn with_damage(folder: &Path, bytes: &[u8]) -> (Session, PathBuf) {
     let days = folder.join("lake/candles/1d");
