@@ -10,7 +10,7 @@ use crate::engine::dialect::Params;
 use crate::error::{Error, readable};
 use crate::lake::{Computed, ResultKind, tables_of_levels};
 use crate::pipeline::check::{self, CheckOptions, ColumnCheck, Verdict};
-use crate::pipeline::label::{LabelRun, quality};
+use crate::pipeline::label::{LabelRun, Unlabelled, quality};
 use crate::pipeline::levels::{self, Detection, Source};
 use crate::pipeline::{formulas, named};
 use arrow::array::AsArray;
@@ -51,12 +51,22 @@ pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failur
         return Ok(());
     }
     let table = ResultKind::Labels.table(&args.into.unwrap_or_else(|| timeframe.to_string())).map_err(usage)?;
-    let progress = Arc::new(Progress::new(config, None, "rows"));
+    let progress = Arc::new(Progress::new(config, run.bars(session.tables()).await, "bars"));
     let told = Arc::clone(&progress);
     let written = run.write(&session, &table, move |rows| told.set(rows)).await?;
     progress.clear();
     out!("table      {table}");
     out!("rows       {}", written.rows);
+    let Unlabelled { incomplete, warm_up, open } = run.unlabelled(&session, &table).await?;
+    for (bars, why) in [
+        (incomplete, "have no high, low or close, and no row"),
+        (warm_up, "have no label: too few bars before them for the width of barriers"),
+        (open, "have a horizon that is not over"),
+    ] {
+        if bars > 0 {
+            out!("left out   {bars} {why}");
+        }
+    }
     out!("version    {}", written.version);
     show_symbols(&session, &table).await?;
     if let Some(progress) = Arc::into_inner(progress) {

@@ -155,8 +155,10 @@ async fn a_panic_of_a_decoder_is_an_error_that_names_the_file() {
         if let Err(error) = try_query(&session, &sql).await {
             let said = error.to_string();
             check(&said, at as u64);
-            contained += usize::from(said.contains("its decoder gave up"));
-            assert!(said.contains(&format!("{at}.parquet")), "{said}");
+            if said.contains("its decoder gave up") {
+                contained += 1;
+                assert!(said.contains(&format!("cannot read {}", path.display())), "{said}");
+            }
         }
     }
     assert!(contained > 3, "{contained} of {length}");

@@ -453,3 +453,21 @@ async fn rejects_are_not_seen_of_candles_that_did_not_come() {
     assert_eq!(ingest(&session, "1d", from(&path)).await.unwrap().new, 1);
     assert_eq!(count(&session, "quarantine_1d").await, 1.0);
 }
+
+#[tokio::test]
+async fn progress_ends_with_all_bytes_and_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walk(&["A", "B"], 500);
+    let mixed: Vec<Bar> = (0..1000).map(|i| bars[(i * 7) % 1000].clone()).collect();
+    write_csv(&folder.path().join("sorted.csv"), &batch(&bars));
+    write_csv(&folder.path().join("mixed.csv"), &batch(&mixed));
+    write_parquet(&folder.path().join("sorted.parquet"), &batch(&bars), 300);
+    for (name, merged) in [("sorted.csv", None), ("mixed.csv", Some(1000)), ("sorted.parquet", None)] {
+        let path = folder.path().join(name);
+        let own = tempfile::tempdir().unwrap();
+        let (session, progress) = (lake(own.path()).await, IngestProgress::default());
+        session.ingest("1d".parse().unwrap(), from(&path), &progress).await.unwrap();
+        let size = path.metadata().unwrap().len();
+        assert_eq!((progress.rows(), progress.bytes(), progress.merged()), (1000, (size, size), merged), "{name}");
+    }
+}

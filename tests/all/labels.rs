@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow::lake::{Computed, ResultKind};
-use tallow::pipeline::label::LabelRun;
+use tallow::pipeline::label::{LabelRun, Unlabelled};
 use tallow::{Session, Settings};
 
 const HOUR: i64 = 3_600_000_000;
@@ -627,6 +627,28 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
         let said = run.write(&session, name, |_| {}).await.unwrap_err().to_string();
         assert!(said.contains(&format!("'{name}' cannot be a table of labels")), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_without_labels_are_counted_by_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let days = folder.path().join("candles/1d");
+    std::fs::create_dir_all(&days).unwrap();
+    let row = |i: i64| {
+        let day = chrono::DateTime::from_timestamp(86_400 * (18_262 + i), 0).unwrap().format("%Y-%m-%d");
+        let high = if i == 20 { String::new() } else { format!("{}", 101 + i % 5) };
+        format!("{day},100,{high},99,100,1\n")
+    };
+    let rows: String = (0..30).map(row).collect();
+    std::fs::write(days.join("A.csv"), format!("ts,open,high,low,close,volume\n{rows}")).unwrap();
+    let lake = folder.path().to_string_lossy().to_string();
+    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let run = LabelRun::new("1d".parse().unwrap());
+    assert_eq!(run.bars(session.tables()).await, Some(30));
+    let written = run.write(&session, "labels_1d", |_| {}).await.unwrap();
+    // One of thirty has no high, the average true range needs fourteen, and six have less than six after them.
+    let why = run.unlabelled(&session, "labels_1d").await.unwrap();
+    assert_eq!((written.rows, why), (29, Unlabelled { incomplete: 1, warm_up: 14, open: 6 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,14 +121,50 @@ impl IngestSummary {
     }
 }
 
-/// Rows read so far.
+/// How far an ingest is. A pass that is repeated starts again.
 #[derive(Debug, Default, Clone)]
-pub struct IngestProgress(Arc<AtomicU64>);
+pub struct IngestProgress(Arc<Passed>);
+
+#[derive(Debug, Default)]
+struct Passed {
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    of_bytes: AtomicU64,
+    merged: AtomicU64,
+}
 
 impl IngestProgress {
-    /// Rows read so far; starts again when a pass is repeated.
+    /// Rows read so far.
     pub fn rows(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.rows.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the delivered files that were read, and of all of them.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.0.bytes.load(Ordering::Relaxed), self.0.of_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Rows that had to be sorted first and have been merged since; `None` where none have yet.
+    pub fn merged(&self) -> Option<u64> {
+        Some(self.0.merged.load(Ordering::Relaxed)).filter(|rows| *rows > 0)
+    }
+
+    fn start(&self, bytes: u64) {
+        let Passed { rows, bytes: read, of_bytes, merged } = self.0.as_ref();
+        [rows, read, merged].into_iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        of_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn add_rows(&self, rows: u64) {
+        self.0.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    fn add_bytes(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn add_merged(&self, rows: u64) {
+        self.0.merged.fetch_add(rows, Ordering::Relaxed);
     }
 }
 
@@ -192,7 +228,6 @@ pub(super) async fn ingest(
             now: chrono::Utc::now().timestamp_micros(),
         };
         let schema = table_schema(base.as_ref(), &plan.schema)?;
-        progress.0.store(0, Ordering::Relaxed);
         let delivery = Delivery::new(&reading, &with_rows, plan, rules, timeframe, progress.clone());
         let job = Job { state, log: &candles, table: table.as_ref(), base: base.as_ref(), schema: &schema, options };
         let merged = match job.run(&delivery, in_order, append).await {

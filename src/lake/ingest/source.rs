@@ -1,5 +1,6 @@
 //! The files of a delivery: what their columns are called, and their rows in chunks.
 
+use super::IngestProgress;
 use super::cells::{Cells, Chunk, TextTable};
 use crate::lake::border::{self, shown};
 use crate::lake::delta::Log;
@@ -139,7 +140,7 @@ impl Source {
     }
 
     async fn open_text(&mut self, file: usize) -> Result<Option<Chunk>> {
-        let mut bytes = self.bytes(HEAD);
+        let mut bytes = self.bytes(HEAD, None);
         let mut head: Vec<u8> = vec![];
         while head.len() < HEAD
             && let Some(more) = bytes.try_next().await?
@@ -201,11 +202,16 @@ impl Source {
     }
 
     /// All rows, as work that yields a chunk each.
-    pub async fn chunks(self, session: Reading, file: usize) -> Result<BoxStream<'static, Result<Pending>>> {
+    pub async fn chunks(
+        self,
+        session: Reading,
+        file: usize,
+        progress: IngestProgress,
+    ) -> Result<BoxStream<'static, Result<Pending>>> {
         if matches!(self.format.kind, Kind::Csv | Kind::Tsv) {
             let first_line = 1;
             let blocks = Blocks {
-                bytes: self.bytes(BLOCK),
+                bytes: self.bytes(BLOCK, Some(progress)),
                 rest: vec![],
                 line: first_line,
                 skip_header: self.has_header,
@@ -224,21 +230,37 @@ impl Source {
         }
         let path = self.path.clone();
         let batches = self.batches(&session, None).await.map_err(|error| BrokenFile::at(file, &path, error))?;
-        let named = self.rows;
-        let rows = stream::try_unfold((batches, 1), move |(mut batches, first_line)| async move {
-            let Some(batch) = batches.try_next().await? else {
-                check_rows(named, first_line as usize - 1)?;
-                return Ok(None);
-            };
-            let next = first_line + batch.num_rows() as u64;
-            let chunk = Chunk { file, number: 0, first_line, cells: Cells::Arrays(batch) };
-            Ok(Some((Pending::Ready(chunk), (batches, next))))
+        let (named, size) = (self.rows, self.meta.size);
+        // Of formats whose rows are not known, the file is read when all of it is.
+        let share = move |rows: u64| match named {
+            Some(named) if named > 0 => (u128::from(size) * u128::from(rows) / named as u128) as u64,
+            _ => 0,
+        };
+        let rows = stream::try_unfold((batches, 1), move |(mut batches, first_line)| {
+            let progress = progress.clone();
+            async move {
+                let read: u64 = first_line - 1;
+                let Some(batch) = batches.try_next().await? else {
+                    check_rows(named, read as usize)?;
+                    progress.add_bytes(size.saturating_sub(share(read)));
+                    return Ok(None);
+                };
+                let next = first_line + batch.num_rows() as u64;
+                progress.add_bytes(share(next - 1).saturating_sub(share(read)));
+                let chunk = Chunk { file, number: 0, first_line, cells: Cells::Arrays(batch) };
+                Ok(Some((Pending::Ready(chunk), (batches, next))))
+            }
         });
         Ok(rows.map_err(move |error| BrokenFile::at(file, &path, error)).boxed())
     }
 
-    /// The file's text, decompressed.
-    fn bytes(&self, at_once: usize) -> BoxStream<'static, Result<Bytes>> {
+    /// The file's text, decompressed; what is read of the file is counted before that.
+    fn bytes(&self, at_once: usize, progress: Option<IngestProgress>) -> BoxStream<'static, Result<Bytes>> {
+        let count = move |bytes: &Bytes| {
+            if let Some(progress) = &progress {
+                progress.add_bytes(bytes.len() as u64);
+            }
+        };
         let (store, location, size) = (Arc::clone(&self.store), self.meta.location.clone(), self.meta.size);
         // A plain web server may not serve parts of a file.
         let in_parts = !self.store_url.as_str().starts_with("http");
@@ -248,15 +270,16 @@ impl Source {
                 .map(move |start| {
                     let (store, location) = (Arc::clone(&store), location.clone());
                     let range = start..size.min(start + at_once as u64);
-                    async move { Ok(store.get_range(&location, range).await?) }
+                    async move { Ok::<_, DataFusionError>(store.get_range(&location, range).await?) }
                 })
                 .buffered(2)
+                .inspect_ok(count)
                 .boxed();
         }
         let compression = self.format.compression;
         let opened = async move {
-            let packed = store.get(&location).await?.into_stream().map_err(DataFusionError::from).boxed();
-            compression.convert_stream(packed)
+            let packed = store.get(&location).await?.into_stream().map_err(DataFusionError::from).inspect_ok(count);
+            compression.convert_stream(packed.boxed())
         };
         stream::once(opened).try_flatten().boxed()
     }
