@@ -5,7 +5,7 @@
 
 use crate::redact::redacted;
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -190,13 +190,16 @@ impl FileFormat for Guarded {
             return reading(&self.shown(file), self.inner.infer_schema(state, store, objects)).await;
         }
         let all = to_its_end("one of the files", self.inner.infer_schema(state, store, objects)).await;
-        if all.is_err() {
-            for file in objects {
-                self.infer_schema(state, store, std::slice::from_ref(file)).await?;
+        let Err(error) = all else { return all };
+        let mut first: Option<Schema> = None;
+        for file in objects {
+            let own = self.infer_schema(state, store, std::slice::from_ref(file)).await?.as_ref().clone();
+            let first = first.get_or_insert_with(|| own.clone());
+            if let Err(error) = Schema::try_merge([first.clone(), own]) {
+                return Err(named(&self.shown(file), error.into()));
             }
         }
-        // Where each can be read, they do not go together.
-        all
+        Err(error)
     }
 
     async fn infer_stats(

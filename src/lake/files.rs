@@ -184,7 +184,8 @@ impl Files {
 
     /// Files whose columns are not those of most others, and why they cannot be read together with them.
     pub async fn odd(&self, session: &dyn Session) -> Result<Vec<(usize, String)>> {
-        if self.format.is_delimited() { Ok(odd(&self.schemas(session).await?)) } else { Ok(vec![]) }
+        let schemas = self.schemas(session).await?;
+        Ok(if self.format.is_delimited() { odd(&schemas) } else { unlike(&schemas) })
     }
 
     /// A file by the path or URL that finds it.
@@ -260,6 +261,18 @@ fn odd(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
             let (name, own, kind) = (schema.field(i).name(), own.shown(), kind.shown());
             Some(format!("its column {name} holds {own}, that of most files beside it {kind}"))
         })
+    };
+    schemas.iter().enumerate().filter_map(|(file, schema)| Some((file, reason(schema)?))).collect()
+}
+
+/// Files whose columns have other types than those of the same names in most others; columns are told by their names.
+fn unlike(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
+    let types = |schema: &SchemaRef| schema.fields().iter().map(|f| format!("{f:?}")).collect::<Vec<_>>();
+    let usual = most(schemas.iter().map(types));
+    let Some(usual) = schemas.iter().find(|schema| usual.as_ref() == Some(&types(schema))) else { return vec![] };
+    let reason = |schema: &SchemaRef| {
+        let merged = Schema::try_merge([usual.as_ref().clone(), schema.as_ref().clone()]);
+        merged.err().map(|error| format!("it does not go with most files beside it: {error}"))
     };
     schemas.iter().enumerate().filter_map(|(file, schema)| Some((file, reason(schema)?))).collect()
 }

@@ -140,6 +140,38 @@ fn alerts_are_told_once_and_give_way_to_the_next() {
 }
 
 #[test]
+fn levels_are_written_where_they_are_named_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    std::fs::create_dir_all(lake.join("candles/1d")).unwrap();
+    let synth = tallow(&["synth", lake.join("candles/1d").to_str().unwrap(), "--symbols", "2", "--bars", "200"]);
+    assert!(synth.status.success(), "{}", text(&synth.stderr));
+    let levels = |into: &str| tallow(&["--lake", lake.to_str().unwrap(), "levels", "1d", "--into", into]);
+    for bad in ["../../evil", "/tmp/evil", "labels_x", "level_events_x", "a.b", ""] {
+        let out = levels(bad);
+        assert_eq!(out.status.code(), Some(2), "{bad}: {}", text(&out.stderr));
+        assert!(text(&out.stderr).contains("cannot be a table of levels"), "{}", text(&out.stderr));
+    }
+    assert_eq!(std::fs::read_dir(&lake).unwrap().count(), 1, "something was written");
+    let place = folder.path().join("out");
+    for (into, tables) in [
+        ("pivots", [lake.join("levels/pivots"), lake.join("level_events/pivots")]),
+        (&format!("file://{}", place.display()), [place.join("levels"), place.join("level_events")]),
+    ] {
+        let out = levels(into);
+        assert!(out.status.success(), "{into}: {}", text(&out.stderr));
+        for table in tables {
+            assert!(table.join("_delta_log").is_dir(), "{}", table.display());
+        }
+    }
+    // Labels do not take the place of levels.
+    let there = format!("file://{}", place.join("levels").display());
+    let out = tallow(&["--lake", lake.to_str().unwrap(), "label", "-t", "1d", "--into", &there]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("is a table of levels, which labels do not replace"), "{}", text(&out.stderr));
+}
+
+#[test]
 fn a_named_query_is_about_the_bars_that_are_asked_for() {
     let rows = |args: &[&str]| {
         let out = tallow(&[&["run", "new_highs", "--format", "csv"], args].concat());
