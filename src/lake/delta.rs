@@ -22,7 +22,7 @@ use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -371,15 +371,20 @@ impl Log {
 
     /// The runs that the last commits were part of, the newest first.
     pub async fn last_runs(&self, newest: u64, commits: u64) -> Result<Vec<serde_json::Value>> {
-        let mut runs = vec![];
-        for version in (newest.saturating_sub(commits.saturating_sub(1))..=newest).rev() {
+        let text = |version: u64| async move {
             let path = Path::parse(format!("{}/_delta_log/{version:020}.json", self.folder))?;
-            let text = match self.store.get(&path).await {
-                Ok(found) => found.bytes().await?,
+            match self.store.get(&path).await {
+                Ok(found) => Ok(Some(found.bytes().await?)),
                 // Logs are cleaned of old commits.
-                Err(object_store::Error::NotFound { .. }) => break,
-                Err(error) => return Err(error.into()),
-            };
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(DataFusionError::from(error)),
+            }
+        };
+        let versions = (newest.saturating_sub(commits.saturating_sub(1))..=newest).rev();
+        let texts = stream::iter(versions.map(text).collect::<Vec<_>>()).buffered(commits as usize);
+        let texts: Vec<_> = texts.try_collect().await?;
+        let mut runs = vec![];
+        for text in texts.into_iter().flatten() {
             let actions = serde_json::Deserializer::from_slice(&text).into_iter::<serde_json::Value>();
             runs.extend(actions.map_while(Result::ok).map(|mut action| action["commitInfo"][RUN].take()));
         }

@@ -184,21 +184,26 @@ impl<'a> Rejected<'a> {
 /// Commits the rejects of runs that were killed after they had committed their candles.
 pub(super) async fn recover(candles: &Log, newest: u64, log: &Log) -> Result<()> {
     let runs = candles.last_runs(newest, RECENT).await?;
-    for run in runs.into_iter().rev().filter_map(|run| Run::deserialize(run).ok()) {
+    let runs = runs.into_iter().rev().filter_map(|run| Run::deserialize(run).ok());
+    let runs: Vec<Run> = runs.filter(|run| !run.quarantine.is_empty()).collect();
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let mut base = log.snapshot(None).await?;
+    for run in runs {
         for attempt in 1..=super::ATTEMPTS {
-            let base = log.snapshot(None).await?;
             let there = match &base {
                 Some(base) => run.is_in(log, base).await?,
-                None => run.quarantine.is_empty(),
+                None => false,
             };
             if there || !log.holds(&run.quarantine).await {
                 break;
             }
             tracing::info!("{}: adding the rejected rows of a run that was killed", log.location);
-            match run.commit(log, base.as_ref(), run.quarantine.clone()).await? {
-                Outcome::Committed(_) => break,
-                Outcome::Conflict => super::pause(attempt).await,
+            if let Outcome::Conflict = run.commit(log, base.as_ref(), run.quarantine.clone()).await? {
+                super::pause(attempt).await;
             }
+            base = log.snapshot(None).await?;
         }
     }
     Ok(())
