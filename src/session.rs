@@ -18,8 +18,9 @@ use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
 use tokio::runtime::Runtime;
@@ -122,7 +123,8 @@ impl Session {
         )
         .await?;
         let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
-        let sql = format!("select * from ({bars}) where {ended} order by symbol, ts");
+        // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
+        let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
         let plan = self.sql(&sql).await?.create_physical_plan().await?;
         let schema = Arc::clone(&self.schema);
         Ok(self.on_cpu(async move { schema.merge(timeframe, &origin, plan).await }).await??)
@@ -240,7 +242,13 @@ impl Session {
                 }
                 Ok::<_, DataFusionError>(())
             };
-            if let Err(error) = run.await {
+            // A stream that merely ended would look like a whole result.
+            let done = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+                Err(DataFusionError::Execution(
+                    "the query stopped at a bug: what was delivered is not whole".to_string(),
+                ))
+            });
+            if let Err(error) = done {
                 let _ = futures::SinkExt::send(&mut sender, Err(error)).await;
             }
         };

@@ -4,11 +4,13 @@ use super::Failure;
 use super::args::{HistoryArgs, OptimizeArgs, ResampleArgs, VacuumArgs, ValidateArgs};
 use super::commands::{out, run_text};
 use super::config::Config;
+use super::left_out::partial;
 use super::progress::Progress;
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::engine::resources::parse_bytes;
 use crate::error::Error;
+use crate::pipeline::scan::Failure as LeftOut;
 use crate::pipeline::validate::Validation;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -29,11 +31,12 @@ pub(super) async fn validate(config: &Config, args: ValidateArgs) -> Result<(), 
     }
     let session = config.session().await?;
     let name = table(&args.table);
-    let Some(found) = session.tables().candle_table(&name).await? else {
+    let by_name = name.strip_prefix("candles_").map(str::to_string);
+    let Some((name, found)) = session.tables().candle_table_despite_files(&name).await? else {
         return Err(Error::Setting(format!("no candle table `{name}`; `tallow tables` lists what there is")).into());
     };
     let known = found.summary();
-    let by_name = name.strip_prefix("candles_").map(str::to_string);
+    let left_out: Vec<LeftOut> = found.unreadable().iter().map(LeftOut::from).collect();
     let timeframe = args.timeframe.or(known.timeframe).or(by_name).unwrap_or_else(|| "1d".to_string());
     let timeframe: Timeframe = timeframe.parse()?;
     let origin = args.origin.or(known.origin).unwrap_or_else(|| "utc".to_string());
@@ -48,7 +51,7 @@ pub(super) async fn validate(config: &Config, args: ValidateArgs) -> Result<(), 
     let sql = if args.summary { validation.summary() } else { validation.issues() };
     run_text(&session, config, &sql, &Params::default(), &args.output).await?;
     if args.summary && !args.strict {
-        return Ok(());
+        return partial(&left_out);
     }
     let (errors, warnings) = count(&session, &validation).await?;
     if !config.quiet {
@@ -57,7 +60,7 @@ pub(super) async fn validate(config: &Config, args: ValidateArgs) -> Result<(), 
     if args.strict && errors > 0 {
         return Err(Error::Setting(format!("{errors} rows break a rule")).into());
     }
-    Ok(())
+    partial(&left_out)
 }
 
 async fn count(session: &Session, validation: &Validation) -> Result<(i64, i64), Failure> {

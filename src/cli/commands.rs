@@ -19,10 +19,10 @@ use datafusion::sql::parser::Statement;
 use futures::StreamExt;
 use std::io::{IsTerminal, Read, Write};
 
-/// Writes to standard output; a closed pipe ends the command quietly.
+/// Writes a line to standard output, without the secrets of URLs; a closed pipe ends the command quietly.
 macro_rules! out {
     ($($arg:tt)*) => {
-        if writeln!(std::io::stdout(), $($arg)*).is_err() {
+        if writeln!(std::io::stdout(), "{}", crate::redact::redacted(&format_args!($($arg)*).to_string())).is_err() {
             return Err(Failure::ClosedPipe);
         }
     };
@@ -254,20 +254,27 @@ pub(super) async fn tables(config: &Config) -> Result<(), Failure> {
     }
     let width = names.iter().map(String::len).max().unwrap_or_default().max(14);
     out!("{:<width$} {:>9} {:>12}  {:<10}  {:<10}  {:>6}", "table", "symbols", "rows", "first", "last", "files");
+    let mut broken = 0;
     for name in names {
-        let Some(table) = session.tables().candle_table(&name).await? else {
+        let table = match session.tables().candle_table(&name).await {
+            Ok(table) => table,
+            Err(error) => {
+                broken += 1;
+                let _ = writeln!(std::io::stderr(), "{name}: {}", Error::from(error));
+                None
+            }
+        };
+        let Some(table) = table else {
             // Of what is not ordered by symbol and time, the log does not tell more.
             out!("{name:<width$} {:>9} {:>12}  {:<10}  {:<10}  {:>6}", "-", "-", "-", "-", "-");
             continue;
         };
-        {
-            let s = table.summary();
-            let symbols = s.symbols.map_or_else(|| "?".to_string(), |n| n.to_string());
-            let (first, last) = s.times.map_or_else(|| ("?".to_string(), "?".to_string()), |(a, b)| (date(a), date(b)));
-            out!("{name:<width$} {symbols:>9} {:>12}  {first:<10}  {last:<10}  {:>6}", s.rows, s.files);
-        }
+        let s = table.summary();
+        let symbols = s.symbols.map_or_else(|| "?".to_string(), |n| n.to_string());
+        let (first, last) = s.times.map_or_else(|| ("?".to_string(), "?".to_string()), |(a, b)| (date(a), date(b)));
+        out!("{name:<width$} {symbols:>9} {:>12}  {first:<10}  {last:<10}  {:>6}", s.rows, s.files);
     }
-    Ok(())
+    if broken > 0 { Err(Failure::Partial) } else { Ok(()) }
 }
 
 fn date(ts: i64) -> String {

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::args::Global;
+use super::commands::out;
 use crate::engine::resources;
 use crate::error::Error;
 use crate::{Session, Settings};
@@ -153,9 +154,7 @@ impl Config {
             ("queries", self.queries.value.display().to_string(), self.queries.from),
         ];
         for (name, value, from) in rows {
-            if writeln!(std::io::stdout(), "{name:<10} {value:<40} {from}").is_err() {
-                return Err(Failure::ClosedPipe);
-            }
+            out!("{name:<10} {value:<40} {from}");
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod report;
 mod scan;
 
 use crate::error::Error;
+use crate::redact::{Redacting, redacted};
 use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
@@ -49,7 +50,16 @@ impl<E: Into<Error>> From<E> for Failure {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(wrong) if wrong.use_stderr() => {
+            let styled = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let said = wrong.render();
+            let said = if styled { said.ansi().to_string() } else { said.to_string() };
+            return say(said.trim_end(), USAGE);
+        }
+        Err(help) => help.exit(),
+    };
     start_logging(&args);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -86,7 +96,7 @@ pub fn main() -> ExitCode {
 
 fn say(message: &str, status: u8) -> ExitCode {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{message}");
+    let _ = writeln!(std::io::stderr(), "{}", redacted(message));
     ExitCode::from(status)
 }
 
@@ -129,7 +139,8 @@ fn start_logging(args: &Args) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("TALLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let builder = builder.with_writer(|| Redacting(std::io::stderr()));
     let builder = builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     if args.global.log_format == args::LogFormat::Json {
         builder.json().init();

@@ -82,20 +82,9 @@ async fn add(session: &Session, args: PatternAddArgs) -> Result<(), Failure> {
     };
     let mut pattern = patterns::cut(session, &args.name, source).await?;
     (pattern.label, pattern.description) = (args.label, args.description);
-    let new = pattern.clone();
-    let change = move |all: &mut Vec<StoredPattern>| {
-        let known = all.iter().any(|p| p.id == new.id);
-        if !known {
-            all.push(new.clone());
-        }
-        Ok(!known)
-    };
-    if !session.care(|lake| async move { lake.change_records("ADD PATTERN", change).await }).await? {
-        return Err(Error::Setting(format!(
-            "there is a pattern `{0}` already: `tallow pattern remove {0}` makes room",
-            pattern.id
-        ))
-        .into());
+    if !patterns::add(session, &pattern).await? {
+        out!("pattern `{}` is there already, just so", pattern.id);
+        return Ok(());
     }
     show(&pattern)
 }

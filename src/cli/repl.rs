@@ -8,6 +8,7 @@ use crate::Session;
 use crate::engine::dialect::Params;
 use crate::error::Error;
 use crate::pipeline::functions::describe_all;
+use crate::redact::redacted;
 use clap::ValueEnum;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use rustyline::completion::Completer;
@@ -67,7 +68,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(Failure::Error(error)) => drop(writeln!(std::io::stderr(), "error: {error}")),
-                    Err(Failure::Usage(message)) => drop(writeln!(std::io::stderr(), "error: {message}")),
+                    Err(Failure::Usage(message)) => drop(writeln!(std::io::stderr(), "error: {}", redacted(&message))),
                     Err(Failure::Partial | Failure::Interrupted) => {}
                     Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
                 }

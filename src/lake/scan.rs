@@ -76,7 +76,7 @@ impl CandleTable {
         limit: Option<usize>,
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let reader = self.files.format.reader(session);
+        let reader = self.files.reader(session);
         let source = match self.pruning(wanted)? {
             Some(predicate) => {
                 let options = session.default_table_options().parquet.clone();

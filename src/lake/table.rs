@@ -1,5 +1,6 @@
 //! A candle table: files in known order, with or without a transaction log.
 
+use super::border;
 use super::columns::{Columns, has_close, instant, unit};
 use super::delta::{AsOf, Log, Snapshot};
 use super::files::{Files, Format, Kind, symbol_of};
@@ -310,7 +311,7 @@ impl CandleTable {
                     let mut done = vec![];
                     for meta in mine {
                         let (path, shown) = (meta.location.to_string(), files.shown(&meta));
-                        let profile = prover.prove(meta).await.map_err(|e| cannot_read(&shown, e))?;
+                        let profile = border::reading(&shown, prover.prove(meta)).await.map_err(with_times)?;
                         done.push((path, profile));
                     }
                     Ok::<_, DataFusionError>(done)
@@ -445,7 +446,7 @@ fn canonical_order(names: &[String]) -> Vec<usize> {
 
 /// A value of a whole-number time column.
 async fn sample_epoch(session: &dyn Session, files: &Files, schema: &SchemaRef, ts: usize) -> Result<Option<i64>> {
-    let reader = files.format.reader(session);
+    let reader = files.reader(session);
     for file in &files.files {
         let source = reader.file_source(TableSchema::from(Arc::clone(schema)));
         let config = FileScanConfigBuilder::new(files.store_url.clone(), source)
@@ -464,14 +465,14 @@ async fn sample_epoch(session: &dyn Session, files: &Files, schema: &SchemaRef, 
     Ok(None)
 }
 
-/// Says which file it is, and what to do about times in other formats.
-fn cannot_read(path: &str, error: DataFusionError) -> DataFusionError {
-    let hint = if error.to_string().contains("Error parsing timestamp") {
-        " (times must be ISO, such as 2024-01-31 or 2024-01-31T09:30:00, or epochs)"
-    } else {
-        ""
-    };
-    error.context(format!("cannot read {path}{hint}"))
+/// Says what to do about times in other formats.
+fn with_times(error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Context(said, error) if error.to_string().contains("Error parsing timestamp") => {
+            error.context(format!("{said} (times must be ISO, such as 2024-01-31 or 2024-01-31T09:30:00, or epochs)"))
+        }
+        error => error,
+    }
 }
 
 /// An error for a location where no table is.

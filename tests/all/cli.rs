@@ -47,6 +47,23 @@ fn a_failure_is_1_and_a_usage_error_2_and_both_say_so_on_standard_error() {
 }
 
 #[test]
+fn passwords_in_urls_are_not_told() {
+    for args in [
+        &["--lake", "ftp://user:geheim@host/lake", "tables"][..],
+        &["-vv", "query", "-c", "select 1 from 'ftp://user:geheim@host/x.parquet?sig=geheim'"],
+        &["ingest", "ftp://user:geheim@host/x.csv", "-t", "1d"],
+        &["--lake", "s3://user:geheim@bucket/lake", "config"],
+        &["frobnicate", "ftp://user:geheim@host"],
+        &["label", "-t", "1d", "--to", "s3://user:geheim@bucket/lake"],
+    ] {
+        let out = tallow(args);
+        let said = text(&out.stdout) + &text(&out.stderr);
+        assert!(!said.contains("geheim"), "{args:?}: {said}");
+        assert!(said.contains("***@") || args[0] == "frobnicate", "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_ends_quietly() {
     let mut child = command(&["query", "--format", "csv", "-c", "select * from candles"])
         .stdout(Stdio::piped())
@@ -96,7 +113,7 @@ fn alerts_are_told_once_and_give_way_to_the_next() {
         let symbols = rows.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().to_string());
         (symbols.collect::<Vec<_>>(), text(&out.stderr), out.status.code())
     };
-    let alert = ["--latest", "--top", "3", "--alert", "--to", "matches_1d"];
+    let alert = ["--latest", "--top", "3", "--alert", "--into", "matches_1d"];
     let (first, said, _) = run(&alert);
     assert_eq!(first.len(), 3, "{said}");
     let (second, said, _) = run(&alert);
@@ -107,8 +124,9 @@ fn alerts_are_told_once_and_give_way_to_the_next() {
     let kept: Vec<_> = text(&kept.stdout).lines().skip(1).map(str::to_string).collect();
     assert_eq!(kept, first);
     for (wrong, what) in [
-        (&["--to", "labels_1d"][..], "expected a name such as matches_1d"),
-        (&["--to", "matches_4h"], "a table holds the matches of one timeframe"),
+        (&["--into", "labels_1d"][..], "such as matches_4h"),
+        (&["--into", "matches_4h"], "a table holds the matches of one timeframe"),
+        (&["--to", "matches_1d"], "is named by --into matches_1d"),
         (&["--channels", "price", "--weights", "averages=0.5"], "leaves the averages out"),
         (&["--scales", "3"], "scale 3: expected 0.5 to 2"),
         (&["-o", "no/such/folder.csv"], "there is no folder no/such"),
@@ -119,6 +137,38 @@ fn alerts_are_told_once_and_give_way_to_the_next() {
         assert!(said.contains(what), "{wrong:?}: {said}");
         assert!(code == Some(2) || wrong[0] == "--scales", "{wrong:?}: {code:?}");
     }
+}
+
+#[test]
+fn levels_are_written_where_they_are_named_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    std::fs::create_dir_all(lake.join("candles/1d")).unwrap();
+    let synth = tallow(&["synth", lake.join("candles/1d").to_str().unwrap(), "--symbols", "2", "--bars", "200"]);
+    assert!(synth.status.success(), "{}", text(&synth.stderr));
+    let levels = |into: &str| tallow(&["--lake", lake.to_str().unwrap(), "levels", "1d", "--into", into]);
+    for bad in ["../../evil", "/tmp/evil", "labels_x", "level_events_x", "a.b", ""] {
+        let out = levels(bad);
+        assert_eq!(out.status.code(), Some(2), "{bad}: {}", text(&out.stderr));
+        assert!(text(&out.stderr).contains("cannot be a table of levels"), "{}", text(&out.stderr));
+    }
+    assert_eq!(std::fs::read_dir(&lake).unwrap().count(), 1, "something was written");
+    let place = folder.path().join("out");
+    for (into, tables) in [
+        ("pivots", [lake.join("levels/pivots"), lake.join("level_events/pivots")]),
+        (&format!("file://{}", place.display()), [place.join("levels"), place.join("level_events")]),
+    ] {
+        let out = levels(into);
+        assert!(out.status.success(), "{into}: {}", text(&out.stderr));
+        for table in tables {
+            assert!(table.join("_delta_log").is_dir(), "{}", table.display());
+        }
+    }
+    // Labels do not take the place of levels.
+    let there = format!("file://{}", place.join("levels").display());
+    let out = tallow(&["--lake", lake.to_str().unwrap(), "label", "-t", "1d", "--into", &there]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("is a table of levels, which labels do not replace"), "{}", text(&out.stderr));
 }
 
 #[test]

@@ -270,7 +270,7 @@ async fn plain_files_are_not_hidden_by_a_table() {
 async fn resampled_bars_are_those_of_the_longer_timeframe() {
     let folder = tempfile::tempdir().unwrap();
     let session = lake(folder.path()).await;
-    // The open of a bar is that of the first bar with trades.
+    // Bars without trades set no price, but where there are no others.
     let text = "symbol,ts,open,high,low,close,volume\n\
                 A,2020-01-01 00:00,10,10,10,10,0\nA,2020-01-01 01:00,12,13,11,12.5,5\nA,2020-01-01 02:00,12,14,12,13,1\n\
                 A,2020-01-01 08:00,20,21,19,20,2\nA,2020-01-01 12:00,30,30,30,30,0\n";
@@ -280,7 +280,7 @@ async fn resampled_bars_are_those_of_the_longer_timeframe() {
     let bars = query(&session, "select * from candles('4h') order by ts").await;
     assert_eq!(numbers(&bars, "open"), [12.0, 20.0, 30.0]);
     assert_eq!(numbers(&bars, "high"), [14.0, 21.0, 30.0]);
-    assert_eq!(numbers(&bars, "low"), [10.0, 19.0, 30.0]);
+    assert_eq!(numbers(&bars, "low"), [11.0, 19.0, 30.0]);
     assert_eq!(numbers(&bars, "close"), [13.0, 20.0, 30.0]);
     assert_eq!(numbers(&bars, "volume"), [6.0, 2.0, 0.0]);
     let filled = query(&session, "select * from candles('4h', fill => 'prev_close') order by ts").await;
@@ -304,6 +304,38 @@ async fn resampled_bars_are_those_of_the_longer_timeframe() {
         let error = try_query(&session, &format!("select * from {call}")).await.unwrap_err().to_string();
         assert!(error.contains(said), "{call}: {error}");
     }
+}
+
+/// Worked by hand: a filler above and below all trades, a bar without a close, a bar of fillers alone, no volume at all.
+#[tokio::test]
+async fn larger_bars_are_made_of_what_traded() {
+    let folder = tempfile::tempdir().unwrap();
+    let hours = folder.path().join("lake/candles/1h");
+    std::fs::create_dir_all(&hours).unwrap();
+    let head = "ts,open,high,low,close,volume\n";
+    std::fs::write(
+        hours.join("A.csv"),
+        format!(
+            "{head}2020-01-01T00:00:00,50,60,1,50,0\n2020-01-01T01:00:00,10,20,4,,3\n2020-01-01T02:00:00,11,12,10,11.5,5\n\
+             2020-01-01T03:00:00,70,70,70,70,0\n2020-01-01T04:00:00,8,9,7,8,0\n2020-01-01T07:00:00,9,9.5,9,9,0\n"
+        ),
+    )
+    .unwrap();
+    std::fs::write(
+        hours.join("B.csv"),
+        format!("{head}2020-01-01T00:00:00,5,6.5,4,5,\n2020-01-01T01:00:00,6,7,3,6,\n2020-01-01T02:00:00,9,9,9,,1.5\n"),
+    )
+    .unwrap();
+    let want = [[11.0, 8.0, 5.0], [20.0, 9.5, 9.0], [4.0, 7.0, 3.0], [11.5, 9.0, 6.0], [8.0, 0.0, 1.5]];
+    let session = lake(folder.path()).await;
+    let bars = query(&session, "select * from candles('4h') order by symbol, ts").await;
+    for (column, want) in ["open", "high", "low", "close", "volume"].into_iter().zip(want) {
+        assert_eq!(numbers(&bars, column), want, "{column}");
+    }
+    // The bars that the dialect makes are these: of the hour at 04:00, the one that had ended.
+    let sql = "select high@4h as h, low@4h as l from candles_1h where ts = '2020-01-01T04:00:00Z' and symbol = 'A'";
+    let made = query(&session, sql).await;
+    assert_eq!((numbers(&made, "h"), numbers(&made, "l")), (vec![20.0], vec![4.0]));
 }
 
 /// h4 bars of the published files make up their d1 bars; `fx_d1.parquet` is cut from the published file.

@@ -4,6 +4,7 @@
 mod asof;
 mod cli;
 mod common;
+mod damaged;
 mod dialect;
 mod formulas;
 mod golden;

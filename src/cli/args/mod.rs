@@ -182,6 +182,11 @@ fn top(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected 1 or more".to_string())
 }
 
+/// What to write in place of `--to`, which is the end of a time range wherever there is one.
+fn into_instead(table: &str) -> Result<String, String> {
+    Err(format!("--to is the end of a time range; the table to write is named by --into {table}"))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum GroupBy {
     Date,
@@ -280,9 +285,12 @@ pub(super) struct LabelArgs {
     /// Events of the table of levels
     #[arg(long, value_name = "TABLE")]
     pub level_events: Option<String>,
-    /// The table to write: labels_NAME, or the path of a folder [default: labels_<timeframe>]
+    /// The table to write: NAME for labels_NAME, ./folder or a URL [default: labels_<timeframe>]
     #[arg(long, value_name = "TABLE")]
-    pub to: Option<String>,
+    pub into: Option<String>,
+    /// The former name of --into
+    #[arg(long = "to", hide = true, value_name = "TABLE", value_parser = into_instead)]
+    pub _to: Option<String>,
     /// A parameter of triple_barrier, such as up=1.5, tie=refine, width=sigma; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
@@ -317,9 +325,12 @@ pub(super) struct LevelsArgs {
     /// Show what happened to the levels, not the levels
     #[arg(long)]
     pub events: bool,
-    /// Write the tables levels_NAME and level_events_NAME instead of showing them
+    /// Write the tables levels_NAME and level_events_NAME, or into ./folder or a URL, instead of showing them
     #[arg(long, value_name = "NAME")]
-    pub to: Option<String>,
+    pub into: Option<String>,
+    /// The former name of --into
+    #[arg(long = "to", hide = true, value_name = "TABLE", value_parser = into_instead)]
+    pub _to: Option<String>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

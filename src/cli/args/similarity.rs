@@ -1,6 +1,6 @@
 //! Patterns, matches and reports.
 
-use super::{OutputArgs, ScanArgs, top};
+use super::{OutputArgs, ScanArgs, into_instead, top};
 use clap::{Args as ClapArgs, Subcommand};
 use std::path::PathBuf;
 
@@ -133,9 +133,12 @@ pub(in crate::cli) struct MatchArgs {
     /// Write a chart of each match into a folder too, as PNG
     #[arg(long, value_name = "DIR")]
     pub png: Option<PathBuf>,
-    /// Write the matches to a table of the lake too, such as matches_1d
+    /// Write the matches to a table too: NAME for matches_NAME, ./folder or a URL
     #[arg(long, value_name = "TABLE")]
-    pub to: Option<String>,
+    pub into: Option<String>,
+    /// The former name of --into
+    #[arg(long = "to", hide = true, value_name = "TABLE", value_parser = into_instead)]
+    pub _to: Option<String>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
