@@ -95,9 +95,9 @@ async fn one_bar_before_is_enough_where_one_is_looked_at() {
         "sma(2)",
         "lag(close, 1)",
         "mom(close, 1)",
-        "trange",
+        "trange()",
         "crosses_above(close, open)",
-        "log_return",
+        "log_return()",
         "cci(2)",
         "willr(2)",
         "hma(close, 2)",
@@ -107,7 +107,7 @@ async fn one_bar_before_is_enough_where_one_is_looked_at() {
     }
     for [outer, inner] in [
         ["sma(X, 2)", "mom(close, 1)"],
-        ["lag(X, 1)", "trange"],
+        ["lag(X, 1)", "trange()"],
         ["mom(X, 1)", "sma(2)"],
         ["log_return(X)", "sma(2)"],
         ["sma(X, 2)", "lag(close, 1)"],
@@ -122,16 +122,16 @@ async fn what_does_not_forget_its_start_is_computed_from_the_start() {
     let session = session().await;
     session.context().register_batch("trials", trials()).unwrap();
     for expression in [
-        "mama.mama",
+        "mama().mama",
         "rsi(14)",
         "rsi(volume, 14)",
         "cmo(14)",
         "adx(14)",
         "plus_di(14)",
-        "stochrsi.fastk",
+        "stochrsi().fastk",
         "rsi(highest(high, 250), 5)",
         "cmo(highest(close, 300), 3)",
-        "rsi(cast(cdldoji as double), 5)",
+        "rsi(cast(cdldoji() as double), 5)",
         "ema(highest(high, 250), 5)",
         "sma(case when close > open then close end, 20)",
         "sma(close / (close - open), 20)",
