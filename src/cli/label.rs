@@ -131,7 +131,7 @@ pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Fail
         return run_text(&session, config, &sql, &Params::default(), &args.output).await;
     };
     for (table, sql) in [(format!("levels_{name}"), levels), (format!("level_events_{name}"), events)] {
-        let rows = session.sql(&sql).await?.create_physical_plan().await?;
+        let rows = session.plan(session.sql(&sql).await?).await?;
         let told = serde_json::json!({ "k": args.k, "cluster": args.cluster, "max_age": args.max_age });
         let properties: HashMap<String, String> = [
             ("tallow.levels.timeframe".to_string(), timeframe.to_string()),

@@ -337,7 +337,7 @@ async fn keep(session: &Session, config: &Config, args: &MatchArgs, rows: &Recor
     let Some(table) = &args.to else { return Ok(()) };
     let frame = session.context().read_batch(rows.clone())?;
     let computed = Computed {
-        rows: frame.create_physical_plan().await?,
+        rows: session.plan(frame).await?,
         ordered: false,
         properties: HashMap::default(),
         operation: "MATCH",
