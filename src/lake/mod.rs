@@ -18,6 +18,7 @@ mod records;
 mod replace;
 mod scan;
 mod stores;
+mod symbols;
 mod table;
 mod wanted;
 mod writer;
