@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod asof;
+mod cancellation;
 mod cli;
 mod common;
 mod dialect;
@@ -9,6 +10,7 @@ mod formulas;
 mod golden;
 mod ingest;
 mod interpreter;
+mod interrupts;
 mod labels;
 mod lake;
 mod layouts;
@@ -19,8 +21,10 @@ mod mistakes;
 mod others;
 mod plans;
 mod properties;
+mod ranges;
 mod registry;
 mod reports;
 mod scans;
 mod similarity;
 mod slt;
+mod timeframes;
