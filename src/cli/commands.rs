@@ -105,7 +105,7 @@ async fn run_in_range(
         if !silent {
             frame = bounds::bounded(session, frame, times).await?;
         }
-        let plan = frame.create_physical_plan().await?;
+        let plan = session.plan(frame).await?;
         let progress = Progress::new(config, None, "rows").hidden(output.streams_to_terminal());
         let mut batches = session.execute(std::sync::Arc::clone(&plan))?;
         let mut writer = if silent { None } else { Some(Writer::new(output, plan.schema())?) };
@@ -193,7 +193,7 @@ pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Fa
         } else {
             out!("PLAN\n{}", DisplayableExecutionPlan::new(physical.as_ref()).indent(false));
         }
-        let reach = reach(&session.context().state().optimize(&plan)?);
+        let reach = reach(&session.optimized(&plan).await?);
         out!("REACH (bars)\n{:<32} {:>8} {:>8}", "column", "back", "ahead");
         for (name, sources) in &reach.columns {
             out!("{name:<32} {sources}");

@@ -149,7 +149,7 @@ pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Fail
         session.care(move |lake| async move { lake.check_replaceable(&table, kind, &properties).await }).await?;
     }
     for ((kind, table), sql) in tables.into_iter().zip([levels, events]) {
-        let rows = session.sql(&sql).await?.create_physical_plan().await?;
+        let rows = session.plan(session.sql(&sql).await?).await?;
         let properties = properties.clone();
         let computed = Computed { rows, ordered: false, properties, kind, progress: Box::new(|_| {}) };
         let written = session.replace(&table, computed).await?;

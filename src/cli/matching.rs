@@ -345,7 +345,7 @@ async fn keep(
     let frame = session.context().read_batch(rows.clone())?;
     let timeframe = found.tables.first().map(|(_, timeframe)| ("tallow.timeframe".to_string(), timeframe.clone()));
     let computed = Computed {
-        rows: frame.create_physical_plan().await?,
+        rows: session.plan(frame).await?,
         ordered: false,
         properties: timeframe.into_iter().collect(),
         kind: ResultKind::Matches,

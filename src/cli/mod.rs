@@ -20,6 +20,10 @@ use crate::redact::{Redacting, redacted};
 use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Exit status of a usage error, as clap gives it.
@@ -48,6 +52,14 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
+/// What a command that was stopped may take to put away what it had begun.
+const LINGER: Duration = Duration::from_millis(300);
+/// Stack of the thread that a command runs on, as that of the threads that plan. Only what is used takes memory.
+const STACK: usize = 32 << 20;
+
+/// How a command ended; `None`: it was stopped.
+type Outcome = Option<Result<(), Failure>>;
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -61,37 +73,79 @@ pub fn main() -> ExitCode {
         Err(help) => help.exit(),
     };
     start_logging(&args);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return say(&format!("cannot start: {error}"), 1),
-    };
-    let outcome = runtime.block_on(async {
-        let cancel = CancellationToken::new();
-        let ends_by_itself = matches!(args.command, Some(Command::Scan(_)));
-        let mut work = std::pin::pin!(dispatch(args, cancel.clone()));
-        tokio::select! {
-            outcome = &mut work => return Some(outcome),
-            _ = tokio::signal::ctrl_c() => cancel.cancel(),
-        }
-        if !ends_by_itself {
-            return None;
-        }
+    match runtime().and_then(|signals| signals.block_on(attended(args))) {
+        Ok(Some(Ok(())) | Some(Err(Failure::ClosedPipe))) => ExitCode::SUCCESS,
+        Ok(Some(Err(Failure::Error(error)))) => say(&format!("error: {error}"), 1),
+        Ok(Some(Err(Failure::Partial))) => ExitCode::from(PARTIAL),
+        Ok(Some(Err(Failure::Interrupted))) => ExitCode::from(INTERRUPTED),
+        Ok(Some(Err(Failure::Usage(message)))) => say(&format!("error: {message}"), USAGE),
+        Ok(None) => say("interrupted", INTERRUPTED),
+        Err(error) => say(&format!("error: {error}"), 1),
+    }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Runs a command on a thread of its own, so that an interrupt is heard whatever the command is busy with.
+async fn attended(args: Args) -> std::io::Result<Outcome> {
+    let mut interrupt = std::pin::pin!(interrupted());
+    // From here on the process hears of interrupts, and is not ended by them.
+    if std::future::poll_fn(|cx| Poll::Ready(interrupt.as_mut().poll(cx).is_ready())).await {
+        return Ok(None);
+    }
+    let delivers = matches!(args.command, Some(Command::Scan(_)));
+    let (cancel, stop) = (CancellationToken::new(), CancellationToken::new());
+    let mut done = begin(args, cancel.clone(), stop.clone())?;
+    let broken = |_| std::io::Error::other("the command broke off");
+    tokio::select! {
+        outcome = &mut done => return outcome.map_err(broken)?,
+        () = interrupt => cancel.cancel(),
+    }
+    if delivers {
         // A second interrupt does not wait for what is complete.
         tokio::select! {
-            outcome = &mut work => Some(outcome),
-            _ = tokio::signal::ctrl_c() => None,
+            outcome = &mut done => return outcome.map_err(broken)?,
+            () = interrupted() => {}
         }
-    });
-    // Work that was interrupted may still hold a thread; the process does not wait for it.
-    runtime.shutdown_background();
-    match outcome {
-        Some(Ok(())) | Some(Err(Failure::ClosedPipe)) => ExitCode::SUCCESS,
-        Some(Err(Failure::Error(error))) => say(&format!("error: {error}"), 1),
-        Some(Err(Failure::Partial)) => ExitCode::from(PARTIAL),
-        Some(Err(Failure::Interrupted)) => ExitCode::from(INTERRUPTED),
-        Some(Err(Failure::Usage(message))) => say(&format!("error: {message}"), USAGE),
-        None => say("interrupted", INTERRUPTED),
     }
+    stop.cancel();
+    // Work that was stopped may still hold a thread; the process does not wait for it.
+    let _ = tokio::time::timeout(LINGER, done).await;
+    Ok(None)
+}
+
+/// Completes at an interrupt.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Begins with a command, which ends early once it is stopped and not busy.
+fn begin(
+    args: Args,
+    cancel: CancellationToken,
+    stop: CancellationToken,
+) -> std::io::Result<oneshot::Receiver<std::io::Result<Outcome>>> {
+    let (tell, done) = oneshot::channel();
+    let work = move || {
+        let outcome = runtime().map(|runtime| {
+            let outcome = runtime.block_on(async {
+                tokio::select! {
+                    outcome = dispatch(args, cancel) => Some(outcome),
+                    () = stop.cancelled() => None,
+                }
+            });
+            runtime.shutdown_background();
+            outcome
+        });
+        // Nobody waits for it where it was stopped and took too long.
+        let _ = tell.send(outcome);
+    };
+    std::thread::Builder::new().name("tallow".to_string()).stack_size(STACK).spawn(work)?;
+    Ok(done)
 }
 
 fn say(message: &str, status: u8) -> ExitCode {

@@ -268,7 +268,44 @@ fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool) -> Result<
     Ok(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
 }
 
-/// The cells of a column: numbers with the digits that matter, times without a part that is always zero.
+/// Characters that a cell of a table shows; other formats have all of a value.
+const CELL: usize = 1_000;
+
+/// The beginning of what is written to it. More than a cell shows is an error, at which formatting ends: a list of millions is
+/// not written out to be cut.
+struct Beginning {
+    text: String,
+    room: usize,
+}
+
+impl Beginning {
+    fn of(value: impl std::fmt::Display) -> String {
+        let mut beginning = Beginning { text: String::new(), room: CELL };
+        let _ = std::fmt::Write::write_fmt(&mut beginning, format_args!("{value}"));
+        beginning.text
+    }
+}
+
+impl std::fmt::Write for Beginning {
+    fn write_str(&mut self, more: &str) -> std::fmt::Result {
+        match more.char_indices().nth(self.room) {
+            None => {
+                self.room -= more.chars().count();
+                self.text.push_str(more);
+                Ok(())
+            }
+            Some((end, _)) => {
+                self.room = 0;
+                self.text.push_str(&more[..end]);
+                self.text.push('…');
+                Err(std::fmt::Error)
+            }
+        }
+    }
+}
+
+/// The cells of a column: numbers with the digits that matter, times without a part that is always zero, and of what is long
+/// the beginning.
 fn cells(column: &ArrayRef) -> Result<Vec<String>, Error> {
     if let Some(values) = column.as_primitive_opt::<Float64Type>() {
         return Ok(values.iter().map(|v| v.map(number).unwrap_or_default()).collect());
@@ -278,14 +315,14 @@ fn cells(column: &ArrayRef) -> Result<Vec<String>, Error> {
         let names = nested.fields();
         let row = |i: usize| {
             let parts: Vec<_> = names.iter().zip(&fields).map(|(f, c)| format!("{}: {}", f.name(), c[i])).collect();
-            format!("{{{}}}", parts.join(", "))
+            Beginning::of(format_args!("{{{}}}", parts.join(", ")))
         };
         return Ok((0..column.len()).map(row).collect());
     }
     let format = FormatOptions::default().with_null("").with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
     let format = format.with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f"));
     let formatter = ArrayFormatter::try_new(column.as_ref(), &format)?;
-    let mut cells: Vec<String> = (0..column.len()).map(|i| formatter.value(i).to_string()).collect();
+    let mut cells: Vec<String> = (0..column.len()).map(|i| Beginning::of(formatter.value(i))).collect();
     if matches!(column.data_type(), DataType::Timestamp(_, _)) {
         let ending =
             [" 00:00:00", ":00"].into_iter().find(|end| cells.iter().all(|c| c.is_empty() || c.ends_with(end)));
@@ -313,6 +350,37 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::Field;
+    use std::sync::Arc;
+
+    /// A list that would be two gigabytes of text.
+    fn long_list() -> ArrayRef {
+        const NUMBERS: usize = 300_000_000;
+        let item = Arc::new(Field::new_list_field(DataType::Boolean, true));
+        let numbers: ArrayRef =
+            Arc::new(arrow::array::BooleanArray::new(arrow::buffer::BooleanBuffer::new_unset(NUMBERS), None));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([NUMBERS]), numbers, None))
+    }
+
+    #[test]
+    fn a_cell_is_the_beginning_of_a_long_value() {
+        let shown = |column: ArrayRef| cells(&column).unwrap().remove(0);
+        assert_eq!(shown(Arc::new(StringArray::from(vec!["é".repeat(CELL)]))), "é".repeat(CELL));
+        assert_eq!(shown(Arc::new(StringArray::from(vec!["é".repeat(CELL + 1)]))), "é".repeat(CELL) + "…");
+        let list = shown(long_list());
+        assert!(list.starts_with("[false, false") && list.ends_with('…'));
+        assert_eq!(list.chars().count(), CELL + 1);
+        let fields = (0..900).map(|i| {
+            (
+                Arc::new(Field::new(format!("f{i}"), DataType::Int64, true)),
+                Arc::new(Int64Array::from(vec![1])) as ArrayRef,
+            )
+        });
+        let nested = shown(Arc::new(StructArray::from(fields.collect::<Vec<_>>())));
+        assert!(nested.starts_with("{f0: 1, f1: 1") && nested.chars().count() == CELL + 1, "{nested}");
+    }
 
     #[test]
     fn numbers_show_the_digits_that_matter() {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::lake::StoredPattern;
 use crate::pipeline::label::quality;
 use crate::pipeline::report::{self, Chart, Page};
-use crate::pipeline::scan::Control;
+use crate::pipeline::scan::{Control, Summary};
 use crate::pipeline::score::Model;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -165,8 +165,11 @@ async fn of_scan(
     ] {
         parameters.extend(value.map(|value| (name.to_string(), value)));
     }
-    let failures = run.summary().failures;
-    let notes = left_out_note(failures.len());
+    let Summary { failures, too_old, .. } = run.summary();
+    let mut notes = left_out_note(failures.len());
+    if too_old > 0 {
+        notes.push(format!("{too_old} symbols were left out because their newest bar is too old."));
+    }
     let sources = vec![report::source(session, table).await?];
     let title = format!("Scan: {}", scan.formula);
     let page = Page { title, parameters, sources, notes, charts: drawn, rows };

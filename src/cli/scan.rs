@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::pipeline::bounds::{self, instant};
 use crate::pipeline::check::first_word;
 use crate::pipeline::formulas::{self, By};
-use crate::pipeline::scan::{Control, Ended, Group, Rank, Scan, Summary, Sweep};
+use crate::pipeline::scan::{Control, Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,8 +30,11 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
         return Ok(());
     }
     let progress = Arc::new(Progress::new(config, None, "symbols"));
-    let control = Control { progress: progress.follow(), cancel };
-    let mut run = scan.run(&session, control).await?;
+    let control = Control { progress: progress.follow(), cancel: cancel.clone() };
+    let mut run = match scan.run(&session, control).await {
+        Err(_) if cancel.is_cancelled() => return Err(Failure::Interrupted),
+        run => run?,
+    };
     warn(config, &run.warnings);
     progress.clear();
     let mut writer = Writer::new(&args.output, run.schema())?;
@@ -43,7 +46,7 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
     if let Some(path) = &args.failures {
         left_out::write(path, &summary.failures)?;
     }
-    report(config, &summary, started.elapsed(), rest.as_deref());
+    report(config, &summary, started.elapsed(), rest.as_deref(), scan.max_age);
     match (summary.ended, summary.failures.is_empty()) {
         (Ended::Cancelled, _) => Err(Failure::Interrupted),
         (Ended::TimedOut, _) | (_, false) => Err(Failure::Partial),
@@ -63,6 +66,7 @@ pub(super) async fn scan_of(session: &Session, args: &ScanArgs) -> Result<(Scan,
         symbols: symbols(args)?,
         range: bounds::Range { from: time(&args.from)?, to: time(&args.to)? },
         last: args.last,
+        max_age: args.max_age,
         rank: args.rank.as_deref().map(Rank::parse).transpose()?,
         top: args.top,
         group: args.group.map(|g| if g == super::args::GroupBy::Date { Group::Date } else { Group::Symbol }),
@@ -149,12 +153,16 @@ fn counted(n: u64, one: &str, many: &str) -> String {
 }
 
 /// What was found, on standard error.
-fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&str>) {
+fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&str>, max_age: MaxAge) {
     let mut said = String::new();
-    match summary.ended {
-        Ended::Complete => {}
-        Ended::Cancelled => said += &format!("interrupted after {} of {} symbols\n", summary.scanned, summary.asked),
-        Ended::TimedOut => said += &format!("out of time after {} of {} symbols\n", summary.scanned, summary.asked),
+    let early = match summary.ended {
+        Ended::Complete => None,
+        Ended::Cancelled => Some("interrupted"),
+        Ended::TimedOut => Some("out of time"),
+    };
+    if let Some(early) = early {
+        let lost = if summary.given_up { "; their matches could not be brought together in time" } else { "" };
+        said += &format!("{early} after {} of {} symbols{lost}\n", summary.scanned, summary.asked);
     }
     if !config.quiet {
         let of = stored.map_or_else(String::new, |name| format!(" of {name}"));
@@ -166,6 +174,12 @@ fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&st
             summary.match_rate() * 100.0,
             summary.bars,
             took.as_secs_f64()
+        );
+    }
+    if summary.too_old > 0 && !config.quiet {
+        said += &format!(
+            "{} left out: the table has bars at more than {max_age} times after their newest one (--max-age all)\n",
+            counted(summary.too_old, "symbol", "symbols")
         );
     }
     if !summary.failures.is_empty() {

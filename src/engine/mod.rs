@@ -1,6 +1,7 @@
 //! The session, the dialect, and the operator that computes series functions.
 
 pub mod asof;
+pub mod cancellation;
 pub mod dialect;
 pub mod fold;
 pub mod merge_join;

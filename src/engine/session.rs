@@ -1,6 +1,7 @@
 //! The only place where a `SessionContext` is made and functions are registered.
 
 use super::asof::{AsofFilter, AsofJoins, AsofPlanner, Marker};
+use super::cancellation::CancelJoins;
 use super::fold::FoldPlanner;
 use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
@@ -130,11 +131,12 @@ impl QueryPlanner for Planner {
     }
 }
 
-/// DataFusion's rules in their order, with ours before order is enforced, and before cooperation and dynamic filters are
-/// added.
+/// DataFusion's rules in their order, with ours before order is enforced, and before and after cooperation is added; dynamic
+/// filters come last.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let at = rules.iter().position(|r| r.name() == "EnsureCooperative").unwrap_or(rules.len() - 1);
+    rules.insert(at + 1, Arc::new(CancelJoins));
     rules.insert(at, Arc::new(SeriesRule));
     // Before the first pushdown of filters, which ties hash joins to what lies below them.
     let at = rules.iter().position(|r| r.name() == "FilterPushdown").unwrap_or_default();

@@ -20,6 +20,7 @@ mod replace;
 mod results;
 mod scan;
 mod stores;
+mod symbols;
 mod table;
 mod wanted;
 mod writer;

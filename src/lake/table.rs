@@ -8,6 +8,7 @@ use super::profile::{Known, Profile, ProfileCache};
 use super::proof::Prover;
 use super::ranges::{chains, disjoint_order};
 use super::readable::{Unreadable, readable};
+use super::symbols::Symbols;
 use super::wanted::Wanted;
 use super::writer::profile_of;
 use arrow::array::AsArray;
@@ -50,6 +51,7 @@ pub struct CandleTable {
     unreadable: Vec<Unreadable>,
     /// Only runs with these symbols are read; rows of others may come with them.
     pub(super) only: Option<Arc<BTreeSet<String>>>,
+    pub(super) symbols: Symbols,
 }
 
 /// What `describe` shows.
@@ -146,13 +148,6 @@ impl CandleTable {
     /// row, and every page, with a long list; whoever calls this leaves out the other rows.
     pub fn near(&self, symbols: &Arc<BTreeSet<String>>) -> CandleTable {
         CandleTable { only: Some(Arc::clone(symbols)), ..self.clone() }
-    }
-
-    /// How many symbols there are, the first and the last, where that can be told without reading.
-    pub fn symbol_extent(&self) -> Option<(usize, &str, &str)> {
-        let runs = || self.profiles.iter().flat_map(|p| &p.runs);
-        let first = runs().map(|r| r.symbol.as_str()).min()?;
-        Some((self.symbols()?, first, runs().map(|r| r.last_symbol()).max()?))
     }
 
     /// Files without a row, and the symbols that their names stand for.
@@ -256,6 +251,7 @@ impl CandleTable {
             properties,
             unreadable: vec![],
             only: None,
+            symbols: Symbols::default(),
         };
         table.profiles = Arc::new(table.profile(state, cache, known, &file_schema).await?);
         if let Some(sample) = sample {

@@ -1,5 +1,6 @@
 //! Plans between two dates: enough bars before them are read that the first row is as in a run over everything.
 
+use super::in_range;
 use super::quoting::quoted;
 use crate::Session;
 use crate::engine::dialect::Params;
@@ -25,6 +26,14 @@ pub struct Range {
     pub to: Option<i64>,
 }
 
+impl Range {
+    /// The condition that a time lies in it; `None`: every time does.
+    pub(super) fn holds(&self, ts: &Expr) -> Option<Expr> {
+        let parts = [self.from.map(|t| ts.clone().gt_eq(time(t))), self.to.map(|t| ts.clone().lt(time(t)))];
+        parts.into_iter().flatten().reduce(Expr::and)
+    }
+}
+
 /// Microseconds of a day or an instant as it is typed: `2024-01-31`, `2024-01-31T09:30`, `2024-01-31T09:30:00Z`.
 pub fn instant(text: &str) -> Result<i64> {
     use chrono::{DateTime, NaiveDate, NaiveDateTime};
@@ -45,7 +54,7 @@ pub(super) fn time(micros: i64) -> Expr {
 
 /// Restricts a frame to a range. Each table is read from as many bars before the range as the result looks back, and to as
 /// many after it as it looks ahead; whole, where the plan does not tell how many these are, or where the `ts` of the result
-/// is not that of a table.
+/// is not that of a table. `in_range(ts)` is true of the times in the range, wherever it stands.
 pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Result<DataFrame> {
     if range == Range::default() {
         return Ok(frame);
@@ -56,8 +65,9 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
         return Err(Error::Setting("the range is empty: its first day must lie before its last".to_string()));
     }
     let (state, plan) = frame.into_parts();
+    let plan = in_range::bound(plan, range)?;
     let mut spans = BTreeMap::new();
-    let optimized = state.optimize(&plan)?;
+    let optimized = session.optimized(&plan).await?;
     let (told, read) = (reach(&optimized), Read::of(&optimized)?);
     for (table, reach) in told.total().tables().filter(|_| told.is_of_bars) {
         let of_table = read.get(table).cloned().unwrap_or_default();
@@ -83,8 +93,7 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
                 return Ok(Transformed::no(node));
             };
             let (from, to) = spans[&name];
-            let parts = [from.map(|t| ts.clone().gt_eq(time(t))), to.map(|t| ts.clone().lt(time(t)))];
-            match parts.into_iter().flatten().reduce(Expr::and) {
+            match (Range { from, to }).holds(&ts) {
                 Some(filter) => Ok(Transformed::yes(LogicalPlanBuilder::from(node).filter(filter)?.build()?)),
                 None => Ok(Transformed::no(node)),
             }
@@ -116,8 +125,7 @@ fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
             "--from and --to need a column `ts` in the result: add it, or bound the time in WHERE".to_string(),
         ));
     };
-    let parts = [range.from.map(|t| ts.clone().gt_eq(time(t))), range.to.map(|t| ts.clone().lt(time(t)))];
-    match parts.into_iter().flatten().reduce(Expr::and) {
+    match range.holds(&ts) {
         Some(filter) => Ok(LogicalPlanBuilder::from(plan).filter(filter)?.build()?),
         None => Ok(plan),
     }
@@ -130,6 +138,7 @@ async fn earlier(session: &Session, table: &str, read: &Read, range: Range, back
     let name = quoted(table);
     let at = |t: i64| format!("to_timestamp_micros({t})");
     let in_range = range.to.map_or_else(String::new, |to| format!(" and ts < {}", at(to)));
+    // The bar before the range is the first of those that are looked back at.
     let start = match back.saturating_sub(1) {
         0 => "ts".to_string(),
         steps => format!("lag(ts, {steps}) over (partition by symbol order by ts)"),
@@ -230,7 +239,7 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
     if plan.schema().fields().iter().any(|f| f.name() == "available_at") {
         return Err(Error::Setting("--available-at: the result has a column available_at already".to_string()));
     }
-    let optimized = state.optimize(&plan)?;
+    let optimized = session.optimized(&plan).await?;
     let told = reach(&optimized);
     if !told.is_of_bars {
         return Err(Error::Setting(

@@ -73,6 +73,8 @@ pub fn describe_all() -> Vec<FunctionDoc> {
     }
     let predict = super::score::Predict::new(std::sync::Arc::default());
     all.push(describe_plain("predict", "scalar", "struct", predict.documentation().cloned()));
+    let in_range = super::in_range::InRange::default();
+    all.push(describe_plain(in_range.name(), "scalar", "boolean", in_range.documentation().cloned()));
     for (name, usage, doc) in super::views::described() {
         let (family, returns) = ("Table Functions".to_string(), "table".to_string());
         let (usage, doc) = (usage.to_string(), doc.to_string());

@@ -222,7 +222,7 @@ impl LabelRun {
     ) -> Result<Written> {
         let sql = self.sql(session.tables()).await?;
         let frame = session.sql(&sql).await?;
-        let rows = frame.create_physical_plan().await?;
+        let rows = session.plan(frame).await?;
         let (_, origin) = resample::sql(session.tables(), Wanted::of(self.timeframe)).await?;
         let told = self.told();
         let properties: HashMap<String, String> = [

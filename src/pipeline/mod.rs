@@ -7,6 +7,7 @@ pub mod bounds;
 pub mod check;
 pub mod formulas;
 pub mod functions;
+pub(crate) mod in_range;
 pub mod label;
 pub mod label_path;
 pub mod levels;

@@ -3,9 +3,9 @@
 use crate::common::{batch, numbers, plan, query, settings, try_query, walk, write_csv};
 use crate::ingest::{from, ingest, lake, walk_files};
 use futures::StreamExt;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use tallow::lake::IngestOptions;
 use tallow::pipeline::resample::Fill;
 use tallow::pipeline::synth::Synth;
@@ -415,6 +415,21 @@ async fn validation_finds_what_is_known_to_be_wrong() {
     assert_eq!(around_the_clock, 2.0, "the two gaps of 2022 to 2025");
 }
 
+/// The files of a folder and their sizes.
+fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut all = BTreeMap::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return all };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        match path.metadata() {
+            Ok(facts) if facts.is_dir() => all.extend(files(&path)),
+            Ok(facts) => drop(all.insert(path, facts.len())),
+            // It was there a moment ago.
+            Err(_) => {}
+        }
+    }
+    all
+}
+
 /// Kills the command at twenty moments; each time the table is what it was or what it is to become.
 fn killed(lake: &Path, args: &[&str], allowed: &[(String, bool)]) {
     let tallow = |args: &[&str]| {
@@ -428,9 +443,14 @@ fn killed(lake: &Path, args: &[&str], allowed: &[(String, bool)]) {
     };
     let mut done = false;
     for i in 0..20u64 {
+        // At the first thing that it does to the lake, at the second, and so on.
+        let (mut seen, mut changes) = (files(lake), 0);
         let mut child = tallow(args).spawn().unwrap();
-        // Spread over the time that the work takes, in no order.
-        std::thread::sleep(Duration::from_millis((i * 37) % 160));
+        while changes < i && child.try_wait().unwrap().is_none() {
+            let now = files(lake);
+            changes += u64::from(now != seen);
+            seen = now;
+        }
         let _ = child.kill();
         let _ = child.wait();
         let sql = "select count(*) as n, round(sum(close)) as s from candles_1d";

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod asof;
+mod cancellation;
 mod cli;
 mod common;
 mod damaged;
@@ -10,6 +11,7 @@ mod formulas;
 mod golden;
 mod ingest;
 mod interpreter;
+mod interrupts;
 mod labels;
 mod lake;
 mod layouts;
@@ -26,3 +28,5 @@ mod reports;
 mod scans;
 mod similarity;
 mod slt;
+mod timeframes;
+mod warm_up;

@@ -1,148 +1,140 @@
-//! A range gives the rows of the whole history, whatever the bars before it look like.
+//! Ranges: the rows of a range are those of the whole history, wherever it begins, and however little is read before it.
 
-use crate::common::{DAY, START, numbers, session};
-use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use crate::common::{Bar, DAY, START, batch, numbers, query, session, walk};
+use crate::interpreter::Dice;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow::Session;
-use tallow::pipeline::bounds::{Range, bounded};
+use tallow::engine::dialect::Params;
+use tallow::pipeline::bounds::{Range, bounded, instant};
+use tallow::pipeline::named;
 
-const BARS: usize = 3000;
-
-/// One symbol's bars: open, high, low, close, volume by bar.
-type Bars = Vec<[Option<f64>; 5]>;
-
-/// Bars from closes: a range of a hundredth around a close that moved, none around one that did not.
-fn around(closes: impl Iterator<Item = f64>) -> Bars {
-    let mut before = f64::NAN;
-    let bar = |close: f64| {
-        let wide = if close == before { 0.0 } else { 0.01 * close };
-        let volume = if close == before { 0.0 } else { (close * 1e4).round() };
-        before = close;
-        [close - 0.3 * wide, close + wide, close - wide, close, volume].map(Some)
-    };
-    closes.map(bar).collect()
-}
-
-fn walk(bar: usize) -> f64 {
-    let x = bar as f64;
-    100.0 + 10.0 * (x * 0.037).sin() + 3.0 * (x * 1.7).cos() + 2.0 * (x * 0.61).sin()
-}
-
-/// Symbols that try what a start may hide: long stretches at one price, steps, coarse prices, a steady rise, no volume.
-fn trials() -> RecordBatch {
-    let still = |bar: usize| if (1200..2700).contains(&bar) { 1200 } else { bar };
-    let without_volume = |mut bar: [Option<f64>; 5]| {
-        bar[4] = None;
-        bar
-    };
-    let symbols: [(&str, Bars); 6] = [
-        ("COARSE", around((0..BARS).map(|i| (walk(i) / 5.0).round() * 5.0))),
-        ("NOVOLUME", around((0..BARS).map(walk)).into_iter().map(without_volume).collect()),
-        ("RISE", around((0..BARS).map(|i| if i < 900 { walk(i) } else { 120.0 + 0.01 * i as f64 }))),
-        ("STEPS", around((0..BARS).map(|i| 100.0 + ((i / 400) % 3) as f64))),
-        ("STILL", around((0..BARS).map(|i| walk(still(i))))),
-        ("WALK", around((0..BARS).map(walk))),
-    ];
-    let names: StringArray = symbols.iter().flat_map(|(name, _)| std::iter::repeat_n(Some(*name), BARS)).collect();
-    let days = symbols.iter().flat_map(|_| (0..BARS as i64).map(|day| START + day * DAY));
-    let column = |i: usize| -> ArrayRef {
-        Arc::new(symbols.iter().flat_map(|(_, bars)| bars.iter().map(move |bar| bar[i])).collect::<Float64Array>())
-    };
-    RecordBatch::try_from_iter([
-        ("symbol", Arc::new(names) as ArrayRef),
-        ("ts", Arc::new(TimestampMicrosecondArray::from_iter_values(days).with_timezone("UTC"))),
-        ("open", column(0)),
-        ("high", column(1)),
-        ("low", column(2)),
-        ("close", column(3)),
-        ("volume", column(4)),
-    ])
-    .unwrap()
-}
-
-async fn rows(session: &Session, sql: &str, range: Range) -> RecordBatch {
-    let frame = bounded(session, session.sql(sql).await.unwrap(), range).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
+/// The rows of a query in a range.
+async fn in_range(session: &Session, sql: &str, params: &Params, range: Range) -> RecordBatch {
+    let frame = session.sql_with(sql, params).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
     let schema = Arc::new(frame.schema().as_arrow().clone());
+    let frame = bounded(session, frame, range).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
     let batches = session.collect(frame).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
-    arrow::compute::concat_batches(&schema, &batches).unwrap()
+    concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches).unwrap()
 }
 
-/// Compares an expression over several ranges with the same rows of the whole history.
-async fn check(session: &Session, expression: &str) {
-    let sql = format!("select symbol, ts, cast({expression} as double) as x from trials order by symbol, ts");
-    let whole = rows(session, &sql, Range::default()).await;
-    let times = whole["ts"].as_primitive::<arrow::datatypes::TimestampMicrosecondType>().values().to_vec();
-    let all = numbers(&whole, "x");
-    let scale = all.iter().filter(|v| v.is_finite()).fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
-    for (from, to) in [(1, 9), (1250, 1280), (2650, 2720), (2990, BARS as i64)] {
-        let (from, to) = (START + from * DAY, START + to * DAY);
-        let part = rows(session, &sql, Range { from: Some(from), to: Some(to) }).await;
-        let want: Vec<f64> = all.iter().zip(&times).filter(|(_, t)| (from..to).contains(t)).map(|(v, _)| *v).collect();
-        let got = numbers(&part, "x");
-        assert_eq!(got.len(), want.len(), "{expression}: rows");
-        for (row, (got, want)) in got.iter().zip(&want).enumerate() {
-            let same = got.is_nan() && want.is_nan() || (got - want).abs() <= 1e-9 * scale;
-            assert!(same, "{expression}, row {row} from day {}: {got}, not {want}", (from - START) / DAY);
+/// The times of rows.
+fn times(rows: &RecordBatch) -> Vec<i64> {
+    let times = cast(rows.column_by_name("ts").unwrap(), &DataType::Timestamp(TimeUnit::Microsecond, None)).unwrap();
+    times.as_primitive::<TimestampMicrosecondType>().values().to_vec()
+}
+
+/// A number that looks back one bar, or a few that are made of such.
+fn number(dice: &mut Dice, depth: usize) -> String {
+    const FIELDS: [&str; 5] = ["open", "high", "low", "close", "volume"];
+    if depth == 0 {
+        return FIELDS[dice.below(5)].to_string();
+    }
+    let kind = dice.below(16);
+    let x = number(dice, depth - 1);
+    match kind {
+        0 => format!("lag({x}, 1)"),
+        1 => format!("mom({x}, 1)"),
+        2 => format!("sma({x}, 2)"),
+        3 => format!("hma({x}, 2)"),
+        4 => format!("highest({x}, 2)"),
+        5 => format!("lowest({x}, 3)"),
+        6 => format!("wma({x}, 2)"),
+        7 => "trange()".to_string(),
+        8 => "cci(2)".to_string(),
+        9 => "willr(2)".to_string(),
+        10 => "log_return(close, 1)".to_string(),
+        11 => "cast(crosses_above(close, open) as double)".to_string(),
+        12 => format!("lead({x}, 1)"),
+        13 => format!("lag({x}, 2)"),
+        14 => format!("({x} + {})", number(dice, depth - 1)),
+        _ => format!("({x} - {})", number(dice, depth - 1)),
+    }
+}
+
+/// Bars with holes in time, and symbols that begin and end at other times.
+fn holes() -> Vec<Bar> {
+    let kept = |bar: &Bar| match bar.0.as_str() {
+        "B" => bar.1 % 7 != 3,
+        "C" => bar.1 >= 40,
+        "D" => bar.1 < 55,
+        _ => true,
+    };
+    walk(&["A", "B", "C", "D"], 90).into_iter().filter(kept).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_looks_back_one_bar_is_the_same_in_a_range() {
+    let session = session().await;
+    session.context().register_batch("bars", batch(&holes())).unwrap();
+    let mut dice = Dice::new(13);
+    let each = ["lag(close, 1)", "mom(close, 1)", "sma(2)", "trange()", "cci(2)", "willr(2)", "log_return(close, 1)"];
+    let each =
+        each.into_iter().chain(["hma(close, 2)", "cast(crosses_above(close, open) as double)", "lead(close, 1)"]);
+    let random = (0..40).map(|_| number(&mut dice, 3)).collect::<Vec<_>>();
+    let mut rows = 0;
+    for (i, expression) in each.map(str::to_string).chain(random).enumerate() {
+        let sql = format!("select symbol, ts, {expression} as x from bars order by symbol, ts");
+        let whole = query(&session, &sql).await;
+        let from = START + DAY * (5 + (i as i64 * 11) % 60);
+        let all = |rows: &RecordBatch| times(rows).into_iter().zip(numbers(rows, "x")).collect::<Vec<_>>();
+        for range in [
+            Range { from: Some(from), to: None },
+            Range { from: None, to: Some(from) },
+            Range { from: Some(from), to: Some(from + 9 * DAY) },
+        ] {
+            let part = all(&in_range(&session, &sql, &Params::default(), range).await);
+            let (low, high) = (range.from.unwrap_or(i64::MIN), range.to.unwrap_or(i64::MAX));
+            let whole = all(&whole);
+            let scale = whole.iter().filter(|(_, x)| x.is_finite()).fold(1.0_f64, |most, (_, x)| most.max(x.abs()));
+            let want: Vec<_> = whole.into_iter().filter(|(ts, _)| (low..high).contains(ts)).collect();
+            assert_eq!(part.len(), want.len(), "{expression} in {range:?}");
+            rows += part.len();
+            for ((at, got), (_, want)) in part.iter().zip(&want) {
+                let same = (got - want).abs() <= 1e-9 * scale || got.is_nan() && want.is_nan();
+                assert!(same, "{expression} in {range:?}, at {at}: {got} and {want}");
+            }
         }
     }
+    assert!(rows > 10_000, "{rows}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bar_before_is_enough_where_one_is_looked_at() {
+async fn folds_divide_the_days_of_the_range() {
     let session = session().await;
-    session.context().register_batch("trials", trials()).unwrap();
-    let single = [
-        "sma(2)",
-        "lag(close, 1)",
-        "mom(close, 1)",
-        "trange()",
-        "crosses_above(close, open)",
-        "log_return()",
-        "cci(2)",
-        "willr(2)",
-        "hma(close, 2)",
-    ];
-    for one in single {
-        check(&session, one).await;
+    let queries = named::all(None).unwrap();
+    let set = named::find(&queries, "training_set").unwrap();
+    let params = set.complete(&Params::default()).unwrap();
+    let (from, to) = (instant("2015-03-01").unwrap(), instant("2017-03-01").unwrap());
+    let rows = in_range(&session, &set.sql, &params, Range { from: Some(from), to: Some(to) }).await;
+    assert_eq!(*rows.column_by_name("fold").unwrap().data_type(), DataType::Int32);
+    assert!(rows.column_by_name("natr_14").is_some() && rows.column_by_name("atr_14").is_none());
+    let mut days: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+    for (ts, fold) in times(&rows).into_iter().zip(numbers(&rows, "fold")).filter(|(_, fold)| !fold.is_nan()) {
+        days.entry(fold as i64).or_default().insert(ts);
     }
-    for [outer, inner] in [
-        ["sma(X, 2)", "mom(close, 1)"],
-        ["lag(X, 1)", "trange()"],
-        ["mom(X, 1)", "sma(2)"],
-        ["log_return(X)", "sma(2)"],
-        ["sma(X, 2)", "lag(close, 1)"],
-        ["mom(X, 1)", "mom(mom(close, 1), 1)"],
-    ] {
-        check(&session, &outer.replace('X', inner)).await;
-    }
+    // The range has 504 days, of which each fold leaves out some at its beginning.
+    let counts: Vec<usize> = days.values().map(BTreeSet::len).collect();
+    assert_eq!(days.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert!(counts.iter().all(|n| (90..=101).contains(n)), "{counts:?}");
+    assert!(days[&0].first().unwrap() - from < 10 * DAY);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_forget_its_start_is_computed_from_the_start() {
+async fn a_subquery_sees_the_range_where_it_asks_for_it() {
     let session = session().await;
-    session.context().register_batch("trials", trials()).unwrap();
-    for expression in [
-        "mama().mama",
-        "rsi(14)",
-        "rsi(volume, 14)",
-        "cmo(14)",
-        "adx(14)",
-        "plus_di(14)",
-        "stochrsi().fastk",
-        "rsi(highest(high, 250), 5)",
-        "cmo(highest(close, 300), 3)",
-        "rsi(cast(cdldoji() as double), 5)",
-        "ema(highest(high, 250), 5)",
-        "sma(case when close > open then close end, 20)",
-        "sma(close / (close - open), 20)",
-        "ema(volume, 10)",
-        "atr(14)",
-        "kama(close, 10)",
-        "vidya(close, 9)",
-        "rsi(sma(close, 20), 5)",
-        "mfi(14)",
-        "macd(12, 26, 9).macdhist",
-    ] {
-        check(&session, expression).await;
-    }
+    let sql = "select ts, n from (select distinct ts from candles) cross join \
+               (select count(distinct ts) as n from candles where in_range(ts)) order by ts";
+    let range = Range { from: Some(instant("2017-01-01").unwrap()), to: Some(instant("2017-02-01").unwrap()) };
+    let rows = in_range(&session, sql, &Params::default(), range).await;
+    assert_eq!((rows.num_rows(), numbers(&rows, "n")[0]), (20, 20.0));
+    // Without a range, every time is in it.
+    let rows = query(&session, sql).await;
+    assert_eq!((rows.num_rows(), numbers(&rows, "n")[0]), (1259, 1259.0));
+    let sql = "select symbol, ts, in_range(ts) as inside from candles where symbol = 'AAPL' order by ts";
+    let rows = in_range(&session, sql, &Params::default(), range).await;
+    assert_eq!(numbers(&rows, "inside"), vec![1.0; 20]);
 }

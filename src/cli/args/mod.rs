@@ -6,6 +6,7 @@ pub(super) use similarity::{
     ChartArgs, MatchArgs, PatternAddArgs, PatternCommand, ReportCommand, SearchArgs, TrainArgs,
 };
 
+use crate::pipeline::scan::MaxAge;
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tallow_udfs::candle::Timeframe;
@@ -147,6 +148,9 @@ pub(super) struct ScanArgs {
     /// The newest bar of each symbol only
     #[arg(long)]
     pub last: bool,
+    /// With --last, leave out symbols after whose newest bar the table has bars at more times than this; all leaves out none
+    #[arg(long, value_name = "BARS|all", default_value_t = MaxAge::default(), requires = "last")]
+    pub max_age: MaxAge,
     /// Order matches by a value, the largest first, or `VALUE asc`
     #[arg(long, value_name = "VALUE")]
     pub rank: Option<String>,
