@@ -4,12 +4,14 @@ mod args;
 mod care;
 mod commands;
 mod config;
+mod destination;
 mod ingest;
 mod label;
 mod left_out;
 mod matching;
 mod output;
 mod pattern;
+mod portable;
 mod progress;
 mod repl;
 mod report;
@@ -21,7 +23,8 @@ use clap::Parser;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
-/// Exit status of a usage error, as clap gives it.
+/// Exit status where the command line itself is wrong, whatever the lake and the files hold, as clap gives it. What cannot
+/// be done for another reason, such as a name that nothing has or SQL that does not fit its tables, ends with 1.
 const USAGE: u8 = 2;
 /// Exit status after an interrupt.
 const INTERRUPTED: u8 = 130;
@@ -45,6 +48,11 @@ impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Failure::Error(error.into())
     }
+}
+
+/// What is wrong with a value that was typed.
+fn usage(error: Error) -> Failure {
+    Failure::Usage(error.to_string())
 }
 
 /// Runs the command that the process was started with.
