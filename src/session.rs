@@ -18,11 +18,12 @@ use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use std::future::Future;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
 use tokio::runtime::Runtime;
+use tokio::task::JoinError;
 
 /// A DataFusion session with tallow's functions, tables, rules and limits, and a runtime of its own for computing.
 pub struct Session {
@@ -225,7 +226,8 @@ impl Session {
         Ok(batches)
     }
 
-    /// Executes a plan on the session's own threads; dropping the stream stops it.
+    /// Executes a plan on the session's own threads; dropping the stream stops it. A panic there is an error here: the rows
+    /// before it are not all that there are.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
         let task = self.context.task_ctx();
         let (sender, receiver) = futures::channel::mpsc::channel(2);
@@ -246,10 +248,14 @@ impl Session {
         };
         let task = self.spawn(work)?;
         let guard = AbortOnDrop(task.abort_handle());
-        Ok(receiver.map(move |batch| {
-            let _ = &guard;
-            batch.map_err(Error::from)
-        }))
+        let end = async move {
+            let ended = task.await;
+            drop(guard);
+            let panic = ended.err().filter(JoinError::is_panic)?;
+            Some(Err(Error::DataFusion(DataFusionError::External(Box::new(panic)))))
+        };
+        let end = stream::once(end).filter_map(futures::future::ready).boxed();
+        Ok(receiver.map(|batch| batch.map_err(Error::from)).chain(end))
     }
 
     /// Runs a future on the session's own threads.
