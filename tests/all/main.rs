@@ -6,6 +6,7 @@ mod cli;
 mod common;
 mod dialect;
 mod formulas;
+mod fuzz;
 mod golden;
 mod ingest;
 mod interpreter;
