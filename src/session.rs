@@ -250,7 +250,8 @@ impl Session {
         Ok(batches)
     }
 
-    /// Executes a plan on the session's own threads; dropping the stream stops it.
+    /// Executes a plan on the session's own threads; dropping the stream stops it. A panic there is an error here: the rows
+    /// before it are not all that there are.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
         let cancellation = Cancellation::of_plan(&plan);
         let waiter = cancellation.waiter();

@@ -3,12 +3,16 @@
 use super::Failure;
 use super::args::{DescribeArgs, ExplainArgs, FunctionsArgs, OutputArgs, QueryArgs, RangeArgs, RunArgs, SynthArgs};
 use super::config::Config;
+use super::destination;
+use super::left_out::partial;
 use super::output::Writer;
 use super::progress::Progress;
+use super::scan::{as_scan, named_symbols};
 use crate::engine::dialect::{Params, Parsed, Problems};
 use crate::engine::reach::reach;
 use crate::error::Error;
-use crate::pipeline::bounds;
+use crate::pipeline::among::{absent, among};
+use crate::pipeline::bounds::{self, Range};
 use crate::pipeline::synth::Synth;
 use crate::pipeline::validate::{Calendar, Validation};
 use crate::pipeline::{functions as listing, named};
@@ -36,24 +40,29 @@ pub(super) fn warn(config: &Config, warnings: &Problems) {
     }
 }
 
-pub(super) fn params(given: &[String]) -> Result<Params, Failure> {
+/// Values of parameters, each given once.
+pub(super) fn params<'a>(given: impl IntoIterator<Item = &'a String>) -> Result<Params, Failure> {
     let mut params = Params::default();
     for pair in given {
-        match pair.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => params.set(name.trim(), value),
-            _ => return Err(Failure::Usage(format!("--param '{pair}': expected NAME=VALUE"))),
+        let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.trim().is_empty()) else {
+            return Err(Failure::Usage(format!("parameter '{pair}': expected NAME=VALUE, such as level=20")));
+        };
+        let name = name.trim();
+        if let Some(first) = params.get(name) {
+            return Err(Failure::Usage(format!("parameter `{name}` is given twice, as '{first}' and as '{value}'")));
         }
+        params.set(name, value);
     }
     Ok(params)
 }
 
 pub(super) async fn query(config: &Config, args: QueryArgs) -> Result<(), Failure> {
-    let text = match (&args.command, &args.file) {
-        (Some(text), _) => text.clone(),
+    let text = match (args.sql.or(args.command), &args.file) {
+        (Some(text), _) => text,
         (None, Some(path)) => std::fs::read_to_string(path).map_err(|e| Error::File(path.display().to_string(), e))?,
         (None, None) if std::io::stdin().is_terminal() => {
             return Err(Failure::Usage(
-                "nothing to run: give SQL with -c, a file with -f, or start `tallow` alone".to_string(),
+                "nothing to run: give SQL, a file with -f, or start `tallow` alone".to_string(),
             ));
         }
         (None, None) => {
@@ -77,7 +86,18 @@ pub(super) async fn run_text(
     run_in_range(session, config, text, params, &RangeArgs::default(), output).await
 }
 
-async fn run_in_range(
+/// The times from one up to another.
+pub(super) fn times(from: Option<i64>, to: Option<i64>) -> Result<Range, Failure> {
+    match (from, to) {
+        (Some(from), Some(to)) if from >= to => {
+            Err(Failure::Usage("the range is empty: --from must lie before --to".to_string()))
+        }
+        _ => Ok(Range { from, to }),
+    }
+}
+
+/// As [`run_text`], for some times and symbols.
+pub(super) async fn run_in_range(
     session: &Session,
     config: &Config,
     text: &str,
@@ -85,8 +105,10 @@ async fn run_in_range(
     range: &RangeArgs,
     output: &OutputArgs,
 ) -> Result<(), Failure> {
-    let time = |text: &Option<String>| text.as_deref().map(bounds::instant).transpose();
-    let times = bounds::Range { from: time(&range.from)?, to: time(&range.to)? };
+    destination::check(output)?;
+    let times = times(range.from, range.to)?;
+    let symbols = named_symbols(&range.symbols)?;
+    let mut left_out = vec![];
     let Parsed { statements, warnings } = session.parse(text, params).await?;
     warn(config, &warnings);
     if statements.is_empty() {
@@ -99,6 +121,14 @@ async fn run_in_range(
         let read_before = session.bytes_read();
         let silent = is_silent(&statement);
         let mut frame = session.frame(statement).await?;
+        if let Some(symbols) = symbols.as_deref().filter(|_| !silent) {
+            for failure in absent(session, frame.logical_plan(), symbols).await? {
+                if !left_out.contains(&failure) {
+                    left_out.push(failure);
+                }
+            }
+            frame = among(frame, symbols)?;
+        }
         if !silent && range.available_at {
             frame = bounds::with_available_at(session, frame).await?;
         }
@@ -120,7 +150,7 @@ async fn run_in_range(
         let rows = writer.map(Writer::finish).transpose()?.unwrap_or_default();
         progress.finish(Some(&plan), rows as u64, session.bytes_read() - read_before);
     }
-    Ok(())
+    partial(&left_out)
 }
 
 /// Statements that change something and have nothing to show.
@@ -149,16 +179,16 @@ pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
             out!("{:<18} {}", query.name, query.doc);
             for param in &query.params {
                 let default = param.default.as_ref().map_or_else(|| " (required)".to_string(), |d| format!("={d}"));
-                out!("    --param {}{default}  {}", param.name, param.doc);
+                out!("    {}{default}  {}", param.name, param.doc);
             }
         }
         return Ok(());
     };
     let query = named::find(&queries, &name)?;
-    let params = query.complete(&params(&args.param)?)?;
+    let params = query.complete(&params(args.values.iter().chain(&args.param))?)?;
     let session = config.session().await?;
     let (sql, params) = match args.timeframe {
-        Some(timeframe) => (named::over(&session, query, &params, timeframe).await?, Params::default()),
+        Some(timeframe) => (named::over(&session, &query.sql, &params, timeframe).await?, Params::default()),
         None => (query.sql.clone(), params),
     };
     run_in_range(&session, config, &sql, &params, &args.range, &args.output).await
@@ -168,15 +198,26 @@ pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Fa
     let queries = named::all(Some(config.queries()))?;
     let given = params(&args.param)?;
     let session = config.session().await?;
-    let (text, params) = match queries.get(args.text.trim()) {
-        Some(query) => (query.sql.clone(), query.complete(&given)?),
-        None => match super::scan::as_scan(&session, &args.text, &given).await? {
-            Some(sql) => {
-                out!("FORMULA\n{sql}\n");
-                (sql, Params::default())
+    let table = args.timeframe.map(|timeframe| format!("candles_{timeframe}"));
+    let formula = match queries.get(args.text.trim()) {
+        Some(_) => None,
+        None => as_scan(&session, &args.text, &given, table).await?,
+    };
+    let (text, params) = match (formula, queries.get(args.text.trim())) {
+        (Some(sql), _) => {
+            out!("FORMULA\n{sql}\n");
+            (sql, Params::default())
+        }
+        (None, query) => {
+            let (text, params) = match query {
+                Some(query) => (query.sql.clone(), query.complete(&given)?),
+                None => (args.text, given),
+            };
+            match args.timeframe {
+                Some(timeframe) => (named::over(&session, &text, &params, timeframe).await?, Params::default()),
+                None => (text, params),
             }
-            None => (args.text.clone(), given),
-        },
+        }
     };
     let Parsed { statements, warnings } = session.parse(&text, &params).await?;
     warn(config, &warnings);

@@ -11,8 +11,7 @@ use std::io::Write;
 use std::time::Duration;
 
 pub(super) async fn ingest(config: &Config, args: IngestArgs) -> Result<(), Failure> {
-    let timeframe = args.timeframe.parse().map_err(|e| Failure::Usage(crate::error::readable(&e)))?;
-    let dry_run = args.dry_run;
+    let (timeframe, dry_run) = (args.timeframe, args.dry_run);
     let options = options(args)?;
     let session = config.session().await?;
     let (progress, so_far) = (Progress::new(config, None, "rows"), IngestProgress::default());

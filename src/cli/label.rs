@@ -19,10 +19,9 @@ use datafusion::common::DataFusionError;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::sync::Arc;
-use tallow_udfs::candle::Timeframe;
 
 pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failure> {
-    let timeframe: Timeframe = args.timeframe.parse()?;
+    let timeframe = args.timeframe;
     if args.level_events.is_some() && matches!(args.levels.as_str(), "auto" | "none") {
         return Err(Failure::Usage("--level-events belongs to a table of levels: give --levels TABLE".to_string()));
     }
@@ -122,7 +121,7 @@ fn assignments(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Failure> {
-    let timeframe: Timeframe = args.timeframe.parse()?;
+    let timeframe = args.timeframe;
     if !(0.0..=1e6).contains(&args.cluster) {
         return Err(Failure::Usage(format!("--cluster {}: expected a number from 0 up", args.cluster)));
     }
@@ -174,11 +173,7 @@ pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failur
             None => (args.text.clone(), given),
         },
     };
-    let options = CheckOptions {
-        cuts: args.cuts.into(),
-        symbols: args.symbols as usize,
-        timeframe: args.timeframe.as_deref().map(str::parse).transpose()?,
-    };
+    let options = CheckOptions { cuts: args.cuts.into(), symbols: args.sample as usize, timeframe: args.timeframe };
     let report = check::check(&session, &text, &given, &options).await?;
     out!("{:<32} {:>8} {:>10} {:>10}  {:<9}", "column", "ahead", "compared", "changed", "verdict");
     for column in &report.columns {

@@ -1,13 +1,14 @@
 //! `tallow match`.
 
-use super::Failure;
 use super::args::{MatchArgs, SearchArgs};
 use super::config::Config;
+use super::destination;
 use super::left_out::partial;
-use super::output::{Writer, writable};
+use super::output::Writer;
 use super::progress::Progress;
 use super::report::folder_of_pictures;
 use super::scan::{duration, table_of};
+use super::{Failure, usage};
 use crate::Session;
 use crate::error::{Error, Result as Done};
 use crate::lake::{Computed, READABLE, ResultKind, StoredPattern};
@@ -46,10 +47,6 @@ pub(super) async fn timeframe_of(session: &Session, table: &str) -> Done<String>
             bars.map_or_else(|| table.to_string(), |(t, _)| t.to_string())
         }
     })
-}
-
-fn usage(error: Error) -> Failure {
-    Failure::Usage(error.to_string())
 }
 
 /// `name=number` pairs.
@@ -255,9 +252,6 @@ impl MatchArgs {
                 )));
             }
         }
-        if let Some(output) = &self.output.output {
-            writable(output)?;
-        }
         folder_of_pictures(self.png.as_deref())?;
         match (&self.score, &self.benchmark) {
             (None, Some(_)) => return Err(Failure::Usage("--benchmark belongs to --score".to_string())),
@@ -360,6 +354,7 @@ async fn keep(
 }
 
 pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failure> {
+    destination::check(&args.output)?;
     let session = config.session().await?;
     deliver(&session, config, &args, async |found: &Found| {
         if let Some(folder) = &args.png {

@@ -4,12 +4,14 @@ mod args;
 mod care;
 mod commands;
 mod config;
+mod destination;
 mod ingest;
 mod label;
 mod left_out;
 mod matching;
 mod output;
 mod pattern;
+mod portable;
 mod progress;
 mod repl;
 mod report;
@@ -26,7 +28,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// Exit status of a usage error, as clap gives it.
+/// Exit status where the command line itself is wrong, whatever the lake and the files hold, as clap gives it. What cannot
+/// be done for another reason, such as a name that nothing has or SQL that does not fit its tables, ends with 1.
 const USAGE: u8 = 2;
 /// Exit status after an interrupt.
 const INTERRUPTED: u8 = 130;
@@ -59,6 +62,11 @@ const STACK: usize = 32 << 20;
 
 /// How a command ended; `None`: it was stopped.
 type Outcome = Option<Result<(), Failure>>;
+
+/// What is wrong with a value that was typed.
+fn usage(error: Error) -> Failure {
+    Failure::Usage(error.to_string())
+}
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 
 pub mod adjust;
 pub mod alerts;
+pub mod among;
 pub mod bounds;
 pub mod check;
 pub mod formulas;

@@ -8,6 +8,7 @@ mod common;
 mod damaged;
 mod dialect;
 mod formulas;
+mod fuzz;
 mod golden;
 mod ingest;
 mod interpreter;

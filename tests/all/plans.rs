@@ -1,6 +1,6 @@
 //! Plans that must stay as they are.
 
-use crate::common::{plan, session};
+use crate::common::{plan, query, session};
 use tallow::engine::reach::reach;
 use tallow_udfs::series::Reach;
 
@@ -51,6 +51,13 @@ async fn every_distinct_nested_call_is_computed_once() {
 async fn cross_sections_are_left_to_datafusion() {
     let plan = plan(&session().await, "select rank() over (partition by ts order by close desc) from candles").await;
     assert!(!plan.contains("rsi"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn distinct_rows_of_an_ordered_input_may_have_a_limit() {
+    let sql = "select distinct symbol, rank() over (partition by symbol order by ts) as place
+               from candles left join candles as other using (symbol, ts) limit 5";
+    assert_eq!(query(&session().await, sql).await.num_rows(), 5);
 }
 
 async fn reach_of(sql: &str) -> (Vec<Reach>, Reach) {
