@@ -36,7 +36,6 @@ pub(super) async fn validate(config: &Config, args: ValidateArgs) -> Result<(), 
     };
     let known = found.summary();
     let left_out: Vec<LeftOut> = found.unreadable().iter().map(LeftOut::from).collect();
-    let by_name = name.strip_prefix("candles_").map(str::to_string);
     let timeframe: Timeframe = match args.timeframe {
         Some(timeframe) => timeframe,
         None => known.timeframe.or(by_name).unwrap_or_else(|| "1d".to_string()).parse()?,

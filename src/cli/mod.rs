@@ -56,7 +56,7 @@ impl<E: Into<Error>> From<E> for Failure {
 }
 
 /// What a command that was stopped may take to put away what it had begun.
-const LINGER: Duration = Duration::from_millis(300);
+const LINGER: Duration = Duration::from_secs(1);
 /// Stack of the thread that a command runs on, as that of the threads that plan. Only what is used takes memory.
 const STACK: usize = 32 << 20;
 

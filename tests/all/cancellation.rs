@@ -33,7 +33,7 @@ async fn telling(threads: usize, besides: impl Fn() + Send + Sync + 'static) -> 
             besides();
             Ok(args[0].clone())
         };
-        let udf = create_udf(name, vec![kind.clone()], kind, Volatility::Volatile, Arc::new(told));
+        let udf = create_udf(name, vec![kind.clone()], kind, Volatility::Immutable, Arc::new(told));
         session.context().register_udf(udf);
     }
     (session, begun)
@@ -114,9 +114,9 @@ fn a_worker_that_is_stopped_leaves_the_rest_of_its_symbol() {
         worker.stages.whole
     };
     assert!(compared(usize::MAX) > 300_000);
-    // It is asked for every window that the bounds are to be tried on, and then for every lot.
+    // It asks for every window that the bounds are tried on, and then for every lot.
     assert_eq!(compared(100), 0);
-    let some = compared(closes.len() + 10);
+    let some = compared(closes.len() - reference.length + 12);
     assert!((1..20_000).contains(&some), "{some}");
 }
 
@@ -147,7 +147,7 @@ async fn a_scan_that_is_stuck_is_given_up() {
     let table = table.display().to_string();
     let scan = Scan { table, ..Scan::of(Formula::parse("begun(close) > 0").unwrap()) };
 
-    for timeout in [None, Some(Duration::from_millis(500))] {
+    for timeout in [None, Some(Duration::from_secs(1))] {
         let held = Held::default();
         // All of its threads are held.
         let (session, begun) = telling(2, held.hold()).await;
@@ -159,13 +159,15 @@ async fn a_scan_that_is_stuck_is_given_up() {
             run.summary()
         };
         let ended = async {
-            begun.notified().await;
             if timeout.is_none() {
+                begun.notified().await;
                 cancel.cancel();
             }
         };
         let (summary, ()) = tokio::time::timeout(HANGS, futures::future::join(run, ended)).await.expect("it went on");
         let how = if timeout.is_none() { Ended::Cancelled } else { Ended::TimedOut };
-        assert_eq!((summary.ended, summary.given_up, summary.matches), (how, true, 0));
+        // Time may be over before it has come to be stuck.
+        let is_stuck = timeout.is_none() || begun.notified().now_or_never().is_some();
+        assert_eq!((summary.ended, summary.given_up, summary.matches), (how, is_stuck, 0));
     }
 }

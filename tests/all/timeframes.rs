@@ -30,15 +30,16 @@ async fn weeks_that_are_not_stored_are_made_without_a_join_of_bars() {
     write_parquet(&made.join("candles/1d/days.parquet"), &days, 100);
     let made = open(&made).await;
     let weeks = "select symbol, ts, open, high, low, close, volume from candles('1w')";
-    for (stored, missing) in [
+    let cases = [
         ("symbol <> 'C'", true),
         ("symbol in ('A', 'D')", true),
         ("symbol = 'B'", true),
         ("true", false),
         // As many symbols, of which the first and the last are the same.
         ("symbol <> 'C' union all select 'AB', ts, open, high, low, close, volume from weeks where symbol = 'A'", true),
-    ] {
-        let lake = folder.path().join(format!("lake {}", stored.len()));
+    ];
+    for (i, (stored, missing)) in cases.into_iter().enumerate() {
+        let lake = folder.path().join(format!("lake{i}"));
         write_parquet(&lake.join("candles/1d/days.parquet"), &days, 100);
         let sql =
             format!("select * from (with weeks as ({weeks}) select * from weeks where {stored}) order by symbol, ts");

@@ -573,7 +573,8 @@ pub(super) struct SynthArgs {
 
 #[derive(Debug, Clone, ClapArgs)]
 pub(super) struct OutputArgs {
-    /// Format of the result [default: table, or by the ending of the output file]
+    /// Format of the result; a table shows no more than the beginning of a long value [default: table, or by the ending of the
+    /// output file]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
     /// Write all of the result to a file: .csv .tsv .json .ndjson .md, each also with .gz or .zst after it, .parquet, .arrow
