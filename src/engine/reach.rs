@@ -3,18 +3,24 @@
 use super::asof::AsofJoin;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, ScalarValue};
-use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::expr::{Case, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Expr, Join, LogicalPlan, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    WindowUDF,
 };
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
+use tallow_udfs::rolling::LagBars;
 use tallow_udfs::series::{Bars, Reach, SeriesWindow};
 
 /// For each table that a value comes from, how many of its bars the value looks back and ahead.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sources(BTreeMap<String, Reach>);
+pub struct Sources {
+    tables: BTreeMap<String, Reach>,
+    /// Whether it is null on bars that a CASE leaves out: how many bars hold n values, nobody knows.
+    sparse: bool,
+}
 
 /// The reach of a plan's result.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,31 +66,32 @@ enum Edge {
 
 impl Sources {
     fn table(name: &str) -> Sources {
-        Sources([(name.to_string(), Reach::NONE)].into())
+        Sources { tables: [(name.to_string(), Reach::NONE)].into(), sparse: false }
     }
 
     /// The tables.
     pub fn tables(&self) -> impl Iterator<Item = (&str, Reach)> {
-        self.0.iter().map(|(name, reach)| (name.as_str(), *reach))
+        self.tables.iter().map(|(name, reach)| (name.as_str(), *reach))
     }
 
     /// The furthest of all tables.
     pub fn furthest(&self) -> Reach {
-        self.0.values().fold(Reach::NONE, |all, reach| all.and(*reach))
+        self.tables.values().fold(Reach::NONE, |all, reach| all.and(*reach))
     }
 
     /// What an expression reads that uses both.
     pub fn and(mut self, other: &Sources) -> Sources {
-        for (name, reach) in &other.0 {
-            let known = self.0.entry(name.clone()).or_insert(Reach::NONE);
+        for (name, reach) in &other.tables {
+            let known = self.tables.entry(name.clone()).or_insert(Reach::NONE);
             *known = known.and(*reach);
         }
+        self.sparse |= other.sparse;
         self
     }
 
     /// What a function reads that is applied to this.
     fn under(mut self, own: Reach) -> Sources {
-        for reach in self.0.values_mut() {
+        for reach in self.tables.values_mut() {
             *reach = own.over(*reach);
         }
         self
@@ -99,8 +106,8 @@ impl Display for Sources {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let reach = self.furthest();
         write!(f, "{:>8} {:>8}", reach.back.to_string(), reach.ahead.to_string())?;
-        if self.0.len() > 1 {
-            let each = self.0.iter().map(|(name, r)| format!("{name} {} {}", r.back, r.ahead));
+        if self.tables.len() > 1 {
+            let each = self.tables.iter().map(|(name, r)| format!("{name} {} {}", r.back, r.ahead));
             write!(f, "   ({})", each.collect::<Vec<_>>().join(", "))?;
         }
         Ok(())
@@ -376,6 +383,7 @@ impl Shape {
                 Expr::ScalarSubquery(subquery) => Some(unknown(&subquery.subquery).rows),
                 Expr::InSubquery(within) => Some(unknown(&within.subquery.subquery).rows),
                 Expr::Exists(exists) => Some(unknown(&exists.subquery.subquery).rows),
+                Expr::Case(case) => Some(Sources { sparse: may_be_left_out(case), ..Sources::default() }),
                 _ => None,
             };
             if let Some(more) = more {
@@ -395,23 +403,11 @@ impl Shape {
         if params.partition_by.iter().any(|e| self.is_time(e, schema)) {
             return args;
         }
-        let own = match &call.fun {
-            WindowFunctionDefinition::WindowUDF(udf) => match udf.inner().downcast_ref::<SeriesWindow>() {
-                Some(series) => of_series(series, &params.args),
-                None => match (udf.name(), offset(&params.args)) {
-                    ("lag", Some(n)) | ("lead", Some(n)) => {
-                        let past = (udf.name() == "lag") == (n >= 0);
-                        let bars = Bars::Count(usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX));
-                        let none = Bars::Count(0);
-                        if past { Reach { back: bars, ahead: none } } else { Reach { back: none, ahead: bars } }
-                    }
-                    ("row_number" | "rank" | "dense_rank", _) => Reach::history(),
-                    ("first_value" | "last_value" | "nth_value", _) => of_frame(&params.window_frame),
-                    _ => UNKNOWN,
-                },
-            },
-            WindowFunctionDefinition::AggregateUDF(_) => of_frame(&params.window_frame),
+        let (own, series) = match &call.fun {
+            WindowFunctionDefinition::WindowUDF(udf) => of_function(udf, params),
+            WindowFunctionDefinition::AggregateUDF(_) => (of_frame(&params.window_frame), 0),
         };
+        let is_sparse = params.args.iter().take(series).any(|e| self.of(e, schema).sparse);
         // Bars are counted along time; where rows are missing or ordered by something else, a row is no bar.
         let in_time = match params.order_by.as_slice() {
             [] => Some(UNKNOWN),
@@ -421,10 +417,37 @@ impl Shape {
             _ => None,
         };
         let own = in_time.unwrap_or(UNKNOWN);
-        let uncountable = self.has_gaps || self.at_end;
+        let uncountable = self.has_gaps || self.at_end || is_sparse;
         let counted = |bars: Bars| if bars > Bars::Count(0) && uncountable { Bars::Unbounded } else { bars };
         args.under(Reach { back: counted(own.back), ahead: counted(own.ahead) })
     }
+}
+
+/// Whether a CASE has no value for some rows.
+fn may_be_left_out(case: &Case) -> bool {
+    let is_null = |e: &Expr| matches!(e, Expr::Literal(value, _) if value.is_null());
+    case.else_expr.as_deref().is_none_or(is_null) || case.when_then_expr.iter().any(|(_, then)| is_null(then))
+}
+
+/// The reach of a window function, and how many of its arguments, from the first, are series whose bars without a value it
+/// passes over.
+fn of_function(udf: &WindowUDF, params: &WindowFunctionParams) -> (Reach, usize) {
+    if let Some(series) = udf.inner().downcast_ref::<SeriesWindow>() {
+        return (of_series(series, &params.args), series.function().signature().inputs.len());
+    }
+    if let Some(shift) = udf.inner().downcast_ref::<LagBars>() {
+        return (shift.reach(&params.args).unwrap_or(UNKNOWN), 1);
+    }
+    let reach = match (udf.name(), offset(&params.args)) {
+        ("lag", Some(n)) | ("lead", Some(n)) => {
+            let bars = usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
+            if (udf.name() == "lag") == (n >= 0) { Reach::back(bars) } else { Reach::ahead(bars) }
+        }
+        ("row_number" | "rank" | "dense_rank", _) => Reach::history(),
+        ("first_value" | "last_value" | "nth_value", _) => of_frame(&params.window_frame),
+        _ => UNKNOWN,
+    };
+    (reach, 0)
 }
 
 /// The reach of a series function. Where its rows are smaller bars, how many of them make up its horizon is not known.
