@@ -3,13 +3,15 @@
 use super::asof::AsofJoin;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, Result, ScalarValue};
-use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Expr, Join, LogicalPlan, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    WindowUDF,
 };
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
+use tallow_udfs::rolling::LagBars;
 use tallow_udfs::series::{Bars, Reach, SeriesWindow};
 
 /// For each table that a value comes from, how many of its bars the value looks back and ahead.
@@ -436,20 +438,7 @@ impl Shape {
             return args;
         }
         let own = match &call.fun {
-            WindowFunctionDefinition::WindowUDF(udf) => match udf.inner().downcast_ref::<SeriesWindow>() {
-                Some(series) => self.of_series(series, &params.args, schema),
-                None => match (udf.name(), offset(&params.args)) {
-                    ("lag", Some(n)) | ("lead", Some(n)) => {
-                        let past = (udf.name() == "lag") == (n >= 0);
-                        let bars = Bars::Count(usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX));
-                        let none = Bars::Count(0);
-                        if past { Reach { back: bars, ahead: none } } else { Reach { back: none, ahead: bars } }
-                    }
-                    ("row_number" | "rank" | "dense_rank", _) => Reach::history(),
-                    ("first_value" | "last_value" | "nth_value", _) => of_frame(&params.window_frame),
-                    _ => UNKNOWN,
-                },
-            },
+            WindowFunctionDefinition::WindowUDF(udf) => self.of_function(udf, params, schema),
             WindowFunctionDefinition::AggregateUDF(_) => of_frame(&params.window_frame),
         };
         // Bars are counted along time; where rows are missing or ordered by something else, a row is no bar.
@@ -462,8 +451,27 @@ impl Shape {
         };
         let own = in_time.unwrap_or(UNKNOWN);
         let uncountable = self.has_gaps || self.at_end;
-        let counted = |bars: Bars| if bars > Bars::Count(0) && uncountable { Bars::Unbounded } else { bars };
-        args.under(Reach { back: counted(own.back), ahead: counted(own.ahead) })
+        args.under(Reach { back: unless(uncountable, own.back), ahead: unless(uncountable, own.ahead) })
+    }
+
+    fn of_function(&self, udf: &WindowUDF, params: &WindowFunctionParams, schema: &DFSchema) -> Reach {
+        if let Some(series) = udf.inner().downcast_ref::<SeriesWindow>() {
+            return self.of_series(series, &params.args, schema);
+        }
+        if let Some(shift) = udf.inner().downcast_ref::<LagBars>() {
+            let has_values = params.args.first().is_some_and(|e| self.values(e, schema) >= Values::Complete);
+            let Reach { back, ahead } = shift.reach(&params.args).unwrap_or(UNKNOWN);
+            return Reach { back: unless(!has_values, back), ahead: unless(!has_values, ahead) };
+        }
+        match (udf.name(), offset(&params.args)) {
+            ("lag", Some(n)) | ("lead", Some(n)) => {
+                let bars = usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
+                if (udf.name() == "lag") == (n >= 0) { Reach::back(bars) } else { Reach::ahead(bars) }
+            }
+            ("row_number" | "rank" | "dense_rank", _) => Reach::history(),
+            ("first_value" | "last_value" | "nth_value", _) => of_frame(&params.window_frame),
+            _ => UNKNOWN,
+        }
     }
 
     /// The reach of a series function over these rows. It counts bars at which its inputs have a value, or move: how many of
@@ -476,13 +484,11 @@ impl Shape {
         let (inputs, others) = args.split_at(signature.inputs.len().min(args.len()));
         let inputs = inputs.iter().map(|e| self.values(e, schema)).min().unwrap_or(Values::Stored);
         let least = if function.fades_by_movement(&params) { Values::Stored } else { Values::Complete };
-        let unless =
-            |is_known: bool, bars: Bars| if is_known || bars == Bars::Count(0) { bars } else { Bars::Unbounded };
         // Where rows are smaller bars, how many of them make up a horizon is not known.
         let options = others.iter().skip(signature.params.len()).zip(&signature.options);
         let mut given = options.filter(|(arg, _)| !matches!(arg, Expr::Literal(value, _) if value.is_null()));
         let over_smaller = given.any(|(_, option)| option.name == "label_ts");
-        Reach { back: unless(inputs >= least, back), ahead: unless(inputs >= Values::Complete && !over_smaller, ahead) }
+        Reach { back: unless(inputs < least, back), ahead: unless(inputs < Values::Complete || over_smaller, ahead) }
     }
 
     /// What is known of an expression's values.
@@ -522,6 +528,7 @@ impl Shape {
                         let inputs = series.function().signature().inputs.len();
                         worst(&call.params.args.iter().take(inputs).collect::<Vec<_>>())
                     }
+                    None if udf.inner().is::<LagBars>() => worst(&call.params.args.iter().take(1).collect::<Vec<_>>()),
                     _ => Values::Patchy,
                 },
                 WindowFunctionDefinition::AggregateUDF(_) => Values::Patchy,
@@ -529,6 +536,11 @@ impl Shape {
             _ => Values::Patchy,
         }
     }
+}
+
+/// A number of bars; where bars cannot be counted, more than none are any number.
+fn unless(uncountable: bool, bars: Bars) -> Bars {
+    if uncountable && bars > Bars::Count(0) { Bars::Unbounded } else { bars }
 }
 
 fn is_nonzero(expr: &Expr) -> bool {

@@ -140,7 +140,7 @@ impl LakeSchema {
         let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(None) };
         let summary = table.summary();
         let origin = summary.origin.unwrap_or_else(|| "utc".to_string());
-        let by_folder = || summary.location.trim_end_matches('/').rsplit('/').next()?.parse().ok();
+        let by_folder = || Timeframe::named(summary.location.trim_end_matches('/').rsplit('/').next()?);
         let timeframe = match summary.timeframe.and_then(|t| t.parse().ok()).or_else(by_folder) {
             Some(timeframe) => Some(timeframe),
             None => usual_step(&provider, &self.state()?).await?,
@@ -436,7 +436,7 @@ async fn usual_step(table: &Arc<dyn TableProvider>, state: &SessionState) -> Res
     let usual = steps.into_iter().max_by_key(|(_, count)| *count).map(|(step, _)| step);
     Ok(usual.and_then(|step| match step / day {
         28..=31 => Some(Timeframe::Month),
-        _ => Timeframe::all().find(|t| t.fixed_length() == Some(step)),
+        _ => Timeframe::of_length(step),
     }))
 }
 
@@ -485,7 +485,7 @@ async fn list_timeframes(
     family: &str,
 ) -> Result<Vec<Timeframe>> {
     let mut found: Vec<_> =
-        list_folders(lake, session, family).await?.iter().filter_map(|name| name.parse::<Timeframe>().ok()).collect();
+        list_folders(lake, session, family).await?.iter().filter_map(|name| Timeframe::named(name)).collect();
     found.sort();
     Ok(found)
 }

@@ -96,6 +96,27 @@ async fn a_filter_reaches_as_far_as_what_it_compares() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bars_that_a_case_leaves_out_are_not_counted() {
+    use tallow_udfs::series::Bars;
+    let (columns, _) = reach_of(
+        "select lag(close), lag(close, 3), lag(case when close > open then close end, 2) as sparse, \
+         sma(case when close > open then close else null end, 2) as average, \
+         lead(case when close > open then close end, 2) as ahead, \
+         lag(case when close > open then close else open end, 2) as dense, \
+         case when lag(close, 2) > 1 then close end as beside, \
+         lag(case when close > open then close end, 2) over (partition by symbol order by ts) as rows from candles",
+    )
+    .await;
+    assert_eq!((columns[0], columns[1]), (Reach::back(1), Reach::back(3)));
+    assert_eq!(columns[2], Reach::history());
+    assert_eq!(columns[3], Reach::history());
+    assert_eq!((columns[4].back, columns[4].ahead), (Bars::Count(0), Bars::Unbounded));
+    assert_eq!((columns[5], columns[6]), (Reach::back(2), Reach::back(2)));
+    // That of SQL counts rows.
+    assert_eq!(columns[7], Reach::back(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_a_row_before_is_not_the_bar_before_reach_is_not_bounded() {
     use tallow_udfs::series::Bars;
     for text in [

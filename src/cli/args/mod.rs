@@ -445,7 +445,7 @@ pub(super) struct IngestArgs {
     /// Files, folders, globs and URLs: csv, tsv, ndjson, parquet, arrow, also .gz and .zst
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
-    /// Length of the bars: 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo
+    /// Length of the bars: 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo, or another such as 45m, 3h, 2d
     #[arg(long, short, value_name = "TF", value_parser = parsed::<Timeframe>)]
     pub timeframe: Timeframe,
     /// A column of the table and the file's name for it, such as ts='Gmt time'; ts=Date+Time joins two; x=- drops one

@@ -223,7 +223,7 @@ pub(super) async fn ingest(
             close_as_ts: options.close_as_ts,
             close_slack: match timeframe {
                 Timeframe::Fixed(_) | Timeframe::Day => SECOND,
-                Timeframe::Week | Timeframe::Month => 4 * 86_400 * SECOND,
+                Timeframe::Days(_) | Timeframe::Week | Timeframe::Month => 4 * 86_400 * SECOND,
             },
             now: chrono::Utc::now().timestamp_micros(),
         };

@@ -26,6 +26,7 @@ pub use signature::{
     InputKind, OptionDefault, OutputField, OutputKind, ParamKind, Parameter, SeriesInput, SeriesOption, SeriesSignature,
 };
 pub use window::SeriesWindow;
+pub(crate) use window::{check_window, literal};
 
 use datafusion_common::Result;
 use std::any::Any;
