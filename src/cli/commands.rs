@@ -1,7 +1,9 @@
 //! The commands, each a few lines around the library.
 
 use super::Failure;
-use super::args::{DescribeArgs, ExplainArgs, FunctionsArgs, OutputArgs, QueryArgs, RangeArgs, RunArgs, SynthArgs};
+use super::args::{
+    DescribeArgs, ExplainArgs, Format, FunctionsArgs, OutputArgs, QueryArgs, RangeArgs, RunArgs, SynthArgs,
+};
 use super::config::Config;
 use super::destination;
 use super::left_out::partial;
@@ -114,8 +116,10 @@ pub(super) async fn run_in_range(
     if statements.is_empty() {
         return Err(Error::Setting("the text holds no statement".to_string()).into());
     }
-    if statements.len() > 1 && output.output.is_some() {
-        return Err(Failure::Usage("several statements cannot share one output file".to_string()));
+    let shown = statements.iter().filter(|statement| !is_silent(statement)).count();
+    let is_one = output.output.is_some() || output.format.is_some_and(Format::is_binary);
+    if shown > 1 && is_one {
+        return Err(Failure::Usage("the results of several statements cannot share one file".to_string()));
     }
     for statement in statements {
         let read_before = session.bytes_read();

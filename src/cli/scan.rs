@@ -273,6 +273,12 @@ pub(super) async fn formula(config: &Config, command: FormulaCommand) -> Result<
             }
         }
         FormulaCommand::Test(args) => {
+            if args.by.is_none() && args.output.output.is_some() {
+                return Err(Failure::Usage(
+                    "-o: the hits by year and those by symbol cannot share one file; give --by year or --by symbol"
+                        .to_string(),
+                ));
+            }
             let (formula, _) = formula_of(&session, &args.name).await?;
             let (table, given) = (table_of(args.timeframe.as_deref())?, params(&args.param)?);
             let both = [By::Year, By::Symbol];

@@ -336,6 +336,24 @@ fn an_unknown_ending_is_refused_before_anything_is_done() {
 }
 
 #[test]
+fn one_file_holds_one_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    let path = path.to_str().unwrap();
+    for args in [
+        &["query", "select 1 as a; select 2 as b", "-o", path][..],
+        &["query", "select 1 as a; select 2 as b", "--format", "parquet"],
+        &["formula", "test", "rsi(14) < 30", "-o", path],
+    ] {
+        let out = tallow(args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {}", text(&out.stderr));
+        assert!(text(&out.stderr).contains("cannot share one file"), "{}", text(&out.stderr));
+    }
+    // What has no result does not count.
+    written(folder.path(), "b.csv", &["set datafusion.execution.batch_size = 100; select 1 as a"]);
+}
+
+#[test]
 fn a_file_has_all_rows() {
     let folder = tempfile::tempdir().unwrap();
     let query = ["select ts from candles where symbol = 'AAPL' limit 90", "--max-rows", "3"];
