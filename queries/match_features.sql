@@ -1,7 +1,7 @@
 -- name: match_features
 -- doc: The 19 features of each match of a pattern, as models are trained on and scored by
 -- param: benchmark = '', symbol of an index in the same table; without one, all symbols with equal weights
--- The matches are those of the table matches: `tallow match PATTERN --to matches_1d` writes it, or a WITH clause of that
+-- The matches are those of the table matches: `tallow match PATTERN --into matches_1d` writes it, or a WITH clause of that
 -- name gives others. Everything is known when the last bar of the match has closed. The n of a bar counts the bars of its
 -- symbol that have a close, as the search does; a change from or to a close that is not above zero is unknown.
 with bars as (

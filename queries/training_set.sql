@@ -6,10 +6,11 @@
 -- param: folds = 5, stretches of time that are held out in turn
 -- param: embargo = 5, days after the start of a fold that are left out of all
 -- The fold is null for rows that would tell one fold of another: those whose label looks beyond the end of their own
--- fold (purged), and those within the embargo after its start. Any fold may be held out, all others trained on.
+-- fold (purged), and those within the embargo after its start. Any fold may be held out, all others trained on. With
+-- --from and --to, the days of that range are divided.
 with features as (
   select
-    symbol, ts, close, rsi(14) as rsi_14, atr(14) / close as atr_14, close / sma(20) - 1 as to_sma_20,
+    symbol, ts, close, rsi(14) as rsi_14, natr(14) as natr_14, close / sma(20) - 1 as to_sma_20,
     close / sma(50) - 1 as to_sma_50, z_score(close, 20) as z_score_20, roc(10) as roc_10, adx(14) as adx_14
   from candles
 ),
@@ -27,13 +28,14 @@ labels as (
   from weighted
 ),
 days as (
-  select ts, ntile(:folds) over (order by ts) - 1 as fold from (select distinct ts from candles)
+  select ts, cast(ntile(:folds) over (order by ts) - 1 as int) as fold
+  from (select distinct ts from candles where in_range(ts))
 ),
 stretches as (
   select fold, min(ts) as first, max(ts) as last, lead(min(ts)) over (order by fold) as next from days group by fold
 )
 select
-  f.symbol as symbol, f.ts as ts, f.rsi_14 as rsi_14, f.atr_14 as atr_14, f.to_sma_20 as to_sma_20,
+  f.symbol as symbol, f.ts as ts, f.rsi_14 as rsi_14, f.natr_14 as natr_14, f.to_sma_20 as to_sma_20,
   f.to_sma_50 as to_sma_50, f.z_score_20 as z_score_20, f.roc_10 as roc_10, f.adx_14 as adx_14,
   l.label as label, l.available_at as available_at, l.uniqueness as uniqueness,
   l.return_attribution as return_attribution,

@@ -1,22 +1,24 @@
 //! The error type at the library's edge.
 
 use crate::engine::dialect::Problems;
+use crate::redact::redacted;
 use datafusion::common::DataFusionError;
+use std::fmt::Display;
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A text that cannot be run: every problem found in it.
-    #[error("{0}")]
+    #[error("{}", told(.0))]
     Text(Problems),
     /// A setting or argument out of range.
-    #[error("{0}")]
+    #[error("{}", told(.0))]
     Setting(String),
     /// Planning or execution failed.
     #[error("{}", readable(.0))]
     DataFusion(#[from] DataFusionError),
     /// A file could not be read or written.
-    #[error("{0}: {1}")]
+    #[error("{}: {}", told(.0), .1)]
     File(String, #[source] std::io::Error),
 }
 
@@ -29,9 +31,14 @@ impl From<arrow::error::ArrowError> for Error {
     }
 }
 
-/// The message without the layers that say where in DataFusion it was raised.
+/// A message without the secrets of the URLs in it.
+fn told(message: &impl Display) -> String {
+    redacted(&message.to_string()).into_owned()
+}
+
+/// The message without the layers that say where in DataFusion it was raised, and without secrets.
 pub(crate) fn readable(error: &DataFusionError) -> String {
-    let said = unwrapped(error);
+    let said = told(&unwrapped(error));
     // What a function says of its arguments is quoted by the planner, with its own signature after it.
     match said.split_once("user-defined coercion failed with: Error during planning: ") {
         Some((_, rest)) => rest.split(". No function matches").next().unwrap_or(rest).to_string(),

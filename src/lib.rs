@@ -19,6 +19,7 @@ pub mod error;
 mod instant;
 pub mod lake;
 pub mod pipeline;
+mod redact;
 mod session;
 
 pub use engine::session::Settings;

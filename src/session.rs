@@ -1,5 +1,6 @@
 //! The door of the library: engine, lake and function list put together.
 
+use crate::engine::cancellation::Cancellation;
 use crate::engine::dialect::{self, Params, Parsed};
 use crate::engine::resources;
 use crate::engine::session::{Settings, context};
@@ -8,6 +9,7 @@ use crate::lake::{
     Computed, IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, StoredFormula, Stores,
     Written,
 };
+use crate::pipeline::in_range::InRange;
 use crate::pipeline::resample::{self, Fill, Wanted};
 use crate::pipeline::score::{Models, Predict};
 use crate::pipeline::views;
@@ -19,11 +21,12 @@ use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 /// A DataFusion session with tallow's functions, tables, rules and limits, and a runtime of its own for computing.
 pub struct Session {
@@ -32,6 +35,8 @@ pub struct Session {
     stores: Arc<Stores>,
     models: Arc<Models>,
     cpu: Option<Runtime>,
+    /// Keeps the time, which threads that compute do not do while they are busy.
+    clock: Option<Runtime>,
 }
 
 impl Session {
@@ -42,7 +47,7 @@ impl Session {
         }
         let stores = Arc::new(Stores::default());
         let models = Arc::new(Models::new(settings.memory));
-        let own = vec![ScalarUDF::from(Predict::new(Arc::clone(&models)))];
+        let own = vec![ScalarUDF::from(Predict::new(Arc::clone(&models))), ScalarUDF::from(InRange::default())];
         let context = context(&settings, Arc::clone(&stores) as _, own)?;
         let as_of = settings.as_of.as_deref().map(str::parse).transpose()?;
         let lake = Lake { url: settings.lake.clone(), candles: settings.candles.clone(), as_of };
@@ -65,7 +70,13 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|e| Error::File("starting threads".to_string(), e))?;
-        Ok(Session { context, schema, stores, models, cpu: Some(cpu) })
+        let clock = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("tallow-clock")
+            .enable_time()
+            .build()
+            .map_err(|e| Error::File("starting threads".to_string(), e))?;
+        Ok(Session { context, schema, stores, models, cpu: Some(cpu), clock: Some(clock) })
     }
 
     /// The DataFusion session inside.
@@ -123,15 +134,17 @@ impl Session {
         )
         .await?;
         let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
-        let sql = format!("select * from ({bars}) where {ended} order by symbol, ts");
-        let plan = self.sql(&sql).await?.create_physical_plan().await?;
-        let schema = Arc::clone(&self.schema);
+        // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
+        let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
+        let plan = self.plan(self.sql(&sql).await?).await?;
+        let (schema, _waiter) = (Arc::clone(&self.schema), Cancellation::of_plan(&plan).waiter());
         Ok(self.on_cpu(async move { schema.merge(timeframe, &origin, plan).await }).await??)
     }
 
     /// Writes a computed table whole, in one commit.
     pub async fn replace(&self, table: &str, rows: Computed) -> Result<Written> {
         let (schema, table) = (Arc::clone(&self.schema), table.to_string());
+        let _waiter = Cancellation::of_plan(&rows.rows).waiter();
         Ok(self.on_cpu(async move { schema.replace(&table, rows).await }).await??)
     }
 
@@ -212,12 +225,24 @@ impl Session {
 
     /// The physical plan of a logical one.
     pub async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self.context.state().create_physical_plan(plan).await?)
+        let (state, plan) = (self.context.state(), plan.clone());
+        Ok(self.on_cpu(async move { state.create_physical_plan(&plan).await }).await??)
+    }
+
+    /// The physical plan of a frame.
+    pub async fn plan(&self, frame: DataFrame) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self.on_cpu(async move { frame.create_physical_plan().await }).await??)
+    }
+
+    /// A logical plan as the optimizer makes it.
+    pub async fn optimized(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let (state, plan) = (self.context.state(), plan.clone());
+        Ok(self.on_cpu(async move { state.optimize(&plan) }).await??)
     }
 
     /// All rows of a frame.
     pub async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
-        let plan = frame.create_physical_plan().await?;
+        let plan = self.plan(frame).await?;
         let mut stream = self.execute(plan)?;
         let mut batches = vec![];
         while let Some(batch) = stream.next().await {
@@ -226,31 +251,47 @@ impl Session {
         Ok(batches)
     }
 
-    /// Executes a plan on the session's own threads; dropping the stream stops it.
+    /// Executes a plan on the session's own threads; dropping the stream stops it. A panic there is an error here: the rows
+    /// before it are not all that there are.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
-        let task = self.context.task_ctx();
+        let cancellation = Cancellation::of_plan(&plan);
+        let waiter = cancellation.waiter();
+        let task = cancellation.context(&self.context);
         let (sender, receiver) = futures::channel::mpsc::channel(2);
         let work = async move {
             let mut sender = sender;
             let run = async {
                 let mut stream = execute_stream(plan, task)?;
                 while let Some(batch) = stream.next().await {
-                    if futures::SinkExt::send(&mut sender, batch).await.is_err() {
+                    // Where batches come without a pause, the task is never found waiting.
+                    if cancellation.is_cancelled() || futures::SinkExt::send(&mut sender, batch).await.is_err() {
                         break;
                     }
                 }
                 Ok::<_, DataFusionError>(())
             };
-            if let Err(error) = run.await {
+            // A stream that merely ended would look like a whole result.
+            let done = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+                Err(DataFusionError::Execution(
+                    "the query stopped at a bug: what was delivered is not whole".to_string(),
+                ))
+            });
+            if let Err(error) = done {
                 let _ = futures::SinkExt::send(&mut sender, Err(error)).await;
             }
         };
         let task = self.spawn(work)?;
-        let guard = AbortOnDrop(task.abort_handle());
+        let guards = (AbortOnDrop(task.abort_handle()), waiter);
         Ok(receiver.map(move |batch| {
-            let _ = &guard;
+            let _ = &guards;
             batch.map_err(Error::from)
         }))
+    }
+
+    /// Where time is kept, however busy the session's other threads are.
+    pub(crate) fn clock(&self) -> Result<Handle> {
+        let closed = || Error::Setting("the session is closed".to_string());
+        self.clock.as_ref().map(|clock| clock.handle().clone()).ok_or_else(closed)
     }
 
     /// Runs a future on the session's own threads.
@@ -277,9 +318,7 @@ impl Drop for AbortOnDrop {
 impl Drop for Session {
     fn drop(&mut self) {
         // A runtime must not be dropped where it would wait inside another.
-        if let Some(cpu) = self.cpu.take() {
-            cpu.shutdown_background();
-        }
+        [self.cpu.take(), self.clock.take()].into_iter().flatten().for_each(Runtime::shutdown_background);
     }
 }
 

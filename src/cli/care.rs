@@ -4,11 +4,12 @@ use super::Failure;
 use super::args::{HistoryArgs, OptimizeArgs, ResampleArgs, VacuumArgs, ValidateArgs};
 use super::commands::{out, run_text};
 use super::config::Config;
+use super::left_out::partial;
 use super::progress::Progress;
 use crate::Session;
 use crate::engine::dialect::Params;
-use crate::engine::resources::parse_bytes;
 use crate::error::Error;
+use crate::pipeline::scan::Failure as LeftOut;
 use crate::pipeline::validate::Validation;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -29,26 +30,23 @@ pub(super) async fn validate(config: &Config, args: ValidateArgs) -> Result<(), 
     }
     let session = config.session().await?;
     let name = table(&args.table);
-    let Some(found) = session.tables().candle_table(&name).await? else {
+    let by_name = name.strip_prefix("candles_").map(str::to_string);
+    let Some((name, found)) = session.tables().candle_table_despite_files(&name).await? else {
         return Err(Error::Setting(format!("no candle table `{name}`; `tallow tables` lists what there is")).into());
     };
     let known = found.summary();
-    let by_name = name.strip_prefix("candles_").map(str::to_string);
-    let timeframe = args.timeframe.or(known.timeframe).or(by_name).unwrap_or_else(|| "1d".to_string());
-    let timeframe: Timeframe = timeframe.parse()?;
-    let origin = args.origin.or(known.origin).unwrap_or_else(|| "utc".to_string());
-    origin.parse::<tallow_udfs::candle::Origin>()?;
-    let validation = Validation {
-        table: name,
-        timeframe: timeframe.to_string(),
-        origin,
-        calendar: args.calendar.parse()?,
-        jump: args.jump,
+    let left_out: Vec<LeftOut> = found.unreadable().iter().map(LeftOut::from).collect();
+    let timeframe: Timeframe = match args.timeframe {
+        Some(timeframe) => timeframe,
+        None => known.timeframe.or(by_name).unwrap_or_else(|| "1d".to_string()).parse()?,
     };
+    let origin = args.origin.or(known.origin).unwrap_or_else(|| "utc".to_string());
+    let validation =
+        Validation { table: name, timeframe: timeframe.to_string(), origin, calendar: args.calendar, jump: args.jump };
     let sql = if args.summary { validation.summary() } else { validation.issues() };
     run_text(&session, config, &sql, &Params::default(), &args.output).await?;
     if args.summary && !args.strict {
-        return Ok(());
+        return partial(&left_out);
     }
     let (errors, warnings) = count(&session, &validation).await?;
     if !config.quiet {
@@ -57,7 +55,7 @@ pub(super) async fn validate(config: &Config, args: ValidateArgs) -> Result<(), 
     if args.strict && errors > 0 {
         return Err(Error::Setting(format!("{errors} rows break a rule")).into());
     }
-    Ok(())
+    partial(&left_out)
 }
 
 async fn count(session: &Session, validation: &Validation) -> Result<(i64, i64), Failure> {
@@ -71,7 +69,7 @@ async fn count(session: &Session, validation: &Validation) -> Result<(i64, i64),
 }
 
 pub(super) async fn optimize(config: &Config, args: OptimizeArgs) -> Result<(), Failure> {
-    let size = args.file_size.as_deref().map(parse_bytes).transpose()?.map(|s| s as u64);
+    let size = args.file_size.map(|s| s as u64);
     let session = config.session().await?;
     let name = table(&args.table);
     let progress = Progress::new(config, None, "rows");
@@ -92,11 +90,9 @@ pub(super) async fn optimize(config: &Config, args: OptimizeArgs) -> Result<(), 
 }
 
 pub(super) async fn resample(config: &Config, args: ResampleArgs) -> Result<(), Failure> {
-    let timeframe = args.timeframe.parse()?;
-    let from = args.from.as_deref().map(str::parse).transpose()?;
     let session = config.session().await?;
     let progress = Progress::new(config, None, "rows");
-    let summary = session.resample(timeframe, from, args.origin.as_deref(), args.fill.parse()?).await?;
+    let summary = session.resample(args.timeframe, args.from, args.origin.as_deref(), args.fill).await?;
     progress.clear();
     out!("bars       {}", summary.rows);
     out!("new        {}", summary.new);

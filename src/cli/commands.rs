@@ -1,14 +1,20 @@
 //! The commands, each a few lines around the library.
 
 use super::Failure;
-use super::args::{DescribeArgs, ExplainArgs, FunctionsArgs, OutputArgs, QueryArgs, RangeArgs, RunArgs, SynthArgs};
+use super::args::{
+    DescribeArgs, ExplainArgs, Format, FunctionsArgs, OutputArgs, QueryArgs, RangeArgs, RunArgs, SynthArgs,
+};
 use super::config::Config;
+use super::destination;
+use super::left_out::partial;
 use super::output::Writer;
 use super::progress::Progress;
+use super::scan::{as_scan, named_symbols};
 use crate::engine::dialect::{Params, Parsed, Problems};
 use crate::engine::reach::reach;
 use crate::error::Error;
-use crate::pipeline::bounds;
+use crate::pipeline::among::{absent, among};
+use crate::pipeline::bounds::{self, Range};
 use crate::pipeline::synth::Synth;
 use crate::pipeline::validate::{Calendar, Validation};
 use crate::pipeline::{functions as listing, named};
@@ -19,10 +25,10 @@ use datafusion::sql::parser::Statement;
 use futures::StreamExt;
 use std::io::{IsTerminal, Read, Write};
 
-/// Writes to standard output; a closed pipe ends the command quietly.
+/// Writes a line to standard output, without the secrets of URLs; a closed pipe ends the command quietly.
 macro_rules! out {
     ($($arg:tt)*) => {
-        if writeln!(std::io::stdout(), $($arg)*).is_err() {
+        if writeln!(std::io::stdout(), "{}", crate::redact::redacted(&format_args!($($arg)*).to_string())).is_err() {
             return Err(Failure::ClosedPipe);
         }
     };
@@ -36,24 +42,29 @@ pub(super) fn warn(config: &Config, warnings: &Problems) {
     }
 }
 
-pub(super) fn params(given: &[String]) -> Result<Params, Failure> {
+/// Values of parameters, each given once.
+pub(super) fn params<'a>(given: impl IntoIterator<Item = &'a String>) -> Result<Params, Failure> {
     let mut params = Params::default();
     for pair in given {
-        match pair.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => params.set(name.trim(), value),
-            _ => return Err(Failure::Usage(format!("--param '{pair}': expected NAME=VALUE"))),
+        let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.trim().is_empty()) else {
+            return Err(Failure::Usage(format!("parameter '{pair}': expected NAME=VALUE, such as level=20")));
+        };
+        let name = name.trim();
+        if let Some(first) = params.get(name) {
+            return Err(Failure::Usage(format!("parameter `{name}` is given twice, as '{first}' and as '{value}'")));
         }
+        params.set(name, value);
     }
     Ok(params)
 }
 
 pub(super) async fn query(config: &Config, args: QueryArgs) -> Result<(), Failure> {
-    let text = match (&args.command, &args.file) {
-        (Some(text), _) => text.clone(),
+    let text = match (args.sql.or(args.command), &args.file) {
+        (Some(text), _) => text,
         (None, Some(path)) => std::fs::read_to_string(path).map_err(|e| Error::File(path.display().to_string(), e))?,
         (None, None) if std::io::stdin().is_terminal() => {
             return Err(Failure::Usage(
-                "nothing to run: give SQL with -c, a file with -f, or start `tallow` alone".to_string(),
+                "nothing to run: give SQL, a file with -f, or start `tallow` alone".to_string(),
             ));
         }
         (None, None) => {
@@ -77,7 +88,18 @@ pub(super) async fn run_text(
     run_in_range(session, config, text, params, &RangeArgs::default(), output).await
 }
 
-async fn run_in_range(
+/// The times from one up to another.
+pub(super) fn times(from: Option<i64>, to: Option<i64>) -> Result<Range, Failure> {
+    match (from, to) {
+        (Some(from), Some(to)) if from >= to => {
+            Err(Failure::Usage("the range is empty: --from must lie before --to".to_string()))
+        }
+        _ => Ok(Range { from, to }),
+    }
+}
+
+/// As [`run_text`], for some times and symbols.
+pub(super) async fn run_in_range(
     session: &Session,
     config: &Config,
     text: &str,
@@ -85,27 +107,39 @@ async fn run_in_range(
     range: &RangeArgs,
     output: &OutputArgs,
 ) -> Result<(), Failure> {
-    let time = |text: &Option<String>| text.as_deref().map(bounds::instant).transpose();
-    let times = bounds::Range { from: time(&range.from)?, to: time(&range.to)? };
+    destination::check(output)?;
+    let times = times(range.from, range.to)?;
+    let symbols = named_symbols(&range.symbols)?;
+    let mut left_out = vec![];
     let Parsed { statements, warnings } = session.parse(text, params).await?;
     warn(config, &warnings);
     if statements.is_empty() {
         return Err(Error::Setting("the text holds no statement".to_string()).into());
     }
-    if statements.len() > 1 && output.output.is_some() {
-        return Err(Failure::Usage("several statements cannot share one output file".to_string()));
+    let shown = statements.iter().filter(|statement| !is_silent(statement)).count();
+    let is_one = output.output.is_some() || output.format.is_some_and(Format::is_binary);
+    if shown > 1 && is_one {
+        return Err(Failure::Usage("the results of several statements cannot share one file".to_string()));
     }
     for statement in statements {
         let read_before = session.bytes_read();
         let silent = is_silent(&statement);
         let mut frame = session.frame(statement).await?;
+        if let Some(symbols) = symbols.as_deref().filter(|_| !silent) {
+            for failure in absent(session, frame.logical_plan(), symbols).await? {
+                if !left_out.contains(&failure) {
+                    left_out.push(failure);
+                }
+            }
+            frame = among(frame, symbols)?;
+        }
         if !silent && range.available_at {
             frame = bounds::with_available_at(session, frame).await?;
         }
         if !silent {
             frame = bounds::bounded(session, frame, times).await?;
         }
-        let plan = frame.create_physical_plan().await?;
+        let plan = session.plan(frame).await?;
         let progress = Progress::new(config, None, "rows").hidden(output.streams_to_terminal());
         let mut batches = session.execute(std::sync::Arc::clone(&plan))?;
         let mut writer = if silent { None } else { Some(Writer::new(output, plan.schema())?) };
@@ -120,7 +154,7 @@ async fn run_in_range(
         let rows = writer.map(Writer::finish).transpose()?.unwrap_or_default();
         progress.finish(Some(&plan), rows as u64, session.bytes_read() - read_before);
     }
-    Ok(())
+    partial(&left_out)
 }
 
 /// Statements that change something and have nothing to show.
@@ -149,16 +183,16 @@ pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
             out!("{:<18} {}", query.name, query.doc);
             for param in &query.params {
                 let default = param.default.as_ref().map_or_else(|| " (required)".to_string(), |d| format!("={d}"));
-                out!("    --param {}{default}  {}", param.name, param.doc);
+                out!("    {}{default}  {}", param.name, param.doc);
             }
         }
         return Ok(());
     };
     let query = named::find(&queries, &name)?;
-    let params = query.complete(&params(&args.param)?)?;
+    let params = query.complete(&params(args.values.iter().chain(&args.param))?)?;
     let session = config.session().await?;
     let (sql, params) = match args.timeframe {
-        Some(timeframe) => (named::over(&session, query, &params, timeframe).await?, Params::default()),
+        Some(timeframe) => (named::over(&session, &query.sql, &params, timeframe).await?, Params::default()),
         None => (query.sql.clone(), params),
     };
     run_in_range(&session, config, &sql, &params, &args.range, &args.output).await
@@ -168,15 +202,26 @@ pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Fa
     let queries = named::all(Some(config.queries()))?;
     let given = params(&args.param)?;
     let session = config.session().await?;
-    let (text, params) = match queries.get(args.text.trim()) {
-        Some(query) => (query.sql.clone(), query.complete(&given)?),
-        None => match super::scan::as_scan(&session, &args.text, &given).await? {
-            Some(sql) => {
-                out!("FORMULA\n{sql}\n");
-                (sql, Params::default())
+    let table = args.timeframe.map(|timeframe| format!("candles_{timeframe}"));
+    let formula = match queries.get(args.text.trim()) {
+        Some(_) => None,
+        None => as_scan(&session, &args.text, &given, table).await?,
+    };
+    let (text, params) = match (formula, queries.get(args.text.trim())) {
+        (Some(sql), _) => {
+            out!("FORMULA\n{sql}\n");
+            (sql, Params::default())
+        }
+        (None, query) => {
+            let (text, params) = match query {
+                Some(query) => (query.sql.clone(), query.complete(&given)?),
+                None => (args.text, given),
+            };
+            match args.timeframe {
+                Some(timeframe) => (named::over(&session, &text, &params, timeframe).await?, Params::default()),
+                None => (text, params),
             }
-            None => (args.text.clone(), given),
-        },
+        }
     };
     let Parsed { statements, warnings } = session.parse(&text, &params).await?;
     warn(config, &warnings);
@@ -193,7 +238,7 @@ pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Fa
         } else {
             out!("PLAN\n{}", DisplayableExecutionPlan::new(physical.as_ref()).indent(false));
         }
-        let reach = reach(&session.context().state().optimize(&plan)?);
+        let reach = reach(&session.optimized(&plan).await?);
         out!("REACH (bars)\n{:<32} {:>8} {:>8}", "column", "back", "ahead");
         for (name, sources) in &reach.columns {
             out!("{name:<32} {sources}");
@@ -254,20 +299,27 @@ pub(super) async fn tables(config: &Config) -> Result<(), Failure> {
     }
     let width = names.iter().map(String::len).max().unwrap_or_default().max(14);
     out!("{:<width$} {:>9} {:>12}  {:<10}  {:<10}  {:>6}", "table", "symbols", "rows", "first", "last", "files");
+    let mut broken = 0;
     for name in names {
-        let Some(table) = session.tables().candle_table(&name).await? else {
+        let table = match session.tables().candle_table(&name).await {
+            Ok(table) => table,
+            Err(error) => {
+                broken += 1;
+                let _ = writeln!(std::io::stderr(), "{name}: {}", Error::from(error));
+                None
+            }
+        };
+        let Some(table) = table else {
             // Of what is not ordered by symbol and time, the log does not tell more.
             out!("{name:<width$} {:>9} {:>12}  {:<10}  {:<10}  {:>6}", "-", "-", "-", "-", "-");
             continue;
         };
-        {
-            let s = table.summary();
-            let symbols = s.symbols.map_or_else(|| "?".to_string(), |n| n.to_string());
-            let (first, last) = s.times.map_or_else(|| ("?".to_string(), "?".to_string()), |(a, b)| (date(a), date(b)));
-            out!("{name:<width$} {symbols:>9} {:>12}  {first:<10}  {last:<10}  {:>6}", s.rows, s.files);
-        }
+        let s = table.summary();
+        let symbols = s.symbols.map_or_else(|| "?".to_string(), |n| n.to_string());
+        let (first, last) = s.times.map_or_else(|| ("?".to_string(), "?".to_string()), |(a, b)| (date(a), date(b)));
+        out!("{name:<width$} {symbols:>9} {:>12}  {first:<10}  {last:<10}  {:>6}", s.rows, s.files);
     }
-    Ok(())
+    if broken > 0 { Err(Failure::Partial) } else { Ok(()) }
 }
 
 fn date(ts: i64) -> String {

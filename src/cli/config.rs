@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::args::Global;
+use super::commands::out;
 use crate::engine::resources;
 use crate::error::Error;
 use crate::{Session, Settings};
@@ -79,16 +80,14 @@ impl Config {
         let file = read(Path::new("tallow.toml"))?;
         let text = |t: &str| Ok(t.to_string());
         let path = |t: &str| Ok(Some(PathBuf::from(t)));
-        let bytes = |t: &Option<String>| t.as_deref().map(resources::parse_bytes).transpose();
+        let bytes =
+            |t: &str| resources::parse_bytes(t).map_err(|e| Error::Setting(format!("tallow.toml: memory: {e}")));
         let number = |t: &str| {
             t.parse()
                 .ok()
                 .filter(|n| *n > 0)
                 .ok_or_else(|| Error::Setting(format!("threads '{t}': expected a number from 1")))
         };
-        if flags.threads == Some(0) {
-            return Err(Error::Setting("threads '0': expected a number from 1".to_string()));
-        }
         Ok(Config {
             lake: layer(flags.lake.clone(), "TALLOW_LAKE", text, file.lake, "./data".to_string())?,
             candles: layer(
@@ -99,10 +98,10 @@ impl Config {
                 None,
             )?,
             memory: layer(
-                bytes(&flags.memory)?,
+                flags.memory,
                 "TALLOW_MEMORY",
                 resources::parse_bytes,
-                bytes(&file.memory)?,
+                file.memory.as_deref().map(bytes).transpose()?,
                 resources::default_memory(),
             )?,
             threads: layer(flags.threads, "TALLOW_THREADS", number, file.threads, resources::default_threads())?,
@@ -158,9 +157,7 @@ impl Config {
             ("queries", self.queries.value.display().to_string(), self.queries.from),
         ];
         for (name, value, from) in rows {
-            if writeln!(std::io::stdout(), "{name:<10} {value:<40} {from}").is_err() {
-                return Err(Failure::ClosedPipe);
-            }
+            out!("{name:<10} {value:<40} {from}");
         }
         Ok(())
     }

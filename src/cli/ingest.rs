@@ -3,30 +3,40 @@
 use super::Failure;
 use super::args::IngestArgs;
 use super::config::Config;
+use super::left_out::partial;
 use super::progress::Progress;
 use crate::lake::{IngestOptions, IngestProgress, IngestSummary, Naming};
+use crate::pipeline::scan::Failure as LeftOut;
 use std::io::Write;
 use std::time::Duration;
 
 pub(super) async fn ingest(config: &Config, args: IngestArgs) -> Result<(), Failure> {
-    let timeframe = args.timeframe.parse().map_err(|e| Failure::Usage(crate::error::readable(&e)))?;
-    let dry_run = args.dry_run;
+    let (timeframe, dry_run) = (args.timeframe, args.dry_run);
     let options = options(args)?;
     let session = config.session().await?;
-    let (progress, rows) = (Progress::new(config, None, "rows"), IngestProgress::default());
-    let work = session.ingest(timeframe, options, &rows);
+    let (progress, so_far) = (Progress::new(config, None, "rows"), IngestProgress::default());
+    let work = session.ingest(timeframe, options, &so_far);
     futures::pin_mut!(work);
     let done = loop {
         tokio::select! {
             done = &mut work => break done,
-            () = tokio::time::sleep(Duration::from_millis(200)) => progress.set(rows.rows()),
+            () = tokio::time::sleep(Duration::from_millis(200)) => follow(&progress, &so_far),
         }
     };
     progress.clear();
     let summary = done?;
     show(&summary, dry_run).map_err(|_| Failure::ClosedPipe)?;
     progress.finish(None, summary.rows, session.bytes_read());
-    Ok(())
+    partial(&summary.unreadable.iter().map(LeftOut::from).collect::<Vec<_>>())
+}
+
+/// First the files are read; rows that have to be sorted are merged when all have been.
+fn follow(progress: &Progress, so_far: &IngestProgress) {
+    let rows = so_far.rows();
+    match (so_far.merged(), so_far.bytes()) {
+        (Some(merged), _) => progress.share(merged, rows, &format!("{merged} of {rows} rows merged")),
+        (None, (read, all)) => progress.share(read, all, &format!("{rows} rows read")),
+    }
 }
 
 fn options(args: IngestArgs) -> Result<IngestOptions, Failure> {

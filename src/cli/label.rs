@@ -7,21 +7,21 @@ use super::config::Config;
 use super::progress::Progress;
 use crate::Session;
 use crate::engine::dialect::Params;
-use crate::error::Error;
-use crate::lake::Computed;
+use crate::error::{Error, readable};
+use crate::lake::{Computed, ResultKind, tables_of_levels};
 use crate::pipeline::check::{self, CheckOptions, ColumnCheck, Verdict};
-use crate::pipeline::label::{LabelRun, quality};
+use crate::pipeline::label::{LabelRun, Unlabelled, quality};
 use crate::pipeline::levels::{self, Detection, Source};
 use crate::pipeline::{formulas, named};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use datafusion::common::DataFusionError;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::sync::Arc;
-use tallow_udfs::candle::Timeframe;
 
 pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failure> {
-    let timeframe: Timeframe = args.timeframe.parse()?;
+    let timeframe = args.timeframe;
     if args.level_events.is_some() && matches!(args.levels.as_str(), "auto" | "none") {
         return Err(Failure::Usage("--level-events belongs to a table of levels: give --levels TABLE".to_string()));
     }
@@ -49,17 +49,23 @@ pub(super) async fn label(config: &Config, args: LabelArgs) -> Result<(), Failur
         out!("{}", run.sql(session.tables()).await?);
         return Ok(());
     }
-    let table = match args.to {
-        None => format!("labels_{timeframe}"),
-        Some(name) if name.starts_with("labels_") || name.contains('/') => name,
-        Some(name) => format!("labels_{name}"),
-    };
-    let progress = Arc::new(Progress::new(config, None, "rows"));
+    let table = ResultKind::Labels.table(&args.into.unwrap_or_else(|| timeframe.to_string())).map_err(usage)?;
+    let progress = Arc::new(Progress::new(config, run.bars(session.tables()).await, "bars"));
     let told = Arc::clone(&progress);
     let written = run.write(&session, &table, move |rows| told.set(rows)).await?;
     progress.clear();
     out!("table      {table}");
     out!("rows       {}", written.rows);
+    let Unlabelled { incomplete, warm_up, open } = run.unlabelled(&session, &table).await?;
+    for (bars, why) in [
+        (incomplete, "have no high, low or close, and no row"),
+        (warm_up, "have no label: too few bars before them for the width of barriers"),
+        (open, "have a horizon that is not over"),
+    ] {
+        if bars > 0 {
+            out!("left out   {bars} {why}");
+        }
+    }
     out!("version    {}", written.version);
     show_symbols(&session, &table).await?;
     if let Some(progress) = Arc::into_inner(progress) {
@@ -115,7 +121,7 @@ fn assignments(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Failure> {
-    let timeframe: Timeframe = args.timeframe.parse()?;
+    let timeframe = args.timeframe;
     if !(0.0..=1e6).contains(&args.cluster) {
         return Err(Failure::Usage(format!("--cluster {}: expected a number from 0 up", args.cluster)));
     }
@@ -123,26 +129,37 @@ pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Fail
     let session = config.session().await?;
     let levels = levels::levels(session.tables(), timeframe, detection).await?;
     let events = levels::events(session.tables(), timeframe, detection).await?;
-    let Some(name) = args.to else {
+    let Some(into) = args.into else {
         let sql = match args.events {
             true => format!("select * from ({events}) order by symbol, ts"),
             false => format!("select * from ({levels}) order by symbol, created_at"),
         };
         return run_text(&session, config, &sql, &Params::default(), &args.output).await;
     };
-    for (table, sql) in [(format!("levels_{name}"), levels), (format!("level_events_{name}"), events)] {
-        let rows = session.sql(&sql).await?.create_physical_plan().await?;
-        let told = serde_json::json!({ "k": args.k, "cluster": args.cluster, "max_age": args.max_age });
-        let properties: HashMap<String, String> = [
-            ("tallow.levels.timeframe".to_string(), timeframe.to_string()),
-            ("tallow.levels.params".to_string(), told.to_string()),
-        ]
-        .into();
-        let computed = Computed { rows, ordered: false, properties, operation: "LEVELS", progress: Box::new(|_| {}) };
+    let told = serde_json::json!({ "k": args.k, "cluster": args.cluster, "max_age": args.max_age });
+    let properties: HashMap<String, String> = [
+        ("tallow.levels.timeframe".to_string(), timeframe.to_string()),
+        ("tallow.levels.params".to_string(), told.to_string()),
+    ]
+    .into();
+    let tables = tables_of_levels(&into).map_err(usage)?;
+    for (kind, table) in tables.clone() {
+        let properties = properties.clone();
+        session.care(move |lake| async move { lake.check_replaceable(&table, kind, &properties).await }).await?;
+    }
+    for ((kind, table), sql) in tables.into_iter().zip([levels, events]) {
+        let rows = session.plan(session.sql(&sql).await?).await?;
+        let properties = properties.clone();
+        let computed = Computed { rows, ordered: false, properties, kind, progress: Box::new(|_| {}) };
         let written = session.replace(&table, computed).await?;
         out!("{table:<20} {:>9} rows, version {}", written.rows, written.version);
     }
     Ok(())
+}
+
+/// What cannot be the name of a table.
+fn usage(error: DataFusionError) -> Failure {
+    Failure::Usage(readable(&error))
 }
 
 pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failure> {
@@ -156,11 +173,7 @@ pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failur
             None => (args.text.clone(), given),
         },
     };
-    let options = CheckOptions {
-        cuts: args.cuts.into(),
-        symbols: args.symbols as usize,
-        timeframe: args.timeframe.as_deref().map(str::parse).transpose()?,
-    };
+    let options = CheckOptions { cuts: args.cuts.into(), symbols: args.sample as usize, timeframe: args.timeframe };
     let report = check::check(&session, &text, &given, &options).await?;
     out!("{:<32} {:>8} {:>10} {:>10}  {:<9}", "column", "ahead", "compared", "changed", "verdict");
     for column in &report.columns {

@@ -28,14 +28,18 @@ pub(super) fn partial(failures: &[LeftOut]) -> Result<(), Failure> {
     Err(Failure::Partial)
 }
 
+/// How a file with all of them is written.
+pub(super) fn output(path: &Path) -> OutputArgs {
+    OutputArgs { format: None, output: Some(path.to_path_buf()), max_rows: 0 }
+}
+
 /// Writes all of them to a file.
 pub(super) fn write(path: &Path, failures: &[LeftOut]) -> Result<(), Failure> {
     let column = |of: fn(&LeftOut) -> &String| -> ArrayRef {
         Arc::new(failures.iter().map(|f| Some(of(f))).collect::<StringArray>())
     };
     let batch = RecordBatch::try_from_iter([("symbol", column(|f| &f.symbol)), ("reason", column(|f| &f.reason))])?;
-    let output = OutputArgs { format: None, output: Some(path.to_path_buf()), max_rows: 0 };
-    let mut writer = Writer::new(&output, batch.schema())?;
+    let mut writer = Writer::new(&output(path), batch.schema())?;
     writer.write(&batch)?;
     writer.finish()?;
     Ok(())

@@ -1,21 +1,23 @@
 //! `tallow match`.
 
-use super::Failure;
 use super::args::{MatchArgs, SearchArgs};
 use super::config::Config;
+use super::destination;
 use super::left_out::partial;
-use super::output::{Writer, writable};
+use super::output::Writer;
 use super::progress::Progress;
 use super::report::folder_of_pictures;
 use super::scan::{duration, table_of};
+use super::{Failure, usage};
 use crate::Session;
 use crate::error::{Error, Result as Done};
-use crate::lake::{Computed, READABLE, StoredPattern};
+use crate::lake::{Computed, READABLE, ResultKind, StoredPattern};
 use crate::pipeline::alerts::{self, Alerts, Claimed};
 use crate::pipeline::patterns;
 use crate::pipeline::scan::Failure as LeftOut;
 use crate::pipeline::score::{self, Model};
 use crate::pipeline::search::{self, Adjust, Counts, MatchRun, Pattern, SearchOptions};
+use crate::redact::redacted;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use std::collections::HashMap;
@@ -45,10 +47,6 @@ pub(super) async fn timeframe_of(session: &Session, table: &str) -> Done<String>
             bars.map_or_else(|| table.to_string(), |(t, _)| t.to_string())
         }
     })
-}
-
-fn usage(error: Error) -> Failure {
-    Failure::Usage(error.to_string())
 }
 
 /// `name=number` pairs.
@@ -229,6 +227,12 @@ fn describe(counts: &Counts) -> String {
 }
 
 impl MatchArgs {
+    /// The table that matches are kept in.
+    fn table(&self) -> Result<Option<String>, Failure> {
+        let table = self.into.as_deref().map(|name| ResultKind::Matches.table(name)).transpose();
+        table.map_err(|error| usage(error.into()))
+    }
+
     /// What can be told to be wrong before the search.
     pub(super) async fn check(&self, session: &Session) -> Result<Duration, Failure> {
         for (given, option) in [(self.alert, "--alert"), (self.search.exact, "--exact")] {
@@ -237,25 +241,16 @@ impl MatchArgs {
             }
         }
         let cooldown = if self.cooldown == "0" { Duration::ZERO } else { duration("--cooldown", &self.cooldown)? };
-        if let Some(table) = &self.to {
-            session.tables().computed_location(table).map_err(Error::from)?;
-            if !table.starts_with("matches_") && !table.contains('/') {
-                return Err(Failure::Usage(format!(
-                    "--to {table}: expected a name such as matches_1d, or the path of a folder"
-                )));
-            }
+        if let Some(table) = self.table()? {
             let tables = self.search.tables(session).await?;
             let named = table.strip_prefix("matches_").filter(|t| t.parse::<Timeframe>().is_ok());
             if tables.len() > 1 || named.is_some_and(|named| tables.iter().any(|(_, t)| t != named)) {
                 let searched: Vec<_> = tables.into_iter().map(|(_, timeframe)| timeframe).collect();
                 return Err(Failure::Usage(format!(
-                    "--to {table}: a table holds the matches of one timeframe, and {} is searched",
+                    "--into {table}: a table holds the matches of one timeframe, and {} is searched",
                     searched.join(", ")
                 )));
             }
-        }
-        if let Some(output) = &self.output.output {
-            writable(output)?;
         }
         folder_of_pictures(self.png.as_deref())?;
         match (&self.score, &self.benchmark) {
@@ -296,7 +291,7 @@ pub(super) async fn deliver(
     let mut found = found(session, config, args).await?;
     let alerts = Alerts { cooldown, now: chrono::Utc::now().timestamp_micros() };
     let nearest = search::nearest(&found.rows, args.search.top)?;
-    keep(session, config, args, &nearest).await?;
+    keep(session, config, args, &found, &nearest).await?;
     found.rows = match args.alert {
         true => claim(session, config, args, &found.rows, alerts).await?,
         false => nearest,
@@ -333,24 +328,33 @@ async fn claim(
     Ok(rows)
 }
 
-async fn keep(session: &Session, config: &Config, args: &MatchArgs, rows: &RecordBatch) -> Result<(), Failure> {
-    let Some(table) = &args.to else { return Ok(()) };
+async fn keep(
+    session: &Session,
+    config: &Config,
+    args: &MatchArgs,
+    found: &Found,
+    rows: &RecordBatch,
+) -> Result<(), Failure> {
+    let Some(table) = args.table()? else { return Ok(()) };
     let frame = session.context().read_batch(rows.clone())?;
+    let timeframe = found.tables.first().map(|(_, timeframe)| ("tallow.timeframe".to_string(), timeframe.clone()));
     let computed = Computed {
-        rows: frame.create_physical_plan().await?,
+        rows: session.plan(frame).await?,
         ordered: false,
-        properties: HashMap::default(),
-        operation: "MATCH",
+        properties: timeframe.into_iter().collect(),
+        kind: ResultKind::Matches,
         progress: Box::new(|_| {}),
     };
-    let written = session.replace(table, computed).await?;
+    let written = session.replace(&table, computed).await?;
     if !config.quiet {
+        let table = redacted(&table);
         let _ = writeln!(std::io::stderr(), "{} rows in {table}, version {}", written.rows, written.version);
     }
     Ok(())
 }
 
 pub(super) async fn search(config: &Config, args: MatchArgs) -> Result<(), Failure> {
+    destination::check(&args.output)?;
     let session = config.session().await?;
     deliver(&session, config, &args, async |found: &Found| {
         if let Some(folder) = &args.png {

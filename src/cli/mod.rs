@@ -4,24 +4,32 @@ mod args;
 mod care;
 mod commands;
 mod config;
+mod destination;
 mod ingest;
 mod label;
 mod left_out;
 mod matching;
 mod output;
 mod pattern;
+mod portable;
 mod progress;
 mod repl;
 mod report;
 mod scan;
 
 use crate::error::Error;
+use crate::redact::{Redacting, redacted};
 use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// Exit status of a usage error, as clap gives it.
+/// Exit status where the command line itself is wrong, whatever the lake and the files hold, as clap gives it. What cannot
+/// be done for another reason, such as a name that nothing has or SQL that does not fit its tables, ends with 1.
 const USAGE: u8 = 2;
 /// Exit status after an interrupt.
 const INTERRUPTED: u8 = 130;
@@ -47,46 +55,111 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
+/// What a command that was stopped may take to put away what it had begun.
+const LINGER: Duration = Duration::from_secs(1);
+/// Stack of the thread that a command runs on, as that of the threads that plan. Only what is used takes memory.
+const STACK: usize = 32 << 20;
+
+/// How a command ended; `None`: it was stopped.
+type Outcome = Option<Result<(), Failure>>;
+
+/// What is wrong with a value that was typed.
+fn usage(error: Error) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
 /// Runs the command that the process was started with. `give_back_soon` is called where its memory is limited by the user.
 pub fn main(give_back_soon: fn()) -> ExitCode {
-    let args = Args::parse();
-    start_logging(&args);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return say(&format!("cannot start: {error}"), 1),
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(wrong) if wrong.use_stderr() => {
+            let styled = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let said = wrong.render();
+            let said = if styled { said.ansi().to_string() } else { said.to_string() };
+            return say(said.trim_end(), USAGE);
+        }
+        Err(help) => help.exit(),
     };
-    let outcome = runtime.block_on(async {
-        let cancel = CancellationToken::new();
-        let ends_by_itself = matches!(args.command, Some(Command::Scan(_)));
-        let mut work = std::pin::pin!(dispatch(args, cancel.clone(), give_back_soon));
-        tokio::select! {
-            outcome = &mut work => return Some(outcome),
-            _ = tokio::signal::ctrl_c() => cancel.cancel(),
-        }
-        if !ends_by_itself {
-            return None;
-        }
+    start_logging(&args);
+    match runtime().and_then(|signals| signals.block_on(attended(args, give_back_soon))) {
+        Ok(Some(Ok(())) | Some(Err(Failure::ClosedPipe))) => ExitCode::SUCCESS,
+        Ok(Some(Err(Failure::Error(error)))) => say(&format!("error: {error}"), 1),
+        Ok(Some(Err(Failure::Partial))) => ExitCode::from(PARTIAL),
+        Ok(Some(Err(Failure::Interrupted))) => ExitCode::from(INTERRUPTED),
+        Ok(Some(Err(Failure::Usage(message)))) => say(&format!("error: {message}"), USAGE),
+        Ok(None) => say("interrupted", INTERRUPTED),
+        Err(error) => say(&format!("error: {error}"), 1),
+    }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Runs a command on a thread of its own, so that an interrupt is heard whatever the command is busy with.
+async fn attended(args: Args, give_back_soon: fn()) -> std::io::Result<Outcome> {
+    let mut interrupt = std::pin::pin!(interrupted());
+    // From here on the process hears of interrupts, and is not ended by them.
+    if std::future::poll_fn(|cx| Poll::Ready(interrupt.as_mut().poll(cx).is_ready())).await {
+        return Ok(None);
+    }
+    let delivers = matches!(args.command, Some(Command::Scan(_)));
+    let (cancel, stop) = (CancellationToken::new(), CancellationToken::new());
+    let mut done = begin(args, give_back_soon, cancel.clone(), stop.clone())?;
+    let broken = |_| std::io::Error::other("the command broke off");
+    tokio::select! {
+        outcome = &mut done => return outcome.map_err(broken)?,
+        () = interrupt => cancel.cancel(),
+    }
+    if delivers {
         // A second interrupt does not wait for what is complete.
         tokio::select! {
-            outcome = &mut work => Some(outcome),
-            _ = tokio::signal::ctrl_c() => None,
+            outcome = &mut done => return outcome.map_err(broken)?,
+            () = interrupted() => {}
         }
-    });
-    // Work that was interrupted may still hold a thread; the process does not wait for it.
-    runtime.shutdown_background();
-    match outcome {
-        Some(Ok(())) | Some(Err(Failure::ClosedPipe)) => ExitCode::SUCCESS,
-        Some(Err(Failure::Error(error))) => say(&format!("error: {error}"), 1),
-        Some(Err(Failure::Partial)) => ExitCode::from(PARTIAL),
-        Some(Err(Failure::Interrupted)) => ExitCode::from(INTERRUPTED),
-        Some(Err(Failure::Usage(message))) => say(&format!("error: {message}"), USAGE),
-        None => say("interrupted", INTERRUPTED),
     }
+    stop.cancel();
+    // Work that was stopped may still hold a thread; the process does not wait for it.
+    let _ = tokio::time::timeout(LINGER, done).await;
+    Ok(None)
+}
+
+/// Completes at an interrupt.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Begins with a command, which ends early once it is stopped and not busy.
+fn begin(
+    args: Args,
+    give_back_soon: fn(),
+    cancel: CancellationToken,
+    stop: CancellationToken,
+) -> std::io::Result<oneshot::Receiver<std::io::Result<Outcome>>> {
+    let (tell, done) = oneshot::channel();
+    let work = move || {
+        let outcome = runtime().map(|runtime| {
+            let outcome = runtime.block_on(async {
+                tokio::select! {
+                    outcome = dispatch(args, cancel, give_back_soon) => Some(outcome),
+                    () = stop.cancelled() => None,
+                }
+            });
+            runtime.shutdown_background();
+            outcome
+        });
+        // Nobody waits for it where it was stopped and took too long.
+        let _ = tell.send(outcome);
+    };
+    std::thread::Builder::new().name("tallow".to_string()).stack_size(STACK).spawn(work)?;
+    Ok(done)
 }
 
 fn say(message: &str, status: u8) -> ExitCode {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{message}");
+    let _ = writeln!(std::io::stderr(), "{}", redacted(message));
     ExitCode::from(status)
 }
 
@@ -132,7 +205,8 @@ fn start_logging(args: &Args) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("TALLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let builder = builder.with_writer(|| Redacting(std::io::stderr()));
     let builder = builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     if args.global.log_format == args::LogFormat::Json {
         builder.json().init();

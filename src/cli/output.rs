@@ -2,233 +2,164 @@
 
 use super::Failure;
 use super::args::{Format, OutputArgs};
+use super::destination::{Opened, Stream, Target, open};
+use super::portable::{portable, ported};
 use crate::error::Error;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
+use arrow::ipc::writer::{FileWriter, StreamWriter};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use comfy_table::{CellAlignment, Table};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
+use std::io::Write;
 
 /// A row group of a result file is encoded in memory and ends when it takes this much.
 const ROW_GROUP_BYTES: usize = 32 << 20;
-
-/// Where results go. A file appears under its name only when it is complete.
-pub(super) enum Target {
-    Stdout,
-    /// A device or a pipe.
-    Stream,
-    File {
-        beside: tempfile::NamedTempFile,
-        path: PathBuf,
-    },
-}
 
 /// Writes the batches of one result.
 pub(super) struct Writer {
     target: Target,
     sink: Sink,
+    /// What messages call the target.
+    name: String,
     rows: usize,
 }
 
-type Stream = BufWriter<Box<dyn Write + Send>>;
-
 enum Sink {
-    Table { stream: Stream, shown: Vec<RecordBatch>, schema: SchemaRef, limit: usize, markdown: bool },
+    Table(Box<Shown>),
     Csv(Box<arrow::csv::Writer<Stream>>),
     Json(Box<arrow::json::ArrayWriter<Stream>>),
     Ndjson(Box<arrow::json::LineDelimitedWriter<Stream>>),
-    Parquet(Box<ArrowWriter<Stream>>),
-    Arrow(Box<arrow::ipc::writer::FileWriter<Stream>>),
+    Parquet(Box<ArrowWriter<Stream>>, SchemaRef),
+    ArrowFile(Box<FileWriter<Stream>>, SchemaRef),
+    ArrowStream(Box<StreamWriter<Stream>>, SchemaRef),
 }
 
-impl Target {
-    /// Begins a file. A plain one comes into its place when it is complete; a device or a pipe takes what comes as it comes.
-    pub fn create(path: &Path) -> Result<(Target, File), Failure> {
-        let failed = |e| Error::File(path.display().to_string(), e);
-        if path.exists() && !path.is_file() {
-            let stream = File::options().write(true).open(path).map_err(failed)?;
-            return Ok((Target::Stream, stream));
-        }
-        // Where a link leads to, the link stays.
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let beside = new_file(folder_of(&path)).map_err(failed)?;
-        let file = beside.reopen().map_err(failed)?;
-        Ok((Target::File { beside, path }, file))
-    }
-
-    /// Puts it in its place.
-    pub fn complete(self) -> Result<(), Failure> {
-        if let Target::File { beside, path } = self {
-            beside.persist(&path).map_err(|e| Error::File(path.display().to_string(), e.error))?;
-        }
-        Ok(())
-    }
-}
-
-/// A temporary file with the rights that a new file would have.
-fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Whether a result can be written to a path: told before it is computed.
-pub(super) fn writable(path: &Path) -> Result<(), Failure> {
-    let folder = folder_of(path);
-    if !folder.is_dir() {
-        return Err(Failure::Usage(format!("there is no folder {}", folder.display())));
-    }
-    if path.is_dir() {
-        return Err(Failure::Usage(format!("{} is a folder: expected a file", path.display())));
-    }
-    if path.exists() && !path.is_file() {
-        return Ok(());
-    }
-    new_file(folder).map(drop).map_err(|e| Error::File(path.display().to_string(), e).into())
-}
-
-fn by_name(path: &Path) -> Option<Format> {
-    Some(match path.extension()?.to_str()? {
-        "csv" => Format::Csv,
-        "json" => Format::Json,
-        "ndjson" | "jsonl" => Format::Ndjson,
-        "md" => Format::Markdown,
-        "parquet" => Format::Parquet,
-        "arrow" | "feather" => Format::Arrow,
-        _ => return None,
-    })
+/// Rows that a table will show once all have come.
+struct Shown {
+    stream: Stream,
+    batches: Vec<RecordBatch>,
+    schema: SchemaRef,
+    limit: usize,
+    markdown: bool,
 }
 
 impl Writer {
     pub fn new(args: &OutputArgs, schema: SchemaRef) -> Result<Writer, Failure> {
-        let format = args.format.or_else(|| args.output.as_deref().and_then(by_name)).unwrap_or(Format::Table);
-        let (target, raw): (Target, Box<dyn Write + Send>) = match &args.output {
-            Some(path) => {
-                let (target, file) = Target::create(path)?;
-                (target, Box::new(file))
-            }
-            None if matches!(format, Format::Parquet | Format::Arrow)
-                && std::io::IsTerminal::is_terminal(&std::io::stdout()) =>
-            {
-                return Err(Failure::Usage(format!("{format:?} is binary: give a file with -o")));
-            }
-            None => (Target::Stdout, Box::new(std::io::stdout())),
-        };
-        let stream = BufWriter::with_capacity(1 << 16, raw);
+        let Opened { format, target, stream, name } = open(args)?;
         let sink = match format {
             Format::Table | Format::Markdown => {
-                let limit = if args.max_rows == 0 || format == Format::Markdown { usize::MAX } else { args.max_rows };
-                Sink::Table { stream, shown: vec![], schema, limit, markdown: format == Format::Markdown }
+                let markdown = format == Format::Markdown;
+                // A file is not read off a screen.
+                let all = args.max_rows == 0 || markdown || args.output.is_some();
+                let limit = if all { usize::MAX } else { args.max_rows };
+                Sink::Table(Box::new(Shown { stream, batches: vec![], schema, limit, markdown }))
             }
-            Format::Csv => {
-                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(stream);
+            Format::Csv | Format::Tsv => {
+                let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
+                let mut writer =
+                    arrow::csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter).build(stream);
                 // The header stands even where no row follows.
-                closed_or(writer.write(&RecordBatch::new_empty(flat_schema(&schema))))?;
+                told(writer.write(&RecordBatch::new_empty(flat_schema(&schema))), &name)?;
                 Sink::Csv(Box::new(writer))
             }
             Format::Json => Sink::Json(Box::new(arrow::json::ArrayWriter::new(stream))),
             Format::Ndjson => Sink::Ndjson(Box::new(arrow::json::LineDelimitedWriter::new(stream))),
             Format::Parquet => {
                 let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
-                let writer = ArrowWriter::try_new(stream, schema, Some(properties.build()));
-                Sink::Parquet(Box::new(writer.map_err(parquet)?))
+                let schema = portable(&schema);
+                let writer = ArrowWriter::try_new(stream, SchemaRef::clone(&schema), Some(properties.build()));
+                Sink::Parquet(Box::new(told(writer, &name)?), schema)
             }
-            Format::Arrow => Sink::Arrow(Box::new(arrow::ipc::writer::FileWriter::try_new(stream, &schema)?)),
+            // The file format ends with an index of its batches: of use to who can go back and forth in it.
+            Format::Arrow if target.is_file() => {
+                let schema = portable(&schema);
+                Sink::ArrowFile(Box::new(told(FileWriter::try_new(stream, &schema), &name)?), schema)
+            }
+            Format::Arrow => {
+                let schema = portable(&schema);
+                Sink::ArrowStream(Box::new(told(StreamWriter::try_new(stream, &schema), &name)?), schema)
+            }
         };
-        Ok(Writer { target, sink, rows: 0 })
+        Ok(Writer { target, sink, name, rows: 0 })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         self.rows += batch.num_rows();
+        let name = &self.name;
         match &mut self.sink {
-            Sink::Table { shown, limit, .. } => {
-                let have: usize = shown.iter().map(RecordBatch::num_rows).sum();
-                let room = (*limit - have).min(batch.num_rows());
+            Sink::Table(shown) => {
+                let have: usize = shown.batches.iter().map(RecordBatch::num_rows).sum();
+                let room = (shown.limit - have).min(batch.num_rows());
                 if room > 0 {
-                    shown.push(batch.slice(0, room));
+                    shown.batches.push(batch.slice(0, room));
+                }
+                Ok(())
+            }
+            Sink::Csv(writer) => told(writer.write(&flatten(batch)?), name),
+            Sink::Json(writer) => told(writer.write(batch), name),
+            Sink::Ndjson(writer) => told(writer.write(batch), name),
+            Sink::Parquet(writer, schema) => {
+                told(writer.write(&ported(batch, schema)?), name)?;
+                match writer.memory_size() > ROW_GROUP_BYTES {
+                    true => told(writer.flush(), name),
+                    false => Ok(()),
                 }
             }
-            Sink::Csv(writer) => closed_or(writer.write(&flatten(batch)?))?,
-            Sink::Json(writer) => closed_or(writer.write(batch))?,
-            Sink::Ndjson(writer) => closed_or(writer.write(batch))?,
-            Sink::Parquet(writer) => {
-                writer.write(batch).map_err(parquet)?;
-                if writer.memory_size() > ROW_GROUP_BYTES {
-                    writer.flush().map_err(parquet)?;
-                }
-            }
-            Sink::Arrow(writer) => closed_or(writer.write(batch))?,
+            Sink::ArrowFile(writer, schema) => told(writer.write(&ported(batch, schema)?), name),
+            Sink::ArrowStream(writer, schema) => told(writer.write(&ported(batch, schema)?), name),
         }
-        Ok(())
     }
 
     /// Completes the result and returns its rows.
     pub fn finish(self) -> Result<usize, Failure> {
-        let rows = self.rows;
-        match self.sink {
-            Sink::Table { mut stream, shown, schema, limit, markdown } => {
-                let text = table(&schema, &shown, markdown)?;
+        let Writer { target, sink, name, rows } = self;
+        let stream = match sink {
+            Sink::Table(shown) => {
+                let Shown { mut stream, batches, schema, limit, markdown } = *shown;
+                let text = table(&schema, &batches, markdown)?;
                 let tail = match rows {
                     _ if markdown => String::new(),
                     1 => "1 row\n".to_string(),
                     n if n > limit => format!("{n} rows, the first {limit} shown (--max-rows 0 shows all)\n"),
                     n => format!("{n} rows\n"),
                 };
-                io(write!(stream, "{text}\n{tail}").and_then(|()| stream.flush()))?;
+                told(write!(stream, "{text}\n{tail}"), &name)?;
+                stream
             }
-            Sink::Csv(writer) => io(writer.into_inner().flush())?,
+            Sink::Csv(writer) => writer.into_inner(),
             Sink::Json(mut writer) => {
-                closed_or(writer.finish())?;
+                told(writer.finish(), &name)?;
                 let mut stream = writer.into_inner();
-                io(writeln!(stream).and_then(|()| stream.flush()))?;
+                told(writeln!(stream), &name)?;
+                stream
             }
             Sink::Ndjson(mut writer) => {
-                closed_or(writer.finish())?;
-                io(writer.into_inner().flush())?;
+                told(writer.finish(), &name)?;
+                writer.into_inner()
             }
-            Sink::Parquet(writer) => {
-                let mut stream = writer.into_inner().map_err(parquet)?;
-                io(stream.flush())?;
-            }
-            Sink::Arrow(mut writer) => {
-                closed_or(writer.finish())?;
-                io(writer.into_inner()?.flush())?;
-            }
-        }
-        self.target.complete()?;
+            Sink::Parquet(writer, _) => told(writer.into_inner(), &name)?,
+            Sink::ArrowFile(writer, _) => told(writer.into_inner(), &name)?,
+            Sink::ArrowStream(writer, _) => told(writer.into_inner(), &name)?,
+        };
+        told(stream.finish(), &name)?;
+        target.complete()?;
         Ok(rows)
     }
 }
 
-fn io(result: std::io::Result<()>) -> Result<(), Failure> {
-    match result {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::ClosedPipe),
-        Err(e) => Err(Error::File("standard output".to_string(), e).into()),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Arrow's writers wrap what the pipe says.
-fn closed_or(result: Result<(), arrow::error::ArrowError>) -> Result<(), Failure> {
-    match result {
-        Err(e) if e.to_string().contains("Broken pipe") => Err(Failure::ClosedPipe),
-        Err(e) => Err(e.into()),
-        Ok(()) => Ok(()),
-    }
-}
-
-fn parquet(error: datafusion::parquet::errors::ParquetError) -> Failure {
-    Failure::Error(datafusion::error::DataFusionError::from(error).into())
+/// What went wrong with a target. The writers wrap what a closed pipe says into errors of their own.
+fn told<T>(result: Result<T, impl Display>, name: &str) -> Result<T, Failure> {
+    result.map_err(|error| {
+        let said = error.to_string();
+        match said.contains("Broken pipe") {
+            true => Failure::ClosedPipe,
+            false => Error::File(name.to_string(), std::io::Error::other(said)).into(),
+        }
+    })
 }
 
 fn flat_schema(schema: &SchemaRef) -> SchemaRef {
@@ -276,7 +207,44 @@ fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool) -> Result<
     Ok(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
 }
 
-/// The cells of a column: numbers with the digits that matter, times without a part that is always zero.
+/// Characters that a cell of a table shows; other formats have all of a value.
+const CELL: usize = 1_000;
+
+/// The beginning of what is written to it. More than a cell shows is an error, at which formatting ends: a list of millions is
+/// not written out to be cut.
+struct Beginning {
+    text: String,
+    room: usize,
+}
+
+impl Beginning {
+    fn of(value: impl std::fmt::Display) -> String {
+        let mut beginning = Beginning { text: String::new(), room: CELL };
+        let _ = std::fmt::Write::write_fmt(&mut beginning, format_args!("{value}"));
+        beginning.text
+    }
+}
+
+impl std::fmt::Write for Beginning {
+    fn write_str(&mut self, more: &str) -> std::fmt::Result {
+        match more.char_indices().nth(self.room) {
+            None => {
+                self.room -= more.chars().count();
+                self.text.push_str(more);
+                Ok(())
+            }
+            Some((end, _)) => {
+                self.room = 0;
+                self.text.push_str(&more[..end]);
+                self.text.push('…');
+                Err(std::fmt::Error)
+            }
+        }
+    }
+}
+
+/// The cells of a column: numbers with the digits that matter, times without a part that is always zero, and of what is long
+/// the beginning.
 fn cells(column: &ArrayRef) -> Result<Vec<String>, Error> {
     if let Some(values) = column.as_primitive_opt::<Float64Type>() {
         return Ok(values.iter().map(|v| v.map(number).unwrap_or_default()).collect());
@@ -286,14 +254,14 @@ fn cells(column: &ArrayRef) -> Result<Vec<String>, Error> {
         let names = nested.fields();
         let row = |i: usize| {
             let parts: Vec<_> = names.iter().zip(&fields).map(|(f, c)| format!("{}: {}", f.name(), c[i])).collect();
-            format!("{{{}}}", parts.join(", "))
+            Beginning::of(format_args!("{{{}}}", parts.join(", ")))
         };
         return Ok((0..column.len()).map(row).collect());
     }
     let format = FormatOptions::default().with_null("").with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
     let format = format.with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f"));
     let formatter = ArrayFormatter::try_new(column.as_ref(), &format)?;
-    let mut cells: Vec<String> = (0..column.len()).map(|i| formatter.value(i).to_string()).collect();
+    let mut cells: Vec<String> = (0..column.len()).map(|i| Beginning::of(formatter.value(i))).collect();
     if matches!(column.data_type(), DataType::Timestamp(_, _)) {
         let ending =
             [" 00:00:00", ":00"].into_iter().find(|end| cells.iter().all(|c| c.is_empty() || c.ends_with(end)));
@@ -321,6 +289,37 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::Field;
+    use std::sync::Arc;
+
+    /// A list that would be two gigabytes of text.
+    fn long_list() -> ArrayRef {
+        const NUMBERS: usize = 300_000_000;
+        let item = Arc::new(Field::new_list_field(DataType::Boolean, true));
+        let numbers: ArrayRef =
+            Arc::new(arrow::array::BooleanArray::new(arrow::buffer::BooleanBuffer::new_unset(NUMBERS), None));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([NUMBERS]), numbers, None))
+    }
+
+    #[test]
+    fn a_cell_is_the_beginning_of_a_long_value() {
+        let shown = |column: ArrayRef| cells(&column).unwrap().remove(0);
+        assert_eq!(shown(Arc::new(StringArray::from(vec!["é".repeat(CELL)]))), "é".repeat(CELL));
+        assert_eq!(shown(Arc::new(StringArray::from(vec!["é".repeat(CELL + 1)]))), "é".repeat(CELL) + "…");
+        let list = shown(long_list());
+        assert!(list.starts_with("[false, false") && list.ends_with('…'));
+        assert_eq!(list.chars().count(), CELL + 1);
+        let fields = (0..900).map(|i| {
+            (
+                Arc::new(Field::new(format!("f{i}"), DataType::Int64, true)),
+                Arc::new(Int64Array::from(vec![1])) as ArrayRef,
+            )
+        });
+        let nested = shown(Arc::new(StructArray::from(fields.collect::<Vec<_>>())));
+        assert!(nested.starts_with("{f0: 1, f1: 1") && nested.chars().count() == CELL + 1, "{nested}");
+    }
 
     #[test]
     fn numbers_show_the_digits_that_matter() {

@@ -1,6 +1,5 @@
 //! `tallow pattern`.
 
-use super::Failure;
 use super::args::{PatternAddArgs, PatternCommand, TrainArgs};
 use super::commands::{out, run_text};
 use super::config::Config;
@@ -8,12 +7,12 @@ use super::left_out::partial;
 use super::matching::{no_pattern, timeframe_of};
 use super::progress::Progress;
 use super::scan::table_of;
+use super::{Failure, usage};
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::error::Error;
 use crate::lake::StoredPattern;
 use crate::pipeline::alerts;
-use crate::pipeline::bounds::instant;
 use crate::pipeline::patterns::{self, Source};
 use crate::pipeline::score::{self, Evaluation, Training};
 use crate::pipeline::search::{self, MatchRun, SearchOptions};
@@ -74,28 +73,15 @@ async fn add(session: &Session, args: PatternAddArgs) -> Result<(), Failure> {
                 ));
             };
             let timeframe = timeframe_of(session, &table).await?;
-            // A day stands for all of it.
-            let to = if to.len() == 10 { instant(&to)? + 86_400_000_000 - 1 } else { instant(&to)? };
-            Source::Bars { timeframe, table, symbol, from: instant(&from)?, to }
+            Source::Bars { timeframe, table, symbol, from, to }
         }
         (None, None) => return Err(Failure::Usage("expected --symbol or --values".to_string())),
     };
     let mut pattern = patterns::cut(session, &args.name, source).await?;
     (pattern.label, pattern.description) = (args.label, args.description);
-    let new = pattern.clone();
-    let change = move |all: &mut Vec<StoredPattern>| {
-        let known = all.iter().any(|p| p.id == new.id);
-        if !known {
-            all.push(new.clone());
-        }
-        Ok(!known)
-    };
-    if !session.care(|lake| async move { lake.change_records("ADD PATTERN", change).await }).await? {
-        return Err(Error::Setting(format!(
-            "there is a pattern `{0}` already: `tallow pattern remove {0}` makes room",
-            pattern.id
-        ))
-        .into());
+    if !patterns::add(session, &pattern).await? {
+        out!("pattern `{}` is there already, just so", pattern.id);
+        return Ok(());
     }
     show(&pattern)
 }
@@ -161,7 +147,7 @@ async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<()
     }
     let options = SearchOptions {
         k: args.matches,
-        scales: search::scales(&args.scales)?,
+        scales: search::scales(&args.scales).map_err(usage)?,
         // The pattern's own bars are as good an example as any, and nobody looks at percentiles.
         self_matches: true,
         null: Null { size: 0, ..SearchOptions::default().null },

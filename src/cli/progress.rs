@@ -29,13 +29,10 @@ impl Progress {
         if quiet || !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        let template = match total {
-            Some(_) => format!("{{wide_bar}} {{pos}}/{{len}} {unit}, {{eta}} left"),
+        bar.set_style(style(&match total {
+            Some(_) => counted(unit),
             None => format!("{{spinner}} {{human_pos}} {unit}, {{elapsed}}"),
-        };
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style);
-        }
+        }));
         Progress { bar, started: Instant::now(), quiet, verbose: config.verbose, unit: unit.to_string() }
     }
 
@@ -58,11 +55,19 @@ impl Progress {
     pub fn of(&self, total: u64) {
         if self.bar.length() != Some(total) {
             self.bar.set_length(total);
-            let template = format!("{{wide_bar}} {{pos}}/{{len}} {}, {{eta}} left", self.unit);
-            if let Ok(style) = ProgressStyle::with_template(&template) {
-                self.bar.set_style(style);
-            }
+            self.bar.set_style(style(&counted(&self.unit)));
         }
+    }
+
+    /// Shows a share of the whole, and what was done in words; another whole is another step, with a time of its own.
+    pub fn share(&self, done: u64, of: u64, said: &str) {
+        if self.bar.length() != Some(of) {
+            self.bar.set_length(of);
+            self.bar.set_style(style(SHARE));
+            self.bar.reset_eta();
+        }
+        self.bar.set_message(said.to_string());
+        self.bar.set_position(done);
     }
 
     pub fn add(&self, rows: u64) {
@@ -108,6 +113,18 @@ impl Progress {
     }
 }
 
+/// A bar that counts.
+fn counted(unit: &str) -> String {
+    format!("{{wide_bar}} {{percent}} %, {{human_pos}} of {{human_len}} {unit}, {{eta}} left")
+}
+
+/// A bar beside what is said.
+const SHARE: &str = "{wide_bar} {percent} %, {msg}, {eta} left";
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 /// A metric summed over a plan.
 fn sum(plan: &Arc<dyn ExecutionPlan>, names: &[&str]) -> usize {
     let own: usize = plan.metrics().map_or(0, |metrics| {
@@ -122,4 +139,16 @@ fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_understood() {
+        for template in [SHARE.to_string(), counted("rows")] {
+            assert!(ProgressStyle::with_template(&template).is_ok(), "{template}");
+        }
+    }
 }

@@ -4,10 +4,12 @@ use super::Failure;
 use super::args::{Format, OutputArgs};
 use super::commands::run_text;
 use super::config::Config;
+use super::destination;
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::error::Error;
 use crate::pipeline::functions::describe_all;
+use crate::redact::redacted;
 use clap::ValueEnum;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use rustyline::completion::Completer;
@@ -23,7 +25,7 @@ SQL ends with a semicolon. Commands:
   .tables               tables of the lake
   .schema TABLE         columns of a table
   .functions [PATTERN]  functions
-  .mode FORMAT          table, csv, json, ndjson, markdown
+  .mode FORMAT          table, csv, tsv, json, ndjson, markdown, parquet, arrow
   .timer on|off         show how long a statement took
   .read FILE            run the SQL in a file
   .output [FILE]        write results to a file; without one, to the screen
@@ -67,7 +69,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(Failure::Error(error)) => drop(writeln!(std::io::stderr(), "error: {error}")),
-                    Err(Failure::Usage(message)) => drop(writeln!(std::io::stderr(), "error: {message}")),
+                    Err(Failure::Usage(message)) => drop(writeln!(std::io::stderr(), "error: {}", redacted(&message))),
                     Err(Failure::Partial | Failure::Interrupted) => {}
                     Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
                 }
@@ -81,6 +83,11 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
         let _ = editor.save_history(path);
     }
     Ok(())
+}
+
+/// The formats that there are.
+fn modes() -> String {
+    Format::value_variants().iter().map(|format| format.name()).collect::<Vec<_>>().join(", ")
 }
 
 fn terminal(error: ReadlineError) -> Failure {
@@ -135,14 +142,14 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
                     let _ = writeln!(out, "{:<12} {}", field.name(), field.data_type());
                 }
             }
-            None => return Err(Failure::Usage(format!("no table `{table}`"))),
+            None => return Err(Error::Setting(format!("no table `{table}`")).into()),
         },
         (".functions", pattern) => {
             let all = describe_all();
             let matches = |text: &String| text.to_ascii_lowercase().contains(&pattern.to_ascii_lowercase());
             let found: Vec<_> = all.iter().filter(|f| [&f.name, &f.family, &f.doc].into_iter().any(matches)).collect();
             if found.is_empty() {
-                return Err(Failure::Usage(format!("no function matches `{pattern}`")));
+                return Err(Error::Setting(format!("no function matches `{pattern}`")).into());
             }
             for f in found {
                 let _ = writeln!(out, "{:<60} {}", f.usage, f.doc);
@@ -150,12 +157,16 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
         }
         (".mode", mode) => match Format::from_str(mode, true) {
             Ok(format) => state.output.format = Some(format),
-            Err(_) => return Err(Failure::Usage(format!("unknown mode `{mode}`: table, csv, json, ndjson, markdown"))),
+            Err(_) => return Err(Failure::Usage(format!("unknown mode `{mode}`: expected {}", modes()))),
         },
         (".timer", "on") => state.timer = true,
         (".timer", "off") => state.timer = false,
         (".output", "") => state.output.output = None,
-        (".output", file) => state.output.output = Some(file.into()),
+        (".output", file) => {
+            let output = OutputArgs { output: Some(file.into()), ..state.output.clone() };
+            destination::check(&output)?;
+            state.output = output;
+        }
         (".read", file) if !file.is_empty() => {
             let text = std::fs::read_to_string(file).map_err(|e| Error::File(file.to_string(), e))?;
             run_text(session, config, &text, &Params::default(), &state.output).await?;

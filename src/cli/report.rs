@@ -1,19 +1,20 @@
 //! `tallow report`.
 
 use super::Failure;
-use super::args::{ChartArgs, MatchArgs, ReportCommand, ScanArgs};
+use super::args::{ChartArgs, MatchArgs, OutputArgs, ReportCommand, ScanArgs};
 use super::config::Config;
-use super::left_out::partial;
+use super::destination::{self, writable};
+use super::left_out::{self, partial};
 use super::matching::{Found, deliver};
-use super::output::writable;
 use super::scan::{scan_of, table_of};
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::error::Error;
+use crate::instant::shown;
 use crate::lake::StoredPattern;
 use crate::pipeline::label::quality;
 use crate::pipeline::report::{self, Chart, Page};
-use crate::pipeline::scan::Control;
+use crate::pipeline::scan::{Control, Summary};
 use crate::pipeline::score::Model;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -38,10 +39,14 @@ pub(super) async fn report(config: &Config, command: ReportCommand, cancel: Canc
     }
 }
 
-fn page_of(output: Option<&PathBuf>) -> Result<PathBuf, Failure> {
-    let output = output.cloned().ok_or_else(|| Failure::Usage("a report needs a file: -o page.html".to_string()))?;
-    writable(&output)?;
-    Ok(output)
+fn page_of(args: &OutputArgs) -> Result<PathBuf, Failure> {
+    if args.format.is_some() {
+        return Err(Failure::Usage("--format: a report is always a page of HTML".to_string()));
+    }
+    let page = args.output.clone();
+    let page = page.ok_or_else(|| Failure::Usage("a report needs a file: -o page.html".to_string()))?;
+    writable(&page)?;
+    Ok(page)
 }
 
 /// Where a report goes.
@@ -52,7 +57,7 @@ struct Target<'a> {
 }
 
 async fn of_matches(session: &Session, config: &Config, args: MatchArgs, charts: ChartArgs) -> Result<(), Failure> {
-    let output = page_of(args.output.output.as_ref())?;
+    let output = page_of(&args.output)?;
     deliver(session, config, &args, async |found: &Found| {
         matches_page(session, config, &args, charts.charts, found, &output).await
     })
@@ -141,7 +146,13 @@ async fn of_scan(
     png: Option<&Path>,
     cancel: CancellationToken,
 ) -> Result<(), Failure> {
-    let output = page_of(args.output.output.as_ref())?;
+    let output = page_of(&args.output)?;
+    if args.sql {
+        return Err(Failure::Usage("--sql: `tallow scan --sql` shows it, a report does not".to_string()));
+    }
+    if let Some(path) = &args.failures {
+        destination::check(&left_out::output(path))?;
+    }
     folder_of_pictures(png)?;
     let (scan, stored) = scan_of(session, &args).await?;
     let control = Control { progress: Arc::new(|_, _| {}), cancel };
@@ -157,16 +168,22 @@ async fn of_scan(
     let mut parameters = vec![("formula".to_string(), scan.formula.to_string())];
     for (name, value) in [
         ("kept as", stored),
-        ("from", args.from.clone()),
-        ("to", args.to.clone()),
+        ("from", args.from.map(shown)),
+        ("to", args.to.map(shown)),
         ("ranked by", args.rank.clone()),
         ("at most", args.top.map(|n| n.to_string())),
         ("parameters", Some(args.param.join(", ")).filter(|p| !p.is_empty())),
     ] {
         parameters.extend(value.map(|value| (name.to_string(), value)));
     }
-    let failures = run.summary().failures;
-    let notes = left_out_note(failures.len());
+    let Summary { failures, too_old, .. } = run.summary();
+    if let Some(path) = &args.failures {
+        left_out::write(path, &failures)?;
+    }
+    let mut notes = left_out_note(failures.len());
+    if too_old > 0 {
+        notes.push(format!("{too_old} symbols were left out because their newest bar is too old."));
+    }
     let sources = vec![report::source(session, table).await?];
     let title = format!("Scan: {}", scan.formula);
     let page = Page { title, parameters, sources, notes, charts: drawn, rows };
@@ -203,7 +220,7 @@ async fn of_labels(
     folder_of_pictures(page.png)?;
     let drawn = report::charts_of_labels(session, table, &candles, &symbols, most).await?;
     if drawn.is_empty() && !symbols.is_empty() {
-        return Err(Failure::Usage(format!("{table} has no labels of {}", symbols.join(", "))));
+        return Err(Error::Setting(format!("{table} has no labels of {}", symbols.join(", "))).into());
     }
     let sources = vec![report::source(session, table).await?, report::source(session, &candles).await?];
     let parameters = vec![("labels".to_string(), columns.join(", "))];
@@ -216,7 +233,7 @@ fn write(config: &Config, page: &Page, Target { output, png }: Target<'_>) -> Re
     if let Some(folder) = png {
         pictures(&page.charts, folder)?;
     }
-    let (place, mut file) = super::output::Target::create(output)?;
+    let (place, mut file) = destination::Target::create(output)?;
     let written = file.write_all(page.html()?.as_bytes());
     written.map_err(|e| Error::File(output.display().to_string(), e))?;
     place.complete()?;

@@ -1,19 +1,20 @@
 //! `tallow scan`, `tallow formula`.
 
-use super::Failure;
-use super::args::{FormulaCommand, ScanArgs};
-use super::commands::{out, params, run_text, warn};
+use super::args::{FormulaCommand, RangeArgs, ScanArgs};
+use super::commands::{out, params, run_in_range, times, warn};
 use super::config::Config;
+use super::destination;
 use super::left_out;
 use super::output::Writer;
 use super::progress::Progress;
+use super::{Failure, usage};
 use crate::Session;
 use crate::engine::dialect::{Formula, Params};
 use crate::error::Error;
-use crate::pipeline::bounds::{self, instant};
 use crate::pipeline::check::first_word;
 use crate::pipeline::formulas::{self, By};
-use crate::pipeline::scan::{Control, Ended, Group, Rank, Scan, Summary, Sweep};
+use crate::pipeline::scan::{Control, Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationToken) -> Result<(), Failure> {
     let started = Instant::now();
+    destination::check(&args.output)?;
+    if let Some(path) = &args.failures {
+        destination::check(&left_out::output(path))?;
+    }
     let session = config.session().await?;
     let (scan, rest) = scan_of(&session, &args).await?;
     if args.sql {
@@ -30,8 +35,11 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
         return Ok(());
     }
     let progress = Arc::new(Progress::new(config, None, "symbols"));
-    let control = Control { progress: progress.follow(), cancel };
-    let mut run = scan.run(&session, control).await?;
+    let control = Control { progress: progress.follow(), cancel: cancel.clone() };
+    let mut run = match scan.run(&session, control).await {
+        Err(_) if cancel.is_cancelled() => return Err(Failure::Interrupted),
+        run => run?,
+    };
     warn(config, &run.warnings);
     progress.clear();
     let mut writer = Writer::new(&args.output, run.schema())?;
@@ -43,7 +51,7 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
     if let Some(path) = &args.failures {
         left_out::write(path, &summary.failures)?;
     }
-    report(config, &summary, started.elapsed(), rest.as_deref());
+    report(config, &summary, started.elapsed(), rest.as_deref(), scan.max_age);
     match (summary.ended, summary.failures.is_empty()) {
         (Ended::Cancelled, _) => Err(Failure::Interrupted),
         (Ended::TimedOut, _) | (_, false) => Err(Failure::Partial),
@@ -54,15 +62,15 @@ pub(super) async fn scan(config: &Config, args: ScanArgs, cancel: CancellationTo
 /// The scan that is asked for, and which formula of the lake it is.
 pub(super) async fn scan_of(session: &Session, args: &ScanArgs) -> Result<(Scan, Option<String>), Failure> {
     let (formula, rest) = formula_of(session, &args.formula).await?;
-    let time = |text: &Option<String>| text.as_deref().map(instant).transpose();
     let mut sweep = Sweep::default();
-    args.sweep.iter().try_for_each(|text| sweep.add(text))?;
+    args.sweep.iter().try_for_each(|text| sweep.add(text)).map_err(usage)?;
     let scan = Scan {
         params: params(&args.param)?,
         table: table_of(args.timeframe.as_deref())?,
         symbols: symbols(args)?,
-        range: bounds::Range { from: time(&args.from)?, to: time(&args.to)? },
+        range: times(args.from, args.to)?,
         last: args.last,
+        max_age: args.max_age,
         rank: args.rank.as_deref().map(Rank::parse).transpose()?,
         top: args.top,
         group: args.group.map(|g| if g == super::args::GroupBy::Date { Group::Date } else { Group::Symbol }),
@@ -83,13 +91,20 @@ async fn formula_of(session: &Session, text: &str) -> Result<(Formula, Option<St
 }
 
 /// The scan that a text stands for, as SQL, if it is a formula and no statement.
-pub(super) async fn as_scan(session: &Session, text: &str, given: &Params) -> Result<Option<String>, Failure> {
+pub(super) async fn as_scan(
+    session: &Session,
+    text: &str,
+    given: &Params,
+    table: Option<String>,
+) -> Result<Option<String>, Failure> {
     let statement = ["select", "with", "from", "explain", "show", "describe", "values", "copy", "create", "set"];
     if statement.contains(&first_word(text).as_str()) {
         return Ok(None);
     }
     let (formula, _) = formula_of(session, text).await?;
-    Ok(Some(Scan { params: given.clone(), ..Scan::of(formula) }.sql(session).await?))
+    let scan = Scan { params: given.clone(), ..Scan::of(formula) };
+    let scan = Scan { table: table.unwrap_or_else(|| scan.table.clone()), ..scan };
+    Ok(Some(scan.sql(session).await?))
 }
 
 /// The table of a timeframe; a table's name, a path or URL is taken as it is.
@@ -98,12 +113,24 @@ pub(super) fn table_of(text: Option<&str>) -> Result<String, Failure> {
     match text.parse::<Timeframe>() {
         Ok(timeframe) => Ok(format!("candles_{timeframe}")),
         Err(_) if text.starts_with("candles") || text.contains(['/', '.', '*']) => Ok(text.to_string()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(usage(error.into())),
+    }
+}
+
+/// The symbols of `--symbols`, each once; `None` where it is not given.
+pub(super) fn named_symbols(given: &[String]) -> Result<Option<Vec<String>>, Failure> {
+    let mut seen = HashSet::new();
+    let names = given.iter().map(|s| s.trim()).filter(|s| !s.is_empty() && seen.insert(*s));
+    let names: Vec<String> = names.map(str::to_string).collect();
+    match (given.is_empty(), names.is_empty()) {
+        (true, _) => Ok(None),
+        (false, true) => Err(Failure::Usage("--symbols names none".to_string())),
+        (false, false) => Ok(Some(names)),
     }
 }
 
 fn symbols(args: &ScanArgs) -> Result<Option<Vec<String>>, Failure> {
-    let mut all: Vec<String> = args.symbols.iter().map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect();
+    let mut all = named_symbols(&args.symbols)?.unwrap_or_default();
     if let Some(path) = &args.watchlist {
         let failed = |e| Error::File(path.display().to_string(), e);
         let mut text = String::new();
@@ -116,13 +143,10 @@ fn symbols(args: &ScanArgs) -> Result<Option<Vec<String>>, Failure> {
         let words = lines.flat_map(|line| line.split([',', ';', ' ', '\t'])).map(|w| w.trim().trim_matches('"'));
         all.extend(words.filter(|w| !w.is_empty()).map(str::to_string));
         if all.is_empty() {
-            return Err(Failure::Usage(format!("the watch-list {} names no symbol", path.display())));
+            return Err(Error::Setting(format!("the watch-list {} names no symbol", path.display())).into());
         }
     }
-    if all.is_empty() && !args.symbols.is_empty() {
-        return Err(Failure::Usage("--symbols names none".to_string()));
-    }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     all.retain(|symbol| seen.insert(symbol.clone()));
     Ok((!all.is_empty()).then_some(all))
 }
@@ -149,12 +173,16 @@ fn counted(n: u64, one: &str, many: &str) -> String {
 }
 
 /// What was found, on standard error.
-fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&str>) {
+fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&str>, max_age: MaxAge) {
     let mut said = String::new();
-    match summary.ended {
-        Ended::Complete => {}
-        Ended::Cancelled => said += &format!("interrupted after {} of {} symbols\n", summary.scanned, summary.asked),
-        Ended::TimedOut => said += &format!("out of time after {} of {} symbols\n", summary.scanned, summary.asked),
+    let early = match summary.ended {
+        Ended::Complete => None,
+        Ended::Cancelled => Some("interrupted"),
+        Ended::TimedOut => Some("out of time"),
+    };
+    if let Some(early) = early {
+        let lost = if summary.given_up { "; their matches could not be brought together in time" } else { "" };
+        said += &format!("{early} after {} of {} symbols{lost}\n", summary.scanned, summary.asked);
     }
     if !config.quiet {
         let of = stored.map_or_else(String::new, |name| format!(" of {name}"));
@@ -166,6 +194,12 @@ fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&st
             summary.match_rate() * 100.0,
             summary.bars,
             took.as_secs_f64()
+        );
+    }
+    if summary.too_old > 0 && !config.quiet {
+        said += &format!(
+            "{} left out: the table has bars at more than {max_age} times after their newest one (--max-age all)\n",
+            counted(summary.too_old, "symbol", "symbols")
         );
     }
     if !summary.failures.is_empty() {
@@ -239,6 +273,12 @@ pub(super) async fn formula(config: &Config, command: FormulaCommand) -> Result<
             }
         }
         FormulaCommand::Test(args) => {
+            if args.by.is_none() && args.output.output.is_some() {
+                return Err(Failure::Usage(
+                    "-o: the hits by year and those by symbol cannot share one file; give --by year or --by symbol"
+                        .to_string(),
+                ));
+            }
             let (formula, _) = formula_of(&session, &args.name).await?;
             let (table, given) = (table_of(args.timeframe.as_deref())?, params(&args.param)?);
             let both = [By::Year, By::Symbol];
@@ -250,7 +290,8 @@ pub(super) async fn formula(config: &Config, command: FormulaCommand) -> Result<
             for by in wanted {
                 let sql =
                     formulas::performance(&session, &formula, &given, &table, *by, &args.horizon, args.top).await?;
-                run_text(&session, config, &sql, &Params::default(), &args.output).await?;
+                let range = RangeArgs { symbols: args.symbols.clone(), ..RangeArgs::default() };
+                run_in_range(&session, config, &sql, &Params::default(), &range, &args.output).await?;
             }
         }
     }

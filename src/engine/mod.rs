@@ -2,6 +2,7 @@
 
 pub mod asof;
 mod bounded;
+pub mod cancellation;
 pub mod dialect;
 pub mod fold;
 mod holding;

@@ -2,14 +2,16 @@
 
 use super::asof::AsofJoin;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType, ScalarValue};
-use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::common::{DFSchema, JoinType, Result, ScalarValue};
+use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Expr, Join, LogicalPlan, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    WindowUDF,
 };
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
+use tallow_udfs::rolling::LagBars;
 use tallow_udfs::series::{Bars, Reach, SeriesWindow};
 
 /// For each table that a value comes from, how many of its bars the value looks back and ahead.
@@ -41,6 +43,8 @@ struct Shape {
     columns: Vec<Sources>,
     /// Which columns are the time of a table's bars, unchanged.
     times: Vec<bool>,
+    /// What is known of the values of every column.
+    values: Vec<Values>,
     /// How far the decision looks whether a row is there.
     rows: Sources,
     /// Whether rows in between may be missing, so that a row before is not the bar before.
@@ -49,6 +53,19 @@ struct Shape {
     at_end: bool,
     /// Which columns are where such a bar begins or ends.
     edges: Vec<Option<Edge>>,
+}
+
+/// What is known of a column's values, beyond how far they look. A series function passes over bars without a value, and
+/// some forget their start only as their input moves: how many bars that takes is known of some columns only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Values {
+    /// Any bar may be without one.
+    #[default]
+    Patchy,
+    /// One at every bar after the warm-up at which the table's columns have theirs, but it may stay the same for long.
+    Complete,
+    /// A table's own column, or one that moves whenever that does.
+    Stored,
 }
 
 /// The beginning or the end of bars on a grid, told by the arguments of `bar_floor`.
@@ -132,7 +149,8 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
         LogicalPlan::TableScan(scan) => {
             let table = Sources::table(scan.table_name.table());
             let times = plan.schema().fields().iter().map(|f| f.name() == "ts").collect();
-            Shape { columns: vec![table.clone(); width], times, rows: table, ..Shape::default() }
+            let values = vec![Values::Stored; width];
+            Shape { columns: vec![table.clone(); width], times, values, rows: table, ..Shape::default() }
         }
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
             Shape { columns: vec![Sources::default(); width], times: vec![false; width], ..Shape::default() }
@@ -143,6 +161,7 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
             Shape {
                 columns: p.expr.iter().map(|e| below.of(e, p.input.schema())).collect(),
                 times: p.expr.iter().map(is_time).collect(),
+                values: p.expr.iter().map(|e| below.values(e, p.input.schema())).collect(),
                 edges: p.expr.iter().map(|e| below.edge(e, p.input.schema())).collect(),
                 ..below
             }
@@ -157,8 +176,11 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
         LogicalPlan::Window(w) => {
             let mut shape = of_plan(&w.input);
             let calls = w.window_expr.iter().map(|e| shape.of(e, w.input.schema())).collect::<Vec<_>>();
+            let values = w.window_expr.iter().map(|e| shape.values(e, w.input.schema())).collect::<Vec<_>>();
             shape.times.extend(calls.iter().map(|_| false));
             shape.columns.extend(calls);
+            shape.values.resize(w.input.schema().fields().len(), Values::Patchy);
+            shape.values.extend(values);
             shape
         }
         LogicalPlan::Aggregate(a) => {
@@ -237,6 +259,24 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
     }
 }
 
+/// Whether a series function in a plan forgets its start only as its inputs move.
+pub fn fades_by_movement(plan: &LogicalPlan) -> Result<bool> {
+    let fades = |e: &Expr| {
+        let Expr::WindowFunction(call) = e else { return Ok(false) };
+        let WindowFunctionDefinition::WindowUDF(udf) = &call.fun else { return Ok(false) };
+        let Some(series) = udf.inner().downcast_ref::<SeriesWindow>() else { return Ok(false) };
+        Ok(series.function().fades_by_movement(&series.params(&call.params.args)?))
+    };
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        for expr in node.expressions() {
+            found = found || expr.exists(fades)?;
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
 /// A join: bars with bars of the same time, or with rows that are no bars; else nothing is known of the right side.
 fn joined(left: Shape, right: Shape, join: &Join, width: usize) -> Shape {
     let both_bars = left.times.contains(&true) && right.times.contains(&true);
@@ -253,6 +293,7 @@ fn joined(left: Shape, right: Shape, join: &Join, width: usize) -> Shape {
         columns: left.columns.into_iter().chain(right_columns).take(width).collect(),
         times,
         rows: if known { rows } else { rows.unknown() },
+        values: if keeps_left { left.values } else { vec![] },
         has_gaps: left.has_gaps || !keeps_left,
         ..Shape::default()
     }
@@ -349,6 +390,7 @@ impl Shape {
         Some(Shape {
             columns: all.map(|e| self.of(e, schema).and(&self.rows).under(Reach::history())).take(width).collect(),
             times: edges.iter().map(Option::is_some).collect(),
+            values: vec![],
             rows: self.rows.clone().under(Reach::history()),
             has_gaps: self.has_gaps,
             at_end: true,
@@ -396,20 +438,7 @@ impl Shape {
             return args;
         }
         let own = match &call.fun {
-            WindowFunctionDefinition::WindowUDF(udf) => match udf.inner().downcast_ref::<SeriesWindow>() {
-                Some(series) => of_series(series, &params.args),
-                None => match (udf.name(), offset(&params.args)) {
-                    ("lag", Some(n)) | ("lead", Some(n)) => {
-                        let past = (udf.name() == "lag") == (n >= 0);
-                        let bars = Bars::Count(usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX));
-                        let none = Bars::Count(0);
-                        if past { Reach { back: bars, ahead: none } } else { Reach { back: none, ahead: bars } }
-                    }
-                    ("row_number" | "rank" | "dense_rank", _) => Reach::history(),
-                    ("first_value" | "last_value" | "nth_value", _) => of_frame(&params.window_frame),
-                    _ => UNKNOWN,
-                },
-            },
+            WindowFunctionDefinition::WindowUDF(udf) => self.of_function(udf, params, schema),
             WindowFunctionDefinition::AggregateUDF(_) => of_frame(&params.window_frame),
         };
         // Bars are counted along time; where rows are missing or ordered by something else, a row is no bar.
@@ -422,21 +451,108 @@ impl Shape {
         };
         let own = in_time.unwrap_or(UNKNOWN);
         let uncountable = self.has_gaps || self.at_end;
-        let counted = |bars: Bars| if bars > Bars::Count(0) && uncountable { Bars::Unbounded } else { bars };
-        args.under(Reach { back: counted(own.back), ahead: counted(own.ahead) })
+        args.under(Reach { back: unless(uncountable, own.back), ahead: unless(uncountable, own.ahead) })
+    }
+
+    fn of_function(&self, udf: &WindowUDF, params: &WindowFunctionParams, schema: &DFSchema) -> Reach {
+        if let Some(series) = udf.inner().downcast_ref::<SeriesWindow>() {
+            return self.of_series(series, &params.args, schema);
+        }
+        if let Some(shift) = udf.inner().downcast_ref::<LagBars>() {
+            let has_values = params.args.first().is_some_and(|e| self.values(e, schema) >= Values::Complete);
+            let Reach { back, ahead } = shift.reach(&params.args).unwrap_or(UNKNOWN);
+            return Reach { back: unless(!has_values, back), ahead: unless(!has_values, ahead) };
+        }
+        match (udf.name(), offset(&params.args)) {
+            ("lag", Some(n)) | ("lead", Some(n)) => {
+                let bars = usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
+                if (udf.name() == "lag") == (n >= 0) { Reach::back(bars) } else { Reach::ahead(bars) }
+            }
+            ("row_number" | "rank" | "dense_rank", _) => Reach::history(),
+            ("first_value" | "last_value" | "nth_value", _) => of_frame(&params.window_frame),
+            _ => UNKNOWN,
+        }
+    }
+
+    /// The reach of a series function over these rows. It counts bars at which its inputs have a value, or move: how many of
+    /// the table's bars these are is not known where an input is patchy, or may stay the same for long.
+    fn of_series(&self, series: &SeriesWindow, args: &[Expr], schema: &DFSchema) -> Reach {
+        let function = series.function();
+        let Ok(params) = series.params(args) else { return UNKNOWN };
+        let Reach { back, ahead } = function.reach(&params);
+        let signature = function.signature();
+        let (inputs, others) = args.split_at(signature.inputs.len().min(args.len()));
+        let inputs = inputs.iter().map(|e| self.values(e, schema)).min().unwrap_or(Values::Stored);
+        let least = if function.fades_by_movement(&params) { Values::Stored } else { Values::Complete };
+        // Where rows are smaller bars, how many of them make up a horizon is not known.
+        let options = others.iter().skip(signature.params.len()).zip(&signature.options);
+        let mut given = options.filter(|(arg, _)| !matches!(arg, Expr::Literal(value, _) if value.is_null()));
+        let over_smaller = given.any(|(_, option)| option.name == "label_ts");
+        Reach { back: unless(inputs < least, back), ahead: unless(inputs < Values::Complete || over_smaller, ahead) }
+    }
+
+    /// What is known of an expression's values.
+    fn values(&self, expr: &Expr, schema: &DFSchema) -> Values {
+        let of = |e: &Expr| self.values(e, schema);
+        let worst = |all: &[&Expr]| all.iter().map(|e| of(e)).min().unwrap_or_default().min(Values::Complete);
+        match expr {
+            Expr::Column(c) => {
+                schema.index_of_column(c).ok().and_then(|i| self.values.get(i)).copied().unwrap_or_default()
+            }
+            Expr::Literal(value, _) if !value.is_null() => Values::Complete,
+            Expr::IsNull(_) | Expr::IsNotNull(_) => Values::Complete,
+            Expr::Alias(alias) => of(&alias.expr),
+            Expr::Cast(cast) => of(&cast.expr),
+            Expr::Negative(inner) | Expr::Not(inner) => of(inner),
+            Expr::BinaryExpr(b) => match b.op {
+                Operator::Divide | Operator::Modulo if !is_nonzero(&b.right) => Values::Patchy,
+                _ => worst(&[&b.left, &b.right]),
+            },
+            Expr::Case(case) => {
+                let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
+                match case.else_expr {
+                    Some(_) => worst(&results.map(AsRef::as_ref).collect::<Vec<_>>()),
+                    None => Values::Patchy,
+                }
+            }
+            Expr::ScalarFunction(call) => match (call.name(), call.args.split_first()) {
+                ("get_field", Some((of_struct, _))) => of(of_struct).min(Values::Complete),
+                ("abs" | "round" | "floor" | "ceil" | "greatest" | "least", Some(_)) => {
+                    worst(&call.args.iter().collect::<Vec<_>>())
+                }
+                _ => Values::Patchy,
+            },
+            Expr::WindowFunction(call) => match &call.fun {
+                WindowFunctionDefinition::WindowUDF(udf) => match udf.inner().downcast_ref::<SeriesWindow>() {
+                    Some(series) if series.function().is_total() => {
+                        let inputs = series.function().signature().inputs.len();
+                        worst(&call.params.args.iter().take(inputs).collect::<Vec<_>>())
+                    }
+                    None if udf.inner().is::<LagBars>() => worst(&call.params.args.iter().take(1).collect::<Vec<_>>()),
+                    _ => Values::Patchy,
+                },
+                WindowFunctionDefinition::AggregateUDF(_) => Values::Patchy,
+            },
+            _ => Values::Patchy,
+        }
     }
 }
 
-/// The reach of a series function. Where its rows are smaller bars, how many of them make up its horizon is not known.
-fn of_series(series: &SeriesWindow, args: &[Expr]) -> Reach {
-    let reach = series.params(args).map_or(UNKNOWN, |p| series.function().reach(&p));
-    let signature = series.function().signature();
-    let options = args.iter().skip(signature.inputs.len() + signature.params.len()).zip(&signature.options);
-    let mut given = options.filter(|(arg, _)| !matches!(arg, Expr::Literal(value, _) if value.is_null()));
-    if given.any(|(_, option)| option.name == "label_ts") && reach.ahead > Bars::Count(0) {
-        return Reach { ahead: Bars::Unbounded, ..reach };
+/// A number of bars; where bars cannot be counted, more than none are any number.
+fn unless(uncountable: bool, bars: Bars) -> Bars {
+    if uncountable && bars > Bars::Count(0) { Bars::Unbounded } else { bars }
+}
+
+fn is_nonzero(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => match value.cast_to(&arrow::datatypes::DataType::Float64) {
+            Ok(ScalarValue::Float64(Some(v))) => v != 0.0,
+            _ => false,
+        },
+        Expr::Cast(cast) => is_nonzero(&cast.expr),
+        Expr::Negative(inner) => is_nonzero(inner),
+        _ => false,
     }
-    reach
 }
 
 /// The offset of `lag(x, n)`: 1 where it is left out.

@@ -2,6 +2,7 @@
 
 use super::asof::{AsofFilter, AsofJoins, AsofPlanner, Marker};
 use super::bounded::{self, Unfolded};
+use super::cancellation::CancelJoins;
 use super::fold::FoldPlanner;
 use super::holding;
 use super::large_top::LargeTop;
@@ -148,11 +149,12 @@ impl QueryPlanner for Planner {
     }
 }
 
-/// DataFusion's rules in their order, with ours before order is enforced, and before cooperation and dynamic filters are
-/// added.
+/// DataFusion's rules in their order, with ours before order is enforced, and before and after cooperation is added; dynamic
+/// filters come last.
 fn physical_rules(memory: usize) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let at = rules.iter().position(|r| r.name() == "EnsureCooperative").unwrap_or(rules.len() - 1);
+    rules.insert(at + 1, Arc::new(CancelJoins));
     rules.insert(at, Arc::new(SeriesRule));
     rules.insert(at, Arc::new(LargeTop { memory }));
     // Before the first pushdown of filters, which ties hash joins to what lies below them.
@@ -175,9 +177,14 @@ fn config(settings: &Settings) -> SessionConfig {
     options.optimizer.prefer_existing_union = true;
     // What a footer of our files mostly needs; the default reads half a megabyte of each file first.
     options.execution.parquet.metadata_size_hint = Some(128 << 10);
+    // What COPY writes names Parquet's types alone: others' readers know no text in views.
+    options.execution.parquet.skip_arrow_metadata = true;
     // A watch-list of 20 symbols or more would otherwise prune nothing. A longer list than this, such as the filter that a
     // join makes of its smaller side, becomes so deep a chain of OR that walking it could overflow a thread's stack.
     options.execution.parquet.max_in_list_size = 1_000;
+    // The limit of DISTINCT rows is pushed into a grouping before rules that run later give it an ordered input, with which
+    // it then fails at execution ("Ordering direction required for DISTINCT with limit").
+    options.optimizer.enable_distinct_aggregation_soft_limit = false;
     // Files stay in the partition whose symbol range they were given.
     options.execution.enable_file_stream_work_stealing = false;
     options.execution.listing_table_ignore_subdirectory = false;

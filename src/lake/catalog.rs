@@ -1,5 +1,6 @@
 //! Tables by name: the timeframes of a lake, and any quoted path, glob or URL.
 
+use super::border::{self, Guarded};
 use super::care::{self, HistoryEntry, OptimizeSummary};
 use super::columns;
 use super::delta::{AsOf, Log, no_table};
@@ -10,6 +11,7 @@ use super::patterns::{StoredAlert, StoredPattern};
 use super::profile::ProfileCache;
 use super::records::{self, Record};
 use super::replace::{self, Computed, Written};
+use super::results::{self, ResultKind};
 use super::table::{CandleTable, ORIGIN, nothing_at};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
@@ -17,14 +19,12 @@ use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err, plan_err};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::datasource::listing::{
-    ListingOptions, ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
-};
+use datafusion::datasource::listing::{ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl};
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tallow_udfs::candle::Timeframe;
@@ -72,9 +72,6 @@ const MATCHES: &str = "matches";
 /// Tables that every lake may have one of.
 const SMALL: [&str; 3] = [StoredFormula::TABLE, StoredPattern::TABLE, StoredAlert::TABLE];
 
-/// Families of computed tables: `labels_4h` lies in `labels/4h/`.
-const COMPUTED: [&str; 4] = ["labels", "levels", "level_events", MATCHES];
-
 /// `"candles@readable"` is a table of candles without the files that cannot be read.
 pub(crate) const READABLE: &str = "@readable";
 
@@ -83,16 +80,6 @@ const HIDDEN: char = '#';
 
 /// Hidden tables that are kept. A plan holds its own.
 const MOST_HIDDEN: usize = 1_000;
-
-/// Family and folder of a computed table.
-fn computed(name: &str) -> Option<(&'static str, &str)> {
-    let of = |family: &'static str| Some((family, name.strip_prefix(family)?.strip_prefix('_')?));
-    COMPUTED.into_iter().filter_map(of).find(|(_, rest)| is_plain_name(rest))
-}
-
-fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
 
 /// A table that was opened before.
 #[derive(Debug, Clone)]
@@ -153,7 +140,7 @@ impl LakeSchema {
         let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(None) };
         let summary = table.summary();
         let origin = summary.origin.unwrap_or_else(|| "utc".to_string());
-        let by_folder = || summary.location.trim_end_matches('/').rsplit('/').next()?.parse().ok();
+        let by_folder = || Timeframe::named(summary.location.trim_end_matches('/').rsplit('/').next()?);
         let timeframe = match summary.timeframe.and_then(|t| t.parse().ok()).or_else(by_folder) {
             Some(timeframe) => Some(timeframe),
             None => usual_step(&provider, &self.state()?).await?,
@@ -182,30 +169,28 @@ impl LakeSchema {
         done
     }
 
-    /// Writes a computed table whole: one of a family, such as `labels_4h`, or one at a path or URL.
-    pub async fn replace(&self, name: &str, rows: Computed) -> Result<Written> {
-        let location = self.computed_location(name)?;
-        let state = Arc::new(self.state()?);
-        let written = replace::replace(&state, &Log::at(state.as_ref(), &location)?, rows).await?;
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    /// Writes a result table whole: one of the lake by its name, such as `labels_4h`, or one at a place (see
+    /// [`ResultKind::table`]).
+    pub async fn replace(&self, table: &str, rows: Computed) -> Result<Written> {
+        let log = self.result_log(table, rows.kind)?;
+        let written = replace::replace(&Arc::new(self.state()?), &log, rows).await?;
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
         self.look_again().await?;
         Ok(written)
     }
 
-    /// Where a computed table lies.
-    ///
-    /// # Errors
-    /// A name that no computed table can have.
-    pub fn computed_location(&self, name: &str) -> Result<String> {
-        match computed(name) {
-            Some((family, folder)) => Ok(format!("{}/{family}/{folder}/", self.lake.url.trim_end_matches('/'))),
-            None if is_location(name) && Format::of(name).is_none() => Ok(name.to_string()),
-            None => plan_err!(
-                "'{name}' cannot be a computed table: expected a name such as {}_4h of letters, digits and _, or the path of \
-                 a folder",
-                COMPUTED.join("_4h, ")
-            ),
-        }
+    /// Whether a result may be written to a table; [`LakeSchema::replace`] asks too, but by then much may be computed.
+    pub async fn check_replaceable(
+        &self,
+        table: &str,
+        kind: ResultKind,
+        properties: &HashMap<String, String>,
+    ) -> Result<()> {
+        replace::check(&Arc::new(self.state()?), &self.result_log(table, kind)?, kind, properties).await
+    }
+
+    fn result_log(&self, table: &str, kind: ResultKind) -> Result<Log> {
+        Log::at(&self.state()?, &kind.location(&self.lake.url, table)?)
     }
 
     /// All rows of a small table.
@@ -317,8 +302,8 @@ impl LakeSchema {
             Some(self.folder(plain))
         } else {
             of_family("candles", &found.candles).or_else(|| of_family("quarantine", &found.quarantine)).or_else(|| {
-                let (family, folder) = computed(plain).filter(|_| found.computed.iter().any(|known| known == plain))?;
-                Some(format!("{}/{family}/{folder}/", self.lake.url.trim_end_matches('/')))
+                let known = results::of_name(plain).filter(|_| found.computed.iter().any(|known| known == plain));
+                known.map(|(kind, rest)| results::folder(&self.lake.url, kind, rest))
             })
         };
         let location = own.or_else(|| is_location(plain).then(|| plain.to_string()));
@@ -334,6 +319,23 @@ impl LakeSchema {
                 Ok(CandleTable::open(&state, &location, as_of.as_ref(), &self.cache).await?.map(Arc::new))
             }
             None => Ok(None),
+        }
+    }
+
+    /// As [`LakeSchema::candle_table`], with the name to read it by: where files of it cannot be read, it is the table
+    /// without them.
+    pub async fn candle_table_despite_files(&self, name: &str) -> Result<Option<(String, Arc<CandleTable>)>> {
+        let error = match self.candle_table(name).await {
+            Ok(table) => return Ok(table.map(|table| (name.to_string(), table))),
+            Err(error) => error,
+        };
+        let rest = format!("{name}{READABLE}");
+        match self.table(&rest).await {
+            Ok(Some(table)) => match table.downcast_ref::<CandleTable>() {
+                Some(table) if !table.unreadable().is_empty() => Ok(Some((rest, Arc::new(table.clone())))),
+                _ => Err(error),
+            },
+            _ => Err(error),
         }
     }
 
@@ -382,12 +384,12 @@ impl LakeSchema {
             return nothing_at(location);
         }
         let url = ListingTableUrl::parse(location)?;
-        let config = ListingTableConfig::new(url).infer_options(&state).await.map_err(|e| missing(location, &e))?;
-        let options: Option<ListingOptions> = config.options.clone();
-        if options.is_none() {
-            return nothing_at(location);
-        }
-        let config = config.infer_schema(&state).await.map_err(|e| missing(location, &e))?;
+        let store_url = url.object_store();
+        let config = ListingTableConfig::new(url).infer_options(&state).await.map_err(|e| missing(location, e))?;
+        let Some(mut options) = config.options.clone() else { return nothing_at(location) };
+        options.format = Arc::new(Guarded::new(options.format, &store_url));
+        let config = config.with_listing_options(options);
+        let config = config.infer_schema(&state).await.map_err(|e| missing(location, e))?;
         if config.file_schema.as_ref().is_none_or(|s| s.fields().is_empty()) {
             return nothing_at(location);
         }
@@ -434,11 +436,14 @@ async fn usual_step(table: &Arc<dyn TableProvider>, state: &SessionState) -> Res
     let usual = steps.into_iter().max_by_key(|(_, count)| *count).map(|(step, _)| step);
     Ok(usual.and_then(|step| match step / day {
         28..=31 => Some(Timeframe::Month),
-        _ => Timeframe::all().find(|t| t.fixed_length() == Some(step)),
+        _ => Timeframe::of_length(step),
     }))
 }
 
-fn missing(location: &str, error: &DataFusionError) -> DataFusionError {
+fn missing(location: &str, error: DataFusionError) -> DataFusionError {
+    if border::is_named(&error) {
+        return error;
+    }
     plan_datafusion_err!("nothing to read at '{location}': {}", error.strip_backtrace())
 }
 
@@ -450,9 +455,9 @@ pub(super) fn is_location(name: &str) -> bool {
 impl Found {
     async fn list(lake: &Lake, session: &dyn datafusion::catalog::Session) -> Result<Found> {
         let mut computed = vec![];
-        for family in COMPUTED {
-            let folders = list_folders(lake, session, family).await?.into_iter().filter(|name| is_plain_name(name));
-            computed.extend(folders.map(|folder| format!("{family}_{folder}")));
+        for family in ResultKind::ALL.map(ResultKind::prefix) {
+            let tables = list_folders(lake, session, family).await?.into_iter().map(|name| format!("{family}_{name}"));
+            computed.extend(tables.filter(|table| results::of_name(table).is_some()));
         }
         let mut small = vec![];
         for name in SMALL {
@@ -480,7 +485,7 @@ async fn list_timeframes(
     family: &str,
 ) -> Result<Vec<Timeframe>> {
     let mut found: Vec<_> =
-        list_folders(lake, session, family).await?.iter().filter_map(|name| name.parse::<Timeframe>().ok()).collect();
+        list_folders(lake, session, family).await?.iter().filter_map(|name| Timeframe::named(name)).collect();
     found.sort();
     Ok(found)
 }
@@ -545,7 +550,14 @@ impl SchemaProvider for LakeSchema {
             return Ok(Some(table));
         }
         let Some((location, as_of)) = self.location(name)? else { return Ok(self.empty_quarantine(name)) };
-        let opened = match self.logged(&location, as_of.as_ref()).await? {
+        let logged = self.logged(&location, as_of.as_ref()).await?;
+        // Files that a killed run left in a quarantine belong to none of its versions.
+        if logged.is_none()
+            && let Some(empty) = self.empty_quarantine(name)
+        {
+            return Ok(Some(empty));
+        }
+        let opened = match logged {
             Some(logged) => logged,
             None => Cached::Fixed(match self.candle_table(name).await? {
                 Some(table) => table,

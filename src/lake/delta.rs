@@ -1,10 +1,11 @@
 //! Delta tables: their log, their files and their commits.
 
+use super::border::Guarded;
+use super::files::PARQUET;
 use arrow::datatypes::DataType;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
-use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
@@ -22,7 +23,7 @@ use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -124,7 +125,12 @@ pub(super) struct Change {
     pub metrics: serde_json::Map<String, serde_json::Value>,
     /// What was done, as the history names it.
     pub operation: &'static str,
+    /// The run that it is part of, where a run commits to several tables.
+    pub run: Option<serde_json::Value>,
 }
+
+/// Where a commit tells of its run.
+const RUN: &str = "tallowRun";
 
 /// How a commit ended.
 #[derive(Debug)]
@@ -232,7 +238,8 @@ impl Log {
             let nothing = MemTable::try_new(Arc::clone(&snapshot.schema), vec![vec![]])?;
             return Ok(Arc::new(nothing));
         }
-        let options = ListingOptions::new(Arc::new(ParquetFormat::default()));
+        let format = Guarded::new(Arc::new(ParquetFormat::default()), &self.store_url);
+        let options = ListingOptions::new(Arc::new(format));
         let config = ListingTableConfig::new_with_multi_paths(files)
             .with_listing_options(options)
             .with_schema(Arc::clone(&snapshot.schema));
@@ -287,7 +294,9 @@ impl Log {
             ("operationMetrics".to_string(), serde_json::Value::Object(told)),
             ("tallowOperation".to_string(), change.operation.into()),
         ]
-        .into();
+        .into_iter()
+        .chain(change.run.map(|run| (RUN.to_string(), run)))
+        .collect();
         let committed = match base {
             None => in_turn(self.create(actions, change.schema, change.properties, told)).await,
             Some(base) => {
@@ -364,6 +373,29 @@ impl Log {
         Ok(infos.into_iter().enumerate().map(|(i, info)| (newest.saturating_sub(i as u64), info)).collect())
     }
 
+    /// The runs that the last commits were part of, the newest first.
+    pub async fn last_runs(&self, newest: u64, commits: u64) -> Result<Vec<serde_json::Value>> {
+        let text = |version: u64| async move {
+            let path = Path::parse(format!("{}/_delta_log/{version:020}.json", self.folder))?;
+            match self.store.get(&path).await {
+                Ok(found) => Ok(Some(found.bytes().await?)),
+                // Logs are cleaned of old commits.
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(DataFusionError::from(error)),
+            }
+        };
+        let versions = (newest.saturating_sub(commits.saturating_sub(1))..=newest).rev();
+        let texts = stream::iter(versions.map(text).collect::<Vec<_>>()).buffered(commits as usize);
+        let texts: Vec<_> = texts.try_collect().await?;
+        let mut runs = vec![];
+        for text in texts.into_iter().flatten() {
+            let actions = serde_json::Deserializer::from_slice(&text).into_iter::<serde_json::Value>();
+            runs.extend(actions.map_while(Result::ok).map(|mut action| action["commitInfo"][RUN].take()));
+        }
+        runs.retain(|run| !run.is_null());
+        Ok(runs)
+    }
+
     /// Deletes files that no version younger than `keep` names. Returns their paths; with `dry_run` deletes none.
     pub async fn vacuum(&self, keep: chrono::Duration, dry_run: bool) -> Result<Vec<String>> {
         let mut table = DeltaTable::new(Arc::clone(&self.log));
@@ -385,6 +417,16 @@ impl Log {
         }
     }
 
+    /// Whether files that were written for the table are all there.
+    pub async fn holds(&self, files: &[Add]) -> bool {
+        for file in files {
+            if self.store.head(&self.path_of(&file.path)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Where a file of the table lies in the store.
     pub fn path_of(&self, name: &str) -> Path {
         self.folder.clone().join(name)
@@ -402,7 +444,7 @@ impl Log {
 impl Snapshot {
     /// Rows with these columns, in any order.
     pub async fn read(&self, session: &SessionState, log: &Log, columns: &[&str]) -> Result<Arc<dyn ExecutionPlan>> {
-        let format = ParquetFormat::new().with_options(session.default_table_options().parquet.clone());
+        let format = PARQUET.reader(session, &log.store_url);
         let files = self.files.iter().map(|f| PartitionedFile::new_from_meta(f.meta.clone())).collect();
         let positions = columns.iter().map(|c| self.schema.index_of(c)).collect::<Result<_, _>>()?;
         let source = format.file_source(TableSchema::from(Arc::clone(&self.schema)));

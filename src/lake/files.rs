@@ -1,5 +1,6 @@
 //! Which files a path, glob, folder or URL stands for, and their common format.
 
+use super::border::{self, Guarded};
 use super::columns::{NAMES, plain};
 use super::delta::{Log, Snapshot};
 use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
@@ -14,7 +15,6 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,8 +59,9 @@ impl Format {
         Some(Format { kind, compression })
     }
 
-    pub fn reader(&self, session: &dyn Session) -> Arc<dyn FileFormat> {
-        match self.kind {
+    /// What reads files of this format in a store, inside the border.
+    pub fn reader(&self, session: &dyn Session, store_url: &ObjectStoreUrl) -> Arc<dyn FileFormat> {
+        let format: Arc<dyn FileFormat> = match self.kind {
             Kind::Parquet => {
                 Arc::new(ParquetFormat::new().with_options(session.default_table_options().parquet.clone()))
             }
@@ -75,7 +76,8 @@ impl Format {
                 let format = JsonFormat::default().with_schema_infer_max_rec(usize::MAX);
                 Arc::new(format.with_file_compression_type(self.compression))
             }
-        }
+        };
+        Arc::new(Guarded::new(format, store_url))
     }
 }
 
@@ -83,6 +85,9 @@ impl Format {
 const SCHEMAS_AT_ONCE: usize = 1024;
 /// Schemas that files share.
 const USUAL_SCHEMAS: usize = 64;
+
+/// Parquet without compression around it, as tables with a log have it.
+pub(super) const PARQUET: Format = Format { kind: Kind::Parquet, compression: FileCompressionType::UNCOMPRESSED };
 
 /// The files behind a location, all of one format.
 #[derive(Debug, Clone)]
@@ -138,7 +143,7 @@ impl Files {
             location: log.location.clone(),
             store_url: log.store_url.clone(),
             store: Arc::clone(&log.store),
-            format: Format { kind: Kind::Parquet, compression: FileCompressionType::UNCOMPRESSED },
+            format: PARQUET,
             files: snapshot.files.iter().map(|f| f.meta.clone()).collect(),
         }
     }
@@ -153,7 +158,6 @@ impl Files {
 
     /// The common schema; `alike` if all files are known to have the same.
     pub async fn schema(&self, session: &dyn Session, alike: bool) -> Result<SchemaRef> {
-        let reader = self.format.reader(session);
         let files = if alike { &self.files[..1] } else { &self.files };
         let inferred = if self.format.is_delimited() && files.len() > 1 {
             // Their columns are told by their places, and whole numbers in one may have decimals in another.
@@ -163,24 +167,21 @@ impl Files {
                 None => merged(&schemas),
             }
         } else {
-            reader.infer_schema(session, &self.store, files).await
+            self.reader(session).infer_schema(session, &self.store, files).await
         };
         match inferred {
             Ok(schema) if schema.fields().is_empty() => plan_err!("{} has no columns", self.location),
             Ok(schema) => Ok(schema),
-            Err(error) => Err(error.context(format!("cannot read {}", self.location))),
+            Err(error) => Err(border::named(&self.location, error)),
         }
     }
 
     /// The schema of each file.
     async fn schemas(&self, session: &dyn Session) -> Result<Vec<SchemaRef>> {
-        let reader = self.format.reader(session);
+        let reader = self.reader(session);
         let infer = |file: &ObjectMeta| {
             let (reader, file) = (Arc::clone(&reader), file.clone());
-            async move {
-                let schema = reader.infer_schema(session, &self.store, std::slice::from_ref(&file)).await;
-                schema.map_err(|e| e.context(format!("cannot read {}", self.shown(&file))))
-            }
+            async move { reader.infer_schema(session, &self.store, std::slice::from_ref(&file)).await }
         };
         let threads = session.config().target_partitions().max(1);
         let mut schemas = Vec::with_capacity(self.files.len());
@@ -205,19 +206,19 @@ impl Files {
 
     /// Files whose columns are not those of most others, and why they cannot be read together with them.
     pub async fn odd(&self, session: &dyn Session) -> Result<Vec<(usize, String)>> {
-        if self.format.is_delimited() { Ok(odd(&self.schemas(session).await?)) } else { Ok(vec![]) }
+        let schemas = self.schemas(session).await?;
+        Ok(if self.format.is_delimited() { odd(&schemas) } else { unlike(&schemas) })
     }
 
     /// A file by the path or URL that finds it.
     pub fn shown(&self, file: &ObjectMeta) -> String {
-        shown(&self.store_url, &file.location)
+        border::shown(&self.store_url, &file.location)
     }
-}
 
-/// A path or URL that finds what lies in a store.
-pub(super) fn shown(store: &ObjectStoreUrl, location: &Path) -> String {
-    let root = store.as_str();
-    format!("{}{location}", root.strip_prefix("file://").unwrap_or(root))
+    /// What reads them.
+    pub fn reader(&self, session: &dyn Session) -> Arc<dyn FileFormat> {
+        self.format.reader(session, &self.store_url)
+    }
 }
 
 /// What the values of a column are, as far as files of one table must agree.
@@ -282,6 +283,18 @@ fn odd(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
             let (name, own, kind) = (schema.field(i).name(), own.shown(), kind.shown());
             Some(format!("its column {name} holds {own}, that of most files beside it {kind}"))
         })
+    };
+    schemas.iter().enumerate().filter_map(|(file, schema)| Some((file, reason(schema)?))).collect()
+}
+
+/// Files whose columns have other types than those of the same names in most others; columns are told by their names.
+fn unlike(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
+    let types = |schema: &SchemaRef| schema.fields().iter().map(|f| format!("{f:?}")).collect::<Vec<_>>();
+    let usual = most(schemas.iter().map(types));
+    let Some(usual) = schemas.iter().find(|schema| usual.as_ref() == Some(&types(schema))) else { return vec![] };
+    let reason = |schema: &SchemaRef| {
+        let merged = Schema::try_merge([usual.as_ref().clone(), schema.as_ref().clone()]);
+        merged.err().map(|error| format!("it does not go with most files beside it: {error}"))
     };
     schemas.iter().enumerate().filter_map(|(file, schema)| Some((file, reason(schema)?))).collect()
 }

@@ -1,5 +1,6 @@
 //! Where candles lie: Delta tables, files and folders of files, as tables whose order and partitioning are known.
 
+mod border;
 mod care;
 mod catalog;
 mod clusters;
@@ -17,8 +18,10 @@ mod ranges;
 mod readable;
 mod records;
 mod replace;
+mod results;
 mod scan;
 mod stores;
+mod symbols;
 mod table;
 mod wanted;
 mod writer;
@@ -35,5 +38,6 @@ pub use profile::ProfileCache;
 pub use readable::Unreadable;
 pub use records::Record;
 pub use replace::{Computed, Written};
+pub use results::{ResultKind, tables_of_levels};
 pub use stores::Stores;
 pub use table::{CandleTable, TableSummary};

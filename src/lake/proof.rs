@@ -6,7 +6,7 @@ use super::profile::{Profile, Profiler, RowGroup, Run};
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
 use arrow::compute::{cast, partition};
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
@@ -40,11 +40,11 @@ impl Prover {
         let mut own = symbol_of(meta.location.as_ref());
         let mut projection = self.projection.clone();
         let mut row_groups = vec![];
+        let mut named_rows = None;
         let mut schema = 0;
         if self.format.kind == Kind::Parquet {
-            let footers = self.session.runtime_env().cache_manager.get_file_metadata_cache();
-            let footer = DFParquetMetadata::new(self.store.as_ref(), &meta).with_file_metadata_cache(Some(footers));
-            let footer = footer.fetch_metadata().await?;
+            let footer = footer(&self.session, &self.store, &meta).await?;
+            named_rows = Some(rows_named(&footer)?);
             for group in footer.row_groups() {
                 let column = group.column(0);
                 let offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
@@ -65,7 +65,7 @@ impl Prover {
         if self.named_by_file {
             file = file.with_partition_values(vec![ScalarValue::Utf8View(Some(own.clone()))]);
         }
-        let reader = self.format.reader(self.session.as_ref());
+        let reader = self.format.reader(self.session.as_ref(), &self.store_url);
         let config = FileScanConfigBuilder::new(self.store_url.clone(), reader.file_source(self.read.clone()))
             .with_file_compression_type(self.format.compression)
             .with_projection_indices(Some(projection))?
@@ -79,7 +79,37 @@ impl Prover {
             let times = microseconds(batch.column(0))?;
             note_batch(&mut profiler, batch.columns().get(1), &own, &times)?;
         }
-        Ok(profiler.finish())
+        let profile = profiler.finish();
+        // Parts of a file are read by these numbers.
+        check_rows(named_rows, profile.rows)?;
+        Ok(profile)
+    }
+}
+
+/// The footer of a Parquet file.
+pub(super) async fn footer(
+    state: &SessionState,
+    store: &Arc<dyn ObjectStore>,
+    file: &ObjectMeta,
+) -> Result<Arc<ParquetMetaData>> {
+    let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+    DFParquetMetadata::new(store.as_ref(), file).with_file_metadata_cache(Some(footers)).fetch_metadata().await
+}
+
+/// The rows that a footer names.
+pub(super) fn rows_named(footer: &ParquetMetaData) -> Result<usize> {
+    let rows = footer.row_groups().iter().map(|group| usize::try_from(group.num_rows()).ok());
+    match rows.reduce(|a, b| a?.checked_add(b?)) {
+        Some(None) => exec_err!("its footer names no number of rows that a file can have"),
+        rows => Ok(rows.flatten().unwrap_or_default()),
+    }
+}
+
+/// Refuses a file that holds more or fewer rows than its footer names, if it has one.
+pub(super) fn check_rows(named: Option<usize>, read: usize) -> Result<()> {
+    match named {
+        Some(named) if named != read => exec_err!("its footer names {named} rows, it holds {read}"),
+        _ => Ok(()),
     }
 }
 

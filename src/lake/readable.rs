@@ -1,7 +1,9 @@
 //! Which files of a table can be read: told by reading each of them whole.
 
+use super::border;
 use super::columns::Columns;
 use super::files::{Files, Kind, symbol_of};
+use super::proof::{check_rows, footer, rows_named};
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::datasource::listing::PartitionedFile;
@@ -31,7 +33,7 @@ pub(super) async fn readable(state: &Arc<SessionState>, files: &Files) -> Result
         async move {
             let task = datafusion::common::runtime::SpawnedTask::spawn({
                 let meta = meta.clone();
-                async move { read_whole(&state, &files, meta).await }
+                async move { border::reading(&files.shown(&meta), read_whole(&state, &files, meta.clone())).await }
             });
             match task.join().await {
                 Ok(done) => (meta, done),
@@ -58,7 +60,11 @@ async fn read_whole(state: &SessionState, files: &Files, meta: ObjectMeta) -> Re
         return exec_err!("is empty (0 bytes)");
     }
     let session: &dyn Session = state;
-    let reader = files.format.reader(session);
+    let named = match files.format.kind {
+        Kind::Parquet => Some(rows_named(footer(state, &files.store, &meta).await?.as_ref())?),
+        _ => None,
+    };
+    let reader = files.reader(session);
     let schema = reader.infer_schema(session, &files.store, std::slice::from_ref(&meta)).await?;
     // As the table would read it.
     let text = files.format.kind != Kind::Parquet;
@@ -69,9 +75,10 @@ async fn read_whole(state: &SessionState, files: &Files, meta: ObjectMeta) -> Re
         .with_file_group(FileGroup::new(vec![PartitionedFile::new_from_meta(meta)]))
         .build();
     let plan = reader.create_physical_plan(session, config).await?;
-    let mut rows = plan.execute(0, state.task_ctx())?;
-    while let Some(batch) = rows.next().await {
-        batch?;
+    let mut batches = plan.execute(0, state.task_ctx())?;
+    let mut rows = 0;
+    while let Some(batch) = batches.next().await {
+        rows += batch?.num_rows();
     }
-    Ok(())
+    check_rows(named, rows)
 }

@@ -1,19 +1,27 @@
 //! Tables that are computed: written whole, in one commit.
 
-use super::delta::{Change, Log, Outcome};
+use super::delta::{Change, Log, Outcome, Snapshot};
 use super::ingest::{ATTEMPTS, log_schema, pause, refuse_plain_files};
-use super::writer::{Layout, TableWriter, conform};
+use super::results::ResultKind;
+use super::table::TIMEFRAME;
+use super::writer::{Layout, SUFFIX, TableWriter, conform};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Beginning of the properties by which a table is known for a computed one.
-const MARK: &str = "tallow.computed";
+/// Property of a result table: its kind.
+const KIND: &str = "tallow.computed.kind";
+/// Property of a result table: what made it.
+const OPERATION: &str = "tallow.computed.operation";
+/// Properties that do not change: a table stays that of the same bars and, where one writes it, of the same pipeline.
+const SAME: [&str; 3] = [TIMEFRAME, "tallow.levels.timeframe", "tallow.pipeline"];
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +42,8 @@ pub struct Computed {
     pub ordered: bool,
     /// Properties of the table.
     pub properties: HashMap<String, String>,
-    /// What was done, as the table's history names it.
-    pub operation: &'static str,
+    /// What they are.
+    pub kind: ResultKind,
     /// Called with the number of rows so far.
     pub progress: Box<dyn Fn(u64) + Send + Sync>,
 }
@@ -43,16 +51,7 @@ pub struct Computed {
 /// Writes the rows of a plan as the whole contents of a table, which is made if it is not there. Until the commit, and if
 /// anything fails, the table is what it was.
 pub(super) async fn replace(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
-    match log.snapshot(None).await? {
-        None => refuse_plain_files(state, log).await?,
-        Some(there) if there.properties.keys().any(|key| key.starts_with(MARK)) => {}
-        Some(_) => {
-            return exec_err!(
-                "{} is a table that was not computed by `tallow label`, `levels` or `match`: it is not replaced; name another",
-                log.location
-            );
-        }
-    }
+    check(state, log, computed.kind, &computed.properties).await?;
     let schema = stored(&computed.rows.schema());
     let layout = if computed.ordered { Layout::Sorted } else { Layout::Unsorted };
     let mut writer = TableWriter::new(log, Arc::clone(&schema), layout)?;
@@ -78,6 +77,76 @@ pub(super) async fn replace(state: &Arc<SessionState>, log: &Log, computed: Comp
     exec_err!("{}: {ATTEMPTS} times another writer committed first; nothing was written, try again", log.location)
 }
 
+/// Refuses to write where something else is than an earlier result of the same kind, of the same bars.
+pub(super) async fn check(
+    state: &Arc<SessionState>,
+    log: &Log,
+    kind: ResultKind,
+    properties: &HashMap<String, String>,
+) -> Result<()> {
+    match log.snapshot(None).await? {
+        Some(there) => check_replaceable(log, &there, kind, properties),
+        None => {
+            refuse_plain_files(state, log).await?;
+            refuse_files_of_others(log).await
+        }
+    }
+}
+
+fn check_replaceable(
+    log: &Log,
+    there: &Snapshot,
+    kind: ResultKind,
+    properties: &HashMap<String, String>,
+) -> Result<()> {
+    let known = |key: &str| there.properties.get(key).map(String::as_str);
+    let is_of_kind = match (known(KIND), known(OPERATION)) {
+        (Some(known), _) => known == kind.prefix(),
+        // Tables of versions that did not tell the kind.
+        (None, Some(operation)) => operation == kind.operation(),
+        (None, None) => {
+            return exec_err!(
+                "{} is a table that was not computed by `tallow label`, `levels` or `match`: it is not replaced; name another",
+                log.location
+            );
+        }
+    };
+    if !is_of_kind {
+        let known = known(KIND).or(known(OPERATION)).unwrap_or_default();
+        return exec_err!("{} is a table of {known}, which {kind} do not replace; name another", log.location);
+    }
+    for key in SAME {
+        let (Some(known), Some(own)) = (known(key), properties.get(key)) else { continue };
+        if known != own {
+            return exec_err!(
+                "{} holds {kind} of another {}, {known}, which those of {own} do not replace; name another",
+                log.location,
+                key.rsplit('.').next().unwrap_or(key)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a folder in which others keep files; what begins with a dot, and what a killed run left, does not count.
+async fn refuse_files_of_others(log: &Log) -> Result<()> {
+    let listed = match log.store.list_with_delimiter(Some(&log.folder)).await {
+        Ok(listed) => listed,
+        Err(object_store::Error::NotFound { .. } | object_store::Error::NotImplemented { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let files = listed.objects.iter().filter_map(|file| file.location.filename());
+    let files = files.filter(|name| !name.starts_with('.') && !name.ends_with(SUFFIX));
+    let folders = listed.common_prefixes.iter().filter_map(Path::filename).filter(|name| *name != "_delta_log");
+    match files.chain(folders).next() {
+        Some(found) => exec_err!(
+            "{} holds other files ({found}), among which no table is written; name an empty folder",
+            log.location
+        ),
+        None => Ok(()),
+    }
+}
+
 async fn write(
     state: &SessionState,
     computed: &Computed,
@@ -97,16 +166,22 @@ async fn write(
 /// Puts the new files in the place of all that the newest version has.
 async fn commit(log: &Log, schema: &SchemaRef, computed: &Computed, adds: &[Add], rows: u64) -> Result<Outcome> {
     let base = log.snapshot(None).await?;
-    let mark = (format!("{MARK}.operation"), computed.operation.to_string());
+    if let Some(base) = &base {
+        // It may be somebody's by now.
+        check_replaceable(log, base, computed.kind, &computed.properties)?;
+    }
+    let marks = [(KIND, computed.kind.prefix()), (OPERATION, computed.kind.operation())];
+    let marks = marks.map(|(key, value)| (key.to_string(), value.to_string()));
     let removes = base.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect();
     let change = Change {
         adds: adds.to_vec(),
         removes,
         schema: Some(log_schema(schema)),
-        properties: computed.properties.iter().map(|(k, v)| (k.clone(), v.clone())).chain([mark]).collect(),
+        properties: computed.properties.iter().map(|(k, v)| (k.clone(), v.clone())).chain(marks).collect(),
         data_change: true,
         metrics: [("rows".to_string(), rows.into())].into_iter().collect(),
-        operation: computed.operation,
+        operation: computed.kind.operation(),
+        run: None,
     };
     log.commit(base.as_ref(), change).await
 }

@@ -81,7 +81,7 @@ impl CandleTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let read_columns = projection.map_or(self.positions.len(), Vec::len);
         let partitions = partitions.min(self.readers(session, read_columns));
-        let reader = self.files.format.reader(session);
+        let reader = self.files.reader(session);
         let source = match self.pruning(wanted)? {
             Some(predicate) => {
                 let options = session.default_table_options().parquet.clone();

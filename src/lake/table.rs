@@ -1,12 +1,14 @@
 //! A candle table: files in known order, with or without a transaction log.
 
+use super::border;
 use super::columns::{Columns, has_close, instant, unit};
 use super::delta::{AsOf, Log, Snapshot};
-use super::files::{Files, Format, Kind, shown, symbol_of};
+use super::files::{Files, Format, Kind, symbol_of};
 use super::profile::{Known, Profile, ProfileCache};
 use super::proof::Prover;
 use super::ranges::{chains, disjoint_order};
 use super::readable::{Unreadable, readable};
+use super::symbols::Symbols;
 use super::wanted::Wanted;
 use super::writer::profile_of;
 use arrow::array::AsArray;
@@ -49,6 +51,7 @@ pub struct CandleTable {
     unreadable: Vec<Unreadable>,
     /// Only runs with these symbols are read; rows of others may come with them.
     pub(super) only: Option<Arc<BTreeSet<String>>>,
+    pub(super) symbols: Symbols,
 }
 
 /// What `describe` shows.
@@ -145,13 +148,6 @@ impl CandleTable {
     /// row, and every page, with a long list; whoever calls this leaves out the other rows.
     pub fn near(&self, symbols: &Arc<BTreeSet<String>>) -> CandleTable {
         CandleTable { only: Some(Arc::clone(symbols)), ..self.clone() }
-    }
-
-    /// How many symbols there are, the first and the last, where that can be told without reading.
-    pub fn symbol_extent(&self) -> Option<(usize, &str, &str)> {
-        let runs = || self.profiles.iter().flat_map(|p| &p.runs);
-        let first = runs().map(|r| r.symbol.as_str()).min()?;
-        Some((self.symbols()?, first, runs().map(|r| r.last_symbol()).max()?))
     }
 
     /// Files without a row, and the symbols that their names stand for.
@@ -255,6 +251,7 @@ impl CandleTable {
             properties,
             unreadable: vec![],
             only: None,
+            symbols: Symbols::default(),
         };
         table.profiles = Arc::new(table.profile(state, cache, known, &file_schema).await?);
         if let Some(sample) = sample {
@@ -310,8 +307,8 @@ impl CandleTable {
                     let mut done = Vec::with_capacity(mine.len());
                     for meta in mine {
                         let path = meta.location.clone();
-                        let profile = prover.prove(meta).await;
-                        let profile = profile.map_err(|e| cannot_read(&shown(&prover.store_url, &path), e))?;
+                        let shown = border::shown(&prover.store_url, &path);
+                        let profile = border::reading(&shown, prover.prove(meta)).await.map_err(with_times)?;
                         done.push((path.into(), profile));
                     }
                     Ok::<_, DataFusionError>(done)
@@ -446,7 +443,7 @@ fn canonical_order(names: &[String]) -> Vec<usize> {
 
 /// A value of a whole-number time column.
 async fn sample_epoch(session: &dyn Session, files: &Files, schema: &SchemaRef, ts: usize) -> Result<Option<i64>> {
-    let reader = files.format.reader(session);
+    let reader = files.reader(session);
     for file in &files.files {
         let source = reader.file_source(TableSchema::from(Arc::clone(schema)));
         let config = FileScanConfigBuilder::new(files.store_url.clone(), source)
@@ -465,14 +462,14 @@ async fn sample_epoch(session: &dyn Session, files: &Files, schema: &SchemaRef, 
     Ok(None)
 }
 
-/// Says which file it is, and what to do about times in other formats.
-fn cannot_read(path: &str, error: DataFusionError) -> DataFusionError {
-    let hint = if error.to_string().contains("Error parsing timestamp") {
-        " (times must be ISO, such as 2024-01-31 or 2024-01-31T09:30:00, or epochs)"
-    } else {
-        ""
-    };
-    error.context(format!("cannot read {path}{hint}"))
+/// Says what to do about times in other formats.
+fn with_times(error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Context(said, error) if error.to_string().contains("Error parsing timestamp") => {
+            error.context(format!("{said} (times must be ISO, such as 2024-01-31 or 2024-01-31T09:30:00, or epochs)"))
+        }
+        error => error,
+    }
 }
 
 /// An error for a location where no table is.

@@ -1,12 +1,14 @@
 //! Plans between two dates: enough bars before them are read that the first row is as in a run over everything.
 
+use super::in_range;
+use super::quoting::quoted;
 use crate::Session;
 use crate::engine::dialect::Params;
-use crate::engine::reach::reach;
+use crate::engine::reach::{fades_by_movement, reach};
 use crate::error::{Error, Result};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
-use datafusion::common::tree_node::{Transformed, TransformedResult};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
@@ -22,6 +24,14 @@ pub struct Range {
     pub from: Option<i64>,
     /// Microseconds since the epoch.
     pub to: Option<i64>,
+}
+
+impl Range {
+    /// The condition that a time lies in it; `None`: every time does.
+    pub(super) fn holds(&self, ts: &Expr) -> Option<Expr> {
+        let parts = [self.from.map(|t| ts.clone().gt_eq(time(t))), self.to.map(|t| ts.clone().lt(time(t)))];
+        parts.into_iter().flatten().reduce(Expr::and)
+    }
 }
 
 /// Microseconds of a day or an instant as it is typed: `2024-01-31`, `2024-01-31T09:30`, `2024-01-31T09:30:00Z`.
@@ -44,7 +54,7 @@ pub(super) fn time(micros: i64) -> Expr {
 
 /// Restricts a frame to a range. Each table is read from as many bars before the range as the result looks back, and to as
 /// many after it as it looks ahead; whole, where the plan does not tell how many these are, or where the `ts` of the result
-/// is not that of a table.
+/// is not that of a table. `in_range(ts)` is true of the times in the range, wherever it stands.
 pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Result<DataFrame> {
     if range == Range::default() {
         return Ok(frame);
@@ -55,33 +65,35 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
         return Err(Error::Setting("the range is empty: its first day must lie before its last".to_string()));
     }
     let (state, plan) = frame.into_parts();
-    let mut read = BTreeMap::new();
-    let told = reach(&state.optimize(&plan)?);
+    let plan = in_range::bound(plan, range)?;
+    let mut spans = BTreeMap::new();
+    let optimized = session.optimized(&plan).await?;
+    let (told, read) = (reach(&optimized), Read::of(&optimized)?);
     for (table, reach) in told.total().tables().filter(|_| told.is_of_bars) {
+        let of_table = read.get(table).cloned().unwrap_or_default();
         let from = match (range.from, reach.back) {
             (Some(from), Bars::Count(0)) => Some(from),
             (Some(from), Bars::Count(back)) => {
-                earlier(session, table, Range { from: Some(from), ..range }, back).await?
+                earlier(session, table, &of_table, Range { from: Some(from), ..range }, back).await?
             }
             _ => None,
         };
         let to = match (range.to, reach.ahead) {
             (Some(to), Bars::Count(0)) => Some(to),
-            (Some(to), Bars::Count(ahead)) => later(session, table, to, ahead).await?,
+            (Some(to), Bars::Count(ahead)) => later(session, table, &of_table, to, ahead).await?,
             _ => None,
         };
-        read.insert(table.to_string(), (from, to));
+        spans.insert(table.to_string(), (from, to));
     }
     let scans = plan
         .transform_up_with_subqueries(|node| {
             let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
             let name = scan.table_name.table().to_string();
-            let Some(ts) = time_column(&node).filter(|_| read.contains_key(&name)) else {
+            let Some(ts) = time_column(&node).filter(|_| spans.contains_key(&name)) else {
                 return Ok(Transformed::no(node));
             };
-            let (from, to) = read[&name];
-            let parts = [from.map(|t| ts.clone().gt_eq(time(t))), to.map(|t| ts.clone().lt(time(t)))];
-            match parts.into_iter().flatten().reduce(Expr::and) {
+            let (from, to) = spans[&name];
+            match (Range { from, to }).holds(&ts) {
                 Some(filter) => Ok(Transformed::yes(LogicalPlanBuilder::from(node).filter(filter)?.build()?)),
                 None => Ok(Transformed::no(node)),
             }
@@ -113,55 +125,99 @@ fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
             "--from and --to need a column `ts` in the result: add it, or bound the time in WHERE".to_string(),
         ));
     };
-    let parts = [range.from.map(|t| ts.clone().gt_eq(time(t))), range.to.map(|t| ts.clone().lt(time(t)))];
-    match parts.into_iter().flatten().reduce(Expr::and) {
+    match range.holds(&ts) {
         Some(filter) => Ok(LogicalPlanBuilder::from(plan).filter(filter)?.build()?),
         None => Ok(plan),
     }
 }
 
-/// The time from which a table is read so that every symbol with bars in the range has `back` bars with a close before it,
-/// or all that it has.
-async fn earlier(session: &Session, table: &str, range: Range, back: usize) -> Result<Option<i64>> {
+/// The time from which a table is read so that every symbol with bars in the range has `back` bars before it that count, or
+/// all that it has.
+async fn earlier(session: &Session, table: &str, read: &Read, range: Range, back: usize) -> Result<Option<i64>> {
     let Some(from) = range.from else { return Ok(None) };
-    let name = super::quoting::quoted(table);
-    let Some(valid) = valid(session, table).await? else { return Ok(None) };
+    let name = quoted(table);
     let at = |t: i64| format!("to_timestamp_micros({t})");
     let in_range = range.to.map_or_else(String::new, |to| format!(" and ts < {}", at(to)));
+    // The bar before the range is the first of those that are looked back at.
+    let start = match back.saturating_sub(1) {
+        0 => "ts".to_string(),
+        steps => format!("lag(ts, {steps}) over (partition by symbol order by ts)"),
+    };
     let sql = format!(
         "with here as (select distinct symbol from {name} where ts >= {from}{in_range}),
-              before as (select symbol, ts, lag(ts, {steps}) over (partition by symbol order by ts) as start,
-                                first_value(ts) over (partition by symbol order by ts) as first,
-                                lead(ts, 1) over (partition by symbol order by ts) as next
-                         from {name} where ts < {from} and {valid})
-         select cast(min(coalesce(start, first)) as timestamp) as start
-         from before where next is null and symbol in (select symbol from here)",
+              counted as (select symbol, ts, {start} as start, lead(ts, 1) over (partition by symbol order by ts) as next
+                          from ({counted})),
+              first as (select symbol, min(ts) as ts from {name} where ts < {from} group by symbol)
+         select cast(min(coalesce(counted.start, first.ts)) as timestamp) as start
+         from first left join counted on counted.symbol = first.symbol and counted.next is null
+         where first.symbol in (select symbol from here)",
         from = at(from),
-        steps = back.saturating_sub(1),
+        counted = read.counted(table, &format!("ts < {}", at(from))),
     );
     Ok(Some(one_time(session, &sql).await?.map_or(from, |start| start.min(from))))
 }
 
-/// The time up to which a table is read so that every symbol has `ahead` bars with a close after the range, or all.
-async fn later(session: &Session, table: &str, to: i64, ahead: usize) -> Result<Option<i64>> {
-    let name = super::quoting::quoted(table);
-    let Some(valid) = valid(session, table).await? else { return Ok(None) };
+/// The time up to which a table is read so that every symbol has `ahead` valid bars after the range, or all.
+async fn later(session: &Session, table: &str, read: &Read, to: i64, ahead: usize) -> Result<Option<i64>> {
+    let valid = Read { by_movement: false, ..read.clone() };
     let sql = format!(
         "with after as (select symbol, ts, lead(ts, {ahead}) over (partition by symbol order by ts) as stop,
                                lag(ts, 1) over (partition by symbol order by ts) as before
-                        from {name} where ts >= to_timestamp_micros({to}) and {valid})
+                        from ({counted}))
          select cast(max(stop) as timestamp) as stop from after where before is null
-         having count(*) = count(stop)"
+         having count(*) = count(stop)",
+        counted = valid.counted(table, &format!("ts >= to_timestamp_micros({to})")),
     );
     one_time(session, &sql).await
 }
 
-/// The condition that a bar has all of its values; functions pass over those that have not.
-async fn valid(session: &Session, table: &str) -> Result<Option<String>> {
-    let columns = session.tables().columns(table).await?;
-    let prices = ["open", "high", "low", "close", "volume"].into_iter().filter(|p| columns.iter().any(|c| c == p));
-    let parts: Vec<_> = prices.map(|p| format!("{p} is not null")).collect();
-    Ok(columns.iter().any(|c| c == "close").then(|| parts.join(" and ")))
+/// What a plan reads of a table, and so which of its bars a reach counts.
+#[derive(Debug, Clone, Default)]
+struct Read {
+    /// The columns with numbers.
+    columns: BTreeSet<String>,
+    /// Whether only bars count at which these move.
+    by_movement: bool,
+}
+
+impl Read {
+    /// What an optimized plan reads, by table.
+    fn of(plan: &LogicalPlan) -> Result<BTreeMap<String, Read>> {
+        let by_movement = fades_by_movement(plan)?;
+        let mut tables: BTreeMap<String, Read> = BTreeMap::new();
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                let read = tables.entry(scan.table_name.table().to_string()).or_default();
+                let numbers = scan.projected_schema.fields().iter().filter(|f| f.data_type().is_numeric());
+                read.columns.extend(numbers.map(|f| f.name().clone()));
+                read.by_movement = by_movement;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(tables)
+    }
+
+    /// SQL: symbol and time of the bars under a condition that count. A column that never has a value there, or never moves,
+    /// tells nothing of when it last did.
+    fn counted(&self, table: &str, condition: &str) -> String {
+        let columns = || self.columns.iter().map(|c| quoted(c)).enumerate();
+        let flag = |(i, c): (usize, String)| match self.by_movement {
+            true => format!(
+                ", {c} is not null and {c} is distinct from lag({c}) ignore nulls over (partition by symbol order by ts) \
+                 as has{i}"
+            ),
+            false => format!(", {c} is not null as has{i}"),
+        };
+        let flags: String = columns().map(flag).collect();
+        let counts: String = columns()
+            .map(|(i, _)| format!(" and (has{i} or not bool_or(has{i}) over (partition by symbol))"))
+            .collect();
+        format!(
+            "select symbol, ts from (select symbol, ts, true{counts} as counts from (select symbol, ts{flags} from {} \
+             where {condition})) where counts",
+            quoted(table)
+        )
+    }
 }
 
 async fn one_time(session: &Session, sql: &str) -> Result<Option<i64>> {
@@ -183,7 +239,8 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
     if plan.schema().fields().iter().any(|f| f.name() == "available_at") {
         return Err(Error::Setting("--available-at: the result has a column available_at already".to_string()));
     }
-    let told = reach(&state.optimize(&plan)?);
+    let optimized = session.optimized(&plan).await?;
+    let told = reach(&optimized);
     if !told.is_of_bars {
         return Err(Error::Setting(
             "--available-at needs the column `ts` of a table in the result, as it is there".to_string(),
@@ -218,13 +275,13 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
     if !plan.schema().fields().iter().any(|f| f.name() == "symbol") {
         return Err(Error::Setting("--available-at needs the columns `symbol` and `ts` in the result".to_string()));
     }
-    let name = super::quoting::quoted(table);
+    let read = Read::of(&optimized)?.remove(table).unwrap_or_default();
+    let valid = Read { by_movement: false, ..read }.counted(table, "true");
     let later = session
         .sql(&format!(
             "select symbol as known_symbol, ts as known_ts,
                     lead(bar_end(ts, '{timeframe}', '{origin}'), {ahead}) over (partition by symbol order by ts) as available_at
-             from {name} where {}",
-            valid(session, table).await?.unwrap_or_else(|| "true".to_string())
+             from ({valid})"
         ))
         .await?;
     let joined = frame.join(
@@ -249,7 +306,7 @@ pub(super) async fn tables_of(
             let reference: &TableReference = &scan.table_name;
             names.insert(reference.table().to_string());
         }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        Ok(TreeNodeRecursion::Continue)
     })?;
     let mut tables = BTreeMap::new();
     for name in names {

@@ -128,7 +128,7 @@ pub async fn check(session: &Session, text: &str, params: &Params, options: &Che
     let frame = session.sql_with(&statement, params).await?;
     let (state, plan) = frame.into_parts();
     let plan = without_limit(plan)?;
-    let declared = reach(&state.optimize(&plan)?);
+    let declared = reach(&session.optimized(&plan).await?);
     let schema = plan.schema();
     if !schema.fields().iter().any(|f| f.name() == "ts") {
         return Err(Error::Setting(
@@ -266,7 +266,7 @@ enum Cells {
 impl Rows {
     /// Runs a frame; `symbols` are those that it was restricted to.
     async fn collect(session: &Session, frame: DataFrame, symbols: Option<BTreeSet<String>>) -> Result<Rows> {
-        let plan = frame.create_physical_plan().await?;
+        let plan = session.plan(frame).await?;
         let mut stream = session.execute(plan)?;
         let mut rows = Rows { names: vec![], columns: vec![], keys: vec![], symbols };
         while let Some(batch) = stream.next().await {

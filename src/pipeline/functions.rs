@@ -1,7 +1,8 @@
 //! Every function as data: what `tallow functions` and `system.functions` show.
 
-use datafusion::logical_expr::{Documentation, ScalarUDFImpl};
+use datafusion::logical_expr::{Documentation, ScalarUDFImpl, WindowUDFImpl};
 use serde::Serialize;
+use tallow_udfs::rolling::LagBars;
 use tallow_udfs::series::SeriesFunction;
 
 /// A function for people and programs.
@@ -61,6 +62,9 @@ pub struct OptionDoc {
 pub fn describe_all() -> Vec<FunctionDoc> {
     let mut all: Vec<FunctionDoc> =
         tallow_udfs::all_series_functions().iter().map(|f| describe_series(f.as_ref())).collect();
+    for function in tallow_udfs::all_window_functions() {
+        all.extend(function.inner().downcast_ref::<LagBars>().map(describe_shift));
+    }
     for function in tallow_udfs::all_aggregate_functions() {
         let doc = function.documentation().cloned();
         let returns = function.return_type(&[]).map_or_else(|_| String::new(), |t| sql_type(&t));
@@ -73,6 +77,8 @@ pub fn describe_all() -> Vec<FunctionDoc> {
     }
     let predict = super::score::Predict::new(std::sync::Arc::new(super::score::Models::new(0)));
     all.push(describe_plain("predict", "scalar", "struct", predict.documentation().cloned()));
+    let in_range = super::in_range::InRange::default();
+    all.push(describe_plain(in_range.name(), "scalar", "boolean", in_range.documentation().cloned()));
     for (name, usage, doc) in super::views::described() {
         let (family, returns) = ("Table Functions".to_string(), "table".to_string());
         let (usage, doc) = (usage.to_string(), doc.to_string());
@@ -119,6 +125,17 @@ fn describe_series(function: &dyn SeriesFunction) -> FunctionDoc {
         options: options.collect(),
         doc: signature.doc.clone(),
         source: signature.source.to_string(),
+    }
+}
+
+/// `lag_bars`, which the dialect calls `lag`, and `lead_bars`.
+fn describe_shift(shift: &LagBars) -> FunctionDoc {
+    let reach = shift.reach(&[]).ok();
+    FunctionDoc {
+        aliases: vec![shift.name().trim_end_matches("_bars").to_string()],
+        reach_back: reach.map(|r| r.back.to_string()),
+        reach_ahead: reach.map(|r| r.ahead.to_string()),
+        ..describe_plain(shift.name(), "series", "a value of expr's type", shift.documentation().cloned())
     }
 }
 

@@ -7,7 +7,9 @@ use super::resample::{self, Wanted};
 use crate::Session;
 use crate::engine::dialect::closest;
 use crate::error::{Error, Result};
-use crate::lake::{Computed, LakeSchema, Written};
+use crate::lake::{Computed, LakeSchema, ResultKind, Written};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, HashMap};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::label::VERSION;
@@ -220,7 +222,7 @@ impl LabelRun {
     ) -> Result<Written> {
         let sql = self.sql(session.tables()).await?;
         let frame = session.sql(&sql).await?;
-        let rows = frame.create_physical_plan().await?;
+        let rows = session.plan(frame).await?;
         let (_, origin) = resample::sql(session.tables(), Wanted::of(self.timeframe)).await?;
         let told = self.told();
         let properties: HashMap<String, String> = [
@@ -231,8 +233,55 @@ impl LabelRun {
             ("tallow.label.params".to_string(), told),
         ]
         .into();
-        let computed = Computed { rows, ordered: true, properties, operation: "LABEL", progress: Box::new(progress) };
+        let computed =
+            Computed { rows, ordered: true, properties, kind: ResultKind::Labels, progress: Box::new(progress) };
         session.replace(table, computed).await
+    }
+}
+
+/// Bars of a run that have no labels, or not all of them, and why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unlabelled {
+    /// They have no high, low or close, and no row in the table.
+    pub incomplete: u64,
+    /// The first bars of a symbol, before which there are too few for the width of barriers.
+    pub warm_up: u64,
+    /// Their horizon is not over.
+    pub open: u64,
+}
+
+impl LabelRun {
+    /// How many bars there are to label, as far as that is known beforehand.
+    pub async fn bars(&self, lake: &LakeSchema) -> Option<u64> {
+        let source = resample::source_of(lake, self.timeframe).ok()?;
+        let table = lake.candle_table(&format!("candles_{source}")).await.ok()??;
+        let rows = table.summary().rows as u64;
+        match (source.fixed_length(), self.timeframe.fixed_length()) {
+            _ if source == self.timeframe => Some(rows),
+            (Some(smaller), Some(larger)) => u64::try_from(larger / smaller).ok().map(|times| rows / times.max(1)),
+            _ => None,
+        }
+    }
+
+    /// What a table that was just written lacks.
+    pub async fn unlabelled(&self, session: &Session, table: &str) -> Result<Unlabelled> {
+        let (bars, _) = resample::sql(session.tables(), Wanted::of(self.timeframe)).await?;
+        let has_label = session.tables().columns(table).await?.iter().any(|column| column == "label");
+        let no_label = if has_label { "horizon_complete and label is null" } else { "false" };
+        let sql = format!(
+            "select bars.incomplete, labels.warm_up, labels.open
+             from (select count(*) as incomplete from ({bars}) where high is null or low is null or close is null) bars
+             cross join (select count(*) filter (where {no_label}) as warm_up,
+                                count(*) filter (where not horizon_complete) as open from {}) labels",
+            quoting::quoted(table)
+        );
+        let rows = session.collect(session.sql(&sql).await?).await?;
+        let number = |column: usize| {
+            let row = rows.iter().find(|batch| batch.num_rows() > 0);
+            let value = row.and_then(|row| row.column(column).as_primitive_opt::<Int64Type>().map(|c| c.value(0)));
+            value.and_then(|n| u64::try_from(n).ok()).unwrap_or_default()
+        };
+        Ok(Unlabelled { incomplete: number(0), warm_up: number(1), open: number(2) })
     }
 }
 

@@ -32,7 +32,8 @@ pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions)
     let (bars, origin) = resample::sql(lake, Wanted::of(timeframe)).await?;
     let known = lake.timeframes();
     let mut finer = vec![];
-    for candidate in known.iter().copied() {
+    // Others are not looked at: a file of them that cannot be read is no reason not to label.
+    for candidate in known.iter().copied().filter(|candidate| candidate.divides(timeframe)) {
         let own = lake.origin(candidate).await?.unwrap_or_else(|| "utc".to_string());
         if fits(candidate, own.parse()?, timeframe, origin.parse()?) {
             finer.push((candidate, own));

@@ -3,10 +3,12 @@
 
 pub mod adjust;
 pub mod alerts;
+pub mod among;
 pub mod bounds;
 pub mod check;
 pub mod formulas;
 pub mod functions;
+pub(crate) mod in_range;
 pub mod label;
 pub mod label_path;
 pub mod levels;

@@ -101,6 +101,7 @@ impl NamedQuery {
                 let known: Vec<_> = self.params.iter().map(|p| p.name.as_str()).collect();
                 let hint = match near {
                     Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => "it takes none".to_string(),
                     None => format!("it takes: {}", known.join(", ")),
                 };
                 return Err(Error::Setting(format!("query `{}` has no parameter `{name}`; {hint}", self.name)));
@@ -153,9 +154,9 @@ fn unquoted(text: &str) -> &str {
     text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')).unwrap_or(text)
 }
 
-/// The text of a query about bars of a timeframe in place of the lake's default, also of bars that are not stored, but made
+/// A text about bars of a timeframe in place of the lake's default, also of bars that are not stored, but made
 /// of smaller ones.
-pub async fn over(session: &Session, query: &NamedQuery, params: &Params, timeframe: Timeframe) -> Result<String> {
+pub async fn over(session: &Session, text: &str, params: &Params, timeframe: Timeframe) -> Result<String> {
     let mut candles = format!("candles_{timeframe}");
     let from = relation(session, &candles).await?;
     if !from.is_stored {
@@ -163,7 +164,7 @@ pub async fn over(session: &Session, query: &NamedQuery, params: &Params, timefr
         let bars = one(session, &format!("select * from {}", from.sql)).await?;
         session.tables().keep_hidden(&candles, Arc::new(ViewTable::new(bars.into_unoptimized_plan(), None)));
     }
-    let bound = dialect::bind(&query.sql, params)?;
+    let bound = dialect::bind(text, params)?;
     dialect::with_tables(&bound, &[("candles", &candles), ("matches", &format!("matches_{timeframe}"))])
 }
 

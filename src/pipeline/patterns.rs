@@ -98,6 +98,31 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
     Ok(pattern)
 }
 
+/// Keeps a pattern. `false`: the lake has it already, as one has who asks again since the first time was interrupted.
+///
+/// # Errors
+/// There is another pattern of that name.
+pub async fn add(session: &Session, pattern: &StoredPattern) -> Result<bool> {
+    let new = pattern.clone();
+    let change = move |all: &mut Vec<StoredPattern>| {
+        let known = all.iter().find(|known| known.id == new.id).cloned();
+        if known.is_none() {
+            all.push(new.clone());
+        }
+        Ok(known)
+    };
+    let known = session.care(|lake| async move { lake.change_records("ADD PATTERN", change).await }).await?;
+    let Some(known) = known else { return Ok(true) };
+    let (active, created_at) = (known.active, known.created_at);
+    if known == (StoredPattern { active, created_at, ..pattern.clone() }) {
+        return Ok(false);
+    }
+    Err(Error::Setting(format!(
+        "there is another pattern `{0}` already: `tallow pattern remove {0}` makes room",
+        pattern.id
+    )))
+}
+
 fn no_bars(symbol: &str, times: &[i64]) -> String {
     let day = |t: Option<&i64>| t.map(|t| shown(*t)).unwrap_or_default();
     format!("no bar of '{symbol}' in that time: its bars are from {} to {}", day(times.first()), day(times.last()))

@@ -76,16 +76,19 @@ impl Relation {
     }
 }
 
-/// The files of a table that were left out.
-pub(super) fn unreadable(table: &CandleTable) -> Vec<Failure> {
-    let failure = |file: &Unreadable| {
+impl From<&Unreadable> for Failure {
+    fn from(file: &Unreadable) -> Failure {
         let reason = match file.reason.contains(&file.path) {
             true => file.reason.clone(),
             false => format!("cannot read {}: {}", file.path, file.reason),
         };
         Failure { symbol: file.symbol.clone(), reason }
-    };
-    table.unreadable().iter().map(failure).collect()
+    }
+}
+
+/// The files of a table that were left out.
+pub(super) fn unreadable(table: &CandleTable) -> Vec<Failure> {
+    table.unreadable().iter().map(Failure::from).collect()
 }
 
 /// Does something with the bars of a table. Where that fails, perhaps for a file that cannot be read, tries again without

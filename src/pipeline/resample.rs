@@ -55,7 +55,8 @@ impl Wanted<'_> {
     }
 }
 
-/// SQL that yields bars, and where these begin. A bar's open is that of its first smaller bar with trades.
+/// SQL that yields bars, and where these begin. Smaller bars without trades set no price of a larger one that has trades
+/// (see `candlestick`).
 pub async fn sql(lake: &LakeSchema, wanted: Wanted<'_>) -> Result<(String, String)> {
     let Wanted { timeframe, from, origin, fill, anew, readable } = wanted;
     let table = |timeframe: Timeframe| match readable {

@@ -8,7 +8,7 @@ use super::search::{self, SearchOptions};
 use super::{adjust, named, patterns, resample};
 use crate::engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
 use crate::error::{Error, Result};
-use crate::lake::{CandleTable, LakeSchema, READABLE};
+use crate::lake::{LakeSchema, READABLE};
 use async_trait::async_trait;
 use datafusion::catalog::SchemaProvider;
 use datafusion::datasource::{ViewTable, provider_as_source};
@@ -60,16 +60,12 @@ impl Views {
         Ok(format!("select * from {} as dtw_search{among}", quoting::quoted(&name)))
     }
 
-    /// Whether two tables seem to hold the same symbols: as many, with the same first and last.
-    async fn has_same_symbols(&self, a: &str, b: &str) -> Result<bool> {
-        let extent = async |name: &str| -> Result<Option<(usize, String, String)>> {
-            let table = self.lake.table(name).await?;
-            let table = table.as_ref().and_then(|t| t.downcast_ref::<CandleTable>());
-            let extent = table.and_then(CandleTable::symbol_extent);
-            Ok(extent.map(|(count, first, last)| (count, first.to_string(), last.to_string())))
+    /// The symbols of one table that another has not.
+    async fn missing(&self, of: &str, from: &str) -> Result<Vec<String>> {
+        let (Some(own), Some(there)) = (self.lake.symbols(of).await?, self.lake.symbols(from).await?) else {
+            return Ok(vec![]);
         };
-        let (a, b) = (extent(a).await?, extent(b).await?);
-        Ok(a.is_some() && a == b)
+        Ok(own.difference(&there).cloned().collect())
     }
 }
 
@@ -189,12 +185,16 @@ impl TableFunctions for Views {
             true => format!("select symbol, ts, open, high, low, close, volume from {quoted}"),
             false => resample::made_from(&quoted, true, source, &source_origin, timeframe, &source_origin),
         };
-        // Symbols that are not stored in that timeframe, as far as their own bars make it up.
-        let all_there = own == source || self.has_same_symbols(&name, &table).await?;
-        if all_there || !own.divides(timeframe) || origin != source_origin {
+        if own == source || !own.divides(timeframe) || origin != source_origin {
             return Ok(beside(stored, &source_origin));
         }
-        let rest = own_bars(&format!("symbol not in (select symbol from {quoted})"))?;
+        // Symbols that are not stored in that timeframe, as far as their own bars make it up. They are named: a join would go
+        // through all pairs of bars of a symbol.
+        let missing = self.missing(&name, &table).await?;
+        if missing.is_empty() {
+            return Ok(beside(stored, &source_origin));
+        }
+        let rest = own_bars(&format!("symbol in ({})", quoting::texts(&missing)))?;
         Ok(beside(format!("{stored} union all {rest}"), &source_origin))
     }
 

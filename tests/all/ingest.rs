@@ -417,3 +417,57 @@ async fn odd_but_real_files_are_read_right() {
     ingest(&session, "1d", from(&path)).await.unwrap();
     assert_eq!(count(&session, "quarantine_1d").await, 2.0);
 }
+
+/// A run is killed between its two commits: the candles are there, the files of its rejects belong to no version yet.
+#[tokio::test]
+async fn rejects_of_a_killed_run_come_once_with_the_next_one() {
+    for next in ["x.csv", "y.csv"] {
+        let text = "symbol,ts,close\nA,2020-01-01,1\nA,2020-01-02,-1\nA,2020-01-03,0\n";
+        let (_, done, folder) = one("x.csv", text, "1d", IngestOptions::default()).await;
+        assert_eq!(done.unwrap().new, 1);
+        std::fs::write(folder.path().join("y.csv"), "symbol,ts,close\nB,2020-01-01,1\nB,2020-01-02,-7\n").unwrap();
+        std::fs::remove_dir_all(folder.path().join("lake/quarantine/1d/_delta_log")).unwrap();
+        let session = lake(folder.path()).await;
+        assert_eq!((count(&session, "candles").await, count(&session, "quarantine_1d").await), (1.0, 0.0));
+        for name in [next, "x.csv", "y.csv"] {
+            ingest(&session, "1d", from(&folder.path().join(name))).await.unwrap();
+        }
+        let rows = query(&session, "select value from quarantine_1d order by value").await;
+        assert_eq!(texts(&rows, "value"), ["-1", "-7", "0"], "next was {next}");
+    }
+}
+
+#[tokio::test]
+async fn rejects_are_not_seen_of_candles_that_did_not_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.csv");
+    std::fs::write(&path, "symbol,ts,close\nA,2020-01-01,1\nA,2020-01-02,-1\n").unwrap();
+    // A file where the log is to be: no commit of candles succeeds.
+    std::fs::create_dir_all(folder.path().join("lake/candles/1d")).unwrap();
+    std::fs::write(folder.path().join("lake/candles/1d/_delta_log"), "").unwrap();
+    assert!(ingest(&lake(folder.path()).await, "1d", from(&path)).await.is_err());
+    let left = walk_files(&folder.path().join("lake/quarantine"));
+    assert!(left.is_empty(), "{left:?}");
+    std::fs::remove_file(folder.path().join("lake/candles/1d/_delta_log")).unwrap();
+    let session = lake(folder.path()).await;
+    assert_eq!(ingest(&session, "1d", from(&path)).await.unwrap().new, 1);
+    assert_eq!(count(&session, "quarantine_1d").await, 1.0);
+}
+
+#[tokio::test]
+async fn progress_ends_with_all_bytes_and_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = walk(&["A", "B"], 500);
+    let mixed: Vec<Bar> = (0..1000).map(|i| bars[(i * 7) % 1000].clone()).collect();
+    write_csv(&folder.path().join("sorted.csv"), &batch(&bars));
+    write_csv(&folder.path().join("mixed.csv"), &batch(&mixed));
+    write_parquet(&folder.path().join("sorted.parquet"), &batch(&bars), 300);
+    for (name, merged) in [("sorted.csv", None), ("mixed.csv", Some(1000)), ("sorted.parquet", None)] {
+        let path = folder.path().join(name);
+        let own = tempfile::tempdir().unwrap();
+        let (session, progress) = (lake(own.path()).await, IngestProgress::default());
+        session.ingest("1d".parse().unwrap(), from(&path), &progress).await.unwrap();
+        let size = path.metadata().unwrap().len();
+        assert_eq!((progress.rows(), progress.bytes(), progress.merged()), (1000, (size, size), merged), "{name}");
+    }
+}

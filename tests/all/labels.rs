@@ -1,14 +1,14 @@
 //! Labels against a slow reference written straight from their definitions, and cases worked by hand.
 
-use crate::common::{assert_close, numbers, query, session, settings, write_parquet};
+use crate::common::{assert_close, batch, numbers, query, session, settings, walk, write_parquet};
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tallow::lake::Computed;
-use tallow::pipeline::label::LabelRun;
+use tallow::lake::{Computed, ResultKind};
+use tallow::pipeline::label::{LabelRun, Unlabelled};
 use tallow::{Session, Settings};
 
 const HOUR: i64 = 3_600_000_000;
@@ -601,25 +601,101 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
         .await
         .unwrap();
     let rows = bad.create_physical_plan().await.unwrap();
-    let bad =
-        Computed { rows, ordered: true, properties: Default::default(), operation: "X", progress: Box::new(|_| {}) };
+    let bad = Computed {
+        rows,
+        ordered: true,
+        properties: Default::default(),
+        kind: ResultKind::Labels,
+        progress: Box::new(|_| {}),
+    };
     if session.replace("labels_1d", bad).await.is_err() {
         assert_eq!(numbers(&query(&session, "select sum(label) as s from labels_1d").await, "s"), numbers(&new, "s"));
     }
     // Candles are not replaced, be they files or a table.
     let plain = folder.path().join("plain");
     write_parquet(&plain.join("a.parquet"), &to_batch(&[("X".to_string(), vec![bar(0, 1.0, 1.0, 1.0)])].into()), 10);
-    let plain = plain.to_string_lossy().to_string();
+    let plain = format!("file://{}", plain.display());
     let said = run.write(&session, &plain, |_| {}).await.unwrap_err().to_string();
     assert!(said.contains("plain files without a transaction log"), "{said}");
     let files = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/data/candles/4h").to_string()];
     let options = tallow::lake::IngestOptions { sources: files, ..Default::default() };
     session.ingest("4h".parse().unwrap(), options, &Default::default()).await.unwrap();
-    let candles = folder.path().join("candles/4h").to_string_lossy().to_string();
+    let candles = format!("file://{}", folder.path().join("candles/4h").display());
     let said = run.write(&session, &candles, |_| {}).await.unwrap_err().to_string();
     assert!(said.contains("was not computed by"), "{said}");
-    let said = run.write(&session, "my table", |_| {}).await.unwrap_err().to_string();
-    assert!(said.contains("'my table' cannot be a computed table"), "{said}");
+    for name in ["my table", "../../evil", "/tmp/evil", "levels_1d"] {
+        let said = run.write(&session, name, |_| {}).await.unwrap_err().to_string();
+        assert!(said.contains(&format!("'{name}' cannot be a table of labels")), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_without_labels_are_counted_by_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let days = folder.path().join("candles/1d");
+    std::fs::create_dir_all(&days).unwrap();
+    let row = |i: i64| {
+        let day = chrono::DateTime::from_timestamp(86_400 * (18_262 + i), 0).unwrap().format("%Y-%m-%d");
+        let high = if i == 20 { String::new() } else { format!("{}", 101 + i % 5) };
+        format!("{day},100,{high},99,100,1\n")
+    };
+    let rows: String = (0..30).map(row).collect();
+    std::fs::write(days.join("A.csv"), format!("ts,open,high,low,close,volume\n{rows}")).unwrap();
+    let lake = folder.path().to_string_lossy().to_string();
+    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let run = LabelRun::new("1d".parse().unwrap());
+    assert_eq!(run.bars(session.tables()).await, Some(30));
+    let written = run.write(&session, "labels_1d", |_| {}).await.unwrap();
+    // One of thirty has no high, the average true range needs fourteen, and six have less than six after them.
+    let why = run.unlabelled(&session, "labels_1d").await.unwrap();
+    assert_eq!((written.rows, why), (29, Unlabelled { incomplete: 1, warm_up: 14, open: 6 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_not_written_among_the_files_of_others_or_over_other_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let days = batch(&walk(&["A", "B"], 60));
+    write_parquet(&folder.path().join("lake/candles/1d/a.parquet"), &days, 50);
+    let weeks = batch(&walk(&["A", "B"], 60).into_iter().filter(|b| b.1 % 7 == 5).collect::<Vec<_>>());
+    write_parquet(&folder.path().join("lake/candles/1w/a.parquet"), &weeks, 50);
+    let session =
+        Session::open(Settings { lake: folder.path().join("lake").display().to_string(), ..settings() }).await.unwrap();
+    let place = |name: &str| format!("file://{}", folder.path().join(name).display());
+    let written = async |table: &str, timeframe: &str| {
+        let run = LabelRun::new(timeframe.parse().unwrap());
+        run.write(&session, table, |_| {}).await.map(|w| w.rows).map_err(|e| e.to_string())
+    };
+    // A note, and a folder of pictures.
+    for other in ["others/notes.md", "pictures/2020/a.png"] {
+        let path = folder.path().join(other);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "mine").unwrap();
+        let top = other.split('/').next().unwrap();
+        let said = written(&place(top), "1d").await.unwrap_err();
+        assert!(said.contains("holds other files"), "{said}");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join(top)).unwrap().count(),
+            1,
+            "nothing was written beside {other}"
+        );
+    }
+    std::fs::create_dir_all(folder.path().join("empty")).unwrap();
+    std::fs::write(folder.path().join("empty/.gitkeep"), "").unwrap();
+    assert_eq!(written(&place("empty"), "1d").await, Ok(120));
+    assert_eq!(written(&place("empty"), "1d").await, Ok(120), "an earlier result is replaced");
+    // Not by labels of other bars, nor by another kind of result.
+    let said = written(&place("empty"), "1w").await.unwrap_err();
+    assert!(said.contains("another timeframe, 1d"), "{said}");
+    let frame = session.sql("select symbol, ts, close from candles").await.unwrap();
+    let levels = Computed {
+        rows: frame.create_physical_plan().await.unwrap(),
+        ordered: false,
+        properties: Default::default(),
+        kind: ResultKind::Levels,
+        progress: Box::new(|_| {}),
+    };
+    let said = session.replace(&place("empty"), levels).await.unwrap_err().to_string();
+    assert!(said.contains("is a table of labels, which levels do not replace"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,9 @@
 use crate::common::{batch, numbers, plan, query, settings, try_query, walk, write_csv};
 use crate::ingest::{from, ingest, lake, walk_files};
 use futures::StreamExt;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use tallow::lake::IngestOptions;
 use tallow::pipeline::resample::Fill;
 use tallow::pipeline::synth::Synth;
@@ -270,7 +270,7 @@ async fn plain_files_are_not_hidden_by_a_table() {
 async fn resampled_bars_are_those_of_the_longer_timeframe() {
     let folder = tempfile::tempdir().unwrap();
     let session = lake(folder.path()).await;
-    // The open of a bar is that of the first bar with trades.
+    // Bars without trades set no price, but where there are no others.
     let text = "symbol,ts,open,high,low,close,volume\n\
                 A,2020-01-01 00:00,10,10,10,10,0\nA,2020-01-01 01:00,12,13,11,12.5,5\nA,2020-01-01 02:00,12,14,12,13,1\n\
                 A,2020-01-01 08:00,20,21,19,20,2\nA,2020-01-01 12:00,30,30,30,30,0\n";
@@ -280,7 +280,7 @@ async fn resampled_bars_are_those_of_the_longer_timeframe() {
     let bars = query(&session, "select * from candles('4h') order by ts").await;
     assert_eq!(numbers(&bars, "open"), [12.0, 20.0, 30.0]);
     assert_eq!(numbers(&bars, "high"), [14.0, 21.0, 30.0]);
-    assert_eq!(numbers(&bars, "low"), [10.0, 19.0, 30.0]);
+    assert_eq!(numbers(&bars, "low"), [11.0, 19.0, 30.0]);
     assert_eq!(numbers(&bars, "close"), [13.0, 20.0, 30.0]);
     assert_eq!(numbers(&bars, "volume"), [6.0, 2.0, 0.0]);
     let filled = query(&session, "select * from candles('4h', fill => 'prev_close') order by ts").await;
@@ -304,6 +304,38 @@ async fn resampled_bars_are_those_of_the_longer_timeframe() {
         let error = try_query(&session, &format!("select * from {call}")).await.unwrap_err().to_string();
         assert!(error.contains(said), "{call}: {error}");
     }
+}
+
+/// Worked by hand: a filler above and below all trades, a bar without a close, a bar of fillers alone, no volume at all.
+#[tokio::test]
+async fn larger_bars_are_made_of_what_traded() {
+    let folder = tempfile::tempdir().unwrap();
+    let hours = folder.path().join("lake/candles/1h");
+    std::fs::create_dir_all(&hours).unwrap();
+    let head = "ts,open,high,low,close,volume\n";
+    std::fs::write(
+        hours.join("A.csv"),
+        format!(
+            "{head}2020-01-01T00:00:00,50,60,1,50,0\n2020-01-01T01:00:00,10,20,4,,3\n2020-01-01T02:00:00,11,12,10,11.5,5\n\
+             2020-01-01T03:00:00,70,70,70,70,0\n2020-01-01T04:00:00,8,9,7,8,0\n2020-01-01T07:00:00,9,9.5,9,9,0\n"
+        ),
+    )
+    .unwrap();
+    std::fs::write(
+        hours.join("B.csv"),
+        format!("{head}2020-01-01T00:00:00,5,6.5,4,5,\n2020-01-01T01:00:00,6,7,3,6,\n2020-01-01T02:00:00,9,9,9,,1.5\n"),
+    )
+    .unwrap();
+    let want = [[11.0, 8.0, 5.0], [20.0, 9.5, 9.0], [4.0, 7.0, 3.0], [11.5, 9.0, 6.0], [8.0, 0.0, 1.5]];
+    let session = lake(folder.path()).await;
+    let bars = query(&session, "select * from candles('4h') order by symbol, ts").await;
+    for (column, want) in ["open", "high", "low", "close", "volume"].into_iter().zip(want) {
+        assert_eq!(numbers(&bars, column), want, "{column}");
+    }
+    // The bars that the dialect makes are these: of the hour at 04:00, the one that had ended.
+    let sql = "select high@4h as h, low@4h as l from candles_1h where ts = '2020-01-01T04:00:00Z' and symbol = 'A'";
+    let made = query(&session, sql).await;
+    assert_eq!((numbers(&made, "h"), numbers(&made, "l")), (vec![20.0], vec![4.0]));
 }
 
 /// h4 bars of the published files make up their d1 bars; `fx_d1.parquet` is cut from the published file.
@@ -383,6 +415,21 @@ async fn validation_finds_what_is_known_to_be_wrong() {
     assert_eq!(around_the_clock, 2.0, "the two gaps of 2022 to 2025");
 }
 
+/// The files of a folder and their sizes.
+fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut all = BTreeMap::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return all };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        match path.metadata() {
+            Ok(facts) if facts.is_dir() => all.extend(files(&path)),
+            Ok(facts) => drop(all.insert(path, facts.len())),
+            // It was there a moment ago.
+            Err(_) => {}
+        }
+    }
+    all
+}
+
 /// Kills the command at twenty moments; each time the table is what it was or what it is to become.
 fn killed(lake: &Path, args: &[&str], allowed: &[(String, bool)]) {
     let tallow = |args: &[&str]| {
@@ -396,9 +443,14 @@ fn killed(lake: &Path, args: &[&str], allowed: &[(String, bool)]) {
     };
     let mut done = false;
     for i in 0..20u64 {
+        // At the first thing that it does to the lake, at the second, and so on.
+        let (mut seen, mut changes) = (files(lake), 0);
         let mut child = tallow(args).spawn().unwrap();
-        // Spread over the time that the work takes, in no order.
-        std::thread::sleep(Duration::from_millis((i * 37) % 160));
+        while changes < i && child.try_wait().unwrap().is_none() {
+            let now = files(lake);
+            changes += u64::from(now != seen);
+            seen = now;
+        }
         let _ = child.kill();
         let _ = child.wait();
         let sql = "select count(*) as n, round(sum(close)) as s from candles_1d";

@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod asof;
+mod cancellation;
 mod cli;
 mod common;
+mod damaged;
 mod dialect;
 mod formulas;
+mod fuzz;
 mod golden;
 mod ingest;
 mod interpreter;
+mod interrupts;
 mod labels;
 mod lake;
 mod layouts;
@@ -19,8 +23,11 @@ mod mistakes;
 mod others;
 mod plans;
 mod properties;
+mod ranges;
 mod registry;
 mod reports;
 mod scans;
 mod similarity;
 mod slt;
+mod timeframes;
+mod warm_up;

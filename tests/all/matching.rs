@@ -411,6 +411,21 @@ async fn what_cannot_be_a_pattern_is_told() {
     assert!(model.contains("unknown model `nobody`"), "{model}");
 }
 
+/// As of whoever was interrupted and asks again.
+#[tokio::test]
+async fn a_pattern_may_be_added_twice_and_another_of_its_name_may_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path(), &walks(&mut Random(8), 3, 300)).await;
+    let pattern = stored(&session, "dip", "S001", 100, 130).await;
+    assert!(patterns::add(&session, &pattern).await.unwrap());
+    let again = stored(&session, "dip", "S001", 100, 130).await;
+    assert!(!patterns::add(&session, &again).await.unwrap());
+    let other = stored(&session, "dip", "S002", 100, 130).await;
+    let said = patterns::add(&session, &other).await.unwrap_err().to_string();
+    assert!(said.contains("another pattern `dip` already"), "{said}");
+    assert_eq!(session.tables().records::<StoredPattern>().await.unwrap(), [pattern]);
+}
+
 #[tokio::test]
 async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
     let folder = tempfile::tempdir().unwrap();
@@ -463,7 +478,7 @@ async fn keep(session: &Session, matches: &RecordBatch) {
         rows: frame.create_physical_plan().await.unwrap(),
         ordered: false,
         properties: Default::default(),
-        operation: "MATCH",
+        kind: tallow::lake::ResultKind::Matches,
         progress: Box::new(|_| {}),
     };
     session.replace("matches_1d", computed).await.unwrap();

@@ -1,6 +1,6 @@
 //! Plans that must stay as they are.
 
-use crate::common::{plan, session};
+use crate::common::{plan, query, session};
 use tallow::engine::reach::reach;
 use tallow_udfs::series::Reach;
 
@@ -53,6 +53,13 @@ async fn cross_sections_are_left_to_datafusion() {
     assert!(!plan.contains("rsi"), "{plan}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn distinct_rows_of_an_ordered_input_may_have_a_limit() {
+    let sql = "select distinct symbol, rank() over (partition by symbol order by ts) as place
+               from candles left join candles as other using (symbol, ts) limit 5";
+    assert_eq!(query(&session().await, sql).await.num_rows(), 5);
+}
+
 async fn reach_of(sql: &str) -> (Vec<Reach>, Reach) {
     let session = session().await;
     let frame = session.sql(sql).await.unwrap();
@@ -86,6 +93,27 @@ async fn a_filter_reaches_as_far_as_what_it_compares() {
     let (columns, rows) = reach_of("select symbol from candles qualify close > lag(highest(high, 10), 1)").await;
     assert_eq!(columns[0], Reach::NONE);
     assert_eq!(rows, Reach::back(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_that_a_case_leaves_out_are_not_counted() {
+    use tallow_udfs::series::Bars;
+    let (columns, _) = reach_of(
+        "select lag(close), lag(close, 3), lag(case when close > open then close end, 2) as sparse, \
+         sma(case when close > open then close else null end, 2) as average, \
+         lead(case when close > open then close end, 2) as ahead, \
+         lag(case when close > open then close else open end, 2) as dense, \
+         case when lag(close, 2) > 1 then close end as beside, \
+         lag(case when close > open then close end, 2) over (partition by symbol order by ts) as rows from candles",
+    )
+    .await;
+    assert_eq!((columns[0], columns[1]), (Reach::back(1), Reach::back(3)));
+    assert_eq!(columns[2], Reach::history());
+    assert_eq!(columns[3], Reach::history());
+    assert_eq!((columns[4].back, columns[4].ahead), (Bars::Count(0), Bars::Unbounded));
+    assert_eq!((columns[5], columns[6]), (Reach::back(2), Reach::back(2)));
+    // That of SQL counts rows.
+    assert_eq!(columns[7], Reach::back(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -180,7 +180,7 @@ async fn scores_on_the_page_are_those_of_sql() {
     let add = ["pattern", "add", "dip", "--symbol", "AAPL", "--from", "2017-05-01", "--to", "2017-08-31"];
     tallow(folder.path(), &add);
     let json =
-        tallow(folder.path(), &["match", "dip", "--score", "heuristic", "--to", "matches_1d", "--format", "ndjson"]);
+        tallow(folder.path(), &["match", "dip", "--score", "heuristic", "--into", "matches_1d", "--format", "ndjson"]);
     let gain = |line: &str| -> f64 {
         let rest = line.split("\"gain_10\":").nth(1).unwrap();
         rest.split([',', '}']).next().unwrap().parse().unwrap()

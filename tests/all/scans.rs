@@ -1,11 +1,11 @@
 //! Scans: ranges, watch-lists, groups, sweeps, what is wrong with data, interrupts.
 
 use crate::common::{Bar, DAY, START, batch, floats, numbers, query, session, settings, walk, write_parquet};
+use crate::interrupts::interrupted_at;
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tallow::engine::dialect::Formula;
 use tallow::lake::StoredFormula;
 use tallow::pipeline::bounds::{Range, instant};
 use tallow::pipeline::formulas;
-use tallow::pipeline::scan::{Control, Ended, Group, Rank, Scan, Summary, Sweep};
+use tallow::pipeline::scan::{Control, Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
 use tallow::{Session, Settings};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +77,8 @@ async fn a_range_has_the_rows_of_the_whole_history() {
         "sma(rsi(14), 5) crosses_above 50",
         "bars_since(close crosses_above sma(50)) < 3",
         "close / sma(50) - 1 > 0.1 or rsi(14)@1w > 75",
+        "close > 1.05 * lag(close, 1) or close crosses_above open and trange() > 3",
+        "sma(2) > 1.05 * close and mom(close, 1) < 0 or cci(2) > 66 and willr(2) > -1",
     ] {
         let whole = scan(formula);
         let part = Scan { range: Range { from: Some(from), to: Some(to) }, ..whole.clone() };
@@ -172,6 +174,101 @@ async fn newest_ranked_grouped_and_listed() {
     assert!(failure.symbol == "AAPLE" && failure.reason.contains("did you mean AAPL?"), "{failure:?}");
     let watched = Scan { symbols: Some(vec!["MSFT".to_string()]), ..scan("rsi(14)@1w > 50 and rsi(14) > 50") };
     assert_eq!(run(&session, &watched).await.1.bars, 1259);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_bars_are_those_of_symbols_that_have_not_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("bars.parquet");
+    // Trading days: weekends do not count as bars. EDGE ends five of them before the others, OLD six.
+    let length = |symbol: &str| match symbol {
+        "EDGE" => 55,
+        "OLD" => 54,
+        "GONE" => 12,
+        _ => 60,
+    };
+    let bars: Vec<Bar> = walk(&["A", "B", "EDGE", "GONE", "OLD"], 60)
+        .into_iter()
+        .filter(|bar| bar.1 < length(&bar.0))
+        .map(|(symbol, bar, close)| (symbol, bar + 2 * (bar / 5), close))
+        .collect();
+    write_parquet(&table, &batch(&bars), 100);
+    let table = table.display().to_string();
+    let session = session().await;
+    let last = Scan { table: table.clone(), last: true, ..scan("close > 0") };
+    let names = |rows: &RecordBatch| keys(rows).into_iter().map(|k| k.0).collect::<BTreeSet<_>>();
+    for (max_age, found, too_old) in [
+        (MaxAge::default(), &["A", "B", "EDGE"][..], 2),
+        (MaxAge::Bars(4), &["A", "B"], 3),
+        (MaxAge::Bars(6), &["A", "B", "EDGE", "OLD"], 1),
+        (MaxAge::Bars(1_000), &["A", "B", "EDGE", "GONE", "OLD"], 0),
+        (MaxAge::All, &["A", "B", "EDGE", "GONE", "OLD"], 0),
+    ] {
+        let scan = Scan { max_age, ..last.clone() };
+        let (rows, summary) = run(&session, &scan).await;
+        assert_eq!(names(&rows), found.iter().map(|s| (*s).to_string()).collect(), "{max_age}");
+        assert_eq!((summary.too_old, summary.scanned), (too_old, 5), "{max_age}");
+        let by_hand = query(&session, &scan.sql(&session).await.unwrap()).await;
+        assert_eq!(keys(&rows), keys(&by_hand), "{max_age}");
+    }
+    // The newest bar of a range is looked for in the range, and that of one symbol in the whole table.
+    let to = Some(START + 20 * DAY);
+    let (rows, summary) = run(&session, &Scan { range: Range { from: None, to }, ..last.clone() }).await;
+    assert_eq!((names(&rows).len(), summary.too_old), (5, 0));
+    let one = Scan { symbols: Some(vec!["OLD".to_string()]), ..last.clone() };
+    let (rows, summary) = run(&session, &one).await;
+    assert_eq!((rows.num_rows(), summary.too_old), (0, 1));
+    let mut sweep = Sweep::default();
+    sweep.add("x=0,1000").unwrap();
+    let (rows, summary) = run(&session, &Scan { sweep, formula: scan("close > :x").formula, ..last }).await;
+    assert_eq!((numbers(&rows, "matches"), summary.too_old), (vec![3.0, 0.0], 2));
+
+    let said = |args: &[&str]| text(&tallow(&[&["scan", "close > 0", "-t", &table, "--last"], args].concat()).stderr);
+    assert!(said(&[]).contains("2 symbols left out: the table has bars at more than 5 times after"), "{}", said(&[]));
+    assert!(!said(&["--max-age", "all"]).contains("left out"));
+    assert!(said(&["--max-age", "5d"]).contains("expected a number of bars, such as 5, or all"));
+    let out = tallow(&["scan", "close > 0", "-t", &table, "--max-age", "3"]);
+    assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_the_formula_does_not_read_may_be_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("bars.parquet");
+    let bars = batch(&walk(&["INDEX", "STOCK"], 40));
+    let volumes = floats(bars.column(6));
+    let volume = |i: usize| match i {
+        _ if i < 40 => None,
+        50 => Some(f64::NAN),
+        _ => Some(volumes[i]),
+    };
+    let mut columns = bars.columns().to_vec();
+    columns[6] = Arc::new((0..80).map(volume).collect::<Float64Array>());
+    let fields = bars
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .zip(columns)
+        .map(|(n, c)| (n, c, true))
+        .collect::<Vec<_>>();
+    write_parquet(&table, &RecordBatch::try_from_iter_with_nullable(fields).unwrap(), 50);
+    let table = table.display().to_string();
+    let session = session().await;
+    for (formula, rank, failures) in [
+        ("close > 0", None, 0),
+        ("rsi(5) > 0 and close@1w > 0", None, 0),
+        ("close > 0 and volume > 0", None, 2),
+        ("obv() > -1e18", None, 2),
+        ("close > 0", Some("volume"), 2),
+    ] {
+        let rank = rank.map(|text| Rank::parse(text).unwrap());
+        let (rows, summary) = run(&session, &Scan { table: table.clone(), rank, ..scan(formula) }).await;
+        assert_eq!(summary.failures.len(), failures, "{formula}: {:?}", summary.failures);
+        assert!(rows.num_rows() > 0 && numbers(&rows, "volume").iter().all(|v| v.is_nan() || *v > 0.0));
+    }
+    let out = tallow(&["scan", "close > 0", "-t", &table]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -497,42 +594,38 @@ async fn running_out_of_time_ends_one_scan_and_not_all_that_share_a_token() {
     assert_eq!((next.summary().ended, next.summary().scanned), (Ended::Complete, 505));
 }
 
-/// Sends the signal that Ctrl-C sends.
-fn interrupt(pid: u32) {
-    assert!(Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap().success());
-}
-
 #[test]
 fn an_interrupt_delivers_what_is_complete() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("many.parquet");
     let path = path.to_str().unwrap();
     assert!(tallow(&["synth", path, "--symbols", "20000", "--bars", "120"]).status.success());
-    let formula = "rsi(14) < 40 and close > sma(100) and adx(14) > 20 and macd(12, 26, 9).macdhist > 0 and cci(20) < 0";
-    let args = ["scan", formula, "-t", path, "--group", "symbol", "--format", "csv", "--threads", "1"];
+    // Work enough that it goes on for long after the first symbols are told.
+    let dear: String = (2..32).map(|n| format!(" and linearreg(close, {n}) > 0 and std(close, {n}) >= 0")).collect();
+    let formula =
+        format!("rsi(14) < 60 and ht_trendline() > 0 and ht_phasor().quadrature <> 0 and mama().mama > 0{dear}");
+    let args = ["scan", &formula, "-v", "-t", path, "--group", "symbol", "--format", "csv", "--threads", "1"];
     let counts = |out: &[u8]| -> BTreeMap<String, String> {
         let lines = text(out);
         lines.lines().skip(1).map(|l| (l.split(',').next().unwrap().to_string(), l.to_string())).collect()
     };
     let whole = counts(&tallow(&args).stdout);
-    // Wherever the signal comes: before, while and after symbols are scanned.
+    assert!(whole.len() > 15_000, "{}", whole.len());
     let mut partial = 0;
-    for wait in [30, 60, 90, 120, 160, 200, 250, 300, 400, 500] {
-        let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(wait));
-        interrupt(child.id());
-        let mut out = vec![];
-        child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-        let done = child.wait_with_output().unwrap();
-        let said = text(&done.stderr);
-        if done.status.code() == Some(0) {
-            break;
-        }
-        assert!(matches!(done.status.code(), Some(130) | None), "{:?} {said}", done.status);
-        let part = counts(&out);
+    for done in [2_000, 6_000, 10_000] {
+        let mut command = command(&args);
+        let out = interrupted_at(&mut command, &format!("{done} of 20000 symbols"));
+        let (part, said) = (counts(&out.stdout), text(&out.stderr));
         assert!(part.iter().all(|(symbol, line)| whole.get(symbol) == Some(line)), "{said}");
-        if said.contains("interrupted after") && !part.is_empty() && part.len() < whole.len() {
-            partial += 1;
+        match out.status.code() {
+            // It was done before the interrupt came.
+            Some(0) => assert_eq!(part.len(), whole.len()),
+            Some(130) => {
+                assert!(said.contains("interrupted after"), "{said}");
+                assert!(part.len() > done / 2 && part.len() < whole.len(), "{} of {}: {said}", part.len(), whole.len());
+                partial += 1;
+            }
+            code => panic!("{code:?} {said}"),
         }
     }
     assert!(partial > 0, "no interrupt came in the middle");

@@ -42,7 +42,7 @@ use label::{
     CusumEvents, ForwardReturn, LevelLabels, MetaLabel, PathLabels, ReturnQuantile, SampleWeights, TripleBarrier,
 };
 use level::{Gather, GatherKind, LevelsNear, NearestLevel, Pivot};
-use rolling::{BarsSince, Crosses, EwmStd, Returns, ZScore};
+use rolling::{BarsSince, Crosses, EwmStd, LagBars, Returns, ZScore};
 use series::{SeriesFunction, SeriesWindow};
 use similarity::{DtwBest, DtwLatest, ListFunction, ListKind, Tail};
 use std::collections::HashMap;
@@ -90,13 +90,16 @@ pub fn series_function(name: &str) -> Option<&'static Arc<dyn SeriesFunction>> {
     BY_NAME.get(&name.to_ascii_lowercase()).copied()
 }
 
-/// All window functions: the series functions.
+/// All window functions: the series functions, `lag_bars` and `lead_bars`.
 pub fn all_window_functions() -> Vec<Arc<WindowUDF>> {
     static ALL: LazyLock<Vec<Arc<WindowUDF>>> = LazyLock::new(|| {
+        let shifts = [LagBars::lag(), LagBars::lead()].into_iter().flatten().map(WindowUDF::from);
         all_series_functions()
             .iter()
             .filter_map(|f| SeriesWindow::try_new(Arc::clone(f)).ok())
-            .map(|window| Arc::new(WindowUDF::from(window)))
+            .map(WindowUDF::from)
+            .chain(shifts)
+            .map(Arc::new)
             .collect()
     });
     ALL.clone()

@@ -1,6 +1,7 @@
 //! Patterns, matches and reports.
 
-use super::{OutputArgs, ScanArgs, top};
+use super::values::{end, positive, time};
+use super::{OutputArgs, ScanArgs, into_instead};
 use clap::{Args as ClapArgs, Subcommand};
 use std::path::PathBuf;
 
@@ -42,11 +43,11 @@ pub(in crate::cli) struct PatternAddArgs {
     #[arg(long, value_name = "SYMBOL", required_unless_present = "values")]
     pub symbol: Option<String>,
     /// Its first day or instant
-    #[arg(long, value_name = "TIME", requires = "symbol")]
-    pub from: Option<String>,
+    #[arg(long, value_name = "TIME", requires = "symbol", value_parser = time)]
+    pub from: Option<i64>,
     /// Its last day or instant, which belongs to it
-    #[arg(long, value_name = "TIME", requires = "symbol")]
-    pub to: Option<String>,
+    #[arg(long, value_name = "TIME", requires = "symbol", value_parser = end)]
+    pub to: Option<i64>,
     /// Length of the bars, or a table or file of candles [default: the lake's days]
     #[arg(long, short, value_name = "TF|TABLE")]
     pub timeframe: Option<String>,
@@ -54,10 +55,10 @@ pub(in crate::cli) struct PatternAddArgs {
     #[arg(long, value_name = "NUMBERS", conflicts_with_all = ["symbol", "timeframe"], allow_hyphen_values = true)]
     pub values: Option<String>,
     /// A word for its kind
-    #[arg(long, default_value = "")]
+    #[arg(long, value_name = "WORD", default_value = "")]
     pub label: String,
-    /// One sentence
-    #[arg(long, default_value = "")]
+    /// A sentence about it
+    #[arg(long, value_name = "TEXT", default_value = "")]
     pub description: String,
 }
 
@@ -79,11 +80,11 @@ pub(in crate::cli) struct SearchArgs {
     /// Windows that end with the newest bar of each symbol
     #[arg(long, conflicts_with = "history")]
     pub latest: bool,
-    /// All windows that there ever were [the default]
+    /// All windows of the past [this is the default]
     #[arg(long)]
     pub history: bool,
-    /// Matches of each pattern
-    #[arg(long, value_name = "K", default_value_t = 10, value_parser = top)]
+    /// At most so many matches of each pattern
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = positive)]
     pub top: usize,
     /// Only matches that are nearer than this share of random windows
     #[arg(long, value_name = "SHARE")]
@@ -109,7 +110,7 @@ pub(in crate::cli) struct SearchArgs {
     /// With --latest: compare the newest bars of every symbol, not only of the fifth that correlates best with the pattern
     #[arg(long)]
     pub exact: bool,
-    /// Random windows that percentiles are told by
+    /// Random windows that percentiles are counted among
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub null: u32,
 }
@@ -122,9 +123,9 @@ pub(in crate::cli) struct MatchArgs {
     #[arg(long)]
     pub alert: bool,
     /// How long a pattern stays silent about a symbol after an alert
-    #[arg(long, value_name = "TIME", default_value = "24h", requires = "alert")]
+    #[arg(long, value_name = "DURATION", default_value = "24h", requires = "alert")]
     pub cooldown: String,
-    /// Add what a model tells of each match: one that was trained, a path to an .onnx file, or heuristic
+    /// Add what a model predicts for each match: a trained one, a path to an .onnx file, or heuristic
     #[arg(long, value_name = "MODEL")]
     pub score: Option<String>,
     /// The symbol of an index, for the features of --score [default: all symbols with equal weights]
@@ -133,9 +134,12 @@ pub(in crate::cli) struct MatchArgs {
     /// Write a chart of each match into a folder too, as PNG
     #[arg(long, value_name = "DIR")]
     pub png: Option<PathBuf>,
-    /// Write the matches to a table of the lake too, such as matches_1d
+    /// Write the matches to a table too: NAME for matches_NAME, ./folder or a URL
     #[arg(long, value_name = "TABLE")]
-    pub to: Option<String>,
+    pub into: Option<String>,
+    /// The former name of --into
+    #[arg(long = "to", hide = true, value_name = "TABLE", value_parser = into_instead)]
+    pub _to: Option<String>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -149,7 +153,7 @@ pub(in crate::cli) struct TrainArgs {
     #[arg(long, value_name = "NAME")]
     pub model: String,
     /// Matches of each pattern to learn from, the nearest ones
-    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = top)]
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = positive)]
     pub matches: usize,
     /// Length of the bars, or a table or file of candles [default: the lake's days]
     #[arg(long, short, value_name = "TF|TABLE")]
@@ -164,14 +168,14 @@ pub(in crate::cli) struct TrainArgs {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ReportCommand {
-    /// What is like a pattern
+    /// Matches of a pattern
     Match {
         #[command(flatten)]
         args: MatchArgs,
         #[command(flatten)]
         charts: ChartArgs,
     },
-    /// The bars that fulfil a formula
+    /// Bars that fulfil a formula
     Scan {
         #[command(flatten)]
         args: ScanArgs,
@@ -203,7 +207,7 @@ pub(in crate::cli) enum ReportCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct ChartArgs {
-    /// Charts at most
+    /// At most so many charts
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub charts: usize,
 }

@@ -1,5 +1,6 @@
 //! The merge.
 
+use crate::engine::cancellation::{Cancellation, Turns};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{SortOptions, interleave};
 use arrow::datatypes::SchemaRef;
@@ -102,6 +103,7 @@ struct Merge {
     passed: Option<Place>,
     /// The first right batch that a row of the output at hand comes from.
     used: Option<usize>,
+    turns: Turns,
     metrics: BaselineMetrics,
     reservation: MemoryReservation,
 }
@@ -127,6 +129,7 @@ pub(super) fn merge(
         right_ended: false,
         passed: None,
         used: None,
+        turns: Turns::new(Cancellation::of(context)),
         metrics,
         reservation: MemoryConsumer::new(format!("AsofExec[{partition}]")).register(context.memory_pool()),
     };
@@ -140,6 +143,7 @@ pub(super) fn merge(
 impl Merge {
     /// The next output batch: the rest of a left batch, or as much of it as the held right batches reach.
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.turns.next().await?;
         if self.batch.is_none() {
             self.batch = self.left.next().await?.map(|sorted| (sorted, 0));
         }

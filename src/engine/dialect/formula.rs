@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast::{
     Query, Spanned, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
+use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter};
 use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
@@ -68,6 +69,8 @@ pub enum FormulaKind {
 pub struct Checked {
     /// What its value is.
     pub kind: FormulaKind,
+    /// The columns of the table that it reads, those of other timeframes too.
+    pub columns: BTreeSet<String>,
     /// What is allowed and hardly meant.
     pub warnings: Problems,
 }
@@ -174,7 +177,8 @@ impl Formula {
         let schema = DFSchema::try_from(schema.clone())?;
         let planned = state.create_logical_expr_from_sql_expr(ExprWithAlias { expr, alias: None }, &schema)?;
         let kind = self.kind(&planned, &schema)?;
-        Ok(Checked { kind, warnings })
+        let columns = planned.column_refs().into_iter().map(|c| c.name.clone()).collect();
+        Ok(Checked { kind, columns, warnings })
     }
 
     fn kind(&self, planned: &Planned, schema: &DFSchema) -> Result<FormulaKind> {

@@ -10,6 +10,7 @@ mod formula;
 mod lint;
 mod parameter;
 mod problem;
+mod retries;
 mod rewriter;
 mod scope;
 mod suggest;

@@ -4,6 +4,7 @@
 //! carries what was typed, and none of them means anything else in a text.
 
 use super::problem::{Problem, Problems};
+use super::retries;
 use crate::error::{Error, Result};
 use datafusion::sql::sqlparser::ast::Value;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
@@ -56,6 +57,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
     while read.at < read.raw.len() {
         read.step();
     }
+    retries::check(text, &read.out)?;
     Ok(read.out)
 }
 

@@ -2,6 +2,7 @@
 
 use super::Fold;
 use super::gather::Gathering;
+use crate::engine::cancellation::{Cancellation, Turns};
 use crate::engine::whole;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -111,23 +112,25 @@ impl ExecutionPlan for FoldExec {
         if partition > 0 {
             return exec_err!("FoldExec has one partition, not {}", partition + 1);
         }
-        let folding = self.fold.begin();
+        let (folding, cancellation) = (self.fold.begin(), Cancellation::of(&context));
         let mut parts = JoinSet::new();
         let (input, columns) = (Arc::clone(&self.input), self.fold.columns());
         let mut streams = vec![];
         for partition in 0..input.output_partitioning().partition_count() {
             let consumer = MemoryConsumer::new(format!("{}[{partition}]", self.fold.describe()));
-            let gathering =
-                Gathering::new(&input.schema(), columns, folding.open(), consumer.register(context.memory_pool()))?;
+            let (part, reservation) = (folding.open(&cancellation), consumer.register(context.memory_pool()));
+            let gathering = Gathering::new(&input.schema(), columns, part, cancellation.clone(), reservation)?;
             streams.push((input.execute(partition, Arc::clone(&context))?, gathering));
         }
         let mut builder = RecordBatchReceiverStream::builder(self.schema(), 1);
         let (sender, metrics) = (builder.tx(), self.metrics.clone());
         builder.spawn(async move {
             for (mut stream, mut gathering) in streams {
+                let mut turns = Turns::new(cancellation.clone());
                 parts.spawn(async move {
                     while let Some(batch) = stream.next().await {
                         gathering.next(&batch?)?;
+                        turns.next().await?;
                     }
                     gathering.end()
                 });

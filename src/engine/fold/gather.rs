@@ -1,6 +1,7 @@
 //! Puts the batches of a partition together to whole symbols.
 
 use super::Part;
+use crate::engine::cancellation::Cancellation;
 use crate::engine::series_exec::cut::Cutter;
 use crate::instant;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -22,6 +23,7 @@ pub(super) struct Gathering {
     values: Vec<Vec<f64>>,
     /// Why they are no series.
     unfit: Option<String>,
+    cancellation: Cancellation,
     reservation: MemoryReservation,
 }
 
@@ -30,6 +32,7 @@ impl Gathering {
         schema: &SchemaRef,
         columns: &[&str],
         part: Box<dyn Part>,
+        cancellation: Cancellation,
         reservation: MemoryReservation,
     ) -> Result<Gathering> {
         let columns = columns.iter().map(|c| schema.index_of(c)).collect::<Result<Vec<_>, _>>()?;
@@ -43,6 +46,7 @@ impl Gathering {
             name: None,
             times: vec![],
             unfit: None,
+            cancellation,
             reservation,
         })
     }
@@ -104,7 +108,7 @@ impl Gathering {
         }
         self.times.clear();
         self.values.iter_mut().for_each(Vec::clear);
-        Ok(())
+        self.cancellation.check()
     }
 
     pub fn end(mut self) -> Result<()> {

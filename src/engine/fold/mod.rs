@@ -8,6 +8,7 @@ mod gather;
 
 pub use exec::FoldExec;
 
+use super::cancellation::Cancellation;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -40,8 +41,8 @@ pub trait Fold: Debug + Send + Sync {
 
 /// One execution of a fold.
 pub trait Folding: Send + Sync {
-    /// Begins a part.
-    fn open(&self) -> Box<dyn Part>;
+    /// Begins a part, which may end early once the execution is over.
+    fn open(&self, cancellation: &Cancellation) -> Box<dyn Part>;
 
     /// The rows, when all parts have ended. What is counted goes to the metrics.
     fn finish(&self, metrics: &ExecutionPlanMetricsSet) -> Result<RecordBatch>;

@@ -2,6 +2,7 @@
 
 use super::cut::{Cutter, key_at, show_key};
 use super::node::Computation;
+use crate::engine::cancellation::{Cancellation, Turns};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
@@ -62,6 +63,8 @@ pub(super) struct SeriesStream {
     /// Rows in `ready` that had been pending; the others have only just come in.
     ready_held: usize,
     finished: bool,
+    cancellation: Cancellation,
+    turns: Turns,
     /// Estimated bytes of an input row, and of its outputs.
     row_bytes: usize,
     output_bytes: usize,
@@ -110,6 +113,7 @@ impl SeriesStream {
             MemoryLimit::Finite(bytes) => Some(bytes),
             _ => None,
         };
+        let cancellation = Cancellation::of(context);
         let widths: Vec<usize> = schema.fields().iter().map(|f| width(f.data_type())).collect();
         let inputs = input.schema().fields().len();
         Self {
@@ -134,6 +138,8 @@ impl SeriesStream {
             ready_rows: 0,
             ready_held: 0,
             finished: false,
+            turns: Turns::new(cancellation.clone()),
+            cancellation,
             reservation: MemoryConsumer::new(format!("SeriesExec[{partition}]")).register(pool),
             limit,
             metrics: BaselineMetrics::new(metrics, partition),
@@ -230,6 +236,7 @@ impl SeriesStream {
             let args = whole_args(pieces)?;
             let mut batch = None;
             for (i, bound) in self.bound.iter().enumerate() {
+                self.cancellation.check()?;
                 match (&bound.computation, &mut builders[i]) {
                     (Computation::Series { call, .. }, Some(builder)) => {
                         let args: Vec<_> = bound.args.iter().map(|&a| Arc::clone(&args[a])).collect();
@@ -344,6 +351,7 @@ impl SeriesStream {
                 self.reservation.free();
                 return Poll::Ready(None);
             }
+            ready!(self.turns.poll(cx))?;
             let next = ready!(self.input.poll_next_unpin(cx));
             let elapsed = self.metrics.elapsed_compute().clone();
             let _timer = elapsed.timer();

@@ -8,6 +8,7 @@ use super::quarantine::Reject;
 use super::source::{Reading, Source};
 use super::upsert::Counts;
 use super::{IngestProgress, IngestSummary};
+use crate::lake::border::named;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, exec_err};
@@ -24,7 +25,6 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use tallow_udfs::candle::Timeframe;
 
@@ -156,9 +156,10 @@ impl Delivery {
     /// The rows in the order of delivery.
     pub fn as_delivered(&self) -> Result<SendableRecordBatchStream> {
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = Tally::default();
-        let reading = self.reading.clone();
+        self.progress.start(self.bytes());
+        let (reading, progress) = (self.reading.clone(), self.progress.clone());
         let opened = stream::iter(self.sources.clone().into_iter().enumerate())
-            .map(move |(file, source)| source.chunks(reading.clone(), file))
+            .map(move |(file, source)| source.chunks(reading.clone(), file, progress.clone()))
             .buffered(4)
             .try_flatten();
         let sources: Arc<Vec<String>> = Arc::new(self.sources.iter().map(|s| s.path.clone()).collect());
@@ -172,9 +173,9 @@ impl Delivery {
                 async move {
                     let pending = pending?;
                     let work = SpawnedTask::spawn(async move {
-                        let chunk = Chunk { number: number as u32, ..pending.parse()? };
+                        let chunk = Chunk { number: number as u32, ..pending.parse(&sources)? };
                         let path = &sources[chunk.file];
-                        take(&chunk, path, &plan, &rules).map_err(|e| e.context(format!("cannot read {path}")))
+                        take(&chunk, path, &plan, &rules).map_err(|error| named(path, error))
                     });
                     work.join().await.map_err(|e| DataFusionError::External(Box::new(e)))?
                 }
@@ -184,7 +185,7 @@ impl Delivery {
         let schema = delivered_schema(&self.plan);
         let rows = parsed.try_filter_map(move |mut taken| {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            progress.0.fetch_add(taken.rows, Ordering::Relaxed);
+            progress.add_rows(taken.rows);
             tally.add(&mut taken);
             let judged = if tally.rows >= ENOUGH_ROWS { tally.check_origin(timeframe) } else { Ok(()) };
             let many = tally.rejects.len() > MAX_REJECTS || tally.reject_bytes > limit / REJECTS_SHARE;
@@ -223,7 +224,11 @@ impl Delivery {
         let spread: Arc<dyn ExecutionPlan> =
             Arc::new(RepartitionExec::try_new(Arc::new(scan), Partitioning::RoundRobinBatch(partitions))?);
         let sort = SortExec::new(key.clone(), spread).with_preserve_partitioning(true);
-        execute_stream(Arc::new(SortPreservingMergeExec::new(key, Arc::new(sort))), self.sort_context()?)
+        let sorted = Arc::new(SortPreservingMergeExec::new(key, Arc::new(sort)));
+        let (progress, schema) = (self.progress.clone(), sorted.schema());
+        let rows = execute_stream(sorted, self.sort_context()?)?;
+        let rows = rows.inspect_ok(move |batch| progress.add_merged(batch.num_rows() as u64));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 
     /// The session's context with a share of its memory: sorting in more is hardly faster than through the disk.

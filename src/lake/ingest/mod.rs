@@ -1,8 +1,8 @@
 //! Ingest: files of any shape become validated candles in one atomic commit.
 //!
 //! Rows are parsed, checked and merged as a stream: in the order of delivery if that is the table's order, else through a
-//! sort that spills. What breaks a rule goes to the quarantine. The commit names the new files; until then nothing of the
-//! table has changed, and if somebody else commits first the merge is done again over what they wrote.
+//! sort that spills. The commit names the new files; until then nothing of the table has changed, and if somebody else
+//! commits first the merge is done again over what they wrote. What breaks a rule goes to the quarantine, after that.
 
 mod canonical;
 mod cells;
@@ -16,7 +16,9 @@ mod upsert;
 
 use super::columns::instant;
 use super::delta::{Change, Log, Outcome, Snapshot};
+use super::files::symbol_of;
 use super::profile::ProfileCache;
+use super::readable::Unreadable;
 use super::table::{CandleTable, ORIGIN, TIMEFRAME};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -30,7 +32,8 @@ use delivery::{Delivery, Provided};
 use futures::{StreamExt, TryStreamExt};
 pub use mapping::Naming;
 use mapping::PRICES;
-use source::Reading;
+use quarantine::Rejected;
+use source::{BrokenFile, Reading, Source};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +80,8 @@ pub struct IngestSummary {
     pub files: usize,
     /// Files without a row.
     pub empty_files: Vec<String>,
+    /// Files that were left out because they cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// Rows read.
     pub rows: u64,
     /// Rows for a (symbol, ts) that was not in the table.
@@ -103,14 +108,63 @@ pub struct IngestSummary {
     pub took: Duration,
 }
 
-/// Rows read so far.
+impl IngestSummary {
+    /// Takes note of a file that cannot be read, unless the error is about something else, or there is no other file.
+    fn leave_out(&mut self, source: &Source, error: DataFusionError) -> Result<()> {
+        if cause::<BrokenFile>(&error).is_none() || self.files <= 1 {
+            return Err(error);
+        }
+        self.files -= 1;
+        let symbol = symbol_of(source.meta.location.as_ref());
+        self.unreadable.push(Unreadable { path: source.path.clone(), symbol, reason: crate::error::readable(&error) });
+        Ok(())
+    }
+}
+
+/// How far an ingest is. A pass that is repeated starts again.
 #[derive(Debug, Default, Clone)]
-pub struct IngestProgress(Arc<AtomicU64>);
+pub struct IngestProgress(Arc<Passed>);
+
+#[derive(Debug, Default)]
+struct Passed {
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    of_bytes: AtomicU64,
+    merged: AtomicU64,
+}
 
 impl IngestProgress {
-    /// Rows read so far; starts again when a pass is repeated.
+    /// Rows read so far.
     pub fn rows(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.rows.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the delivered files that were read, and of all of them.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.0.bytes.load(Ordering::Relaxed), self.0.of_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Rows that had to be sorted first and have been merged since; `None` where none have yet.
+    pub fn merged(&self) -> Option<u64> {
+        Some(self.0.merged.load(Ordering::Relaxed)).filter(|rows| *rows > 0)
+    }
+
+    fn start(&self, bytes: u64) {
+        let Passed { rows, bytes: read, of_bytes, merged } = self.0.as_ref();
+        [rows, read, merged].into_iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        of_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn add_rows(&self, rows: u64) {
+        self.0.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    fn add_bytes(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn add_merged(&self, rows: u64) {
+        self.0.merged.fetch_add(rows, Ordering::Relaxed);
     }
 }
 
@@ -134,28 +188,31 @@ pub(super) async fn ingest(
         None => Zone::Fixed(0),
     };
     let reading = Reading::new(state);
-    let (listed, mut empty_files) = source::list(state, &options.sources, options.columns.as_deref()).await?;
+    let (listed, empty_files) = source::list(state, &options.sources, options.columns.as_deref()).await?;
+    let mut summary = IngestSummary { files: listed.len() + empty_files.len(), empty_files, ..Default::default() };
     let (mut with_rows, mut recognised) = (vec![], vec![]);
     for mut source in listed {
-        match source.open(&reading, with_rows.len()).await? {
-            Some(head) => {
+        match source.open(&reading, with_rows.len()).await {
+            Ok(Some(head)) => {
                 recognised.push(mapping::recognise(&source, &head, &options.naming)?);
                 with_rows.push(source);
             }
-            None => empty_files.push(source.path),
+            Ok(None) => summary.empty_files.push(source.path),
+            Err(error) => summary.leave_out(&source, error)?,
         }
-    }
-    let files = with_rows.len() + empty_files.len();
-    let mut summary = IngestSummary { files, empty_files, ..IngestSummary::default() };
-    if with_rows.is_empty() {
-        summary.took = started.elapsed();
-        return Ok(summary);
     }
     let mut in_order = true;
     let mut append = true;
     let mut attempt = 0;
     loop {
+        if with_rows.is_empty() {
+            summary.took = started.elapsed();
+            return Ok(summary);
+        }
         let base = candles.snapshot(None).await?;
+        if let Some(base) = base.as_ref().filter(|_| !options.dry_run) {
+            quarantine::recover(&candles, base.version, &quarantine).await?;
+        }
         let table = existing(state, cache, &candles, base.as_ref()).await?;
         let origin = origin_of(base.as_ref(), options.origin.as_deref(), timeframe)?;
         let plan = mapping::plan(&recognised, base.as_ref().map(|b| b.schema.as_ref()))?;
@@ -166,12 +223,11 @@ pub(super) async fn ingest(
             close_as_ts: options.close_as_ts,
             close_slack: match timeframe {
                 Timeframe::Fixed(_) | Timeframe::Day => SECOND,
-                Timeframe::Week | Timeframe::Month => 4 * 86_400 * SECOND,
+                Timeframe::Days(_) | Timeframe::Week | Timeframe::Month => 4 * 86_400 * SECOND,
             },
             now: chrono::Utc::now().timestamp_micros(),
         };
         let schema = table_schema(base.as_ref(), &plan.schema)?;
-        progress.0.store(0, Ordering::Relaxed);
         let delivery = Delivery::new(&reading, &with_rows, plan, rules, timeframe, progress.clone());
         let job = Job { state, log: &candles, table: table.as_ref(), base: base.as_ref(), schema: &schema, options };
         let merged = match job.run(&delivery, in_order, append).await {
@@ -181,12 +237,18 @@ pub(super) async fn ingest(
                 append = false;
                 continue;
             }
-            Err(error) if in_order && is_out_of_order(&error) => {
+            Err(error) if in_order && cause::<OutOfOrder>(&error).is_some() => {
                 tracing::debug!("rows are not in order: sorting them");
                 in_order = false;
                 continue;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // Some of its rows may have been taken already: all is done again without the file.
+                let Some(file) = cause::<BrokenFile>(&error).map(|broken| broken.file) else { return Err(error) };
+                recognised.remove(file);
+                summary.leave_out(&with_rows.remove(file), error)?;
+                continue;
+            }
         };
         let tally = delivery.finish();
         if let Err(error) = tally.check_origin(timeframe) {
@@ -199,19 +261,30 @@ pub(super) async fn ingest(
             summary.took = started.elapsed();
             return Ok(summary);
         }
-        if !tally.rejects.is_empty()
-            && let Err(error) = quarantine::store(state, &quarantine, &tally.rejects).await
-        {
-            candles.discard(&merged.adds).await;
-            return Err(error);
-        }
+        let rejected = match Rejected::write(state, &quarantine, &tally.rejects).await {
+            Ok(rejected) => rejected,
+            Err(error) => {
+                candles.discard(&merged.adds).await;
+                return Err(error);
+            }
+        };
         if merged.adds.is_empty() && merged.removes.is_empty() {
+            rejected.commit(state, &quarantine).await?;
             summary.took = started.elapsed();
             return Ok(summary);
         }
-        let outcome = job.commit(merged, timeframe, &origin.0, "INGEST").await?;
-        match outcome {
+        let outcome = job.commit(merged, timeframe, &origin.0, "INGEST", rejected.told()).await;
+        if !matches!(outcome, Ok(Outcome::Committed(_))) {
+            rejected.discard(&quarantine).await;
+        }
+        match outcome? {
             Outcome::Committed(version) => {
+                rejected.commit(state, &quarantine).await.map_err(|error| {
+                    error.context(format!(
+                        "the candles are in version {version}; rows that were not taken come into the quarantine with the next \
+                         ingest"
+                    ))
+                })?;
                 summary.version = Some(version);
                 summary.took = started.elapsed();
                 return Ok(summary);
@@ -266,7 +339,7 @@ pub(super) async fn merge_rows(
         if merged.adds.is_empty() && merged.removes.is_empty() {
             return Ok(summary);
         }
-        if let Outcome::Committed(version) = job.commit(merged, timeframe, &origin, "RESAMPLE").await? {
+        if let Outcome::Committed(version) = job.commit(merged, timeframe, &origin, "RESAMPLE", None).await? {
             return Ok(IngestSummary { version: Some(version), took: started.elapsed(), ..summary });
         }
         pause(attempt).await;
@@ -450,6 +523,7 @@ impl Job<'_> {
         timeframe: Timeframe,
         origin: &str,
         operation: &'static str,
+        run: Option<serde_json::Value>,
     ) -> Result<Outcome> {
         let files = self.base.map_or(&[][..], |b| &b.files);
         let number = |n: u64| serde_json::Value::from(n);
@@ -472,6 +546,7 @@ impl Job<'_> {
             data_change: true,
             metrics: metrics.into_iter().map(|(k, v)| (k.to_string(), v)).collect(),
             operation,
+            run,
         };
         let outcome = self.log.commit(self.base, change).await;
         if !matches!(outcome, Ok(Outcome::Committed(_))) {
@@ -490,19 +565,13 @@ pub(super) fn log_schema(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn is_out_of_order(error: &DataFusionError) -> bool {
-    match error {
-        DataFusionError::External(inner) => {
-            inner.is::<OutOfOrder>() || inner.downcast_ref::<DataFusionError>().is_some_and(is_out_of_order)
+/// What an error is, beneath all that was said of it on its way.
+fn cause<T: std::error::Error + 'static>(error: &DataFusionError) -> Option<&T> {
+    let mut error: &(dyn std::error::Error + 'static) = error;
+    loop {
+        match error.downcast_ref() {
+            Some(found) => return Some(found),
+            None => error = error.source()?,
         }
-        DataFusionError::Context(_, inner) => is_out_of_order(inner),
-        DataFusionError::Shared(inner) => is_out_of_order(inner),
-        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
-            arrow::error::ArrowError::ExternalError(inner) => {
-                inner.is::<OutOfOrder>() || inner.downcast_ref::<DataFusionError>().is_some_and(is_out_of_order)
-            }
-            _ => false,
-        },
-        _ => false,
     }
 }

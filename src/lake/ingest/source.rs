@@ -1,8 +1,11 @@
 //! The files of a delivery: what their columns are called, and their rows in chunks.
 
+use super::IngestProgress;
 use super::cells::{Cells, Chunk, TextTable};
+use crate::lake::border::{self, shown};
 use crate::lake::delta::Log;
 use crate::lake::files::{Files, Format, Kind};
+use crate::lake::proof::{check_rows, footer, rows_named};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
@@ -53,6 +56,8 @@ pub(super) struct Source {
     pub names: Vec<String>,
     /// Types of its columns; text has none.
     pub types: Option<SchemaRef>,
+    /// Rows, where its footer names them.
+    rows: Option<usize>,
     delimiter: u8,
     has_header: bool,
 }
@@ -72,15 +77,16 @@ pub(super) async fn list(
             );
         };
         let (full, none): (Vec<_>, Vec<_>) = files.files.into_iter().partition(|meta| meta.size > 0);
-        empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta)));
+        empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta.location)));
         found.extend(full.into_iter().map(|meta| Source {
-            path: shown(&files.store_url, &meta),
+            path: shown(&files.store_url, &meta.location),
             meta,
             store_url: files.store_url.clone(),
             store: Arc::clone(&files.store),
             format: files.format,
             names: columns.map(<[String]>::to_vec).unwrap_or_default(),
             types: None,
+            rows: None,
             delimiter: b',',
             has_header: columns.is_none(),
         }));
@@ -99,10 +105,23 @@ async fn files_at(session: &SessionState, location: &str) -> Result<Option<Files
     Files::list(session, location).await
 }
 
-fn shown(store: &ObjectStoreUrl, meta: &ObjectMeta) -> String {
-    match store.as_str() {
-        "file:///" => format!("/{}", meta.location),
-        other => format!("{other}{}", meta.location),
+/// A file of a delivery that cannot be read, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", crate::error::readable(.error))]
+pub(super) struct BrokenFile {
+    pub file: usize,
+    #[source]
+    pub error: DataFusionError,
+}
+
+impl BrokenFile {
+    /// The error of a file.
+    fn at(file: usize, path: &str, error: DataFusionError) -> DataFusionError {
+        match error.find_root() {
+            // Memory is not the file's fault.
+            DataFusionError::ResourcesExhausted(_) => error,
+            _ => DataFusionError::External(Box::new(BrokenFile { file, error: border::named(path, error) })),
+        }
     }
 }
 
@@ -113,11 +132,15 @@ impl Source {
             Kind::Csv | Kind::Tsv => self.open_text(file).await,
             _ => self.open_arrays(session, file).await,
         };
-        opened.map_err(|e| e.context(format!("cannot read {}", self.path)))
+        opened.map_err(|error| match error.find_root() {
+            // It can be read, but not as it was said to be.
+            DataFusionError::Plan(_) => border::named(&self.path, error),
+            _ => BrokenFile::at(file, &self.path, error),
+        })
     }
 
     async fn open_text(&mut self, file: usize) -> Result<Option<Chunk>> {
-        let mut bytes = self.bytes(HEAD);
+        let mut bytes = self.bytes(HEAD, None);
         let mut head: Vec<u8> = vec![];
         while head.len() < HEAD
             && let Some(more) = bytes.try_next().await?
@@ -161,10 +184,14 @@ impl Source {
     }
 
     async fn open_arrays(&mut self, session: &Reading, file: usize) -> Result<Option<Chunk>> {
-        let reader = self.format.reader(session.state.as_ref());
+        let reader = self.format.reader(session.state.as_ref(), &self.store_url);
         let schema = reader.infer_schema(session.state.as_ref(), &self.store, std::slice::from_ref(&self.meta)).await?;
         self.names = schema.fields().iter().map(|f| f.name().clone()).collect();
         self.types = Some(schema);
+        if self.format.kind == Kind::Parquet {
+            let footer = footer(&session.state, &self.store, &self.meta);
+            self.rows = Some(border::reading(&self.path, async { rows_named(footer.await?.as_ref()) }).await?);
+        }
         let batch = self.batches(session, Some(1000)).await?.try_next().await?;
         Ok(batch.map(|batch| Chunk { file, number: 0, first_line: 1, cells: Cells::Arrays(batch) }))
     }
@@ -175,11 +202,16 @@ impl Source {
     }
 
     /// All rows, as work that yields a chunk each.
-    pub async fn chunks(self, session: Reading, file: usize) -> Result<BoxStream<'static, Result<Pending>>> {
+    pub async fn chunks(
+        self,
+        session: Reading,
+        file: usize,
+        progress: IngestProgress,
+    ) -> Result<BoxStream<'static, Result<Pending>>> {
         if matches!(self.format.kind, Kind::Csv | Kind::Tsv) {
             let first_line = 1;
             let blocks = Blocks {
-                bytes: self.bytes(BLOCK),
+                bytes: self.bytes(BLOCK, Some(progress)),
                 rest: vec![],
                 line: first_line,
                 skip_header: self.has_header,
@@ -194,21 +226,41 @@ impl Source {
             });
             let pending =
                 blocks.map_ok(move |(first_line, block)| Pending::Text { file, first_line, block, delimiter, width });
-            return Ok(pending.map_err(move |e: DataFusionError| e.context(format!("cannot read {path}"))).boxed());
+            return Ok(pending.map_err(move |error| BrokenFile::at(file, &path, error)).boxed());
         }
         let path = self.path.clone();
-        let batches = self.batches(&session, None).await?;
-        let rows = stream::try_unfold((batches, 1), move |(mut batches, first_line)| async move {
-            let Some(batch) = batches.try_next().await? else { return Ok(None) };
-            let next = first_line + batch.num_rows() as u64;
-            let chunk = Chunk { file, number: 0, first_line, cells: Cells::Arrays(batch) };
-            Ok(Some((Pending::Ready(chunk), (batches, next))))
+        let batches = self.batches(&session, None).await.map_err(|error| BrokenFile::at(file, &path, error))?;
+        let (named, size) = (self.rows, self.meta.size);
+        // Of formats whose rows are not known, the file is read when all of it is.
+        let share = move |rows: u64| match named {
+            Some(named) if named > 0 => (u128::from(size) * u128::from(rows) / named as u128) as u64,
+            _ => 0,
+        };
+        let rows = stream::try_unfold((batches, 1), move |(mut batches, first_line)| {
+            let progress = progress.clone();
+            async move {
+                let read: u64 = first_line - 1;
+                let Some(batch) = batches.try_next().await? else {
+                    check_rows(named, read as usize)?;
+                    progress.add_bytes(size.saturating_sub(share(read)));
+                    return Ok(None);
+                };
+                let next = first_line + batch.num_rows() as u64;
+                progress.add_bytes(share(next - 1).saturating_sub(share(read)));
+                let chunk = Chunk { file, number: 0, first_line, cells: Cells::Arrays(batch) };
+                Ok(Some((Pending::Ready(chunk), (batches, next))))
+            }
         });
-        Ok(rows.map_err(move |e: DataFusionError| e.context(format!("cannot read {path}"))).boxed())
+        Ok(rows.map_err(move |error| BrokenFile::at(file, &path, error)).boxed())
     }
 
-    /// The file's text, decompressed.
-    fn bytes(&self, at_once: usize) -> BoxStream<'static, Result<Bytes>> {
+    /// The file's text, decompressed; what is read of the file is counted before that.
+    fn bytes(&self, at_once: usize, progress: Option<IngestProgress>) -> BoxStream<'static, Result<Bytes>> {
+        let count = move |bytes: &Bytes| {
+            if let Some(progress) = &progress {
+                progress.add_bytes(bytes.len() as u64);
+            }
+        };
         let (store, location, size) = (Arc::clone(&self.store), self.meta.location.clone(), self.meta.size);
         // A plain web server may not serve parts of a file.
         let in_parts = !self.store_url.as_str().starts_with("http");
@@ -218,15 +270,16 @@ impl Source {
                 .map(move |start| {
                     let (store, location) = (Arc::clone(&store), location.clone());
                     let range = start..size.min(start + at_once as u64);
-                    async move { Ok(store.get_range(&location, range).await?) }
+                    async move { Ok::<_, DataFusionError>(store.get_range(&location, range).await?) }
                 })
                 .buffered(2)
+                .inspect_ok(count)
                 .boxed();
         }
         let compression = self.format.compression;
         let opened = async move {
-            let packed = store.get(&location).await?.into_stream().map_err(DataFusionError::from).boxed();
-            compression.convert_stream(packed)
+            let packed = store.get(&location).await?.into_stream().map_err(DataFusionError::from).inspect_ok(count);
+            compression.convert_stream(packed.boxed())
         };
         stream::once(opened).try_flatten().boxed()
     }
@@ -237,7 +290,7 @@ impl Source {
         limit: Option<usize>,
     ) -> Result<datafusion::execution::SendableRecordBatchStream> {
         let Some(schema) = &self.types else { return exec_err!("{} was not opened", self.path) };
-        let reader = self.format.reader(session.state.as_ref());
+        let reader = self.format.reader(session.state.as_ref(), &self.store_url);
         let source = reader.file_source(TableSchema::from(Arc::clone(schema)));
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_compression_type(self.format.compression)
@@ -256,12 +309,13 @@ pub(super) enum Pending {
 }
 
 impl Pending {
-    /// Does the work.
-    pub fn parse(self) -> Result<Chunk> {
+    /// Does the work; `paths` are those of the files.
+    pub fn parse(self, paths: &[String]) -> Result<Chunk> {
         match self {
             Pending::Ready(chunk) => Ok(chunk),
             Pending::Text { file, first_line, block, delimiter, width } => {
-                let table = TextTable::parse(block, delimiter, width)?;
+                let table = TextTable::parse(block, delimiter, width);
+                let table = table.map_err(|error| BrokenFile::at(file, &paths[file], error))?;
                 Ok(Chunk { file, number: 0, first_line, cells: Cells::Text(table) })
             }
         }

@@ -99,6 +99,8 @@ pub(super) struct GuardTap {
     pub guard: Arc<Guard>,
     /// Only these symbols; `None`: all.
     pub symbols: Option<Arc<BTreeSet<String>>>,
+    /// What the formula reads: what is wrong with other columns, which are only shown, does not matter.
+    pub columns: Arc<BTreeSet<String>>,
     /// Another timeframe beside the bars that the scan is about: what is wrong there is told, but it counts no symbols, and
     /// it goes on until these bars have ended.
     pub beside: bool,
@@ -110,6 +112,7 @@ impl Tap for GuardTap {
     }
 
     fn open(&self, schema: &SchemaRef, context: &TaskContext, partition: usize) -> Result<Box<dyn TapStream>> {
+        let is_read = |column: &usize| self.columns.contains(schema.field(*column).name());
         let of_type = |wanted: fn(&DataType) -> bool| {
             let fields = schema.fields().iter().enumerate();
             fields.filter(|(_, f)| wanted(f.data_type())).map(|(i, _)| i).collect::<Vec<_>>()
@@ -122,7 +125,7 @@ impl Tap for GuardTap {
             symbol: schema.index_of("symbol")?,
             ts: schema.index_of("ts")?,
             floats: of_type(|t| *t == DataType::Float64),
-            numbers: of_type(DataType::is_numeric),
+            numbers: of_type(DataType::is_numeric).into_iter().filter(is_read).collect(),
             cutter: Cutter::default(),
             current: Current::default(),
             pending: vec![],
@@ -166,6 +169,7 @@ struct GuardStream {
     symbol: usize,
     ts: usize,
     floats: Vec<usize>,
+    /// Those that the formula reads.
     numbers: Vec<usize>,
     cutter: Cutter,
     current: Current,
@@ -283,7 +287,7 @@ impl GuardStream {
         }
         let field = |i: usize| self.schema.field(i).name();
         let mut reasons: Vec<String> = current.unfit.into_iter().collect();
-        for (column, count) in &current.nan {
+        for (column, count) in current.nan.iter().filter(|(column, _)| self.numbers.contains(column)) {
             let bars = if *count == 1 { "1 bar" } else { &format!("{count} bars") };
             reasons.push(format!("{bars} with NaN in {}, passed over", field(*column)));
         }
@@ -342,7 +346,7 @@ impl GuardStream {
     }
 }
 
-fn instants(column: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn instants(column: &ArrayRef) -> Result<ArrayRef> {
     match column.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(Arc::clone(column)),
         _ => Ok(cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?),

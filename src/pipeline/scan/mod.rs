@@ -1,11 +1,14 @@
 //! Scans: which bars of which symbols fulfil a formula, in one plan over all of them.
 
+mod age;
 mod guard;
+mod patience;
 mod run;
 mod sweep;
 mod tally;
 
 pub use super::relation::Failure;
+pub use age::MaxAge;
 pub use guard::OnProgress;
 pub use run::{Ended, ScanRun, Summary};
 pub use sweep::Sweep;
@@ -14,11 +17,13 @@ use super::bounds::{Range, bounded};
 use super::quoting::{self, quoted};
 use super::relation::{Relation, despite_files, one, relation};
 use crate::Session;
-use crate::engine::dialect::{Formula, FormulaKind, Params, Problems};
+use crate::engine::dialect::{Checked, Formula, FormulaKind, Params, Problems};
 use crate::engine::reach::PlanReach;
 use crate::engine::tap::tapped;
 use crate::error::{Error, Result};
+use crate::instant::shown;
 use crate::lake::CandleTable;
+use age::AgeTap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Column;
@@ -32,8 +37,9 @@ use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, TableScan, co
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use guard::{Guard, GuardTap};
+use patience::Patience;
 use run::{AbortOnDrop, Pass};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -75,6 +81,8 @@ pub struct Scan {
     pub range: Range,
     /// The newest bar of each symbol only.
     pub last: bool,
+    /// How old that bar may be; symbols that ended earlier are left out and counted.
+    pub max_age: MaxAge,
     /// A value by which matches are ordered.
     pub rank: Option<Rank>,
     /// So many matches, or so many of each group.
@@ -129,7 +137,8 @@ pub enum Group {
 pub struct Control {
     /// Called with the number of symbols that are done and, where it is known, of all.
     pub progress: Arc<dyn Fn(u64, Option<u64>) + Send + Sync>,
-    /// Ends the scan at the next symbol's border of each partition; what is complete is the result.
+    /// Ends the scan at the next symbol's border of each partition; what is complete is the result. Where that takes long, it is
+    /// given up: see [`Summary::given_up`].
     pub cancel: CancellationToken,
 }
 
@@ -145,6 +154,17 @@ const MATCH: &str = "(match)";
 const NEWEST: &str = "(newest)";
 const PLACE: &str = "(place)";
 
+/// A scan whose first matches are there, or who was given up before.
+struct Begun {
+    pass: Pass,
+    schema: SchemaRef,
+    batches: BoxStream<'static, Result<RecordBatch>>,
+    warnings: Problems,
+    /// Symbols to be read, where that is known.
+    total: Option<u64>,
+    given_up: bool,
+}
+
 impl Scan {
     /// A scan of a formula over `candles`.
     pub fn of(formula: Formula) -> Scan {
@@ -155,6 +175,7 @@ impl Scan {
             symbols: None,
             range: Range::default(),
             last: false,
+            max_age: MaxAge::default(),
             rank: None,
             top: None,
             group: None,
@@ -170,19 +191,22 @@ impl Scan {
         // Running out of time ends this scan, not all that share the token.
         let control = Control { cancel: control.cancel.child_token(), ..control };
         let timed_out = Arc::new(AtomicBool::new(false));
+        let clock = session.clock()?;
         let timer = self.timeout.map(|after| {
             let (cancel, timed_out) = (control.cancel.clone(), Arc::clone(&timed_out));
-            session.spawn(async move {
+            clock.spawn(async move {
                 tokio::time::sleep(after).await;
                 timed_out.store(true, Ordering::Relaxed);
                 cancel.cancel();
             })
         });
-        let timer = timer.transpose()?.map(AbortOnDrop);
-        let start = async |from: &Relation| self.first_batch(session, &control, from).await;
-        let (_, (pass, schema, batches, warnings, total)) = despite_files(session, &self.table, start).await?;
+        let timer = timer.map(AbortOnDrop);
+        let patience = Patience::new(control.cancel.clone(), clock);
+        let start = async |from: &Relation| self.first_batch(session, &control, &patience, from).await;
+        let (_, begun) = despite_files(session, &self.table, start).await?;
+        let Begun { pass, schema, batches, warnings, total, given_up } = begun;
         let symbols = self.symbols.clone();
-        Ok(ScanRun { schema, batches, pass, warnings, symbols, total, timed_out, _timer: timer })
+        Ok(ScanRun { schema, batches, pass, warnings, symbols, total, timed_out, patience, given_up, _timer: timer })
     }
 
     /// Runs it over a table up to the first batch: by then every bar has been read.
@@ -190,41 +214,57 @@ impl Scan {
         &self,
         session: &Session,
         control: &Control,
+        patience: &Patience,
         from: &Relation,
-    ) -> Result<(Pass, SchemaRef, BoxStream<'static, Result<RecordBatch>>, Problems, Option<u64>)> {
+    ) -> Result<Begun> {
         let total = match &self.symbols {
             Some(symbols) => Some(symbols.iter().collect::<HashSet<_>>().len() as u64),
             None => from.candles().and_then(CandleTable::symbols).map(|n| n as u64),
         };
         let progress = Arc::clone(&control.progress);
-        let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(move |done| progress(done, total))));
-        let mut pass =
-            Pass { name: from.name.clone(), table: from.table.clone(), guard, tally: Arc::default(), reads: true };
-        let (frame, warnings) = match self.sweep.is_empty() {
-            true => self.plan(session, from, &pass).await?,
-            false => self.swept(session, from, &pass).await?,
+        let told = move |done: u64| {
+            // Every tenth, for whoever follows without a terminal.
+            if let Some(total) = total.filter(|total| done.is_multiple_of(total.div_ceil(10).max(1))) {
+                tracing::debug!("{done} of {total} symbols");
+            }
+            progress(done, total);
         };
-        let plan = frame.create_physical_plan().await?;
+        let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(told)));
+        let (name, table) = (from.name.clone(), from.table.clone());
+        let mut pass = Pass { name, table, guard, tally: Arc::default(), too_old: Arc::default(), reads: true };
+        let planned = async {
+            let (frame, warnings) = match self.sweep.is_empty() {
+                true => self.plan(session, from, &pass).await?,
+                false => self.swept(session, from, &pass).await?,
+            };
+            Ok::<_, Error>((session.plan(frame).await?, warnings))
+        };
+        let late = || Error::Setting("the scan was ended before it was planned".to_string());
+        let (plan, warnings) = patience.wait(0, planned).await.ok_or_else(late)??;
         pass.reads = reads(&plan);
-        let schema = plan.schema();
+        let mut schema = plan.schema();
         let mut batches = session.execute(plan)?.boxed();
-        let first = batches.next().await.transpose()?;
-        let mut batches = stream::iter(first.into_iter().map(Ok)).chain(batches).boxed();
-        let mut schema = schema;
-        if !self.sweep.is_empty() {
-            let all: Vec<RecordBatch> = futures::TryStreamExt::try_collect(batches).await?;
-            let (rows, (matches, symbols)) = self.sweep.rows(&all)?;
+        let mut given_up = false;
+        if self.sweep.is_empty() {
+            match patience.wait_for(&pass.tally, batches.next()).await {
+                Some(first) => batches = stream::iter(first.transpose()?.map(Ok)).chain(batches).boxed(),
+                None => (batches, given_up) = (stream::empty().boxed(), true),
+            }
+        } else {
+            let all: Option<Result<Vec<RecordBatch>>> = patience.wait(0, batches.try_collect()).await;
+            given_up = all.is_none();
+            let (rows, (matches, symbols)) = self.sweep.rows(&all.transpose()?.unwrap_or_default())?;
             pass.tally.add(matches, symbols);
             schema = rows.schema();
-            batches = stream::iter([Ok(rows)]).boxed();
+            batches = if given_up { stream::empty().boxed() } else { stream::iter([Ok(rows)]).boxed() };
         }
-        Ok((pass, schema, batches, warnings, total))
+        Ok(Begun { pass, schema, batches, warnings, total, given_up })
     }
 
     /// The formula with its parameters, after everything in it was checked against the table.
-    async fn checked(&self, session: &Session, from: &Relation) -> Result<(Formula, Problems)> {
+    async fn checked(&self, session: &Session, from: &Relation) -> Result<(Formula, Checked)> {
         let (state, schema) = (session.context().state(), &from.schema);
-        let checked = self.formula.check_in(&state, schema, &self.own_params())?;
+        let mut checked = self.formula.check_in(&state, schema, &self.own_params())?;
         if checked.kind != FormulaKind::Condition {
             return Err(Error::Setting(format!(
                 "`{}` is a number, not a condition: compare it, as `{} > 0`",
@@ -232,12 +272,13 @@ impl Scan {
             )));
         }
         if let Some(rank) = self.ranked()? {
-            let kind = rank.by.check_in(&state, schema, &Params::default())?.kind;
-            if kind != FormulaKind::Number {
+            let of_rank = rank.by.check_in(&state, schema, &Params::default())?;
+            if of_rank.kind != FormulaKind::Number {
                 return Err(Error::Setting(format!("the rank `{}` is a condition, not a number", rank.by)));
             }
+            checked.columns.extend(of_rank.columns);
         }
-        Ok((self.formula.bind(&self.own_params())?, checked.warnings))
+        Ok((self.formula.bind(&self.own_params())?, checked))
     }
 
     /// The parameters without those that only the rank has.
@@ -287,8 +328,15 @@ impl Scan {
         }
     }
 
-    /// Plans a text of ours, cut to the range, with the guard above its table.
-    async fn guarded(&self, session: &Session, sql: &str, from: &Relation, pass: &Pass) -> Result<DataFrame> {
+    /// Plans a text of ours, cut to the range, with the guard above its table; the formula reads these columns.
+    async fn guarded(
+        &self,
+        session: &Session,
+        sql: &str,
+        from: &Relation,
+        pass: &Pass,
+        columns: BTreeSet<String>,
+    ) -> Result<DataFrame> {
         // Places in this text mean nothing to whoever typed the formula.
         let frame = one(session, sql).await.map_err(|error| match error {
             Error::Text(problems) => {
@@ -303,19 +351,20 @@ impl Scan {
             let one_timeframe = from.is_stored && formulas.into_iter().all(|f| f.timeframes().is_empty());
             let made_out = match one_timeframe {
                 true => state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| ())?,
-                false => state.optimize(&plan)?,
+                false => session.optimized(&plan).await?,
             };
             self.refuse_lookahead(&from.reach(&made_out))?;
         }
         let frame = bounded(session, DataFrame::new(state, plan), self.range).await?;
         let (state, plan) = frame.into_parts();
-        Ok(DataFrame::new(state, self.guard_tables(plan, &pass.guard)?))
+        Ok(DataFrame::new(state, self.guard_tables(plan, &pass.guard, &Arc::new(columns))?))
     }
 
     async fn plan(&self, session: &Session, from: &Relation, pass: &Pass) -> Result<(DataFrame, Problems)> {
-        let (formula, warnings) = self.checked(session, from).await?;
+        let (formula, Checked { columns, warnings, .. }) = self.checked(session, from).await?;
         let (sql, names) = self.base(&from.sql, &formula, &from.schema)?;
-        let frame = self.newest(self.guarded(session, &sql, from, pass).await?)?;
+        let frame = self.guarded(session, &sql, from, pass, columns).await?;
+        let frame = self.newest(frame, pass, self.oldest(session, from).await?)?;
         let frame = frame.filter(named(MATCH))?;
         let (state, plan) = frame.into_parts();
         let tap = Arc::new(TallyTap { tally: Some(Arc::clone(&pass.tally)), guard: Arc::clone(&pass.guard) });
@@ -325,7 +374,12 @@ impl Scan {
     }
 
     /// Puts the guard above every table, and above what filters its rows; the first is the one that the plan is about.
-    fn guard_tables(&self, plan: LogicalPlan, guard: &Arc<Guard>) -> Result<LogicalPlan> {
+    fn guard_tables(
+        &self,
+        plan: LogicalPlan,
+        guard: &Arc<Guard>,
+        columns: &Arc<BTreeSet<String>>,
+    ) -> Result<LogicalPlan> {
         let mut beside = false;
         let symbols = self.symbols.as_ref().map(|all| Arc::new(all.iter().cloned().collect::<BTreeSet<_>>()));
         let guarded = plan.transform_down(|node| {
@@ -338,21 +392,26 @@ impl Scan {
                 Some(symbols) => node.transform_down(|node| near(node, symbols)).data()?,
                 None => node,
             };
-            let tap = Arc::new(GuardTap { guard: Arc::clone(guard), symbols: symbols.clone(), beside });
+            let (guard, columns) = (Arc::clone(guard), Arc::clone(columns));
+            let tap = Arc::new(GuardTap { guard, symbols: symbols.clone(), columns, beside });
             beside = true;
             Ok(Transformed::new(tapped(scan, tap), true, TreeNodeRecursion::Jump))
         });
         Ok(guarded.data()?)
     }
 
-    /// The newest bar of each symbol, where only that is wanted.
-    fn newest(&self, frame: DataFrame) -> Result<DataFrame> {
+    /// The newest bar of each symbol, where only that is wanted; none of symbols that ended before the oldest that counts.
+    fn newest(&self, frame: DataFrame, pass: &Pass, oldest: Option<i64>) -> Result<DataFrame> {
         if !self.last {
             return Ok(frame);
         }
         let newest = Expr::from(WindowFunction::new(max_udaf(), vec![col("ts")]));
         let newest = newest.partition_by(vec![col("symbol")]).build()?.alias(NEWEST);
-        Ok(frame.window(vec![newest])?.filter(col("ts").eq(named(NEWEST)))?)
+        let frame = frame.window(vec![newest])?.filter(col("ts").eq(named(NEWEST)))?;
+        let Some(oldest) = oldest else { return Ok(frame) };
+        let (state, plan) = frame.into_parts();
+        let tap = AgeTap { oldest, too_old: Arc::clone(&pass.too_old), guard: Arc::clone(&pass.guard) };
+        Ok(DataFrame::new(state, tapped(plan, Arc::new(tap))))
     }
 
     /// Ranked, grouped, ordered and limited.
@@ -407,8 +466,8 @@ impl Scan {
     pub(super) async fn decidable(&self, session: &Session) -> Result<(Formula, Relation)> {
         let from = relation(session, &self.table).await?;
         let (formula, _) = self.checked(session, &from).await?;
-        let (state, plan) = one(session, &self.base(&from.sql, &formula, &from.schema)?.0).await?.into_parts();
-        self.refuse_lookahead(&from.reach(&state.optimize(&plan)?))?;
+        let (_, plan) = one(session, &self.base(&from.sql, &formula, &from.schema)?.0).await?.into_parts();
+        self.refuse_lookahead(&from.reach(&session.optimized(&plan).await?))?;
         Ok((formula, from))
     }
 
@@ -420,8 +479,14 @@ impl Scan {
         let names = self.base(&from.sql, &formula, &from.schema)?.1;
         let (plain, values): (Vec<_>, Vec<_>) = names.into_iter().partition(plain);
         let values: String = values.iter().map(|v| format!(",\n  {v}")).collect();
-        let last = if self.last { " and ts = max(ts) over (partition by symbol)" } else { "" };
-        let condition = if last.is_empty() { formula.to_string() } else { format!("({formula}){last}") };
+        let condition = match (self.last, self.oldest(session, &from).await?) {
+            (false, _) => formula.to_string(),
+            (true, None) => format!("({formula}) and ts = max(ts) over (partition by symbol)"),
+            (true, Some(oldest)) => format!(
+                "({formula}) and ts = max(ts) over (partition by symbol) and ts >= {}",
+                quoting::text(&shown(oldest))
+            ),
+        };
         let order = match self.ranked()? {
             Some(rank) => {
                 format!("{} {}, ", rank.by, if rank.descending { "desc nulls last" } else { "asc nulls last" })
@@ -451,7 +516,7 @@ impl Formula {
 
     /// How many bars it looks back and ahead, of each timeframe.
     pub async fn reach(&self, session: &Session, table: &str, params: &Params) -> Result<PlanReach> {
-        let plan = session.context().state().optimize(&self.to_plan(session, table, params).await?)?;
+        let plan = session.optimized(&self.to_plan(session, table, params).await?).await?;
         Ok(relation(session, table).await?.reach(&plan))
     }
 }

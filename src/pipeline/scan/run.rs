@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::guard::Guard;
+use super::patience::Patience;
 use super::tally::Tally;
 use crate::engine::dialect::{Problems, closest};
 use crate::error::Result;
@@ -11,10 +12,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How a scan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +43,12 @@ pub struct Summary {
     pub matches: u64,
     /// Bars read, those before the range included.
     pub bars: u64,
+    /// Symbols that were left out because their newest bar is too old; 0 where all bars count.
+    pub too_old: u64,
     /// How it ended.
     pub ended: Ended,
+    /// It was ended, and what was complete by then could not be brought together in time: matches are missing.
+    pub given_up: bool,
 }
 
 impl Summary {
@@ -63,6 +68,8 @@ pub struct ScanRun {
     pub(super) symbols: Option<Vec<String>>,
     pub(super) total: Option<u64>,
     pub(super) timed_out: Arc<AtomicBool>,
+    pub(super) patience: Patience,
+    pub(super) given_up: bool,
     pub(super) _timer: Option<AbortOnDrop>,
 }
 
@@ -80,6 +87,8 @@ pub(super) struct Pass {
     pub table: Option<Arc<dyn TableProvider>>,
     pub guard: Arc<Guard>,
     pub tally: Arc<Tally>,
+    /// Symbols that were left out for their age.
+    pub too_old: Arc<AtomicU64>,
     /// Whether bars are read at all: a formula that is the same for every bar may need none.
     pub reads: bool,
 }
@@ -103,7 +112,14 @@ impl ScanRun {
 
     /// The next matches.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        self.batches.next().await
+        match self.patience.wait_for(&self.pass.tally, self.batches.next()).await {
+            Some(batch) => batch,
+            None => {
+                self.given_up = true;
+                self.batches = stream::empty().boxed();
+                None
+            }
+        }
     }
 
     /// The numbers, complete after the last batch was taken.
@@ -120,7 +136,7 @@ impl ScanRun {
                 failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });
             }
         }
-        let ended = match (guarded.cut_short, self.timed_out.load(Ordering::Relaxed)) {
+        let ended = match (guarded.cut_short || self.given_up, self.timed_out.load(Ordering::Relaxed)) {
             (false, _) => Ended::Complete,
             (true, true) => Ended::TimedOut,
             (true, false) => Ended::Cancelled,
@@ -151,7 +167,9 @@ impl ScanRun {
             with_matches,
             matches,
             bars: guarded.bars,
+            too_old: self.pass.too_old.load(Ordering::Relaxed),
             ended,
+            given_up: self.given_up,
         }
     }
 }

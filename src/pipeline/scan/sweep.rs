@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, ExprFunctionExt, lit};
 use datafusion::prelude::DataFrame;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// More combinations than this were not meant.
@@ -151,19 +152,21 @@ impl Scan {
                 return Err(Error::Setting(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
             }
         }
-        let mut formulas: Vec<Formula> = vec![];
+        let (mut formulas, mut columns): (Vec<Formula>, BTreeSet<String>) = (vec![], BTreeSet::new());
         let mut warnings = None;
         for params in self.sweep.params(&self.params) {
             let one = Scan { params, ..self.clone() };
-            let (formula, said) = one.checked(session, from).await?;
-            warnings.get_or_insert(said);
+            let (formula, checked) = one.checked(session, from).await?;
+            columns.extend(checked.columns);
+            warnings.get_or_insert(checked.warnings);
             formulas.push(formula);
         }
         let Some(warnings) = warnings else { return Err(Error::Setting("an empty sweep".to_string())) };
         let name = |i: usize| format!("{MATCH}{i}");
         let items: Vec<_> = formulas.iter().enumerate().map(|(i, f)| format!("({f}) as \"{}\"", name(i))).collect();
         let sql = format!("select symbol, ts, {} from {} as candles", items.join(", "), from.sql);
-        let frame = self.newest(self.guarded(session, &sql, from, pass).await?)?;
+        let frame = self.guarded(session, &sql, from, pass, columns).await?;
+        let frame = self.newest(frame, pass, self.oldest(session, from).await?)?;
         let (state, plan) = frame.into_parts();
         let tap = Arc::new(TallyTap { tally: None, guard: Arc::clone(&pass.guard) });
         let frame = DataFrame::new(state, tapped(plan, tap));

@@ -1,6 +1,7 @@
 //! The search as a fold over the series of all symbols.
 
 use super::{SearchOptions, Watched};
+use crate::engine::cancellation::Cancellation;
 use crate::engine::fold::{Fold, Folding, Part};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -162,8 +163,12 @@ pub fn windows(samples: Samples) -> BTreeMap<(usize, usize), Vec<RandomWindow>> 
 struct Searching(Arc<Shared>);
 
 impl Folding for Searching {
-    fn open(&self) -> Box<dyn Part> {
-        let workers = self.0.searches.iter().map(|_| Worker::default()).collect();
+    fn open(&self, cancellation: &Cancellation) -> Box<dyn Part> {
+        let worker = || {
+            let cancellation = cancellation.clone();
+            Worker::default().stopped_by(move || cancellation.is_cancelled())
+        };
+        let workers = self.0.searches.iter().map(|_| worker()).collect();
         let samples = self.0.samples.clone();
         Box::new(SearchPart { shared: Arc::clone(&self.0), workers, samples, times: vec![], closes: vec![] })
     }

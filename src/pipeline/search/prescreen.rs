@@ -5,6 +5,7 @@
 
 use super::Watched;
 use super::fold::{Samples, Sought, merge, samples, windows, with_close};
+use crate::engine::cancellation::Cancellation;
 use crate::engine::fold::{Fold, Folding, Part};
 use arrow::array::{Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -135,7 +136,7 @@ struct Done {
 struct Screening(Arc<Shared>);
 
 impl Folding for Screening {
-    fn open(&self) -> Box<dyn Part> {
+    fn open(&self, _: &Cancellation) -> Box<dyn Part> {
         let ranked = vec![vec![]; self.0.sought.len()];
         let samples = self.0.samples.clone();
         Box::new(ScreenPart { shared: Arc::clone(&self.0), ranked, samples, product: vec![] })

@@ -1,6 +1,7 @@
 //! `bar_floor`, `bar_end`, `is_aligned`.
 
 use super::grid::{Grid, Origin};
+use super::timeframe::Timeframe;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
@@ -40,7 +41,7 @@ impl Alignment {
         let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
         let documentation = Documentation::builder(section, doc, format!("{name}(ts, timeframe, origin => 'utc')"))
             .with_argument("ts", "timestamp or date; UTC is assumed where it has no zone")
-            .with_argument("timeframe", "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo")
+            .with_argument("timeframe", Timeframe::NAMES)
             .with_argument("origin", "utc, forex_utc1, ny_17 or session:HH:MM@Zone")
             .build();
         let signature = Signature::user_defined(Volatility::Immutable);

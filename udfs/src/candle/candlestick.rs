@@ -44,8 +44,12 @@ pub enum CandlestickSource {
 
 /// One of the three aggregates. The result does not depend on the order of the rows.
 ///
-/// The open is that of the first bar with trades: a filler bar without volume does not set the open of a larger bar.
-/// Rows without a time or a price are passed over.
+/// Bars without trades do not count: where any bar of the candle has a volume above zero, one with a volume of zero (a
+/// filler at the last close) sets neither open, high, low nor close. Where none has, be they zero or null, all count. So
+/// the larger bars of an exchange follow from its smaller ones.
+///
+/// A null in one column leaves out that column of that bar; one without a close gives its high, low and volume, but no
+/// open. Rows without a time, and trades without a price, are passed over.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Candlestick {
     source: CandlestickSource,
@@ -57,9 +61,19 @@ impl Candlestick {
     /// The aggregate for a source.
     pub fn new(source: CandlestickSource) -> Self {
         let (doc, usage) = match source {
-            CandlestickSource::Bars => ("One candle from bars", "candlestick(ts, open, high, low, close, volume)"),
-            CandlestickSource::Ticks => ("One candle from trades", "candlestick_agg(ts, price, volume)"),
-            CandlestickSource::Candles => ("One candle from smaller candles", "rollup(candlestick)"),
+            CandlestickSource::Bars => (
+                "One candle from bars. Bars with a volume of zero set neither open, high, low nor close, unless no bar of the \
+                 candle has a volume above zero; a bar without a close gives its high, low and volume, but no open",
+                "candlestick(ts, open, high, low, close, volume)",
+            ),
+            CandlestickSource::Ticks => (
+                "One candle from trades; those with a volume of zero set no price, unless all are such",
+                "candlestick_agg(ts, price, volume)",
+            ),
+            CandlestickSource::Candles => (
+                "One candle from smaller candles; those with a volume of zero set no price, unless all are such",
+                "rollup(candlestick)",
+            ),
         };
         let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
         let documentation = Documentation::builder(section, doc, usage).build();
@@ -121,10 +135,10 @@ impl AggregateUDFImpl for Candlestick {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![
-            Arc::new(Field::new(format!("{}[candle]", args.name), candle_type(), true)),
-            Arc::new(Field::new(format!("{}[opened]", args.name), DataType::Int64, true)),
-        ])
+        let field = |name: String, kind: DataType| Arc::new(Field::new(format!("{}[{name}]", args.name), kind, true));
+        let times = (0..TIMES).map(|i| field(format!("time {i}"), DataType::Int64));
+        let numbers = (0..NUMBERS).map(|i| field(format!("number {i}"), DataType::Float64));
+        Ok(times.chain(numbers).collect())
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -148,72 +162,118 @@ pub(super) fn candle_type() -> DataType {
     DataType::Struct(FIELDS.clone())
 }
 
+/// Prices in the making; NaN and the ends of time where there is none yet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Prices {
+    open: f64,
+    /// When `open` was seen.
+    opened: i64,
+    high: f64,
+    low: f64,
+    close: f64,
+    /// When `close` was seen.
+    closed: i64,
+}
+
+impl Prices {
+    const NONE: Prices =
+        Prices { open: f64::NAN, opened: i64::MAX, high: f64::NAN, low: f64::NAN, close: f64::NAN, closed: i64::MIN };
+
+    fn merge(&mut self, other: &Prices) {
+        if other.opened < self.opened {
+            (self.open, self.opened) = (other.open, other.opened);
+        }
+        // These pass over NaN.
+        self.high = self.high.max(other.high);
+        self.low = self.low.min(other.low);
+        if other.closed >= self.closed && !other.close.is_nan() {
+            (self.close, self.closed) = (other.close, other.closed);
+        }
+    }
+}
+
 /// A candle in the making.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Candle {
-    open_time: i64,
-    open: Option<f64>,
-    /// Whether `open` stems from a bar with trades.
-    open_traded: bool,
-    /// When `open` was seen.
-    open_seen: i64,
-    high: Option<f64>,
-    low: Option<f64>,
-    close_time: i64,
-    close: Option<f64>,
-    volume: Option<f64>,
-    turnover: Option<f64>,
+    /// Time of the first bar and of the last.
+    first: i64,
+    last: i64,
+    /// What bars with trades say, or of which it is not known whether they had any ...
+    traded: Prices,
+    /// ... and what those say that had none, which counts where no bar is known to have had any.
+    fillers: Prices,
+    /// NaN: not known.
+    volume: f64,
+    turnover: f64,
 }
+
+/// Columns of a state: times and numbers of [`Candle`].
+const TIMES: usize = 6;
+const NUMBERS: usize = 10;
 
 impl Candle {
     const EMPTY: Candle = Candle {
-        open_time: i64::MAX,
-        open: None,
-        open_traded: false,
-        open_seen: i64::MAX,
-        high: None,
-        low: None,
-        close_time: i64::MIN,
-        close: None,
-        volume: None,
-        turnover: None,
+        first: i64::MAX,
+        last: i64::MIN,
+        traded: Prices::NONE,
+        fillers: Prices::NONE,
+        volume: f64::NAN,
+        turnover: f64::NAN,
     };
 
-    /// When the open was seen, and in the last bit whether without trades: what a state needs beside the fields.
-    fn opened(&self) -> i64 {
-        self.open_seen.saturating_mul(2) | i64::from(!self.open_traded)
-    }
-
-    fn with_opened(self, opened: i64) -> Candle {
-        Candle { open_seen: opened >> 1, open_traded: opened & 1 == 0, ..self }
+    fn is_empty(&self) -> bool {
+        self.first == i64::MAX
     }
 
     fn merge(&mut self, other: &Candle) {
-        if other.close.is_none() {
-            return;
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.traded.merge(&other.traded);
+        self.fillers.merge(&other.fillers);
+        self.volume = sum(self.volume, other.volume);
+        self.turnover = sum(self.turnover, other.turnover);
+    }
+
+    fn prices(&self) -> Prices {
+        let mut prices = self.traded;
+        let has_trades = self.volume > 0.0;
+        if !has_trades {
+            prices.merge(&self.fillers);
         }
-        self.open_time = self.open_time.min(other.open_time);
-        let earlier = (!other.open_traded, other.open_seen) < (!self.open_traded, self.open_seen);
-        if other.open.is_some() && (self.open.is_none() || earlier) {
-            self.open = other.open;
-            self.open_traded = other.open_traded;
-            self.open_seen = other.open_seen;
+        prices
+    }
+
+    /// Every field, so that a new one is not forgotten in states.
+    fn times(&self) -> [i64; TIMES] {
+        let Candle { first, last, traded, fillers, volume: _, turnover: _ } = self;
+        [*first, *last, traded.opened, traded.closed, fillers.opened, fillers.closed]
+    }
+
+    fn numbers(&self) -> [f64; NUMBERS] {
+        let of = |Prices { open, opened: _, high, low, close, closed: _ }: Prices| [open, high, low, close];
+        let ([a, b, c, d], [e, f, g, h]) = (of(self.traded), of(self.fillers));
+        [a, b, c, d, e, f, g, h, self.volume, self.turnover]
+    }
+
+    fn of([first, last, a, b, c, d]: [i64; TIMES], numbers: [f64; NUMBERS]) -> Candle {
+        let [o, h, l, x, fo, fh, fl, fx, volume, turnover] = numbers;
+        Candle {
+            first,
+            last,
+            traded: Prices { open: o, opened: a, high: h, low: l, close: x, closed: b },
+            fillers: Prices { open: fo, opened: c, high: fh, low: fl, close: fx, closed: d },
+            volume,
+            turnover,
         }
-        self.high = either(self.high, other.high, f64::max);
-        self.low = either(self.low, other.low, f64::min);
-        if other.close_time >= self.close_time {
-            self.close_time = other.close_time;
-            self.close = other.close;
-        }
-        self.volume = either(self.volume, other.volume, |a, b| a + b);
-        self.turnover = either(self.turnover, other.turnover, |a, b| a + b);
     }
 }
 
-fn either(a: Option<f64>, b: Option<f64>, f: impl Fn(f64, f64) -> f64) -> Option<f64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(f(a, b)),
-        (a, b) => a.or(b),
+/// What is not known adds nothing.
+fn sum(a: f64, b: f64) -> f64 {
+    match (a.is_nan(), b.is_nan()) {
+        (true, _) => b,
+        (_, true) => a,
+        _ => a + b,
     }
 }
 
@@ -242,75 +302,104 @@ impl<'a> Rows<'a> {
     fn get(&self, row: usize) -> Candle {
         let number = |i: usize| {
             let column = self.numbers[i];
-            (column.is_valid(row)).then(|| column.value(row)).filter(|v| v.is_finite())
+            let known = column.is_valid(row) && column.value(row).is_finite();
+            if known { column.value(row) } else { f64::NAN }
         };
         if self.nulls.is_some_and(|n| n.is_null(row)) || self.times[0].is_null(row) {
             return Candle::EMPTY;
         }
-        let open_time = self.times[0].value(row);
-        let (open, high, low, close, volume, turnover, close_time) = match self.source {
+        let first = self.times[0].value(row);
+        let (open, high, low, close, volume, turnover, last) = match self.source {
             CandlestickSource::Bars => {
                 let (high, low, close, volume) = (number(1), number(2), number(3), number(4));
-                let typical = high.zip(low).zip(close).map(|((h, l), c)| (h + l + c) / 3.0).or(close);
-                (number(0), high, low, close, volume, typical.zip(volume).map(|(p, v)| p * v), open_time)
+                (number(0), high, low, close, volume, typical(high, low, close) * volume, first)
             }
             CandlestickSource::Ticks => {
                 let (price, volume) = (number(0), number(1));
-                (price, price, price, price, volume, price.zip(volume).map(|(p, v)| p * v), open_time)
+                // A trade without a price tells nothing.
+                let volume = if price.is_nan() { f64::NAN } else { volume };
+                (price, price, price, price, volume, price * volume, first)
             }
             CandlestickSource::Candles => {
-                let close_time = self.times[1].value(row);
-                (number(0), number(1), number(2), number(3), number(4), number(5), close_time)
+                (number(0), number(1), number(2), number(3), number(4), number(5), self.times[1].value(row))
             }
         };
-        if close.is_none() {
+        if [high, low, close, volume].iter().all(|v| v.is_nan()) {
             return Candle::EMPTY;
         }
-        let open_traded = volume.is_none_or(|v| v > 0.0);
-        Candle { open_time, open, open_traded, open_seen: open_time, high, low, close_time, close, volume, turnover }
+        let mut prices = Prices { high, low, ..Prices::NONE };
+        if !close.is_nan() {
+            (prices.close, prices.closed) = (close, last);
+            if !open.is_nan() {
+                (prices.open, prices.opened) = (open, first);
+            }
+        }
+        let candle = Candle { first, last, volume, turnover, ..Candle::EMPTY };
+        match volume == 0.0 {
+            true => Candle { fillers: prices, ..candle },
+            false => Candle { traded: prices, ..candle },
+        }
+    }
+}
+
+/// The price that a bar's volume is valued at.
+fn typical(high: f64, low: f64, close: f64) -> f64 {
+    let middle = if close.is_nan() { (high + low) / 2.0 } else { (high + low + close) / 3.0 };
+    match middle.is_nan() {
+        true => [close, high, low].into_iter().find(|p| !p.is_nan()).unwrap_or(f64::NAN),
+        false => middle,
     }
 }
 
 fn to_struct(candles: &[Candle]) -> ArrayRef {
-    let some = |candle: &Candle| candle.close.is_some();
+    let prices: Vec<Prices> = candles.iter().map(Candle::prices).collect();
     let time = |f: fn(&Candle) -> i64| {
-        let times = candles.iter().map(|c| some(c).then(|| f(c))).collect::<TimestampMicrosecondArray>();
+        let times = candles.iter().map(|c| (!c.is_empty()).then(|| f(c))).collect::<TimestampMicrosecondArray>();
         Arc::new(times.with_timezone("UTC")) as ArrayRef
     };
-    let number = |f: fn(&Candle) -> Option<f64>| Arc::new(candles.iter().map(f).collect::<Float64Array>()) as ArrayRef;
+    let known = |v: f64| (!v.is_nan()).then_some(v);
+    let price =
+        |f: fn(&Prices) -> f64| Arc::new(prices.iter().map(|p| known(f(p))).collect::<Float64Array>()) as ArrayRef;
+    let number =
+        |f: fn(&Candle) -> f64| Arc::new(candles.iter().map(|c| known(f(c))).collect::<Float64Array>()) as ArrayRef;
     let columns = vec![
-        time(|c| c.open_time),
-        number(|c| c.open),
-        number(|c| c.high),
-        number(|c| c.low),
-        time(|c| c.close_time),
-        number(|c| c.close),
+        time(|c| c.first),
+        price(|p| p.open),
+        price(|p| p.high),
+        price(|p| p.low),
+        time(|c| c.last),
+        price(|p| p.close),
         number(|c| c.volume),
         number(|c| c.turnover),
     ];
-    Arc::new(StructArray::new(FIELDS.clone(), columns, Some(NullBuffer::from_iter(candles.iter().map(some)))))
+    let nulls = NullBuffer::from_iter(candles.iter().map(|c| !c.is_empty()));
+    Arc::new(StructArray::new(FIELDS.clone(), columns, Some(nulls)))
 }
 
 /// Candles as states that can be merged.
 fn to_state(candles: &[Candle]) -> Vec<ArrayRef> {
-    vec![to_struct(candles), Arc::new(candles.iter().map(|c| Some(c.opened())).collect::<Int64Array>())]
+    let (times, numbers): (Vec<_>, Vec<_>) = candles.iter().map(|c| (c.times(), c.numbers())).unzip();
+    let times = (0..TIMES).map(|i| Arc::new(times.iter().map(|t| t[i]).collect::<Int64Array>()) as ArrayRef);
+    let numbers = (0..NUMBERS).map(|i| Arc::new(numbers.iter().map(|n| n[i]).collect::<Float64Array>()) as ArrayRef);
+    times.chain(numbers).collect()
 }
 
 /// The states of [`to_state`], row by row.
 struct States<'a> {
-    rows: Rows<'a>,
-    opened: &'a Int64Array,
+    times: [&'a Int64Array; TIMES],
+    numbers: [&'a Float64Array; NUMBERS],
 }
 
 impl<'a> States<'a> {
     fn of(states: &'a [ArrayRef]) -> Result<Self> {
-        let opened = states.get(1).and_then(|a| a.as_primitive_opt::<Int64Type>());
-        let opened = opened.ok_or_else(|| internal_datafusion_err!("a candle's state has two columns"))?;
-        Ok(Self { rows: Rows::of(CandlestickSource::Candles, &states[..1])?, opened })
+        let wrong = || internal_datafusion_err!("the state of a candle has {TIMES} times and {NUMBERS} numbers");
+        let times: Vec<_> = states.iter().filter_map(|a| a.as_primitive_opt::<Int64Type>()).collect();
+        let numbers: Vec<_> = states.iter().filter_map(|a| a.as_primitive_opt::<Float64Type>()).collect();
+        Ok(Self { times: times.try_into().map_err(|_| wrong())?, numbers: numbers.try_into().map_err(|_| wrong())? })
     }
 
     fn get(&self, row: usize) -> Candle {
-        self.rows.get(row).with_opened(self.opened.value(row))
+        Candle::of(self.times.map(|t| t.value(row)), self.numbers.map(|n| n.value(row)))
     }
 }
 
@@ -344,7 +433,7 @@ impl Accumulator for One {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.scalar()?, ScalarValue::Int64(Some(self.candle.opened()))])
+        to_state(&[self.candle]).iter().map(|column| ScalarValue::try_from_array(column, 0)).collect()
     }
 
     fn size(&self) -> usize {
@@ -408,48 +497,100 @@ impl GroupsAccumulator for Many {
 mod tests {
     use super::*;
 
-    fn bar(ts: i64, [open, high, low, close]: [f64; 4], volume: f64) -> Candle {
-        Candle {
-            open_time: ts,
-            open: Some(open),
-            open_traded: volume > 0.0,
-            open_seen: ts,
-            high: Some(high),
-            low: Some(low),
-            close_time: ts,
-            close: Some(close),
-            volume: Some(volume),
-            turnover: Some(close * volume),
-        }
+    const NONE: f64 = f64::NAN;
+
+    /// Bars as rows: open, high, low, close, volume, a time unit apart.
+    fn candles(bars: &[[f64; 5]]) -> Vec<Candle> {
+        let times = TimestampMicrosecondArray::from_iter_values(1..=bars.len() as i64);
+        let column = |i: usize| {
+            let values = bars.iter().map(|bar| (!bar[i].is_nan()).then_some(bar[i]));
+            Arc::new(values.collect::<Float64Array>()) as ArrayRef
+        };
+        let columns: Vec<ArrayRef> =
+            std::iter::once(Arc::new(times.with_timezone("UTC")) as ArrayRef).chain((0..5).map(column)).collect();
+        let rows = Rows::of(CandlestickSource::Bars, &columns).unwrap();
+        (0..bars.len()).map(|row| rows.get(row)).collect()
     }
 
-    #[test]
-    fn a_filler_bar_does_not_set_the_open() {
-        let mut candle = Candle::EMPTY;
-        candle.merge(&bar(2, [11.0, 12.0, 10.0, 11.5], 5.0));
-        candle.merge(&bar(1, [9.0, 9.0, 9.0, 9.0], 0.0));
-        assert_eq!((candle.open, candle.open_time, candle.low), (Some(11.0), 1, Some(9.0)));
-        assert_eq!((candle.close, candle.close_time, candle.volume), (Some(11.5), 2, Some(5.0)));
-    }
-
-    #[test]
-    fn states_merge_as_rows_do() {
-        let filler = bar(1, [9.0, 9.0, 9.0, 9.0], 0.0);
-        let (first, second) = (bar(2, [10.0, 10.0, 10.0, 10.0], 1.0), bar(3, [11.0, 11.0, 11.0, 11.0], 1.0));
-        let mut one = Candle::EMPTY;
-        [&filler, &second].into_iter().for_each(|c| one.merge(c));
-        let states = to_state(&[one, first, Candle::EMPTY]);
+    /// Open, high, low, close, volume of the larger bar, whichever way it is put together.
+    fn larger(bars: &[[f64; 5]]) -> [f64; 5] {
+        let bars = candles(bars);
+        let mut forward = Candle::EMPTY;
+        bars.iter().for_each(|bar| forward.merge(bar));
+        let mut backward = Candle::EMPTY;
+        bars.iter().rev().for_each(|bar| backward.merge(bar));
+        let states = to_state(&bars);
         let rows = States::of(&states).unwrap();
-        let mut merged = Candle::EMPTY;
-        (0..3).for_each(|row| merged.merge(&rows.get(row)));
-        assert_eq!((merged.open, merged.open_time, merged.close), (Some(10.0), 1, Some(11.0)));
+        let mut of_states = Candle::EMPTY;
+        (0..bars.len()).for_each(|row| of_states.merge(&rows.get(row)));
+        // Sums of prices depend on their order by as much as rounding does.
+        let shown = |c: &Candle| format!("{:?}", Candle { turnover: 0.0, ..*c });
+        assert_eq!((shown(&forward), shown(&forward)), (shown(&backward), shown(&of_states)));
+        let Prices { open, high, low, close, .. } = forward.prices();
+        [open, high, low, close, forward.volume]
+    }
+
+    fn assert_same(got: [f64; 5], want: [f64; 5]) {
+        let same = |(g, w): (&f64, &f64)| g == w || g.is_nan() && w.is_nan();
+        assert!(got.iter().zip(&want).all(same), "{got:?} instead of {want:?}");
     }
 
     #[test]
-    fn only_fillers_open_with_the_first() {
-        let mut candle = Candle::EMPTY;
-        candle.merge(&bar(2, [8.0, 8.0, 8.0, 8.0], 0.0));
-        candle.merge(&bar(1, [9.0, 9.0, 9.0, 9.0], 0.0));
-        assert_eq!((candle.open, candle.close), (Some(9.0), Some(8.0)));
+    fn a_filler_sets_no_price_of_a_bar_with_trades() {
+        let filler = |price: f64| [price, price + 5.0, price - 5.0, price, 0.0];
+        let trades = [[11.0, 12.0, 10.0, 11.5, 5.0], [11.5, 13.0, 11.0, 12.0, 2.0]];
+        let bars = [filler(20.0), trades[0], filler(30.0), trades[1], filler(1.0)];
+        assert_same(larger(&bars), [11.0, 13.0, 10.0, 12.0, 7.0]);
+    }
+
+    #[test]
+    fn where_all_are_fillers_all_count() {
+        assert_same(larger(&[[9.0, 9.5, 8.5, 9.0, 0.0], [8.0, 8.0, 7.0, 8.0, 0.0]]), [9.0, 9.5, 7.0, 8.0, 0.0]);
+        // Nothing is known to have traded.
+        assert_same(larger(&[[9.0, 9.5, 8.5, 9.0, 0.0], [8.0, 8.0, 7.0, 8.0, NONE]]), [9.0, 9.5, 7.0, 8.0, 0.0]);
+    }
+
+    #[test]
+    fn without_volumes_all_count() {
+        assert_same(larger(&[[9.0, 9.5, 8.5, 9.0, NONE], [8.0, 8.0, 7.0, 8.0, NONE]]), [9.0, 9.5, 7.0, 8.0, NONE]);
+    }
+
+    #[test]
+    fn a_bar_of_unknown_volume_is_no_filler() {
+        assert_same(larger(&[[9.0, 9.5, 8.5, 9.0, NONE], [8.0, 8.0, 7.0, 8.0, 3.0]]), [9.0, 9.5, 7.0, 8.0, 3.0]);
+    }
+
+    #[test]
+    fn a_bar_without_a_close_gives_high_low_and_volume() {
+        let bars = [[9.0, 15.0, 5.0, NONE, 4.0], [10.0, 12.0, 9.0, 11.0, 1.0], [11.0, 16.0, NONE, NONE, 2.0]];
+        assert_same(larger(&bars), [10.0, 16.0, 5.0, 11.0, 7.0]);
+        assert_same(larger(&[[NONE, NONE, NONE, NONE, NONE], [1.0, 1.0, 1.0, 1.0, 1.0]]), [1.0, 1.0, 1.0, 1.0, 1.0]);
+        assert_same(larger(&[[9.0, 15.0, 5.0, NONE, 4.0]]), [NONE, 15.0, 5.0, NONE, 4.0]);
+    }
+
+    #[test]
+    fn a_bar_without_an_open_leaves_it_to_the_next() {
+        let bars = [[NONE, 12.0, 9.0, 11.0, 1.0], [10.0, 11.0, 10.0, 10.5, 1.0]];
+        assert_same(larger(&bars), [10.0, 12.0, 9.0, 10.5, 2.0]);
+    }
+
+    #[test]
+    fn a_candle_spans_its_first_and_last_bar() {
+        let bars = candles(&[[9.0, 9.0, 9.0, 9.0, 0.0], [1.0, 1.0, 1.0, 1.0, 1.0], [9.0, 9.0, 9.0, 9.0, 0.0]]);
+        let mut whole = Candle::EMPTY;
+        bars.iter().for_each(|bar| whole.merge(bar));
+        assert_eq!((whole.first, whole.last), (1, 3));
+        // The larger bar of larger bars is that of the smaller ones.
+        let halves = [&bars[..1], &bars[1..]].map(|part| {
+            let mut candle = Candle::EMPTY;
+            part.iter().for_each(|bar| candle.merge(bar));
+            candle
+        });
+        let columns = [to_struct(&halves)];
+        let rows = Rows::of(CandlestickSource::Candles, &columns).unwrap();
+        let mut rolled = rows.get(0);
+        rolled.merge(&rows.get(1));
+        assert_eq!((rolled.first, rolled.last, rolled.volume), (1, 3, 1.0));
+        assert_eq!((rolled.prices().open, rolled.prices().high), (1.0, 1.0));
     }
 }

@@ -71,6 +71,12 @@ impl Grid {
                 (open, next.min(open + length))
             }
             (Timeframe::Day, _) => self.day(ts),
+            (Timeframe::Days(days), _) => {
+                let date = self.date(ts);
+                let since = date.signed_duration_since(DateTime::UNIX_EPOCH.date_naive()).num_days();
+                let first = date - Days::new(since.rem_euclid(days.into()).unsigned_abs());
+                (self.start(first), self.start(first + Days::new(days.into())))
+            }
             (Timeframe::Week, _) => {
                 let date = self.date(ts);
                 let monday = date - Days::new(date.weekday().num_days_from_monday().into());
@@ -214,6 +220,26 @@ mod tests {
         assert_eq!(bar("2024-01-03 13:45", "1w", "utc"), pair("2024-01-01 00:00", "2024-01-08 00:00"));
         assert_eq!(bar("2024-02-29 13:45", "1mo", "utc"), pair("2024-02-01 00:00", "2024-03-01 00:00"));
         assert_eq!(bar("1969-12-31 23:59", "1h", "utc"), pair("1969-12-31 23:00", "1970-01-01 00:00"));
+    }
+
+    #[test]
+    fn bars_of_several_days_are_counted_from_1970() {
+        // 2024-01-03 is day 19725 since 1970-01-01.
+        assert_eq!(bar("2024-01-03 13:45", "2d", "utc"), pair("2024-01-02 00:00", "2024-01-04 00:00"));
+        assert_eq!(bar("2024-01-03 13:45", "3d", "utc"), pair("2024-01-03 00:00", "2024-01-06 00:00"));
+        assert_eq!(bar("2024-01-03 13:45", "7d", "utc"), pair("2023-12-28 00:00", "2024-01-04 00:00"));
+        assert_eq!(bar("1969-12-31 23:59", "2d", "utc"), pair("1969-12-30 00:00", "1970-01-01 00:00"));
+        // By the dates of the sessions: that of 2024-01-02 begins at 17:00 in New York on the evening before.
+        assert_eq!(bar("2024-01-03 13:45", "2d", "ny_17"), pair("2024-01-01 22:00", "2024-01-03 22:00"));
+        assert_eq!(bar("2024-03-09 12:00", "2d", "ny_17"), pair("2024-03-07 22:00", "2024-03-09 22:00"));
+    }
+
+    #[test]
+    fn any_length_that_divides_a_day_is_counted_from_its_start() {
+        assert_eq!(bar("2024-01-03 13:45", "3h", "utc"), pair("2024-01-03 12:00", "2024-01-03 15:00"));
+        assert_eq!(bar("2024-01-03 13:44", "45m", "utc"), pair("2024-01-03 13:30", "2024-01-03 14:15"));
+        assert_eq!(bar("2024-01-03 00:30", "3h", "forex_utc1"), pair("2024-01-02 22:00", "2024-01-03 01:00"));
+        assert_eq!(bar("2024-01-03 12:00", "3h", "ny_17"), pair("2024-01-03 10:00", "2024-01-03 13:00"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What makes a bar wrong: the rules of one row, and `validate_candle`, which tells the rule that a bar breaks.
 
 use super::grid::{Grid, Origin};
+use super::timeframe::Timeframe;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, StringBuilder, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Float64Type, TimeUnit, TimestampMicrosecondType};
@@ -160,7 +161,7 @@ impl Default for ValidateCandle {
         let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
         let documentation = Documentation::builder(section, "The rule that a bar breaks, or null", USAGE)
             .with_argument("ts", "opening time of the bar")
-            .with_argument("timeframe", "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo")
+            .with_argument("timeframe", Timeframe::NAMES)
             .with_argument("origin", "utc, forex_utc1, ny_17 or session:HH:MM@Zone")
             .build();
         let signature = Signature::user_defined(Volatility::Immutable);

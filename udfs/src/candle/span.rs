@@ -1,15 +1,18 @@
 //! The bars between two instants: `bar_range` lists them, `missing_bars` counts those that a market should have had.
 
 use super::grid::{Grid, Origin};
+use super::timeframe::Timeframe;
 use arrow::array::{ArrayRef, AsArray, Int64Array, ListBuilder, TimestampMicrosecondBuilder};
 use arrow::datatypes::{DataType, Field, TimeUnit, TimestampMicrosecondType};
-use chrono::{DateTime, Datelike, TimeDelta, Weekday};
+use chrono::{DateTime, Datelike, Days, Weekday};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err, internal_datafusion_err, plan_err};
 use datafusion_expr::{
     ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 use std::str::FromStr;
 use std::sync::Arc;
+
+const DAY: i64 = 86_400_000_000;
 
 /// More bars than this between two instants are a mistake in one of them.
 const MOST: usize = 50_000_000;
@@ -19,7 +22,7 @@ const MOST: usize = 50_000_000;
 pub enum Calendar {
     /// Always.
     Always,
-    /// From Monday to Friday, by the date of the session that a bar belongs to.
+    /// From Monday to Friday, by the dates of the sessions that a bar belongs to.
     Weekdays,
 }
 
@@ -39,7 +42,7 @@ impl Calendar {
     fn has(self, grid: &Grid, ts: i64) -> bool {
         match self {
             Calendar::Always => true,
-            Calendar::Weekdays => !matches!(grid.session_date(ts).weekday(), Weekday::Sat | Weekday::Sun),
+            Calendar::Weekdays => grid.has_weekday(ts),
         }
     }
 }
@@ -70,7 +73,7 @@ impl Span {
         };
         let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
         let documentation = Documentation::builder(section, doc, usage)
-            .with_argument("timeframe", "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo")
+            .with_argument("timeframe", Timeframe::NAMES)
             .with_argument("calendar", "24/7 or weekdays")
             .with_argument("origin", "utc, forex_utc1, ny_17 or session:HH:MM@Zone")
             .build();
@@ -189,7 +192,15 @@ impl Grid {
     /// The date of the session that the bar of an instant belongs to. A bar belongs where its middle lies.
     fn session_date(&self, ts: i64) -> chrono::NaiveDate {
         let (open, end) = self.bar(ts);
-        self.date((open + (end - open) / 2).min(open + TimeDelta::hours(12).num_microseconds().unwrap_or_default()))
+        self.date((open + (end - open) / 2).min(open + DAY / 2))
+    }
+
+    /// Whether one of the sessions that the bar of an instant is made of lies between Monday and Friday.
+    fn has_weekday(&self, ts: i64) -> bool {
+        let ((open, end), first) = (self.bar(ts), self.session_date(ts));
+        // Rounded, for days have 23 to 25 hours; of three days one is no weekend.
+        let sessions = ((end - open + DAY / 2) / DAY).clamp(1, 3).unsigned_abs();
+        (0..sessions).any(|day| !matches!((first + Days::new(day)).weekday(), Weekday::Sat | Weekday::Sun))
     }
 }
 
@@ -223,7 +234,16 @@ mod tests {
     }
 
     #[test]
+    fn a_bar_of_several_days_counts_where_one_of_them_is_no_weekend() {
+        // One bar is Saturday and Sunday, the next one Monday and Tuesday.
+        let bars = |calendar| count(calendar, "2d", "utc", "2020-01-09T00:00:00Z", "2020-01-15T00:00:00Z");
+        assert_eq!((bars(Calendar::Always), bars(Calendar::Weekdays)), (2, 1));
+    }
+
+    #[test]
     fn months_have_their_own_lengths() {
+        // February 2020 begins on a Saturday.
+        assert_eq!(count(Calendar::Weekdays, "1mo", "utc", "2020-01-01T00:00:00Z", "2020-03-01T00:00:00Z"), 1);
         assert_eq!(count(Calendar::Always, "1mo", "utc", "2020-01-01T00:00:00Z", "2020-05-01T00:00:00Z"), 3);
     }
 }

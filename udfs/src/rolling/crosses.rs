@@ -44,6 +44,10 @@ impl SeriesFunction for Crosses {
         Reach::back(1)
     }
 
+    fn is_total(&self) -> bool {
+        true
+    }
+
     fn evaluate(&self, inputs: &Inputs<'_>, _: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let (a, b) = (inputs.number(0), inputs.number(1));
         if let Some(out) = outputs.bool(0) {

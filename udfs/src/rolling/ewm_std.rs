@@ -42,6 +42,10 @@ impl SeriesFunction for EwmStd {
         Reach::back((1e-20f64.ln() / keep.ln()).ceil() as usize)
     }
 
+    fn is_total(&self) -> bool {
+        true
+    }
+
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         if let Some(out) = outputs.float(0) {
             ewm_std(inputs.number(0), params.real(0), out);

@@ -1,8 +1,9 @@
-//! Crosses, returns and rolling statistics that TA-Lib does not have.
+//! Crosses, shifts, returns and rolling statistics that TA-Lib does not have.
 
 mod bars_since;
 mod crosses;
 mod ewm_std;
+mod lag_bars;
 mod returns;
 mod z_score;
 
@@ -10,6 +11,7 @@ pub use bars_since::BarsSince;
 pub use crosses::Crosses;
 pub use ewm_std::EwmStd;
 pub(crate) use ewm_std::ewm_std;
+pub use lag_bars::LagBars;
 pub use returns::Returns;
 pub use z_score::ZScore;
 

@@ -30,6 +30,7 @@ impl ZScore {
             "Bars in the window",
         )
         .output("z", OutputKind::Float);
+        let signature = SeriesSignature { aliases: vec!["zscore".to_string()], ..signature };
         Self { signature }
     }
 }

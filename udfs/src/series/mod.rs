@@ -26,6 +26,7 @@ pub use signature::{
     InputKind, OptionDefault, OutputField, OutputKind, ParamKind, Parameter, SeriesInput, SeriesOption, SeriesSignature,
 };
 pub use window::SeriesWindow;
+pub(crate) use window::{check_window, literal};
 
 use datafusion_common::Result;
 use std::any::Any;
@@ -38,6 +39,18 @@ pub trait SeriesFunction: Debug + Send + Sync + Any {
 
     /// How far a value looks into the past and the future, in valid bars.
     fn reach(&self, params: &Params) -> Reach;
+
+    /// Whether its start is forgotten only as the inputs move: a ratio of two smoothed sums stays as it is for as long as
+    /// they do, however long that is. The bars that [`SeriesFunction::reach`] counts are then those at which they move.
+    fn fades_by_movement(&self, _params: &Params) -> bool {
+        false
+    }
+
+    /// Whether every valid bar after the warm-up has a value; not so where a division by zero, a root or a logarithm may
+    /// leave none.
+    fn is_total(&self) -> bool {
+        false
+    }
 
     /// Checks between parameters that their single ranges cannot express.
     fn check(&self, _params: &Params) -> Result<()> {

@@ -53,6 +53,11 @@ impl Reach {
         Reach { back: Bars::Count(bars), ahead: Bars::Count(0) }
     }
 
+    /// Looks `bars` ahead and never back.
+    pub const fn ahead(bars: usize) -> Reach {
+        Reach { back: Bars::Count(0), ahead: Bars::Count(bars) }
+    }
+
     /// Needs everything since the series began and never looks ahead.
     pub const fn history() -> Reach {
         Reach { back: Bars::Unbounded, ahead: Bars::Count(0) }

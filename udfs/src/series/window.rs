@@ -94,7 +94,7 @@ fn is_null(arg: &Arc<dyn PhysicalExpr>) -> bool {
 }
 
 /// A literal argument of a logical call, negated numbers included.
-fn literal(expr: &Expr) -> Option<ParamValue> {
+pub(crate) fn literal(expr: &Expr) -> Option<ParamValue> {
     match expr {
         Expr::Literal(value, _) => ParamValue::from_scalar(value),
         Expr::Cast(cast) => literal(&cast.expr),
@@ -128,8 +128,8 @@ fn is_default_frame(frame: &WindowFrame) -> bool {
     frame.units != WindowFrameUnits::Groups && from_start && to_here
 }
 
-/// The misuse that can be seen in the OVER clause.
-fn check_window(signature: &SeriesSignature, call: &WindowFunction) -> Result<()> {
+/// The misuse that can be seen in the OVER clause of a function's call.
+pub(crate) fn check_window(name: &str, usage: &str, call: &WindowFunction) -> Result<()> {
     let params = &call.params;
     let over = "OVER (PARTITION BY symbol ORDER BY ts)";
     let problem = if params.distinct {
@@ -147,7 +147,7 @@ fn check_window(signature: &SeriesSignature, call: &WindowFunction) -> Result<()
     } else {
         return Ok(());
     };
-    plan_err!("{}: {problem}. Write {} {over}", signature.name, signature.usage())
+    plan_err!("{name}: {problem}. Write {usage} {over}")
 }
 
 fn document(signature: &SeriesSignature) -> Documentation {
@@ -214,7 +214,8 @@ impl WindowUDFImpl for SeriesWindow {
     fn simplify(&self) -> Option<WindowFunctionSimplification> {
         let window = self.clone();
         Some(Box::new(move |call, _| {
-            check_window(window.function.signature(), &call)?;
+            let signature = window.function.signature();
+            check_window(&signature.name, &signature.usage(), &call)?;
             let params = window.params(&call.params.args)?;
             window.function.check(&params)?;
             Ok(Expr::WindowFunction(Box::new(call)))

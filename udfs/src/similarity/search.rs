@@ -16,6 +16,7 @@ use super::reference::{AVERAGES, Reference, Scale};
 use super::simd::widest;
 use super::znorm::{Windows, two_pass, znorm_into};
 use std::cmp::Ordering;
+use std::fmt::{Debug, Formatter};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -189,11 +190,25 @@ impl Search {
     }
 }
 
+/// Whether a search is to end early; never, where nobody says so.
+#[derive(Default)]
+struct Stopped(Option<Box<dyn Fn() -> bool + Send + Sync>>);
+
+impl Debug for Stopped {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Stopped").field(&self.0.is_some()).finish()
+    }
+}
+
+/// Windows whose distance is computed before a worker asks again whether it is stopped.
+const LOT: usize = 1024;
+
 /// One that looks at symbols, one after the other.
 #[derive(Debug, Default)]
 pub struct Worker {
     /// What was looked at.
     pub stages: Stages,
+    stopped: Stopped,
     tracks: Vec<Vec<f64>>,
     windows: Windows,
     envelopes: Vec<Option<Envelope>>,
@@ -205,6 +220,15 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Once this is true, the worker finishes early what it is at, which is then not complete.
+    pub fn stopped_by(self, stopped: impl Fn() -> bool + Send + Sync + 'static) -> Worker {
+        Worker { stopped: Stopped(Some(Box::new(stopped))), ..self }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.0.as_ref().is_some_and(|stopped| stopped())
+    }
+
     /// Looks at the bars of a symbol that have a close, in time order.
     pub fn symbol(&mut self, search: &Search, symbol: &str, ts: &[i64], closes: &[f64]) {
         let reference = &search.reference;
@@ -251,6 +275,9 @@ impl Worker {
         skipped: &impl Fn(usize, usize) -> bool,
         mut found: impl FnMut(usize, Distance),
     ) {
+        if self.is_stopped() {
+            return;
+        }
         let (n, limit) = (scale.bars, with_slack(limit));
         self.envelopes.clear();
         self.envelopes.resize(scale.tracks.len(), None);
@@ -269,12 +296,17 @@ impl Worker {
         survivors.retain(|s| !skipped(first + s.start, n));
         self.stages.windows += count as u64;
         self.stages.keogh += (count - before) as u64;
-        survivors.retain(|survivor| self.bounded(scale, first, survivor, limit));
-        let mut partial: Vec<Partial> = survivors.iter().map(|s| Partial::new(first + s.start)).collect();
-        self.lanes.whole(reference, scale, limit, &mut partial, |i, start| &self.tracks[i][start..start + n]);
-        self.stages.abandoned += (survivors.len() - partial.len()) as u64;
-        self.stages.whole += partial.len() as u64;
-        partial.into_iter().for_each(|p| found(p.at, p.distance));
+        survivors.retain(|survivor| !self.is_stopped() && self.bounded(scale, first, survivor, limit));
+        for lot in survivors.chunks(LOT) {
+            if self.is_stopped() {
+                break;
+            }
+            let mut partial: Vec<Partial> = lot.iter().map(|s| Partial::new(first + s.start)).collect();
+            self.lanes.whole(reference, scale, limit, &mut partial, |i, start| &self.tracks[i][start..start + n]);
+            self.stages.abandoned += (lot.len() - partial.len()) as u64;
+            self.stages.whole += partial.len() as u64;
+            partial.into_iter().for_each(|p| found(p.at, p.distance));
+        }
         self.survivors = survivors;
     }
 

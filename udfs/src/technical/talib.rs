@@ -131,7 +131,7 @@ impl SeriesFunction for TaLib {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        if self.info.flags.contains(FuncFlags::PATH_DEPENDENT) {
+        if self.info.flags.contains(FuncFlags::PATH_DEPENDENT) || names::is_unfading(self.info) {
             return Reach::history();
         }
         match (self.lookback(&CORE, params), self.lookback(&SETTLED, params)) {
@@ -139,6 +139,14 @@ impl SeriesFunction for TaLib {
             (Ok(first), Ok(settled)) => Reach::back(first + 2 * settled.saturating_sub(first)),
             _ => Reach::history(),
         }
+    }
+
+    fn fades_by_movement(&self, _: &Params) -> bool {
+        names::fades_by_movement(self.info)
+    }
+
+    fn is_total(&self) -> bool {
+        names::is_total(self.info)
     }
 
     fn check(&self, params: &Params) -> Result<()> {
