@@ -1,5 +1,7 @@
 //! The error type at the library's edge.
 
+mod wording;
+
 use crate::engine::dialect::Problems;
 use crate::redact::redacted;
 use datafusion::common::DataFusionError;
@@ -42,7 +44,7 @@ pub(crate) fn readable(error: &DataFusionError) -> String {
     // What a function says of its arguments is quoted by the planner, with its own signature after it.
     match said.split_once("user-defined coercion failed with: Error during planning: ") {
         Some((_, rest)) => rest.split(". No function matches").next().unwrap_or(rest).to_string(),
-        None => said.replace("Parquet error: Parquet error: ", "Parquet error: "),
+        None => wording::plain(&said.replace("Parquet error: Parquet error: ", "Parquet error: ")),
     }
 }
 
@@ -52,7 +54,9 @@ fn unwrapped(error: &DataFusionError) -> String {
     loop {
         match error {
             DataFusionError::Context(context, inner) => {
-                if !context.starts_with("Optimizer rule") && !context.starts_with("physical optimizer") {
+                // One word is the name of a rule.
+                let of_rule = ["Optimizer rule", "physical optimizer"].iter().any(|rule| context.starts_with(rule));
+                if !of_rule && context.contains(' ') {
                     said.push(format!("{context}: "));
                 }
                 error = inner;
@@ -67,6 +71,9 @@ fn unwrapped(error: &DataFusionError) -> String {
             | DataFusionError::Execution(message)
             | DataFusionError::Configuration(message)
             | DataFusionError::ResourcesExhausted(message) => return said.concat() + message,
+            DataFusionError::Internal(message) => {
+                return said.concat() + message.trim_end_matches('.') + wording::INTERNAL;
+            }
             DataFusionError::SchemaError(inner, _) => return said.concat() + &inner.to_string(),
             DataFusionError::External(inner) => match inner.downcast_ref::<DataFusionError>() {
                 Some(inner) => error = inner,

@@ -149,6 +149,8 @@ pub(super) async fn run_in_range(
             if let Some(writer) = &mut writer {
                 writer.write(&batch)?;
             }
+            // Batches may always be there, and then nothing else lets go of this thread: an interrupt is heard here.
+            tokio::task::yield_now().await;
         }
         progress.clear();
         let rows = writer.map(Writer::finish).transpose()?.unwrap_or_default();

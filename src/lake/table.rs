@@ -150,6 +150,30 @@ impl CandleTable {
         CandleTable { only: Some(Arc::clone(symbols)), ..self.clone() }
     }
 
+    /// The symbols that the table's lists name. Of a row group that holds several, they name the first and the last.
+    pub fn listed_symbols(&self) -> impl Iterator<Item = &str> {
+        let runs = self.profiles.iter().flat_map(|p| &p.runs);
+        runs.flat_map(|run| std::iter::once(run.symbol.as_str()).chain(run.through.as_deref()))
+    }
+
+    /// Those of these symbols that no row can have; `None` where the lists do not tell, or would take long to go through.
+    pub fn surely_without<'a>(&self, symbols: impl IntoIterator<Item = &'a str>) -> Option<BTreeSet<&'a str>> {
+        const MOST_RUNS: usize = 100_000;
+        let runs = || self.profiles.iter().flat_map(|p| &p.runs);
+        let is_listed = self.profiles.iter().all(|p| p.sorted) && runs().next().is_some();
+        if !is_listed || runs().nth(MOST_RUNS).is_some() {
+            return None;
+        }
+        let mut missing: BTreeSet<&str> = symbols.into_iter().collect();
+        for run in runs().filter(|run| run.symbol.as_str() <= run.last_symbol()) {
+            let held = missing.range::<&str, _>(run.symbol.as_str()..=run.last_symbol());
+            for symbol in held.copied().collect::<Vec<_>>() {
+                missing.remove(symbol);
+            }
+        }
+        Some(missing)
+    }
+
     /// Files without a row, and the symbols that their names stand for.
     pub fn empty_files(&self) -> Vec<(String, String)> {
         let empty = self.files.files.iter().zip(self.profiles.iter()).filter(|(_, profile)| profile.rows == 0);

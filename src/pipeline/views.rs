@@ -10,9 +10,10 @@ use crate::engine::dialect::{self, Base, OtherBars, Params, TableArguments, Tabl
 use crate::error::{Error, Result};
 use crate::lake::{LakeSchema, READABLE};
 use async_trait::async_trait;
-use datafusion::catalog::SchemaProvider;
+use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::random::Null;
@@ -67,6 +68,21 @@ impl Views {
         };
         Ok(own.difference(&there).cloned().collect())
     }
+}
+
+/// The symbol that is meant by one that a table does not hold: of other case, with or without a sign in between, or one
+/// letter off.
+fn nearest_symbol(table: &CandleTable, symbol: &str) -> Option<String> {
+    let plain = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_uppercase();
+    let wanted = plain(symbol);
+    let same = table.listed_symbols().find(|known| plain(known) == wanted).map(str::to_string);
+    // Symbols are mostly of capital letters, also those that the lists do not name.
+    let capitals = || {
+        let upper = symbol.to_uppercase();
+        let may_hold = table.surely_without([upper.as_str()]).is_some_and(|missing| missing.is_empty());
+        may_hold.then_some(upper)
+    };
+    same.or_else(capitals).or_else(|| dialect::within(1, symbol, table.listed_symbols()).map(str::to_string))
 }
 
 /// Names, calls and a sentence each, for people.
@@ -136,6 +152,16 @@ impl TableFunctions for Views {
     async fn bars(&self, table: &str) -> Option<(String, String)> {
         let (timeframe, origin) = self.lake.bars(table).await.ok().flatten()?;
         Some((timeframe.to_string(), origin))
+    }
+
+    fn unknown_symbols(
+        &self,
+        table: &dyn TableProvider,
+        symbols: &BTreeSet<String>,
+    ) -> Option<BTreeMap<String, Option<String>>> {
+        let table = table.downcast_ref::<CandleTable>()?;
+        let missing = table.surely_without(symbols.iter().map(String::as_str))?;
+        Some(missing.into_iter().map(|symbol| (symbol.to_string(), nearest_symbol(table, symbol))).collect())
     }
 
     async fn other_bars(&self, base: &Base, timeframe: Timeframe) -> Result<OtherBars> {

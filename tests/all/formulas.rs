@@ -59,6 +59,16 @@ fn operators_bind_as_the_table_says() {
 }
 
 #[test]
+fn the_beginnings_of_a_long_chain_are_no_values() {
+    let chain = (2..100).map(|i| format!("sma({i})")).collect::<Vec<_>>().join(" + ");
+    let values = Formula::parse(&format!("{chain} > 1")).unwrap().values();
+    // The whole, each indicator, and what the first few make up.
+    assert_eq!(values[0], chain);
+    assert!((99..=99 + 16).contains(&values.len()), "{}", values.len());
+    assert!(values.contains(&"sma(2) + sma(3)".to_string()) && values.contains(&"sma(99)".to_string()));
+}
+
+#[test]
 fn a_formula_is_its_text_without_spaces_and_case_of_keywords() {
     let one = Formula::parse("rsi( :Period  14 )<30 AND close CROSSES_ABOVE  sma(20)").unwrap();
     let two = Formula::parse("rsi(:Period 14) < 30 and close crosses_above sma(20)").unwrap();
@@ -132,6 +142,42 @@ fn every_mistake_is_reported_with_its_place() {
 }
 
 #[test]
+fn habits_of_other_languages_are_answered_in_this_one() {
+    let schema = batch(&walk(&["A"], 2)).schema();
+    for (text, message, help) in [
+        ("rsi(14) < 30 && close > 1", "`&&` is no operator here", "write `and`"),
+        ("rsi(14) < 30 || close > 1", "`||` is no operator here", "write `or`"),
+        ("!(close > 1)", "`!` is no operator here", "write `not`"),
+        ("rsi(14) < 30 & close > 1", "comparisons do not chain", "`&` does not join conditions; write `and`"),
+        ("rsi < 30", "unknown column `rsi`", "`rsi` is a function, which needs parentheses: `rsi(14)` or `rsi()`"),
+        ("close > sma", "unknown column `sma`", "`sma(20)`"),
+        ("close > lag", "unknown column `lag`", "`lag(close, 1)`"),
+        ("abs > 1", "unknown column `abs`", "`abs(..)`"),
+        ("close.shift(1) > 2", "a column has no methods", "write lag(close, 1)"),
+        ("close.shift() > 2", "a column has no methods", "write lag(close, 1)"),
+        ("close.shift(-1) > 2", "a column has no methods", "write lead(close, 1), which reads the future"),
+        ("rsi(14).shift(2) > 2", "a column has no methods", "write lag(rsi(14), 2)"),
+        ("close.rolling(20).mean() > 1", "a column has no methods", "sma(close, 20)"),
+        ("close.pct_change() > 0", "a column has no methods", "write simple_return(close, 1)"),
+        ("close.rsi(14) > 0", "a column has no methods", "write rsi(close, 14)"),
+        ("ta.rsi(close, 14) > 0", "functions have no prefix", "write rsi(close, 14)"),
+        ("close > close[1]", "is one number for every bar, no list", "write lag(close, 1) for the value one bar ago"),
+        ("c > c[2]", "is one number for every bar, no list", "write lag(c, 2) for the value 2 bars ago"),
+        ("rsi(14)[1] < 30", "is one number for every bar, no list", "write lag(rsi(14), 1)"),
+        ("skew(20) > 1", "unknown function `skew`", "kurtosis"),
+        ("shift(close, 1) > 1", "unknown function `shift`", "write lag(close, 1)"),
+        ("ts > '2018-2-7'", "'2018-2-7' is no time", "write '2018-02-07'"),
+    ] {
+        let error = Formula::parse(text).and_then(|f| f.check(&schema, &Params::default())).unwrap_err();
+        let tallow::Error::Text(problems) = &error else { panic!("{text}: {error}") };
+        let [problem] = problems.list.as_slice() else { panic!("{text}: {error}") };
+        assert!(problem.message.contains(message), "{text}: {error}");
+        assert!(problem.help.as_deref().is_some_and(|h| h.contains(help)), "{text}: {error}");
+        assert!(problem.place.is_some(), "{text}: {error}");
+    }
+}
+
+#[test]
 fn lint_says_what_cannot_be_meant() {
     let schema = batch(&walk(&["A"], 2)).schema();
     let warned = |text: &str| {
@@ -189,6 +235,9 @@ fn monsters_are_refused_and_not_swallowed() {
         let expected = ["expected at most", "nested too deeply", "is not expected here"];
         assert!(expected.iter().any(|e| error.contains(e)), "{}", &error[..error.len().min(200)]);
     }
+    let deep = format!("{} > 1", vec!["close"; 300].join(" / "));
+    let error = Formula::parse(&deep).unwrap_err().to_string();
+    assert!(error.contains("300 operations within each other: expected at most 190"), "{error}");
     let wide = format!("close > 1{}", " and close > 1".repeat(400));
     let wide = Formula::parse(&wide).unwrap();
     let schema = batch(&walk(&["A"], 2)).schema();
@@ -323,14 +372,14 @@ const PAIRS: [(&str, &str); 30] = [
     ("rsi(14) crosses_below 70", "crosses_below(rsi(close, 14) OVER w, 70) OVER w"),
     ("not close > open", "NOT (close > open)"),
     ("h - l > 2 * atr(14)", "high - low > 2 * atr(high, low, close, 14) OVER w"),
-    ("close > lag(highest(high, 252), 1)", "close > lag(ta_max(high, 252) OVER w, 1) OVER w"),
+    ("close > lag(highest(high, 252), 1)", "close > lag_bars(ta_max(high, 252) OVER w, 1) OVER w"),
     ("low <= lowest(low, 20)", "low <= ta_min(low, 20) OVER w"),
     ("macd(12, 26, 9) > 0", "macd(close, 12, 26, 9) OVER w['macd'] > 0"),
     ("macd(12, 26, 9).macdhist > 0", "macd(close, 12, 26, 9) OVER w['macdhist'] > 0"),
     ("close > bbands(20, 2).upperband", "close > bbands(close, 20, 2, 2) OVER w['upperband']"),
     ("sma(rsi(14), 5) < 40", "sma(rsi(close, 14) OVER w, 5) OVER w < 40"),
     ("volume > 2 * sma(volume, 20)", "volume > 2 * sma(volume, 20) OVER w"),
-    ("close / lag(close, 5) - 1 > 0.1", "close / nullif(lag(close, 5) OVER w, 0) - 1 > 0.1"),
+    ("close / lag(close, 5) - 1 > 0.1", "close / nullif(lag_bars(close, 5) OVER w, 0) - 1 > 0.1"),
     ("(close - open) / (high - low) > 0.8", "(close - open) / nullif(high - low, 0) > 0.8"),
     ("rsi(14) between 40 and 60", "rsi(close, 14) OVER w >= 40 AND rsi(close, 14) OVER w <= 60"),
     ("rsi(14) is null", "rsi(close, 14) OVER w IS NULL"),
@@ -345,7 +394,7 @@ const PAIRS: [(&str, &str); 30] = [
     ("std(close, 20) / sma(20) > 0.05", "ta_stddev(close, 20) OVER w / nullif(sma(close, 20) OVER w, 0) > 0.05"),
     ("max(high, 10) = high", "ta_max(high, 10) OVER w = high"),
     ("cdlhammer() <> 0", "cdlhammer(open, high, low, close) OVER w <> 0"),
-    ("obv() > lag(obv(), 20)", "obv(close, volume) OVER w > lag(obv(close, volume) OVER w, 20) OVER w"),
+    ("obv() > lag(obv(), 20)", "obv(close, volume) OVER w > lag_bars(obv(close, volume) OVER w, 20) OVER w"),
     ("abs(close - open) > 3", "abs(close - open) > 3"),
     ("log(close) > 5", "ln(close) > 5"),
     ("log10(volume) >= 7", "log10(volume) >= 7"),

@@ -120,22 +120,22 @@ impl Number {
             Number::Minus(a) => map(a, |v| -v),
             Number::Abs(a) => map(a, f64::abs),
             Number::Lag(a, n) => {
-                let values = a.values(frame);
-                (0..values.len()).map(|i| i.checked_sub(*n).and_then(|i| values[i])).collect()
+                over_valid(&a.values(frame), |x| (0..x.len()).map(|i| i.checked_sub(*n).map(|i| x[i])).collect())
             }
-            Number::Rolling(name, a, n) => {
-                // Bars without a value are passed over.
-                let values = a.values(frame);
-                let at: Vec<usize> = (0..values.len()).filter(|&i| values[i].is_some_and(f64::is_finite)).collect();
-                let dense: Vec<f64> = at.iter().filter_map(|&i| values[i]).collect();
-                let mut all = vec![None; values.len()];
-                for (i, value) in at.into_iter().zip(rolling(name, &dense, *n)) {
-                    all[i] = value;
-                }
-                all
-            }
+            Number::Rolling(name, a, n) => over_valid(&a.values(frame), |x| rolling(name, x, *n)),
         }
     }
+}
+
+/// A function of the bars with a value; the others are passed over.
+fn over_valid(values: &[Option<f64>], f: impl Fn(&[f64]) -> Vec<Option<f64>>) -> Vec<Option<f64>> {
+    let at: Vec<usize> = (0..values.len()).filter(|&i| values[i].is_some_and(f64::is_finite)).collect();
+    let dense: Vec<f64> = at.iter().filter_map(|&i| values[i]).collect();
+    let mut all = vec![None; values.len()];
+    for (i, value) in at.into_iter().zip(f(&dense)) {
+        all[i] = value;
+    }
+    all
 }
 
 fn rolling(name: &str, x: &[f64], n: usize) -> Vec<Option<f64>> {

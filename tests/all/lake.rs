@@ -55,6 +55,22 @@ async fn a_running_query_is_not_disturbed_and_old_versions_can_be_read() {
 }
 
 #[tokio::test]
+async fn a_symbol_outside_of_all_row_groups_is_told_with_its_capitals() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path()).await;
+    ingest(&session, "1d", from(&delivery(folder.path(), "a.csv", 0..40, 600))).await.unwrap();
+    for (symbol, near) in [("s0017", Some("did you mean `S0017`?")), ("x", None)] {
+        let sql = format!("select * from candles where symbol = '{symbol}'");
+        let warnings = session.parse(&sql, &Default::default()).await.unwrap().warnings.list;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_eq!(warnings[0].message, format!("no symbol '{symbol}' in candles"));
+        assert_eq!(warnings[0].help.as_deref(), near);
+    }
+    let known = session.parse("select * from candles where symbol = 'S0017'", &Default::default()).await.unwrap();
+    assert!(known.warnings.list.is_empty());
+}
+
+#[tokio::test]
 async fn counts_and_ends_come_from_statistics_and_a_symbol_reads_its_rows_only() {
     let folder = tempfile::tempdir().unwrap();
     let session = lake(folder.path()).await;

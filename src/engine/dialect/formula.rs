@@ -1,6 +1,8 @@
 //! A formula: one expression of the dialect over the bars of a symbol.
 
 use super::call::literal;
+use super::depth;
+use super::habits;
 use super::lint;
 use super::parameter::{Declared, Parameter, Params};
 use super::problem::{Problem, Problems};
@@ -118,6 +120,10 @@ impl Formula {
         if count == 0 {
             return Err(refuse("an empty formula: expected a condition such as rsi(14) < 30".to_string()));
         }
+        let signs = habits::signs(&read, true);
+        if !signs.is_empty() {
+            return Err(Error::Text(Problems::new(text, signs)));
+        }
         let failed = |error: DataFusionError| Error::Text(Problems::of_parser(text, &error));
         let mut parser = DFParserBuilder::new(read).with_dialect(&DIALECT).build().map_err(failed)?;
         let mut expr = parser.parser.parse_expr().map_err(|e| failed(DataFusionError::SQL(Box::new(e), None)))?;
@@ -131,6 +137,7 @@ impl Formula {
             };
             return Err(Error::Text(Problems::new(text, vec![problem.help(help)])));
         }
+        depth::check_formula(text, &mut expr)?;
         let problems = misfits(&expr);
         if !problems.is_empty() {
             return Err(Error::Text(Problems::new(text, problems)));
@@ -170,8 +177,7 @@ impl Formula {
         rewriter.add_problems(flat.problems);
         rewriter.add_warnings(lints(&self.expr));
         rewriter.declare_expr(&expr);
-        let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-        rewriter.expression(&mut expr, &columns);
+        rewriter.expression(&mut expr, schema);
         let warnings = rewriter.finish()?;
         first_field(&mut expr);
         let schema = DFSchema::try_from(schema.clone())?;
@@ -479,8 +485,24 @@ impl Values {
     }
 
     fn inside_operand(&mut self, expr: &Expr) {
-        if window_call(expr).is_some() {
-            self.operand(expr);
+        if window_call(expr).is_none() {
+            return;
         }
+        // Of a long chain, every beginning would be a value.
+        if is_chain(expr) { self.inside(expr) } else { self.operand(expr) }
     }
+}
+
+/// Whether an expression begins with many operations in a row.
+fn is_chain(expr: &Expr) -> bool {
+    const LONG: usize = 16;
+    let mut first = expr;
+    for _ in 0..LONG {
+        first = match first {
+            Expr::BinaryOp { left, .. } => left,
+            Expr::Nested(inner) => inner,
+            _ => return false,
+        };
+    }
+    true
 }

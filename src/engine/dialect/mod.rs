@@ -6,23 +6,29 @@
 //! planner lifts them (see [`nested`](super::nested)).
 
 mod call;
+mod depth;
 mod formula;
+mod habits;
 mod lint;
 mod parameter;
 mod problem;
 mod retries;
 mod rewriter;
 mod scope;
+mod select;
 mod suggest;
+mod symbols;
 mod table_function;
 mod tables;
 mod timeframe;
 mod tokens;
 
 pub use formula::{Checked, Formula, FormulaKind};
+pub(crate) use habits::no_time;
 pub use parameter::{Parameter, Params};
 pub use problem::{Problem, Problems};
 pub use suggest::closest;
+pub(crate) use suggest::within;
 pub use table_function::{TableArguments, TableFunctions};
 pub(crate) use tables::{calls_of, with_tables};
 pub use timeframe::{Base, OtherBars};
@@ -80,15 +86,26 @@ pub(crate) async fn rewrite(
     for statement in &mut statements {
         rewriter.statement(statement);
     }
+    rewriter.add_warnings(symbols::unknown(&statements, &tables, functions));
     let warnings = rewriter.finish()?;
     Ok(Parsed { statements, warnings })
 }
 
 fn parse(text: &str) -> Result<Vec<Statement>> {
-    let parser = DFParserBuilder::new(tokens::tokens(text)?).with_dialect(&tokens::DIALECT).build();
+    let read = tokens::tokens(text)?;
+    depth::check_tokens(text, &read)?;
+    let signs = habits::signs(&read, false);
+    if !signs.is_empty() {
+        return Err(Error::Text(Problems::new(text, signs)));
+    }
+    let parser = DFParserBuilder::new(read).with_dialect(&tokens::DIALECT).build();
     let parsed = parser.and_then(|mut parser| parser.parse_statements());
     match parsed {
-        Ok(statements) => Ok(statements.into()),
+        Ok(statements) => {
+            let mut statements: Vec<Statement> = statements.into();
+            depth::check(text, &mut statements)?;
+            Ok(statements)
+        }
         Err(error) => Err(Error::Text(Problems::of_parser(text, &error))),
     }
 }

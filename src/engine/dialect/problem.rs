@@ -1,5 +1,6 @@
 //! Problems of a text, with the place where they are.
 
+use super::habits;
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::fmt::{Display, Formatter};
@@ -74,7 +75,11 @@ impl Problems {
         if message.contains("RecursionLimitExceeded") || message.contains("recursion limit exceeded") {
             message = "nested too deeply".to_string();
         }
-        Self { text: text.to_string(), list: vec![Problem { message, place, help: None }] }
+        let problem = match habits::unquoted_path(text) {
+            Some((place, path)) => Problem { message: habits::quote(&path), place: Some(place), help: None },
+            None => Problem { message, place, help: None },
+        };
+        Self { text: text.to_string(), list: vec![problem] }
     }
 }
 

@@ -4,22 +4,25 @@ use super::call::{
     arguments, check_window, complete, default_window, function_call, in_order, literal, positional, qualifier,
     with_time,
 };
+use super::habits;
 use super::lint;
 use super::parameter::{Declared, Params};
 use super::problem::{Problem, Problems};
-use super::scope::{Scope, Tables, normal};
+use super::scope::{Relation, Scope, Tables, normal};
+use super::select;
 use super::suggest::closest;
 use super::timeframe::{late_field, timeframe_of, typed};
 use super::tokens::CROSSES;
 use crate::engine::asof::MATCH;
 use crate::error::{Error, Result};
+use arrow::datatypes::{DataType, Schema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Join, JoinConstraint,
-    JoinOperator, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned, Subscript, Value, Visit, VisitMut,
-    Visitor, VisitorMut, WindowSpec, WindowType,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint,
+    JoinOperator, NamedWindowExpr, ObjectName, ObjectNamePart, Query, Select, SelectItem, Spanned, Subscript, Value,
+    Visit, VisitMut, Visitor, VisitorMut, WindowSpec, WindowType,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -34,8 +37,9 @@ pub(super) const SHORT: [(&str, &str); 5] =
 /// Aggregates that, called with a literal number as second argument, mean TA-Lib's rolling function.
 const ROLLING: [&str; 6] = ["max", "min", "sum", "stddev", "var", "median"];
 
-/// DataFusion's own window functions that need no OVER here either.
-const SHIFTS: [&str; 2] = ["lag", "lead"];
+/// DataFusion's own window functions that need no OVER here either, and what they are then: SQL's count rows, ours bars with
+/// a value.
+const SHIFTS: [(&str, &str); 2] = [("lag", "lag_bars"), ("lead", "lead_bars")];
 
 /// What the parser reads as a column though it is none.
 const CONSTANTS: [&str; 6] =
@@ -114,10 +118,11 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Rewrites an expression over known columns in place.
-    pub fn expression(&mut self, expr: &mut Expr, columns: &[String]) {
+    pub fn expression(&mut self, expr: &mut Expr, schema: &Schema) {
         // Comparisons are looked at before timeframes are taken out.
         self.lints = false;
-        self.scopes.push(Scope { relations: vec![(String::new(), Some(columns.to_vec()))], ..Scope::default() });
+        let bars = Relation::of_schema(String::new(), Arc::new(schema.clone()));
+        self.scopes.push(Scope { relations: vec![bars], ..Scope::default() });
         let _ = expr.visit(self);
         self.scopes.pop();
     }
@@ -149,7 +154,11 @@ impl<'a> Rewriter<'a> {
     }
 
     fn function(&mut self, call: &mut Function) {
-        let [part] = call.name.0.as_slice() else { return };
+        let [part] = call.name.0.as_slice() else {
+            let problem = habits::method(call, |name| self.is_function(name));
+            self.problems.extend(problem);
+            return;
+        };
         let Some(ident) = part.as_ident().cloned() else { return };
         let mut name = normal(&ident);
         if name == "log" && positional(call) == 1 {
@@ -159,7 +168,7 @@ impl<'a> Rewriter<'a> {
         if ROLLING.contains(&name.as_str()) && call.over.is_none() && is_rolling(call) {
             name = format!("ta_{name}");
         }
-        if SHIFTS.contains(&name.as_str()) {
+        if is_shift(&name) {
             self.shift(call, &name);
             return;
         }
@@ -179,21 +188,35 @@ impl<'a> Rewriter<'a> {
                 let known = series.flat_map(|s| std::iter::once(&s.name).chain(&s.aliases)).map(String::as_str);
                 let near = closest(&name, known).or_else(|| closest(&name, self.functions.iter().copied()));
                 let problem = Problem::new(format!("unknown function `{name}`"), ident.span);
-                self.problems.push(match near {
-                    Some(near) => problem.maybe(Some(near)),
-                    None => problem.help("`tallow functions` lists all"),
+                self.problems.push(match (habits::instead_of(&name), near) {
+                    (Some(other), _) => problem.help(other),
+                    (None, Some(near)) => problem.maybe(Some(near)),
+                    (None, None) => problem.help("`tallow functions` lists all"),
                 });
             }
         }
     }
 
-    /// `lag(x, n)`: a negative n would read the other way.
+    fn is_function(&self, name: &str) -> bool {
+        is_shift(name) || series_function(name).is_some() || self.functions.contains(name) || is_builtin(name)
+    }
+
+    /// What to write where a function's name stands alone.
+    fn without_parentheses(&self, name: &str) -> Option<String> {
+        let call = match series_function(name) {
+            Some(function) => habits::example(function.signature()),
+            None if is_shift(name) => format!("`{name}(close, 1)`"),
+            None if self.is_function(name) => format!("`{name}(..)`"),
+            None => return None,
+        };
+        Some(format!("`{name}` is a function, which needs parentheses: {call}"))
+    }
+
+    /// `lag(x, n)`, of bars where SQL's OVER is left out. A negative n would read the other way.
     fn shift(&mut self, call: &mut Function, name: &str) {
-        let offset = arguments(call).and_then(|l| l.args.get(1)).and_then(|arg| match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => literal(e),
-            _ => None,
-        });
-        if let Some(ParamValue::Int(n)) = offset
+        let name = name.trim_end_matches("_bars");
+        let offset = offset(call).cloned();
+        if let Some(ParamValue::Int(n)) = offset.as_ref().and_then(literal)
             && n < 1
         {
             let (other, sees) = if name == "lag" { ("lead", "the future") } else { ("lag", "the past") };
@@ -204,11 +227,21 @@ impl<'a> Rewriter<'a> {
                     .help(format!("write {other}(x, {}) if that is meant", -n)),
             });
         }
-        if call.over.is_none() {
+        let treats_nulls = call.null_treatment.is_some() || arguments(call).is_some_and(|l| !l.clauses.is_empty());
+        let is_plain = SHIFTS.iter().any(|(plain, _)| call.name.to_string().eq_ignore_ascii_case(plain));
+        if is_plain && call.over.is_none() && treats_nulls {
             call.over = Some(default_window(qualifier(call).as_ref()));
-        } else {
-            self.window(call, false);
         }
+        if is_plain && call.over.is_some() {
+            self.window(call, false);
+            return;
+        }
+        if let Some(offset) = offset.filter(|e| matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_))) {
+            let message = format!("`offset` of {name} must be a literal, not `{offset}`");
+            self.problems.push(Problem::new(message, offset.span()).help("expected 1 or more bars"));
+        }
+        rename(call, &format!("{name}_bars"));
+        self.window(call, true);
     }
 
     /// Series calls where SQL has no place for them: WHERE, HAVING and GROUP BY are decided before windows are computed.
@@ -238,14 +271,13 @@ impl<'a> Rewriter<'a> {
 
     /// `avg(rsi(14))`: a group is formed after the series, so the series needs a query of its own.
     fn aggregate_of_series(&mut self, call: &Function, name: &str) {
-        let is_aggregate = call.over.is_none() && self.aggregates.contains_key(name);
+        let is_aggregate = self.is_aggregate(call);
         if let Some(inner) = arguments(call).filter(|_| is_aggregate).and_then(window_call) {
-            let problem =
-                Problem::new(format!("{} cannot stand inside the aggregate {name}", inner.name), inner.name.span());
-            let help = format!(
-                "compute it in a subquery: select {name}(x) from (select symbol, ts, {}(..) x from ..)",
-                inner.name
-            );
+            let shown = inner.name.to_string();
+            let shown = SHIFTS.iter().find(|(_, bars)| *bars == shown).map_or(shown.as_str(), |(plain, _)| plain);
+            let problem = Problem::new(format!("{shown} cannot stand inside the aggregate {name}"), inner.name.span());
+            let help =
+                format!("compute it in a subquery: select {name}(x) from (select symbol, ts, {shown}(..) x from ..)");
             self.problems.push(problem.help(help));
         }
     }
@@ -296,15 +328,83 @@ impl<'a> Rewriter<'a> {
         let near = closest(&name, columns.iter().copied().chain(scope.aliases.iter().map(String::as_str)));
         let problem = Problem::new(format!("unknown column `{}`", ident.value), ident.span);
         let shown: Vec<_> = columns.iter().copied().collect();
-        let problem = match near {
-            Some(near) => problem.maybe(Some(near)),
-            None => problem.help(format!("columns: {}", shown.join(", "))),
+        let problem = match (self.without_parentheses(&name), near) {
+            (Some(help), _) => problem.help(help),
+            (None, Some(near)) => problem.maybe(Some(near)),
+            (None, None) => problem.help(format!("columns: {}", shown.join(", "))),
         };
         self.problems.push(problem);
     }
 
+    /// `c.close`, whose table is known.
+    fn qualified_name(&mut self, parts: &[Ident]) {
+        let ([table, column], Some(scope)) = (parts, self.scopes.last()) else { return };
+        let Some(columns) = scope.relation(&normal(table)).and_then(|relation| relation.columns.as_ref()) else {
+            return;
+        };
+        let name = normal(column);
+        if columns.is_empty() || columns.contains(&name) {
+            return;
+        }
+        let problem = Problem::new(format!("`{table}` has no column `{column}`"), column.span);
+        self.problems.push(match closest(&name, columns.iter().map(String::as_str)) {
+            Some(near) => problem.maybe(Some(near)),
+            None => problem.help(format!("columns: {}", columns.join(", "))),
+        });
+    }
+
+    /// Times in forms that only others understand.
+    fn times(&mut self, expr: &Expr) {
+        let is_time = |e: &Expr| {
+            let known = self.scopes.last().and_then(|scope| scope.data_type(e));
+            matches!(known, Some(DataType::Timestamp(..)))
+        };
+        let compared: Vec<&Expr> = match expr {
+            Expr::BinaryOp { left, op, right } if is_comparison(op) && is_time(left) => vec![right],
+            Expr::BinaryOp { left, op, right } if is_comparison(op) && is_time(right) => vec![left],
+            Expr::Between { expr, low, high, .. } if is_time(expr) => vec![low, high],
+            Expr::InList { expr, list, .. } if is_time(expr) => list.iter().collect(),
+            _ => vec![],
+        };
+        let problems: Vec<_> = compared.into_iter().filter_map(habits::time).collect();
+        self.problems.extend(problems);
+        if let Expr::TypedString(literal) = expr {
+            self.problems.extend(habits::typed_time(literal));
+        }
+    }
+
+    /// Whether a value is one number for every bar.
+    fn is_number(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Function(call) => match called(expr) {
+                Some(function) => function.signature().outputs.len() == 1,
+                None => is_window_call(call) && call.over.is_none(),
+            },
+            Expr::Nested(inner) => self.is_number(inner),
+            _ => {
+                let of = |e: &Expr| {
+                    self.scopes.last().and_then(|scope| scope.data_type(e)).is_some_and(DataType::is_numeric)
+                };
+                let long = match expr {
+                    Expr::Identifier(ident) => {
+                        SHORT.iter().find(|(short, _)| *short == normal(ident)).map(|(_, long)| long)
+                    }
+                    _ => None,
+                };
+                of(expr) || long.is_some_and(|long| of(&Expr::Identifier(Ident::new(*long))))
+            }
+        }
+    }
+
+    /// Whether a call is an aggregate over rows, not a window nor a rolling function of that name.
+    fn is_aggregate(&self, call: &Function) -> bool {
+        let name = call.name.to_string().to_ascii_lowercase();
+        self.aggregates.contains_key(&name) && !is_window_call(call)
+    }
+
     /// `f(..).field` becomes `(f(..) OVER ..)['field']`.
     fn field(&mut self, root: &Expr, chain: &mut [AccessExpr]) {
+        self.methods(root, chain);
         for access in chain.iter_mut() {
             let AccessExpr::Dot(Expr::Identifier(field)) = access else { continue };
             let name = normal(field);
@@ -320,6 +420,25 @@ impl<'a> Rewriter<'a> {
                 });
             }
             *access = subscript(&name);
+        }
+    }
+
+    /// `rsi(14).shift(1)`; of `close.rolling(20).mean()` the first call is told of.
+    fn methods(&mut self, root: &Expr, chain: &mut [AccessExpr]) {
+        let mut told = matches!(root, Expr::Function(first) if first.name.0.len() > 1);
+        let mut of = typed(root);
+        for access in chain.iter_mut() {
+            let shown = access.to_string();
+            if let AccessExpr::Dot(Expr::Function(call)) = access {
+                if !std::mem::replace(&mut told, true) {
+                    let mut method = call.clone();
+                    method.name.0.insert(0, ObjectNamePart::Identifier(Ident::new(of.clone())));
+                    let problem = habits::method(&method, |name| self.is_function(name));
+                    self.problems.extend(problem);
+                }
+                *access = subscript("");
+            }
+            of += &shown;
         }
     }
 
@@ -348,7 +467,9 @@ impl<'a> Rewriter<'a> {
             let problem = Problem::new(format!("`{}`: comparisons do not chain", typed_expr(left, op, right)), span);
             self.problems.push(problem.help(match left.as_ref() {
                 Expr::BinaryOp { right: middle, .. } => {
-                    format!("write `{} and {} {op} {}`", typed(left), typed(middle), typed(right))
+                    habits::word_for(middle).unwrap_or_else(|| {
+                        format!("write `{} and {} {op} {}`", typed(left), typed(middle), typed(right))
+                    })
                 }
                 _ => "join them with and".to_string(),
             }));
@@ -384,43 +505,65 @@ pub(super) fn is_comparison(op: &BinaryOperator) -> bool {
 fn is_window_call(call: &Function) -> bool {
     let name = call.name.to_string().to_ascii_lowercase();
     let rolling = ROLLING.contains(&name.as_str()) && is_rolling(call);
-    call.over.is_some() || rolling || SHIFTS.contains(&name.as_str()) || series_function(&name).is_some()
+    call.over.is_some() || rolling || is_shift(&name) || series_function(&name).is_some()
+}
+
+/// `lag`, `lead`, and these over bars.
+fn is_shift(name: &str) -> bool {
+    SHIFTS.iter().any(|(plain, bars)| name == *plain || name == *bars)
+}
+
+/// The n of `lag(x, n)`.
+fn offset(call: &Function) -> Option<&Expr> {
+    let args = &arguments(call)?.args;
+    let named = args.iter().find_map(|arg| match arg {
+        FunctionArg::Named { name, arg: FunctionArgExpr::Expr(e), .. } if normal(name) == "offset" => Some(e),
+        _ => None,
+    });
+    named.or_else(|| match args.get(1)? {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e),
+        _ => None,
+    })
 }
 
 /// The first window call in a piece of syntax, subqueries left out.
 pub(super) fn window_call<V: Visit>(node: &V) -> Option<Function> {
-    struct Find(Option<Function>, usize);
-    impl Visitor for Find {
-        type Break = ();
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+    first_call(node, |expr| match expr {
+        Expr::BinaryOp { op: BinaryOperator::Custom(word), .. } if CROSSES.contains(&word.as_str()) => {
+            match function_call(word, vec![]) {
+                Expr::Function(call) => Some(call),
+                _ => None,
+            }
+        }
+        Expr::Function(call) if is_window_call(call) => Some(call.clone()),
+        _ => None,
+    })
+}
+
+/// The first call that is looked for in a piece of syntax, subqueries left out.
+pub(super) fn first_call<V: Visit>(node: &V, wanted: impl FnMut(&Expr) -> Option<Function>) -> Option<Function> {
+    struct Find<F>(F, usize);
+    impl<F: FnMut(&Expr) -> Option<Function>> Visitor for Find<F> {
+        type Break = Function;
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Function> {
             self.1 += 1;
             ControlFlow::Continue(())
         }
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Function> {
             self.1 -= 1;
             ControlFlow::Continue(())
         }
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::BinaryOp { op: BinaryOperator::Custom(word), .. }
-                    if self.1 == 0 && CROSSES.contains(&word.as_str()) =>
-                {
-                    if let Expr::Function(call) = function_call(word, vec![]) {
-                        self.0 = Some(call);
-                    }
-                    ControlFlow::Break(())
-                }
-                Expr::Function(call) if self.1 == 0 && is_window_call(call) => {
-                    self.0 = Some(call.clone());
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Function> {
+            match if self.1 == 0 { (self.0)(expr) } else { None } {
+                Some(call) => ControlFlow::Break(call),
+                None => ControlFlow::Continue(()),
             }
         }
     }
-    let mut find = Find(None, 0);
-    let _ = node.visit(&mut find);
-    find.0
+    match node.visit(&mut Find(wanted, 0)) {
+        ControlFlow::Break(call) => Some(call),
+        ControlFlow::Continue(()) => None,
+    }
 }
 
 /// Whether an aggregate's name is used for a rolling function: a series, then a whole number.
@@ -505,10 +648,10 @@ impl VisitorMut for Rewriter<'_> {
         // ORDER BY and LIMIT stand outside of the SELECT, but see its names.
         if let Some(select) = query.body.as_select() {
             let mut scope = Scope::of(select, self.tables, &self.defined);
-            scope.relations.push((String::new(), Some(vec![])));
+            scope.relations.push(Relation::of_columns(Some(vec![])));
             self.scopes.push(scope);
         } else {
-            self.scopes.push(Scope { relations: vec![(String::new(), None)], aliases: BTreeSet::new() });
+            self.scopes.push(Scope { relations: vec![Relation::of_columns(None)], ..Scope::default() });
         }
         ControlFlow::Continue(())
     }
@@ -535,29 +678,18 @@ impl VisitorMut for Rewriter<'_> {
                 *item = SelectItem::ExprWithAlias { expr: Expr::Identifier(alias.clone()), alias };
             }
         }
-        // Without a series, QUALIFY is WHERE; the planner insists on a window.
-        let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
-        if !is_grouped
-            && select.qualify.as_ref().is_some_and(|q| window_call(q).is_none())
-            && !select.projection.iter().any(|item| window_call(item).is_some())
-            && let Some(condition) = select.qualify.take()
-        {
-            let both = |a: Expr, b: Expr| Expr::BinaryOp {
-                left: Box::new(Expr::Nested(Box::new(a))),
-                op: BinaryOperator::And,
-                right: Box::new(Expr::Nested(Box::new(b))),
-            };
-            select.selection = Some(match select.selection.take() {
-                Some(filter) => both(filter, condition),
-                None => condition,
-            });
-        }
+        let scope = Scope::of(select, self.tables, &self.defined);
+        let outer: Vec<&Scope> = self.scopes.iter().collect();
+        let aggregate = |call: &Function| self.is_aggregate(call);
+        let found = select::problems(select, &scope, &outer, &aggregate);
+        self.problems.extend(found);
+        select::without_series(select, &|call: &Function| self.is_aggregate(call));
         self.misplaced(select);
         self.warnings.extend(lint::cut_warm_up(select));
         for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
             self.asof(join);
         }
-        self.scopes.push(Scope::of(select, self.tables, &self.defined));
+        self.scopes.push(scope);
         let mut windows = BTreeMap::new();
         for definition in std::mem::take(&mut select.named_window) {
             let spec = match definition.1 {
@@ -581,6 +713,7 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.placeholder(expr);
         self.operator(expr);
+        self.times(expr);
         if let Some(meant) = late_field(expr) {
             let problem = Problem::new("a field stands before the timeframe", expr.span());
             self.problems.push(problem.help(format!("write {meant}")));
@@ -592,6 +725,9 @@ impl VisitorMut for Rewriter<'_> {
         // Before the walk comes to the fields, which would look like columns.
         if let Expr::CompoundFieldAccess { root, access_chain } = expr {
             qualified(root, access_chain);
+            if self.is_number(root) {
+                self.problems.extend(habits::bars_ago(root, access_chain));
+            }
             self.field(root, access_chain);
         }
         ControlFlow::Continue(())
@@ -600,6 +736,7 @@ impl VisitorMut for Rewriter<'_> {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(ident) => self.name(ident),
+            Expr::CompoundIdentifier(parts) => self.qualified_name(parts),
             Expr::Function(call) => self.function(call),
             Expr::CompoundFieldAccess { root, .. } if called(root).is_some() => {
                 let inner = std::mem::replace(root.as_mut(), Expr::Value(Value::Null.with_empty_span()));

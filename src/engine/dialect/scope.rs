@@ -1,10 +1,13 @@
 //! Which tables a text reads, and which columns a name can mean.
 
 use super::call::Bars;
+use super::habits;
 use super::problem::Problem;
 use super::suggest::closest;
 use super::table_function::TableFunctions;
 use crate::error::readable;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
@@ -14,12 +17,13 @@ use datafusion::sql::sqlparser::ast::{
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use tallow_udfs::series::OptionDefault;
 
 /// The tables of a text.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    columns: BTreeMap<String, Vec<String>>,
+    found: BTreeMap<String, Arc<dyn TableProvider>>,
     /// Timeframe and origin of each table's bars, as far as they are known.
     bars: BTreeMap<String, Option<(String, String)>>,
     /// Tables that are not there.
@@ -52,6 +56,14 @@ impl Visitor for Relations {
 }
 
 impl Tables {
+    /// The table that a relation is, where it has a column `symbol`.
+    pub fn with_symbols(&self, factor: &TableFactor) -> Option<(&str, &dyn TableProvider)> {
+        let TableFactor::Table { name, args: None, .. } = factor else { return None };
+        let (name, table) = self.found.get_key_value(&reference(name).to_string())?;
+        table.schema().index_of("symbol").ok()?;
+        Some((name, table.as_ref()))
+    }
+
     /// Timeframe and origin of the bars, where all tables have the same.
     pub fn bars(&self) -> Bars<'_> {
         let mut all = self.bars.values();
@@ -70,12 +82,11 @@ impl Tables {
         for name in &relations.read {
             let reference = reference(name);
             let key = reference.to_string();
-            if relations.defined.contains(&key) || tables.columns.contains_key(&key) {
+            if relations.defined.contains(&key) || tables.found.contains_key(&key) {
                 continue;
             }
             match context.table_provider(reference.clone()).await {
                 Ok(table) => {
-                    let schema = table.schema();
                     let name = reference.table().to_string();
                     if let Entry::Vacant(slot) = tables.bars.entry(name)
                         && wants_bars
@@ -83,7 +94,7 @@ impl Tables {
                         let bars = lake.bars(slot.key()).await;
                         slot.insert(bars);
                     }
-                    tables.columns.insert(key, schema.fields().iter().map(|f| f.name().clone()).collect());
+                    tables.found.insert(key, table);
                 }
                 // A statement before may create what a later one reads.
                 Err(_) if statements.len() > 1 => {}
@@ -110,6 +121,11 @@ fn missing(
 ) -> Problem {
     let said = readable(error);
     let span = name.span();
+    if habits::is_path(&name.to_string())
+        && name.0.iter().all(|p| p.as_ident().is_some_and(|i| i.quote_style.is_none()))
+    {
+        return Problem::new(habits::quote(&name.to_string()), span);
+    }
     if !said.contains("not found") && !said.contains("No table named") {
         return Problem::new(said, span);
     }
@@ -152,11 +168,39 @@ fn reference(name: &ObjectName) -> TableReference {
     }
 }
 
+/// One of the relations that a SELECT reads.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Relation {
+    /// Its alias or name.
+    pub name: String,
+    /// `None` where they are not known (subqueries, WITH).
+    pub columns: Option<Vec<String>>,
+    /// Their types, where it is a table.
+    pub schema: Option<SchemaRef>,
+}
+
+impl Relation {
+    /// A relation without a name of which only the columns are known.
+    pub fn of_columns(columns: Option<Vec<String>>) -> Self {
+        Relation { columns, ..Relation::default() }
+    }
+
+    /// A table.
+    pub fn of_schema(name: String, schema: SchemaRef) -> Self {
+        let columns = schema.fields().iter().map(|f| f.name().clone()).collect();
+        Relation { name, columns: Some(columns), schema: Some(schema) }
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.columns.as_ref().is_some_and(|columns| columns.iter().any(|c| c == column))
+    }
+}
+
 /// What the names of one SELECT can mean.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
-    /// By alias or name; `None` where the columns are not known (subqueries, WITH).
-    pub relations: Vec<(String, Option<Vec<String>>)>,
+    /// In the order of FROM.
+    pub relations: Vec<Relation>,
     /// Results that later clauses can refer to.
     pub aliases: BTreeSet<String>,
 }
@@ -165,10 +209,8 @@ impl Scope {
     /// The scope of a SELECT.
     pub fn of(select: &Select, tables: &Tables, defined: &BTreeSet<String>) -> Scope {
         let mut scope = Scope::default();
-        for TableWithJoins { relation, joins } in &select.from {
-            for factor in std::iter::once(relation).chain(joins.iter().map(|j| &j.relation)) {
-                scope.relations.push(relation_of(factor, tables, defined));
-            }
+        for factor in select.from.iter().flat_map(relations) {
+            scope.relations.push(relation_of(factor, tables, defined));
         }
         for item in &select.projection {
             if let SelectItem::ExprWithAlias { alias, .. } = item {
@@ -181,16 +223,48 @@ impl Scope {
     /// All columns, if every relation's are known.
     pub fn columns(&self) -> Option<BTreeSet<&str>> {
         let mut all = BTreeSet::new();
-        for (_, columns) in &self.relations {
-            all.extend(columns.as_ref()?.iter().map(String::as_str));
+        for relation in &self.relations {
+            all.extend(relation.columns.as_ref()?.iter().map(String::as_str));
         }
         Some(all)
     }
 
     /// Whether a column is known to be there.
     pub fn has(&self, column: &str) -> bool {
-        self.relations.iter().any(|(_, columns)| columns.as_ref().is_some_and(|c| c.iter().any(|c| c == column)))
+        self.relations.iter().any(|relation| relation.has(column))
     }
+
+    /// The relations that are known to have a column.
+    pub fn with(&self, column: &str) -> Vec<&Relation> {
+        self.relations.iter().filter(|relation| relation.has(column)).collect()
+    }
+
+    /// The relation of a name or alias.
+    pub fn relation(&self, name: &str) -> Option<&Relation> {
+        self.relations.iter().find(|relation| relation.name == name)
+    }
+
+    /// The type of a column, where it is that of a table.
+    pub fn data_type(&self, expr: &Expr) -> Option<&DataType> {
+        let (relation, column) = match expr {
+            Expr::Identifier(column) => {
+                let name = normal(column);
+                let [only] = self.with(&name)[..] else { return None };
+                (only, name)
+            }
+            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [table, column] => (self.relation(&normal(table))?, normal(column)),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(relation.schema.as_ref()?.field_with_name(&column).ok()?.data_type())
+    }
+}
+
+/// A relation of FROM and those that are joined to it.
+pub(super) fn relations(from: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
+    std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation))
 }
 
 /// The columns of a SELECT, where all are named.
@@ -204,22 +278,26 @@ fn columns_of(select: &Select) -> Option<Vec<String>> {
     select.projection.iter().map(name).collect()
 }
 
-fn relation_of(factor: &TableFactor, tables: &Tables, defined: &BTreeSet<String>) -> (String, Option<Vec<String>>) {
+fn relation_of(factor: &TableFactor, tables: &Tables, defined: &BTreeSet<String>) -> Relation {
     match factor {
         TableFactor::Table { name, alias, args: None, .. } => {
             let key = reference(name).to_string();
             let renamed = alias.as_ref().is_some_and(|a| !a.columns.is_empty());
             let is_cte = name.0.len() == 1 && defined.contains(&key);
             let known = !renamed && !is_cte;
-            let columns = tables.columns.get(&key).filter(|_| known).cloned();
             let own = name.0.last().and_then(|p| p.as_ident()).map(normal).unwrap_or_default();
-            (alias.as_ref().map_or(own, |a| normal(&a.name)), columns)
+            let name = alias.as_ref().map_or(own, |a| normal(&a.name));
+            match tables.found.get(&key).filter(|_| known) {
+                Some(table) => Relation::of_schema(name, table.schema()),
+                None => Relation { name, ..Relation::default() },
+            }
         }
         TableFactor::Derived { alias, subquery, .. } => {
             let renamed = alias.as_ref().is_some_and(|a| !a.columns.is_empty());
             let columns = subquery.body.as_select().filter(|_| !renamed).and_then(columns_of);
-            (alias.as_ref().map(|a| normal(&a.name)).unwrap_or_default(), columns)
+            let name = alias.as_ref().map(|a| normal(&a.name)).unwrap_or_default();
+            Relation { name, columns, schema: None }
         }
-        _ => (String::new(), None),
+        _ => Relation::default(),
     }
 }

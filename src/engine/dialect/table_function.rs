@@ -7,6 +7,7 @@ use super::timeframe::{Base, OtherBars};
 use super::tokens::{DIALECT, tokens};
 use crate::error::{Result, readable};
 use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Spanned, TableAlias,
@@ -40,6 +41,14 @@ pub trait TableFunctions: Send + Sync {
 
     /// Timeframe and origin of a table's bars, if they are known.
     async fn bars(&self, table: &str) -> Option<(String, String)>;
+
+    /// Those of these symbols that a table does not hold, each with the nearest that it holds; `None` where that cannot be
+    /// told without reading the table.
+    fn unknown_symbols(
+        &self,
+        table: &dyn TableProvider,
+        symbols: &BTreeSet<String>,
+    ) -> Option<BTreeMap<String, Option<String>>>;
 }
 
 /// A query may stand for one that stands for another; more deep than this it stands for itself.

@@ -117,7 +117,7 @@ pub(crate) fn typed(expr: &Expr) -> String {
 }
 
 /// Walks expressions of a query, but not into its subqueries.
-struct Own<F>(usize, F);
+pub(super) struct Own<F>(pub usize, pub F);
 
 impl<F: FnMut(&Expr)> Visitor for Own<F> {
     type Break = ();

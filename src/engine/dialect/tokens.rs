@@ -3,6 +3,7 @@
 //! The parser then makes of it a placeholder `:name default`, the operator `crosses_above`, and a cast `x::@1d`; each
 //! carries what was typed, and none of them means anything else in a text.
 
+use super::habits;
 use super::problem::{Problem, Problems};
 use super::retries;
 use crate::error::{Error, Result};
@@ -10,6 +11,7 @@ use datafusion::sql::sqlparser::ast::Value;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError, Word};
+use tallow_udfs::candle::Timeframe;
 
 /// The operators that are words.
 pub(super) const CROSSES: [&str; 2] = ["crosses_above", "crosses_below"];
@@ -64,14 +66,20 @@ pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
 fn unreadable(text: &str, error: &TokenizerError) -> Error {
     let Location { line, column } = error.location;
     let span = Span::new(error.location, Location::new(line, column + 1));
-    Error::Text(Problems::new(text, vec![Problem::new(error.message.clone(), span)]))
+    // `from data/*.parquet` begins a remark.
+    let problem = match habits::unquoted_path(text) {
+        Some((place, path)) => Problem { place: Some(place), ..Problem::new(habits::quote(&path), span) },
+        None => Problem::new(error.message.clone(), span),
+    };
+    Error::Text(Problems::new(text, vec![problem]))
 }
 
-/// `close@1d`: the name, which may be empty, and the timeframe.
+/// `close@1d`, `close@daily`: the name, which may be empty, and the timeframe.
 fn of_timeframe(word: &str) -> Option<(&str, &str)> {
     let (name, timeframe) = word.split_once('@')?;
-    let is_one = timeframe.starts_with(|c: char| c.is_ascii_digit()) && timeframe.ends_with(char::is_alphabetic);
-    is_one.then_some((name, timeframe))
+    let looks_like_one =
+        timeframe.starts_with(|c: char| c.is_ascii_digit()) && timeframe.ends_with(char::is_alphabetic);
+    (looks_like_one || timeframe.parse::<Timeframe>().is_ok()).then_some((name, timeframe))
 }
 
 struct Reader {
