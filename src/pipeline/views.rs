@@ -8,7 +8,7 @@ use super::search::{self, SearchOptions};
 use super::{adjust, named, patterns, resample};
 use crate::engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
 use crate::error::{Error, Result};
-use crate::lake::{LakeSchema, READABLE};
+use crate::lake::{CandleTable, LakeSchema, READABLE};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::{ViewTable, provider_as_source};
