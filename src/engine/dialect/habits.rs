@@ -252,8 +252,8 @@ pub(super) fn unquoted_path(text: &str) -> Option<((usize, usize, usize), String
 /// Whether a word can only be the path of a file.
 pub(super) fn is_path(word: &str) -> bool {
     const ENDINGS: [&str; 6] = [".parquet", ".csv", ".json", ".ndjson", ".gz", ".zst"];
-    let quoted = word.starts_with(['\'', '"', '(', '`']);
-    !quoted && (word.contains(['/', '\\']) || ENDINGS.iter().any(|ending| word.to_ascii_lowercase().ends_with(ending)))
+    let other = word.starts_with(['\'', '"', '`']) || word.contains(['(', ')']);
+    !other && (word.contains(['/', '\\']) || ENDINGS.iter().any(|ending| word.to_ascii_lowercase().ends_with(ending)))
 }
 
 /// What to do about a path without quotes.
@@ -296,8 +296,13 @@ mod tests {
         assert_eq!(found("select *\nfrom x.csv;"), Some(((2, 6, 5), "x.csv".to_string())));
         let joined = found("select 1 from a join s3://b/*.parquet p on 1");
         assert_eq!(joined, Some(((1, 22, 16), "s3://b/*.parquet".to_string())));
-        for text in ["select a/b from t", "select 1 from 'a/b.parquet'", "select 1 from t", "select 1 from (select 1)"]
-        {
+        for text in [
+            "select a/b from t",
+            "select 1 from 'a/b.parquet'",
+            "select 1 from t",
+            "select 1 from (select 1)",
+            "select extract(day from ts)/2 x y z",
+        ] {
             assert_eq!(found(text), None, "{text}");
         }
     }
