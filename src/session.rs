@@ -46,7 +46,9 @@ impl Session {
             return Err(Error::Setting("threads 0: expected at least 1".to_string()));
         }
         let stores = Arc::new(Stores::default());
-        let models = Arc::new(Models::new(settings.memory));
+        // As many partitions may ask a model at the same time.
+        let share = settings.memory / resources::partitions(settings.threads, settings.memory);
+        let models = Arc::new(Models::new(share));
         let own = vec![ScalarUDF::from(Predict::new(Arc::clone(&models))), ScalarUDF::from(InRange::default())];
         let context = context(&settings, Arc::clone(&stores) as _, own)?;
         let as_of = settings.as_of.as_deref().map(str::parse).transpose()?;

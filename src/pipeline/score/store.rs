@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The folder of models.
 const FOLDER: &str = "models";
 
-/// The part of the memory limit that a model of the user's own may take.
+/// The part of its memory that a partition gives to a model of the user's own.
 const MEMORY_SHARE: usize = 4;
 
 /// The models that a session has read.
@@ -23,7 +23,7 @@ pub struct Models {
 }
 
 impl Models {
-    /// None yet, for a session with this memory limit.
+    /// None yet, for partitions with so much memory each.
     pub fn new(memory: usize) -> Models {
         Models { read: RwLock::default(), memory: memory / MEMORY_SHARE }
     }
