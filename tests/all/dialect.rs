@@ -140,7 +140,7 @@ async fn timeframes_go_by_their_usual_names_and_by_any_length() {
     assert!(numbers(&got, "n")[0] > 10_000.0);
     assert_eq!(numbers(&got, "different")[0], 0.0);
     // Two days are counted from 1970-01-01, which the number of the day tells.
-    let sql = "select count(*) as n, count(*) filter (where m.high is distinct from b.high or m.ts <> b.ts) as different from \
+    let sql = "select count(*) as n, count(*) filter (where (m.high is distinct from b.high) or m.ts <> b.ts) as different from \
                (select symbol, ts, high from candles('2d') where symbol = 'AAPL') m join \
                (select symbol, to_timestamp_seconds(floor(date_part('epoch', ts) / 172800) * 172800) as ts, max(high) as high \
                 from candles where symbol = 'AAPL' group by 1, 2) b on m.symbol = b.symbol and m.ts = b.ts";

@@ -566,11 +566,12 @@ pub(super) fn first_call<V: Visit>(node: &V, wanted: impl FnMut(&Expr) -> Option
     }
 }
 
-/// Whether an aggregate's name is used for a rolling function: a series, then a whole number.
+/// Whether an aggregate's name is used for a rolling function: a series, then a whole number, or the parameter that gives it.
 fn is_rolling(call: &Function) -> bool {
     arguments(call).is_some_and(|list| match list.args.as_slice() {
         [FunctionArg::Unnamed(_), FunctionArg::Unnamed(FunctionArgExpr::Expr(n)), ..] => {
-            matches!(literal(n), Some(ParamValue::Int(_)))
+            let is_parameter = matches!(n, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)));
+            is_parameter || matches!(literal(n), Some(ParamValue::Int(_)))
         }
         _ => false,
     })

@@ -17,10 +17,11 @@ pub fn within<'a>(allowed: usize, word: &str, candidates: impl IntoIterator<Item
     let word = word.to_ascii_lowercase();
     candidates
         .into_iter()
-        .map(|c| (damerau_levenshtein(&word, &c.to_ascii_lowercase()), c.len().abs_diff(word.len()), c))
-        .filter(|(distance, ..)| *distance <= allowed)
-        .min()
-        .map(|(.., c)| c)
+        .map(|c| (damerau_levenshtein(&word, &c.to_ascii_lowercase()), c))
+        .filter(|(distance, _)| *distance <= allowed)
+        // A letter typed twice is likelier than a wrong one: of those as near, the shortest.
+        .min_by_key(|(distance, c)| (*distance, c.len(), *c))
+        .map(|(_, c)| c)
 }
 
 #[cfg(test)]
