@@ -5,12 +5,13 @@
 //! places of the values, the list that is made of them, its sorted copy on the way to the disk. So they say a larger size
 //! than they have; what does not fit is spilled, or refused, while there is still room for the copies. A query with such an
 //! aggregate is also planned for fewer partitions, each of which would hold the values of its own and, after the exchange,
-//! those of others.
+//! those of others. Where that leaves one, groups are handed on only to be spilled, and merging what was spilled takes all
+//! values at once again: more than a small limit allows, so it is refused there.
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, resources_err};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
 use datafusion::logical_expr::registry::FunctionRegistry;
@@ -30,11 +31,15 @@ const ORDERED: usize = 32;
 /// Least memory of a partition of a query with such an aggregate.
 const PARTITION_BYTES: usize = 256 << 20;
 
+/// Share of a small limit that values may take where they are handed on.
+const SPILLED_SHARE: usize = 8;
+
 /// Puts accumulators that tell what they will need in the place of DataFusion's.
-pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+pub(super) fn register(registry: &mut dyn FunctionRegistry, memory: usize) -> Result<()> {
+    let most = (memory / PARTITION_BYTES <= 1).then_some(memory / SPILLED_SHARE);
     for (name, quarters) in FUNCTIONS {
         let inner = registry.udaf(name)?;
-        registry.register_udaf(Arc::new(AggregateUDF::from(Holding { inner, quarters })))?;
+        registry.register_udaf(Arc::new(AggregateUDF::from(Holding { inner, quarters, most })))?;
     }
     Ok(())
 }
@@ -60,11 +65,13 @@ struct Holding {
     inner: Arc<AggregateUDF>,
     /// How many quarters of its size are told.
     quarters: usize,
+    /// How many bytes of values may be handed on.
+    most: Option<usize>,
 }
 
 impl Holding {
     fn wrap(&self, inner: Arc<AggregateUDF>) -> Holding {
-        Holding { inner, quarters: self.quarters }
+        Holding { inner, ..*self }
     }
 
     fn quarters(&self, args: &AccumulatorArgs<'_>) -> usize {
@@ -111,8 +118,9 @@ impl AggregateUDFImpl for Holding {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        let quarters = self.quarters(&args);
-        Ok(Box::new(Groups { inner: self.inner.create_groups_accumulator(args)?, quarters }))
+        let (quarters, most) = (self.quarters(&args), self.most);
+        let name = self.inner.name().to_string();
+        Ok(Box::new(Groups { inner: self.inner.create_groups_accumulator(args)?, name, quarters, most }))
     }
 
     fn with_beneficial_ordering(self: Arc<Self>, is_ordered: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
@@ -193,7 +201,9 @@ impl Accumulator for One {
 /// The values of all groups.
 struct Groups {
     inner: Box<dyn GroupsAccumulator>,
+    name: String,
     quarters: usize,
+    most: Option<usize>,
 }
 
 impl GroupsAccumulator for Groups {
@@ -212,7 +222,17 @@ impl GroupsAccumulator for Groups {
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.inner.state(emit_to)
+        let held = self.inner.size();
+        match self.most {
+            Some(most) if held > most => resources_err!(
+                "{} holds all values of its groups, {} MB so far, and under so small a memory limit they may be {} MB at most. \
+                 Raise --memory, or ask for fewer rows at once",
+                self.name,
+                held >> 20,
+                most >> 20
+            ),
+            _ => self.inner.state(emit_to),
+        }
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], groups: usize) -> Result<()> {

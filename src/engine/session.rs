@@ -103,7 +103,7 @@ pub(crate) fn context(
     tallow_udfs::register_all(&mut registry)?;
     let partitions = resources::partitions(settings.threads, settings.memory);
     bounded::bound(&mut registry, settings.memory, partitions)?;
-    holding::register(&mut registry)?;
+    holding::register(&mut registry, settings.memory)?;
     registry.register_udf(ScalarUDF::from(Marker::default()));
     functions.into_iter().for_each(|function| context.register_udf(function));
     registry.register_expr_planner(Arc::new(NestedCalls))?;
