@@ -10,7 +10,7 @@ use super::parameter::{Declared, Params};
 use super::problem::{Problem, Problems};
 use super::scope::{Relation, Scope, Tables, normal};
 use super::select;
-use super::suggest::closest;
+use super::suggest::{closest, closest_name};
 use super::timeframe::{late_field, timeframe_of, typed};
 use super::tokens::CROSSES;
 use crate::engine::asof::MATCH;
@@ -184,9 +184,10 @@ impl<'a> Rewriter<'a> {
                 self.window(call, false);
             }
             None => {
-                let series = tallow_udfs::all_series_functions().iter().map(|f| f.signature());
-                let known = series.flat_map(|s| std::iter::once(&s.name).chain(&s.aliases)).map(String::as_str);
-                let near = closest(&name, known).or_else(|| closest(&name, self.functions.iter().copied()));
+                let series = || tallow_udfs::all_series_functions().iter().map(|f| f.signature());
+                let aliases = series().flat_map(|s| &s.aliases).map(String::as_str);
+                let near = closest_name(&name, series().map(|s| s.name.as_str()), aliases)
+                    .or_else(|| closest(&name, self.functions.iter().copied()));
                 let problem = Problem::new(format!("unknown function `{name}`"), ident.span);
                 self.problems.push(match (habits::instead_of(&name), near) {
                     (Some(other), _) => problem.help(other),
