@@ -14,8 +14,8 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
 };
 use std::collections::HashMap;
 use std::fmt::{Display, Formatter};
@@ -117,6 +117,24 @@ impl Display for Counted {
     }
 }
 
+impl Counted {
+    /// Refuses ranges that a damaged footer makes up: a store may ask for their memory before it looks at the file.
+    async fn check_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> object_store::Result<()> {
+        const USUAL: u64 = 16 << 20;
+        if ranges.iter().all(|r| r.start <= r.end && r.end - r.start <= USUAL) {
+            return Ok(());
+        }
+        let size = self.inner.head(location).await?.size;
+        match ranges.iter().find(|r| r.start > r.end || r.end > size) {
+            None => Ok(()),
+            Some(Range { start, end }) => Err(object_store::Error::Generic {
+                store: "file",
+                source: format!("bytes {start} to {end} are wanted of {size}").into(),
+            }),
+        }
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Counted {
     async fn put_opts(
@@ -146,6 +164,7 @@ impl ObjectStore for Counted {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
+        self.check_ranges(location, ranges).await?;
         let parts = self.inner.get_ranges(location, ranges).await?;
         self.read.fetch_add(parts.iter().map(|p| p.len() as u64).sum(), Ordering::Relaxed);
         Ok(parts)
@@ -186,6 +205,19 @@ impl ObjectStore for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn bytes_that_a_file_does_not_have_are_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "candles").unwrap();
+        let store = Stores::default().get_store(&Url::parse("file:///").unwrap()).unwrap();
+        let path = Path::from_absolute_path(file.path()).unwrap();
+        assert_eq!(store.get_ranges(&path, &[0..2, 3..7]).await.unwrap()[1], "dles");
+        for beyond in [0..u64::MAX / 2, Range { start: 5, end: 3 }] {
+            let said = store.get_ranges(&path, &[beyond]).await.unwrap_err().to_string();
+            assert!(said.contains("are wanted of 7"), "{said}");
+        }
+    }
 
     #[test]
     fn a_store_is_made_once_for_each_host() {
