@@ -17,7 +17,7 @@ use std::fmt::Display;
 use std::io::Write;
 
 /// A row group of a result file is encoded in memory and ends when it takes this much.
-const ROW_GROUP_BYTES: usize = 32 << 20;
+const ROW_GROUP_BYTES: usize = 8 << 20;
 
 /// Writes the batches of one result.
 pub(super) struct Writer {
