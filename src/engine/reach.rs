@@ -1,6 +1,7 @@
 //! How far the columns of a plan look into the past and the future, in bars of each table that they come from.
 
 use super::asof::AsofJoin;
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, Result, ScalarValue};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
@@ -66,6 +67,14 @@ enum Values {
     Complete,
     /// A table's own column, or one that moves whenever that does.
     Stored,
+}
+
+impl Values {
+    /// Those of a table's column. Of others than numbers and times nobody counts where they are missing, or move.
+    fn stored(data_type: &DataType) -> Values {
+        let is_counted = data_type.is_numeric() || matches!(data_type, DataType::Timestamp(_, _));
+        if is_counted { Values::Stored } else { Values::Patchy }
+    }
 }
 
 /// The beginning or the end of bars on a grid, told by the arguments of `bar_floor`.
@@ -149,7 +158,7 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
         LogicalPlan::TableScan(scan) => {
             let table = Sources::table(scan.table_name.table());
             let times = plan.schema().fields().iter().map(|f| f.name() == "ts").collect();
-            let values = vec![Values::Stored; width];
+            let values = plan.schema().fields().iter().map(|f| Values::stored(f.data_type())).collect();
             Shape { columns: vec![table.clone(); width], times, values, rows: table, ..Shape::default() }
         }
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
@@ -502,7 +511,9 @@ impl Shape {
             Expr::Literal(value, _) if !value.is_null() => Values::Complete,
             Expr::IsNull(_) | Expr::IsNotNull(_) => Values::Complete,
             Expr::Alias(alias) => of(&alias.expr),
-            Expr::Cast(cast) => of(&cast.expr),
+            // Prices in whole numbers may stay the same while the prices move.
+            Expr::Cast(cast) if *cast.field.data_type() == DataType::Float64 => of(&cast.expr),
+            Expr::Cast(cast) => of(&cast.expr).min(Values::Complete),
             Expr::Negative(inner) | Expr::Not(inner) => of(inner),
             Expr::BinaryExpr(b) => match b.op {
                 Operator::Divide | Operator::Modulo if !is_nonzero(&b.right) => Values::Patchy,
@@ -545,7 +556,7 @@ fn unless(uncountable: bool, bars: Bars) -> Bars {
 
 fn is_nonzero(expr: &Expr) -> bool {
     match expr {
-        Expr::Literal(value, _) => match value.cast_to(&arrow::datatypes::DataType::Float64) {
+        Expr::Literal(value, _) => match value.cast_to(&DataType::Float64) {
             Ok(ScalarValue::Float64(Some(v))) => v != 0.0,
             _ => false,
         },
@@ -559,7 +570,7 @@ fn is_nonzero(expr: &Expr) -> bool {
 fn offset(args: &[Expr]) -> Option<i64> {
     match args.get(1) {
         None => Some(1),
-        Some(Expr::Literal(value, _)) => match value.cast_to(&arrow::datatypes::DataType::Int64) {
+        Some(Expr::Literal(value, _)) => match value.cast_to(&DataType::Int64) {
             Ok(ScalarValue::Int64(n)) => n,
             _ => None,
         },
@@ -571,7 +582,7 @@ fn offset(args: &[Expr]) -> Option<i64> {
 fn of_frame(frame: &WindowFrame) -> Reach {
     // RANGE counts time, not bars: how many bars that is depends on the data.
     let rows = frame.units == WindowFrameUnits::Rows;
-    let count = |value: &ScalarValue| match value.cast_to(&arrow::datatypes::DataType::UInt64) {
+    let count = |value: &ScalarValue| match value.cast_to(&DataType::UInt64) {
         Ok(ScalarValue::UInt64(Some(n))) if rows => Bars::Count(usize::try_from(n).unwrap_or(usize::MAX)),
         _ => Bars::Unbounded,
     };

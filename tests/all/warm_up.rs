@@ -110,6 +110,8 @@ async fn what_does_not_forget_its_start_is_computed_from_the_start() {
         "kama(close, 10)",
         "vidya(close, 9)",
         "rsi(sma(close, 20), 5)",
+        "rsi(cast(close / 50 as int), 5)",
+        "rsi(cast(close as int), 5)",
         "mfi(14)",
         "macd(12, 26, 9).macdhist",
     ] {
