@@ -36,7 +36,7 @@ async fn main() {
     let lake = folder.path().join("lake");
     let ingest = ["--lake", lake.to_str().unwrap(), "ingest", path.to_str().unwrap(), "-t", "1d"];
     assert!(Command::new(env!("CARGO_BIN_EXE_tallow")).args(ingest).output().unwrap().status.success());
-    let session = Session::open(Settings { lake: lake.display().to_string(), ..Settings::default() }).await.unwrap();
+    let session = tallow::open(Settings { lake: lake.display().to_string(), ..Settings::default() }).await.unwrap();
     let schema = session.context().table_provider("candles").await.unwrap().schema();
     let formula = Formula::parse(FORMULA).unwrap();
     let check = || {

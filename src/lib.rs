@@ -1,10 +1,10 @@
 //! SQL for candles: indicators, screens and labels over OHLCV data, as DataFusion plans.
 //!
 //! ```no_run
-//! use tallow::{Session, Settings};
+//! use tallow::Settings;
 //!
 //! # async fn example() -> tallow::Result<()> {
-//! let session = Session::open(Settings::default()).await?;
+//! let session = tallow::open(Settings::default()).await?;
 //! let frame = session.sql("select symbol, ts, rsi(14) from candles qualify rsi(14) < 30").await?;
 //! for batch in session.collect(frame).await? {
 //!     println!("{} rows", batch.num_rows());
@@ -14,17 +14,19 @@
 //! ```
 
 pub mod cli;
-pub mod engine;
-pub mod error;
-mod instant;
-pub mod lake;
-pub mod pipeline;
-mod redact;
-mod session;
+mod queries;
 
-pub use engine::session::Settings;
-pub use error::{Error, Result};
-pub use session::Session;
+pub use queries::named_queries;
+pub use tallow_common::{Error, Result};
+pub use tallow_engine as engine;
+pub use tallow_lake as lake;
+pub use tallow_pipeline as pipeline;
+pub use tallow_pipeline::{Session, Settings};
+
+/// Opens a session over a lake.
+pub async fn open(settings: Settings) -> Result<Session> {
+    tallow_pipeline::open(settings, &named_queries(None)?).await
+}
 
 // The README's Rust examples are compiled with the documentation tests.
 #[cfg(doctest)]

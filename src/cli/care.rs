@@ -6,9 +6,9 @@ use super::commands::{out, run_text};
 use super::config::Config;
 use super::left_out::partial;
 use super::progress::Progress;
+use crate::Error;
 use crate::Session;
 use crate::engine::dialect::Params;
-use crate::error::Error;
 use crate::pipeline::scan::Failure as LeftOut;
 use crate::pipeline::validate::Validation;
 use arrow::array::AsArray;
@@ -92,7 +92,7 @@ pub(super) async fn optimize(config: &Config, args: OptimizeArgs) -> Result<(), 
 pub(super) async fn resample(config: &Config, args: ResampleArgs) -> Result<(), Failure> {
     let session = config.session().await?;
     let progress = Progress::new(config, None, "rows");
-    let summary = session.resample(args.timeframe, args.from, args.origin.as_deref(), args.fill).await?;
+    let summary = resample::store(&session, args.timeframe, args.from, args.origin.as_deref(), args.fill).await?;
     progress.clear();
     out!("bars       {}", summary.rows);
     out!("new        {}", summary.new);

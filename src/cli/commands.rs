@@ -10,9 +10,9 @@ use super::left_out::partial;
 use super::output::Writer;
 use super::progress::Progress;
 use super::scan::{as_scan, named_symbols};
+use crate::Error;
 use crate::engine::dialect::{Params, Parsed, Problems};
 use crate::engine::reach::reach;
-use crate::error::Error;
 use crate::pipeline::among::{absent, among};
 use crate::pipeline::bounds::{self, Range};
 use crate::pipeline::synth::Synth;
@@ -28,7 +28,7 @@ use std::io::{IsTerminal, Read, Write};
 /// Writes a line to standard output, without the secrets of URLs; a closed pipe ends the command quietly.
 macro_rules! out {
     ($($arg:tt)*) => {
-        if writeln!(std::io::stdout(), "{}", crate::redact::redacted(&format_args!($($arg)*).to_string())).is_err() {
+        if writeln!(std::io::stdout(), "{}", tallow_common::redact::redacted(&format_args!($($arg)*).to_string())).is_err() {
             return Err(Failure::ClosedPipe);
         }
     };
@@ -179,9 +179,9 @@ fn is_silent(statement: &Statement) -> bool {
 }
 
 pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
-    let queries = named::all(Some(config.queries()))?;
+    let queries = crate::named_queries(Some(config.queries()))?;
     let Some(name) = args.name.filter(|_| !args.list) else {
-        for query in queries.values() {
+        for query in queries.iter() {
             out!("{:<18} {}", query.name, query.doc);
             for param in &query.params {
                 let default = param.default.as_ref().map_or_else(|| " (required)".to_string(), |d| format!("={d}"));
@@ -190,7 +190,7 @@ pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
         }
         return Ok(());
     };
-    let query = named::find(&queries, &name)?;
+    let query = queries.find(&name)?;
     let params = query.complete(&params(args.values.iter().chain(&args.param))?)?;
     let session = config.session().await?;
     let (sql, params) = match args.timeframe {
@@ -201,7 +201,7 @@ pub(super) async fn run(config: &Config, args: RunArgs) -> Result<(), Failure> {
 }
 
 pub(super) async fn explain(config: &Config, args: ExplainArgs) -> Result<(), Failure> {
-    let queries = named::all(Some(config.queries()))?;
+    let queries = crate::named_queries(Some(config.queries()))?;
     let given = params(&args.param)?;
     let session = config.session().await?;
     let table = args.timeframe.map(|timeframe| format!("candles_{timeframe}"));

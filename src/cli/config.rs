@@ -3,8 +3,8 @@
 use super::Failure;
 use super::args::Global;
 use super::commands::out;
+use crate::Error;
 use crate::engine::resources;
-use crate::error::Error;
 use crate::{Session, Settings};
 use serde::Deserialize;
 use std::io::Write;
@@ -132,7 +132,7 @@ impl Config {
     }
 
     pub async fn session(&self) -> Result<Session, Error> {
-        Session::open(Settings {
+        crate::open(Settings {
             lake: self.lake.value.clone(),
             candles: self.candles.value.clone(),
             memory: self.memory.value,

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::args::{Format, OutputArgs};
-use crate::error::Error;
+use crate::Error;
 use flate2::write::GzEncoder;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};

@@ -7,12 +7,12 @@ use super::config::Config;
 use super::progress::Progress;
 use crate::Session;
 use crate::engine::dialect::Params;
-use crate::error::{Error, readable};
 use crate::lake::{Computed, ResultKind, tables_of_levels};
 use crate::pipeline::check::{self, CheckOptions, ColumnCheck, Verdict};
 use crate::pipeline::label::{LabelRun, Unlabelled, quality};
 use crate::pipeline::levels::{self, Detection, Source};
 use crate::pipeline::{formulas, named};
+use crate::{Error, readable};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use datafusion::common::DataFusionError;
@@ -163,7 +163,7 @@ fn usage(error: DataFusionError) -> Failure {
 }
 
 pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failure> {
-    let queries = named::all(Some(config.queries()))?;
+    let queries = crate::named_queries(Some(config.queries()))?;
     let given = params(&args.param)?;
     let session = config.session().await?;
     let (text, given) = match queries.get(args.text.trim()) {

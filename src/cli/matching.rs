@@ -10,20 +10,20 @@ use super::report::folder_of_pictures;
 use super::scan::{duration, table_of};
 use super::{Failure, usage};
 use crate::Session;
-use crate::error::{Error, Result as Done};
 use crate::lake::{Computed, READABLE, ResultKind, StoredPattern};
 use crate::pipeline::alerts::{self, Alerts, Claimed};
 use crate::pipeline::patterns;
 use crate::pipeline::scan::Failure as LeftOut;
 use crate::pipeline::score::{self, Model};
 use crate::pipeline::search::{self, Adjust, Counts, MatchRun, Pattern, SearchOptions};
-use crate::redact::redacted;
+use crate::{Error, Result as Done};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tallow_common::redact::redacted;
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::search::{Stages, Windowing};
@@ -256,7 +256,7 @@ impl MatchArgs {
         match (&self.score, &self.benchmark) {
             (None, Some(_)) => return Err(Failure::Usage("--benchmark belongs to --score".to_string())),
             (Some(model), benchmark) => {
-                let model = session.models().load(session.tables(), model).await?;
+                let model = Models::of(session)?.load(session.tables(), model).await?;
                 for (table, timeframe) in self.search.tables(session).await? {
                     if let Some(symbol) = benchmark {
                         score::check_benchmark(session, &table, symbol).await?;

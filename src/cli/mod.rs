@@ -17,13 +17,13 @@ mod repl;
 mod report;
 mod scan;
 
-use crate::error::Error;
-use crate::redact::{Redacting, redacted};
+use crate::Error;
 use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
 use std::task::Poll;
 use std::time::Duration;
+use tallow_common::redact::{Redacting, redacted};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;

@@ -4,7 +4,7 @@ use super::Failure;
 use super::args::{Format, OutputArgs};
 use super::destination::{Opened, Stream, Target, open};
 use super::portable::{portable, ported};
-use crate::error::Error;
+use crate::Error;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use arrow::ipc::writer::{FileWriter, StreamWriter};

@@ -8,9 +8,9 @@ use super::matching::{no_pattern, timeframe_of};
 use super::progress::Progress;
 use super::scan::table_of;
 use super::{Failure, usage};
+use crate::Error;
 use crate::Session;
 use crate::engine::dialect::Params;
-use crate::error::Error;
 use crate::lake::StoredPattern;
 use crate::pipeline::alerts;
 use crate::pipeline::patterns::{self, Source};
@@ -154,7 +154,7 @@ async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<()
         thinned: true,
         ..SearchOptions::default()
     };
-    let patterns = stored.iter().map(StoredPattern::sought).collect::<crate::error::Result<Vec<_>>>()?;
+    let patterns = stored.iter().map(StoredPattern::sought).collect::<crate::Result<Vec<_>>>()?;
     let run = MatchRun { patterns, options, exact: true, percentile: None };
     let table = table_of(args.timeframe.as_deref())?;
     let timeframe = timeframe_of(session, &table).await?;

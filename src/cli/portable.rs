@@ -1,7 +1,7 @@
 //! Columns as every reader of Parquet and Arrow knows them: DataFusion's views of text are newer than most of these, and
 //! pyarrow can neither filter nor sort nor join by them.
 
-use crate::error::Result;
+use crate::Result;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};

@@ -5,11 +5,10 @@ use super::args::{Format, OutputArgs};
 use super::commands::run_text;
 use super::config::Config;
 use super::destination;
+use crate::Error;
 use crate::Session;
 use crate::engine::dialect::Params;
-use crate::error::Error;
 use crate::pipeline::functions::describe_all;
-use crate::redact::redacted;
 use clap::ValueEnum;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use rustyline::completion::Completer;
@@ -19,6 +18,7 @@ use rustyline::{Editor, Helper, Highlighter, Hinter};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Instant;
+use tallow_common::redact::redacted;
 
 const HELP: &str = "\
 SQL ends with a semicolon. Commands:

@@ -7,10 +7,9 @@ use super::destination::{self, writable};
 use super::left_out::{self, partial};
 use super::matching::{Found, deliver};
 use super::scan::{scan_of, table_of};
+use crate::Error;
 use crate::Session;
 use crate::engine::dialect::Params;
-use crate::error::Error;
-use crate::instant::shown;
 use crate::lake::StoredPattern;
 use crate::pipeline::label::quality;
 use crate::pipeline::report::{self, Chart, Page};
@@ -22,6 +21,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tallow_common::time::shown;
 use tallow_udfs::candle::Timeframe;
 use tokio_util::sync::CancellationToken;
 
@@ -114,7 +114,7 @@ async fn matches_page(
                 .to_string(),
         ),
         Some(name) => {
-            if let Model::Boosted(model) = session.models().load(session.tables(), name).await?.as_ref() {
+            if let Model::Boosted(model) = Models::of(session)?.load(session.tables(), name).await?.as_ref() {
                 notes.push(format!("Model {name}: {}", model.origin.evaluation.verdict()));
             }
         }

@@ -1,7 +1,7 @@
 //! How much memory and how many threads a session may use.
 
-use crate::error::{Error, Result};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use tallow_common::{Error, Result};
 
 /// Share of the machine's memory, or of the container's, that a session takes by default.
 const DEFAULT_SHARE: f64 = 0.6;

@@ -3,7 +3,6 @@
 //! Decoders of Parquet and Arrow files panic on some that are damaged (in `bytes`, or where `arrow-ipc` converts a schema).
 //! Whatever reads a file runs inside this border, where a panic ends as an error that names the file.
 
-use crate::redact::redacted;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -37,6 +36,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::pin::Pin;
 use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
+use tallow_common::redact::redacted;
 
 /// Beginning of what is said of a file that cannot be read.
 const CANNOT_READ: &str = "cannot read ";
@@ -459,7 +459,7 @@ mod tests {
             panic!("range start 10 after its end")
         }
         let error = reading("/x.parquet", async { broken() }).await.unwrap_err();
-        let said = crate::error::readable(&error);
+        let said = tallow_common::readable(&error);
         assert!(
             said.starts_with("cannot read /x.parquet: ") && said.contains("range start 10 after its end"),
             "{said}"
@@ -470,16 +470,16 @@ mod tests {
     #[test]
     fn an_error_names_its_file_once() {
         let error = named("/x.csv", named("/x.csv", DataFusionError::Execution("odd".to_string())));
-        assert_eq!(crate::error::readable(&error), "cannot read /x.csv: odd");
+        assert_eq!(tallow_common::readable(&error), "cannot read /x.csv: odd");
         let memory = named("/x.csv", DataFusionError::ResourcesExhausted("no memory".to_string()));
-        assert_eq!(crate::error::readable(&memory), "no memory");
-        let internal = crate::error::readable(&named("/x", DataFusionError::Internal("no\nbacktrace".to_string())));
+        assert_eq!(tallow_common::readable(&memory), "no memory");
+        let internal = tallow_common::readable(&named("/x", DataFusionError::Internal("no\nbacktrace".to_string())));
         assert!(!internal.contains("Internal error") && internal.ends_with("(no)"), "{internal}");
     }
 
     #[test]
     fn what_is_computed_of_a_file_is_not_its_fault() {
-        let error = |e: ArrowError| crate::error::readable(&named_if_of_file("/x", e.into()));
+        let error = |e: ArrowError| tallow_common::readable(&named_if_of_file("/x", e.into()));
         assert!(!error(ArrowError::DivideByZero).contains("/x"));
         assert!(error(ArrowError::CsvError("odd".to_string())).starts_with("cannot read /x: "));
     }

@@ -73,7 +73,7 @@ const MATCHES: &str = "matches";
 const SMALL: [&str; 3] = [StoredFormula::TABLE, StoredPattern::TABLE, StoredAlert::TABLE];
 
 /// `"candles@readable"` is a table of candles without the files that cannot be read.
-pub(crate) const READABLE: &str = "@readable";
+pub const READABLE: &str = "@readable";
 
 /// Names of tables that only plans know begin with this.
 const HIDDEN: char = '#';
@@ -212,7 +212,7 @@ impl LakeSchema {
     }
 
     /// Keeps a table under a name that begins with `#`: it is not listed, and forgotten after many others.
-    pub(crate) fn keep_hidden(&self, name: &str, table: Arc<dyn TableProvider>) {
+    pub fn keep_hidden(&self, name: &str, table: Arc<dyn TableProvider>) {
         let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
         hidden.retain(|known| known != name);
         hidden.push_back(name.to_string());
@@ -225,7 +225,7 @@ impl LakeSchema {
     }
 
     /// Forgets a table.
-    pub(crate) fn drop_hidden(&self, name: &str) {
+    pub fn drop_hidden(&self, name: &str) {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
@@ -267,7 +267,7 @@ impl LakeSchema {
     }
 
     /// Ties the schema to the session that it is registered in.
-    pub(crate) fn belongs_to(&self, state: StateOf) {
+    pub fn belongs_to(&self, state: StateOf) {
         let _ = self.state.set(state);
     }
 
@@ -282,7 +282,8 @@ impl LakeSchema {
         let folder = |family: &str, t: Timeframe| format!("{}/{family}/{t}/", self.lake.url.trim_end_matches('/'));
         let (plain, version) = match name.rsplit_once('@') {
             Some((plain, version)) if !version.contains('/') => {
-                let version = version.parse().map_err(|e: crate::Error| DataFusionError::Plan(e.to_string()))?;
+                let version =
+                    version.parse().map_err(|e: tallow_common::Error| DataFusionError::Plan(e.to_string()))?;
                 (plain, Some(version))
             }
             _ => (name, None),

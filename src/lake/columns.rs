@@ -24,7 +24,7 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 /// The time type of candles.
-pub(crate) fn instant() -> DataType {
+pub fn instant() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 

@@ -46,9 +46,9 @@ pub enum AsOf {
 }
 
 impl FromStr for AsOf {
-    type Err = crate::Error;
+    type Err = tallow_common::Error;
 
-    fn from_str(text: &str) -> crate::Result<AsOf> {
+    fn from_str(text: &str) -> tallow_common::Result<AsOf> {
         let digits = text.strip_prefix(['v', 'V']).unwrap_or(text);
         if digits.len() < 8
             && let Ok(version) = digits.parse()
@@ -56,7 +56,7 @@ impl FromStr for AsOf {
             return Ok(AsOf::Version(version));
         }
         super::ingest::times::parse_instant(text).map(AsOf::Time).ok_or_else(|| {
-            crate::Error::Setting(format!(
+            tallow_common::Error::Setting(format!(
                 "version '{text}': expected a number such as 12 or v12, or a time such as 2024-01-31 or 2024-01-31T09:30:00Z"
             ))
         })

@@ -48,7 +48,7 @@ pub(super) async fn readable(state: &Arc<SessionState>, files: &Files) -> Result
             Ok(()) => good.push(meta),
             Err(error) => {
                 let (path, symbol) = (files.shown(&meta), symbol_of(meta.location.as_ref()));
-                bad.push(Unreadable { path, symbol, reason: crate::error::readable(&error) });
+                bad.push(Unreadable { path, symbol, reason: tallow_common::readable(&error) });
             }
         }
     }

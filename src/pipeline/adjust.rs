@@ -1,8 +1,8 @@
 //! Prices adjusted for splits and dividends, as SQL.
 
 use super::quoting::quoted;
-use crate::error::{Error, Result};
-use crate::lake::LakeSchema;
+use tallow_common::{Error, Result};
+use tallow_lake::LakeSchema;
 
 /// SQL that yields the candles of a table with prices adjusted backwards for the actions of another: `symbol`, `ts` (the
 /// first day without the right), `split_ratio` (2 for two new shares per old one; 0 or none for no split) and `dividend` (per share).

@@ -4,14 +4,14 @@
 //! that nobody settled, because its process was killed, is void after a while: an alert comes twice rather than never.
 
 use crate::Session;
-use crate::error::Result;
-use crate::lake::StoredAlert;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use datafusion::common::internal_datafusion_err;
 use std::collections::HashMap;
 use std::time::Duration;
+use tallow_common::Result;
+use tallow_lake::StoredAlert;
 
 /// When an alert is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

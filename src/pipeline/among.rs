@@ -3,13 +3,13 @@
 use super::relation::Failure;
 use super::rows::texts;
 use crate::Session;
-use crate::engine::dialect::closest;
-use crate::error::{Error, Result};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::DataFrame;
 use std::collections::BTreeSet;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::closest;
 
 /// Restricts a frame to symbols, as if its tables of bars held no others.
 pub fn among(frame: DataFrame, symbols: &[String]) -> Result<DataFrame> {

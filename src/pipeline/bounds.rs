@@ -3,9 +3,6 @@
 use super::in_range;
 use super::quoting::quoted;
 use crate::Session;
-use crate::engine::dialect::Params;
-use crate::engine::reach::{fades_by_movement, reach};
-use crate::error::{Error, Result};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
@@ -15,6 +12,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::Params;
+use tallow_engine::reach::{fades_by_movement, reach};
 use tallow_udfs::series::{Bars, InputKind};
 
 /// The times that a result is wanted for: from the first, up to but not including the last.

@@ -5,9 +5,6 @@
 
 use super::bounds::{known_at, tables_of};
 use crate::Session;
-use crate::engine::dialect::Params;
-use crate::engine::reach::{Sources, reach};
-use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
@@ -19,6 +16,9 @@ use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{Display, Formatter};
 use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::Params;
+use tallow_engine::reach::{Sources, reach};
 use tallow_udfs::candle::{Grid, Origin, Timeframe};
 use tallow_udfs::series::{Bars, InputKind};
 

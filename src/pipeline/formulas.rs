@@ -2,10 +2,10 @@
 
 use super::scan::Scan;
 use crate::Session;
-use crate::engine::dialect::{Formula, Params, closest};
-use crate::error::{Error, Result};
-use crate::lake::StoredFormula;
 use datafusion::sql::sqlparser::ast::Expr;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::{Formula, Params, closest};
+use tallow_lake::StoredFormula;
 
 /// What a formula is for.
 pub const CATEGORIES: [&str; 4] = ["scan", "entry", "exit", "stop"];

@@ -3,7 +3,6 @@
 //! A range cuts the result; a subquery that counts, as for folds of equal length, sees everything unless it asks.
 
 use super::bounds::Range;
-use crate::error::Result;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result as Done, ScalarValue};
@@ -14,6 +13,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 use std::hash::{Hash, Hasher};
+use tallow_common::Result;
 
 /// Name of the function.
 const NAME: &str = "in_range";

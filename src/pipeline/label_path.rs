@@ -2,8 +2,8 @@
 
 use super::levels::{self, Source};
 use super::resample::{self, Wanted};
-use crate::error::Result;
-use crate::lake::LakeSchema;
+use tallow_common::Result;
+use tallow_lake::LakeSchema;
 use tallow_udfs::candle::{Grid, Origin, Timeframe};
 
 /// What a path is to carry besides prices.

@@ -2,8 +2,8 @@
 
 use super::quoting::quoted;
 use super::resample::{self, Wanted};
-use crate::error::{Error, Result};
-use crate::lake::LakeSchema;
+use tallow_common::{Error, Result};
+use tallow_lake::LakeSchema;
 use tallow_udfs::candle::Timeframe;
 
 /// How levels are found.

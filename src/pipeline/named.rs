@@ -9,12 +9,12 @@
 
 use super::relation::{one, relation};
 use crate::Session;
-use crate::engine::dialect::{self, Params, closest};
-use crate::error::{Error, Result};
 use datafusion::datasource::ViewTable;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::{self, Params, closest};
 use tallow_udfs::candle::Timeframe;
 
 /// A named query.
@@ -41,55 +41,56 @@ pub struct QueryParam {
     pub doc: String,
 }
 
-/// The queries that come with tallow.
-const BUILT_IN: [&str; 18] = [
-    include_str!("../../queries/breadth.sql"),
-    include_str!("../../queries/features.sql"),
-    include_str!("../../queries/golden_cross.sql"),
-    include_str!("../../queries/labels_path.sql"),
-    include_str!("../../queries/labels_triple_barrier.sql"),
-    include_str!("../../queries/market_regime.sql"),
-    include_str!("../../queries/match_features.sql"),
-    include_str!("../../queries/match_targets.sql"),
-    include_str!("../../queries/movers.sql"),
-    include_str!("../../queries/new_highs.sql"),
-    include_str!("../../queries/rsi_oversold.sql"),
-    include_str!("../../queries/signal_calibration.sql"),
-    include_str!("../../queries/signal_watchlist.sql"),
-    include_str!("../../queries/signals.sql"),
-    include_str!("../../queries/signals_calibrated.sql"),
-    include_str!("../../queries/training_set.sql"),
-    include_str!("../../queries/vol_liq_regime.sql"),
-    include_str!("../../queries/volatility_rank.sql"),
-];
+/// Named queries by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NamedQueries(BTreeMap<String, NamedQuery>);
 
-/// All named queries: those that come with tallow, and those in `folder`, which win.
-pub fn all(folder: Option<&Path>) -> Result<BTreeMap<String, NamedQuery>> {
-    let mut queries = BTreeMap::new();
-    for text in BUILT_IN {
-        let query = parse(text)?;
-        queries.insert(query.name.clone(), query);
+impl NamedQueries {
+    /// Queries by their texts.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<NamedQueries> {
+        let mut queries = NamedQueries::default();
+        texts.into_iter().try_for_each(|text| queries.add(text))?;
+        Ok(queries)
     }
-    let Some(folder) = folder.filter(|f| f.is_dir()) else { return Ok(queries) };
-    let failed = |e| Error::File(folder.display().to_string(), e);
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|e| e == "sql") {
-            let text = std::fs::read_to_string(&path).map_err(|e| Error::File(path.display().to_string(), e))?;
-            let query = parse(&text).map_err(|e| Error::Setting(format!("{}: {e}", path.display())))?;
-            queries.insert(query.name.clone(), query);
+
+    /// Adds the `.sql` files of a folder, which win over queries of the same name.
+    pub fn add_folder(&mut self, folder: &Path) -> Result<()> {
+        let failed = |e| Error::File(folder.display().to_string(), e);
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|e| e == "sql") {
+                let text = std::fs::read_to_string(&path).map_err(|e| Error::File(path.display().to_string(), e))?;
+                self.add(&text).map_err(|e| Error::Setting(format!("{}: {e}", path.display())))?;
+            }
         }
+        Ok(())
     }
-    Ok(queries)
-}
 
-/// The query with this name.
-pub fn find<'a>(queries: &'a BTreeMap<String, NamedQuery>, name: &str) -> Result<&'a NamedQuery> {
-    queries.get(name).ok_or_else(|| {
-        let near = closest(name, queries.keys().map(String::as_str));
-        let hint = near.map_or_else(|| "`tallow run --list` shows all".to_string(), |n| format!("did you mean `{n}`?"));
-        Error::Setting(format!("unknown query `{name}`; {hint}"))
-    })
+    fn add(&mut self, text: &str) -> Result<()> {
+        let query = parse(text)?;
+        self.0.insert(query.name.clone(), query);
+        Ok(())
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &NamedQuery> {
+        self.0.values()
+    }
+
+    /// The query with this name, if there is one.
+    pub fn get(&self, name: &str) -> Option<&NamedQuery> {
+        self.0.get(name)
+    }
+
+    /// The query with this name; an unknown one is an error.
+    pub fn find(&self, name: &str) -> Result<&NamedQuery> {
+        self.0.get(name).ok_or_else(|| {
+            let near = closest(name, self.0.keys().map(String::as_str));
+            let hint =
+                near.map_or_else(|| "`tallow run --list` shows all".to_string(), |n| format!("did you mean `{n}`?"));
+            Error::Setting(format!("unknown query `{name}`; {hint}"))
+        })
+    }
 }
 
 impl NamedQuery {
@@ -189,10 +190,5 @@ mod tests {
         assert!(query.complete(&given).unwrap_err().to_string().contains("--param symbol=VALUE"));
         given.set("lvl", "3");
         assert!(query.complete(&given).unwrap_err().to_string().contains("no parameter `lvl`"));
-    }
-
-    #[test]
-    fn all_built_in_queries_parse() {
-        assert_eq!(all(None).unwrap().len(), BUILT_IN.len());
     }
 }

@@ -1,14 +1,14 @@
 //! The patterns that a lake keeps: cut from its candles, or given as numbers.
 
 use crate::Session;
-use crate::engine::dialect::closest;
-use crate::error::{Error, Result};
-use crate::instant::shown;
-use crate::lake::{LakeSchema, StoredPattern};
-use crate::pipeline::quoting;
-use crate::pipeline::relation::{Relation, despite_files, one};
-use crate::pipeline::rows;
-use crate::pipeline::search::Pattern;
+use crate::quoting;
+use crate::relation::{Relation, despite_files, one};
+use crate::rows;
+use crate::search::Pattern;
+use tallow_common::time::shown;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::closest;
+use tallow_lake::{LakeSchema, StoredPattern};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::numbers_of;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};

@@ -1,17 +1,17 @@
 //! Names and texts in the SQL that is written here.
 
 /// A name as an SQL identifier.
-pub(crate) fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A text.
-pub(crate) fn text(value: &str) -> String {
+pub fn text(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
 /// Texts, as they stand in `in (...)`.
-pub(crate) fn texts(values: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+pub fn texts(values: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     values.into_iter().map(|value| text(value.as_ref())).collect::<Vec<_>>().join(", ")
 }
 

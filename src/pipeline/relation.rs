@@ -4,11 +4,6 @@ use super::quoting::quoted;
 use super::resample::source_of;
 use super::rows::{texts, times};
 use crate::Session;
-use crate::engine::dialect::{Params, closest};
-use crate::engine::reach::{PlanReach, reach, reach_at_end};
-use crate::error::{Error, Result, readable};
-use crate::instant::shown;
-use crate::lake::{CandleTable, READABLE, Unreadable};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, TableReference};
@@ -16,6 +11,11 @@ use datafusion::functions_aggregate::expr_fn::{count, min};
 use datafusion::logical_expr::{LogicalPlan, col, lit};
 use datafusion::prelude::DataFrame;
 use std::sync::Arc;
+use tallow_common::time::shown;
+use tallow_common::{Error, Result, readable};
+use tallow_engine::dialect::{Params, closest};
+use tallow_engine::reach::{PlanReach, reach, reach_at_end};
+use tallow_lake::{CandleTable, READABLE, Unreadable};
 use tallow_udfs::candle::Timeframe;
 
 /// A symbol, or a file, that was left out.

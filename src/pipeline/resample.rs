@@ -1,9 +1,10 @@
 //! Larger bars from smaller ones, as SQL.
 
-use crate::error::{Error, Result};
-use crate::lake::{LakeSchema, READABLE};
-use crate::pipeline::quoting::quoted;
+use crate::Session;
+use crate::quoting::quoted;
 use std::str::FromStr;
+use tallow_common::{Error, Result};
+use tallow_lake::{IngestSummary, LakeSchema, READABLE};
 use tallow_udfs::candle::Timeframe;
 
 /// What stands where no bar is.
@@ -169,4 +170,29 @@ mod tests {
         assert!(pick("30m").unwrap_err().to_string().contains("1h, 4h, 1d"));
         assert!(source(&known, known[2], Some(known[2])).is_err());
     }
+}
+
+/// Makes bars of a timeframe from the bars of a shorter one and merges them into the lake's table; a second run changes
+/// nothing unless the shorter bars have changed.
+pub async fn store(
+    session: &Session,
+    timeframe: Timeframe,
+    from: Option<Timeframe>,
+    origin: Option<&str>,
+    fill: Fill,
+) -> Result<IngestSummary> {
+    if fill == Fill::Null {
+        let said = "fill 'null': a bar without a close is not stored; use none or prev_close";
+        return Err(Error::Setting(said.to_string()));
+    }
+    let lake = session.tables();
+    let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };
+    let origin = origin.map(str::to_string).or(own);
+    let wanted = Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) };
+    let (bars, origin) = sql(lake, wanted).await?;
+    let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
+    // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
+    let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
+    let rows = session.plan(session.sql(&sql).await?).await?;
+    session.merge(timeframe, origin, rows).await
 }

@@ -1,6 +1,5 @@
 //! Synthetic candles: geometric random walks with fat tails, the same for the same seed.
 
-use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::parquet::arrow::ArrowWriter;
@@ -10,6 +9,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use tallow_common::{Error, Result};
 
 const FIRST_BAR: i64 = 1_262_304_000_000_000; // 2010-01-01
 const DAY: i64 = 86_400_000_000;

@@ -1,7 +1,7 @@
 //! What is wrong with stored candles, as SQL: one row an issue, and a summary of each symbol.
 
-use crate::error::{Error, Result};
 use std::str::FromStr;
+use tallow_common::{Error, Result};
 
 /// Which bars a market should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

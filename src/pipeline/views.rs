@@ -2,19 +2,22 @@
 
 use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
+use super::named::NamedQueries;
 use super::quoting;
 use super::resample::Wanted;
+use super::score::Models;
 use super::search::{self, SearchOptions};
-use super::{adjust, named, patterns, resample};
-use crate::engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
-use crate::error::{Error, Result};
-use crate::lake::{CandleTable, LakeSchema, READABLE};
+use super::{adjust, patterns, resample};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::sql::parser::Statement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
+use tallow_lake::{CandleTable, LakeSchema, READABLE};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::search::Windowing;
@@ -22,11 +25,13 @@ use tallow_udfs::similarity::search::Windowing;
 /// The table functions of a session.
 pub(crate) struct Views {
     lake: Arc<LakeSchema>,
+    models: Arc<Models>,
+    queries: Arc<NamedQueries>,
 }
 
 impl Views {
-    pub fn new(lake: &Arc<LakeSchema>) -> Views {
-        Views { lake: Arc::clone(lake) }
+    pub fn new(lake: Arc<LakeSchema>, models: Arc<Models>, queries: Arc<NamedQueries>) -> Views {
+        Views { lake, models, queries }
     }
 }
 
@@ -149,6 +154,10 @@ impl TableFunctions for Views {
         &NAMES
     }
 
+    async fn prepare(&self, statements: &[Statement]) -> Result<()> {
+        self.models.load_called(&self.lake, statements).await
+    }
+
     async fn bars(&self, table: &str) -> Option<(String, String)> {
         let (timeframe, origin) = self.lake.bars(table).await.ok().flatten()?;
         Some((timeframe.to_string(), origin))
@@ -230,8 +239,7 @@ impl TableFunctions for Views {
         };
         let wrong = |said: String| Error::Setting(format!("{said}: {usage}"));
         if let ("query", [query]) = (name, arguments.positional.as_slice()) {
-            let queries = named::all(None)?;
-            let query = named::find(&queries, query)?;
+            let query = self.queries.find(query)?;
             let mut given = Params::default();
             arguments.named.iter().for_each(|(name, value)| given.set(name, value));
             return dialect::bind(&query.sql, &query.complete(&given)?);

@@ -54,7 +54,7 @@ async fn every_left_row_once_with_the_nearest_right_row() {
     let mut random = Random(7);
     for (sizes, batch_size) in [((200, 150), 7), ((1, 50), 3), ((60, 0), 8192), ((300, 3000), 16), ((3000, 40), 64)] {
         let (left, right) = (rows(&mut random, sizes.0), rows(&mut random, sizes.1));
-        let session = Session::open(Settings { batch_size, ..settings() }).await.unwrap();
+        let session = tallow::open(Settings { batch_size, ..settings() }).await.unwrap();
         session.context().register_batch("l", table(&left, "n")).unwrap();
         session.context().register_batch("r", table(&right, "m")).unwrap();
         for op in [">=", ">", "<=", "<"] {

@@ -24,7 +24,7 @@ const HANGS: Duration = Duration::from_secs(120);
 
 /// A session with so many threads, in which `begun(x)` is x; called, it tells so and does something else besides.
 async fn telling(threads: usize, besides: impl Fn() + Send + Sync + 'static) -> (Session, Arc<Notify>) {
-    let session = Session::open(Settings { threads, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { threads, ..settings() }).await.unwrap();
     let (begun, besides) = (Arc::new(Notify::new()), Arc::new(besides));
     for (name, kind) in [("begun", DataType::Float64), ("begun_int", DataType::Int64)] {
         let (tell, besides) = (Arc::clone(&begun), Arc::clone(&besides));

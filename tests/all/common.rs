@@ -23,7 +23,7 @@ pub fn settings() -> Settings {
 }
 
 pub async fn session() -> Session {
-    Session::open(settings()).await.unwrap()
+    tallow::open(settings()).await.unwrap()
 }
 
 /// All rows of a query, as one batch.

@@ -144,7 +144,7 @@ async fn a_panic_of_a_decoder_is_an_error_that_names_the_file() {
     let start = sound.windows(name.len()).position(|part| part == name).unwrap() + name.len() + 4;
     let is_of_text = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
     let length = sound[start..].iter().take_while(|b| is_of_text(b)).count();
-    let session = Session::open(settings()).await.unwrap();
+    let session = tallow::open(settings()).await.unwrap();
     let mut contained = 0;
     for at in start..start + length {
         let mut bytes = sound.clone();
@@ -267,7 +267,7 @@ async fn a_file_that_is_damaged_later_is_named_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("days/B.parquet");
     write_parquet(&path, &batch(&walk(&["B"], 4000)), 500);
-    let session = Session::open(Settings { cache_dir: None, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { cache_dir: None, ..settings() }).await.unwrap();
     let sql = format!("select sum(close) as s from '{}'", folder.path().join("days").display());
     query(&session, &sql).await;
     let bytes = std::fs::read(&path).unwrap();

@@ -9,7 +9,7 @@ use tallow::{Session, Settings};
 
 pub async fn lake(folder: &Path) -> Session {
     let lake = folder.join("lake").display().to_string();
-    Session::open(Settings { lake, ..settings() }).await.unwrap()
+    tallow::open(Settings { lake, ..settings() }).await.unwrap()
 }
 
 pub fn from(path: &Path) -> IngestOptions {

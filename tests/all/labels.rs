@@ -267,7 +267,7 @@ fn random_walk(seed: u64, symbols: usize, bars: usize) -> RecordBatch {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_bars_equal_the_reference() {
-    let session = Session::open(Settings { batch_size: 1000, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { batch_size: 1000, ..settings() }).await.unwrap();
     session.context().register_batch("walks", random_walk(11, 25, 8000)).unwrap();
     for horizon in [1, 6, 50] {
         assert!(check_own_path(&session, "walks", "1h", horizon).await > 195_000);
@@ -333,7 +333,7 @@ async fn labels_walk_smaller_bars_where_there_are_any() {
     write_parquet(&folder.path().join("candles/1h/all.parquet"), &to_batch(&fine), 5000);
     write_parquet(&folder.path().join("candles/4h/all.parquet"), &to_batch(&coarse), 1000);
     let lake = folder.path().to_string_lossy().to_string();
-    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     // What stands for the path: the smaller bars, and labelled bars that hold none.
     let mut walked = fine.clone();
     for (symbol, bars) in &coarse {
@@ -356,7 +356,7 @@ async fn labels_walk_smaller_bars_where_there_are_any() {
 #[tokio::test(flavor = "multi_thread")]
 async fn further_lakes_equal_the_reference() {
     for lake in std::env::var("TALLOW_TEST_LAKES").iter().flat_map(|lakes| lakes.split(',')) {
-        let session = Session::open(Settings { lake: lake.to_string(), ..settings() }).await.unwrap();
+        let session = tallow::open(Settings { lake: lake.to_string(), ..settings() }).await.unwrap();
         let coarse = candles(&session, "candles_4h", "4h").await;
         let has_fine = session.tables().timeframes().iter().any(|t| t.to_string() == "1h");
         let fine = if has_fine { candles(&session, "candles_1h", "1h").await } else { Series::new() };
@@ -576,7 +576,7 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/data/candles/1d");
     std::os::unix::fs::symlink(source, folder.path().join("candles/1d")).unwrap();
     let lake = folder.path().to_string_lossy().to_string();
-    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let mut run = LabelRun::new("1d".parse().unwrap());
     run.horizon = 10;
     let written = run.write(&session, "labels_1d", |_| {}).await.unwrap();
@@ -642,7 +642,7 @@ async fn bars_without_labels_are_counted_by_reason() {
     let rows: String = (0..30).map(row).collect();
     std::fs::write(days.join("A.csv"), format!("ts,open,high,low,close,volume\n{rows}")).unwrap();
     let lake = folder.path().to_string_lossy().to_string();
-    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let run = LabelRun::new("1d".parse().unwrap());
     assert_eq!(run.bars(session.tables()).await, Some(30));
     let written = run.write(&session, "labels_1d", |_| {}).await.unwrap();
@@ -659,7 +659,7 @@ async fn a_result_is_not_written_among_the_files_of_others_or_over_other_results
     let weeks = batch(&walk(&["A", "B"], 60).into_iter().filter(|b| b.1 % 7 == 5).collect::<Vec<_>>());
     write_parquet(&folder.path().join("lake/candles/1w/a.parquet"), &weeks, 50);
     let session =
-        Session::open(Settings { lake: folder.path().join("lake").display().to_string(), ..settings() }).await.unwrap();
+        tallow::open(Settings { lake: folder.path().join("lake").display().to_string(), ..settings() }).await.unwrap();
     let place = |name: &str| format!("file://{}", folder.path().join(name).display());
     let written = async |table: &str, timeframe: &str| {
         let run = LabelRun::new(timeframe.parse().unwrap());
@@ -778,8 +778,8 @@ async fn level_labels_worked_by_hand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_training_set_keeps_folds_apart() {
     let session = session().await;
-    let queries = tallow::pipeline::named::all(None).unwrap();
-    let training = &queries["training_set"];
+    let queries = tallow::named_queries(None).unwrap();
+    let training = queries.find("training_set").unwrap();
     let params = training.complete(&Default::default()).unwrap();
     let frame = session.sql_with(&training.sql, &params).await.unwrap();
     session.context().register_table("train", frame.into_view()).unwrap();

@@ -41,16 +41,16 @@ async fn a_running_query_is_not_disturbed_and_old_versions_can_be_read() {
     let lake = folder.path().join("lake").display().to_string();
     for (as_of, rows) in [("0", 24_000.0), ("v1", 36_000.0), ("2999-01-01", 36_000.0)] {
         let settings = Settings { lake: lake.clone(), as_of: Some(as_of.to_string()), ..settings() };
-        let session = Session::open(settings).await.unwrap();
+        let session = tallow::open(settings).await.unwrap();
         assert_eq!(numbers(&query(&session, ROWS).await, "n"), [rows], "{as_of}");
     }
     for (as_of, said) in [("7", "no version 7"), ("2001-01-01", "did not exist")] {
         let settings = Settings { lake: lake.clone(), as_of: Some(as_of.to_string()), ..settings() };
-        let session = Session::open(settings).await.unwrap();
+        let session = tallow::open(settings).await.unwrap();
         let error = try_query(&session, ROWS).await.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
-    let error = Session::open(Settings { as_of: Some("soon".into()), ..settings() }).await.err().unwrap();
+    let error = tallow::open(Settings { as_of: Some("soon".into()), ..settings() }).await.err().unwrap();
     assert!(error.to_string().contains("version 'soon'"), "{error}");
 }
 
@@ -262,7 +262,7 @@ async fn resampled_bars_begin_where_their_source_does() {
     std::fs::write(&path, format!("symbol,ts,close\n{rows}")).unwrap();
     let options = IngestOptions { origin: Some("forex_utc1".to_string()), ..from(&path) };
     ingest(&session, "4h", options).await.unwrap();
-    let day = || session.resample("1d".parse().unwrap(), None, None, Fill::None);
+    let day = || tallow::pipeline::resample::store(&session, "1d".parse().unwrap(), None, None, Fill::None);
     let (first, second) = (day().await.unwrap(), day().await.unwrap());
     assert_eq!((second.new, second.unchanged), (0, first.new));
     let origin = session.care(|lake| async move { lake.origin("1d".parse()?).await }).await.unwrap();
@@ -304,9 +304,11 @@ async fn resampled_bars_are_those_of_the_longer_timeframe() {
     assert_eq!(numbers(&filled, "volume"), [6.0, 0.0, 2.0, 0.0]);
     let empty = query(&session, "select * from candles('4h', fill => 'null') order by ts").await;
     assert!(numbers(&empty, "close")[1].is_nan());
-    let done = session.resample("4h".parse().unwrap(), None, None, Fill::None).await.unwrap();
+    let done =
+        tallow::pipeline::resample::store(&session, "4h".parse().unwrap(), None, None, Fill::None).await.unwrap();
     assert_eq!((done.new, done.version), (3, Some(0)));
-    let again = session.resample("4h".parse().unwrap(), None, None, Fill::None).await.unwrap();
+    let again =
+        tallow::pipeline::resample::store(&session, "4h".parse().unwrap(), None, None, Fill::None).await.unwrap();
     assert_eq!((again.unchanged, again.version), (3, None));
     let stored = plan(&session, "select * from candles('4h')").await;
     assert!(stored.contains("candles/4h") && !stored.contains("AggregateExec"), "{stored}");
@@ -357,7 +359,7 @@ async fn larger_bars_are_made_of_what_traded() {
 /// h4 bars of the published files make up their d1 bars; `fx_d1.parquet` is cut from the published file.
 #[tokio::test]
 async fn real_four_hour_bars_make_up_the_published_daily_bars() {
-    let session = Session::open(settings()).await.unwrap();
+    let session = tallow::open(settings()).await.unwrap();
     let published = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/fx_d1.parquet");
     let sql = format!(
         "select count(*) as n, sum(abs(a.open - b.open) + abs(a.high - b.high) + abs(a.low - b.low)
@@ -373,7 +375,7 @@ async fn real_four_hour_bars_make_up_the_published_daily_bars() {
 #[tokio::test]
 async fn prices_are_adjusted_for_splits_as_the_publisher_did() {
     // Apple paid no dividend between 1996 and August 2012 and split its shares 2 for 1 twice.
-    let session = Session::open(settings()).await.unwrap();
+    let session = tallow::open(settings()).await.unwrap();
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/aapl_raw_adjusted.parquet");
     let folder = tempfile::tempdir().unwrap();
     let actions = folder.path().join("actions.csv");
@@ -406,7 +408,7 @@ async fn prices_are_adjusted_for_splits_as_the_publisher_did() {
 #[tokio::test]
 async fn validation_finds_what_is_known_to_be_wrong() {
     use tallow::pipeline::validate::{Calendar, Validation};
-    let session = Session::open(settings()).await.unwrap();
+    let session = tallow::open(settings()).await.unwrap();
     let of = |table: &str, timeframe: &str, calendar| Validation {
         table: table.to_string(),
         timeframe: timeframe.to_string(),

@@ -92,7 +92,7 @@ async fn what_csv_files_hold_must_agree_and_what_they_look_like_need_not() {
     // What is remembered of files gives the same table.
     let cache_dir = Some(folder.path().join("cache"));
     for _ in 0..2 {
-        let session = Session::open(Settings { cache_dir: cache_dir.clone(), ..settings() }).await.unwrap();
+        let session = tallow::open(Settings { cache_dir: cache_dir.clone(), ..settings() }).await.unwrap();
         let sql = format!("select symbol, ts, close from '{}/alike/' order by symbol, ts", folder.path().display());
         assert_eq!(query(&session, &sql).await, alike);
     }
@@ -186,7 +186,7 @@ async fn a_lie_about_order_is_found_out() {
     let path = folder.path().join("x.parquet");
     let bars = walk(&SYMBOLS, 40);
     write_parquet(&path, &batch(&bars), 64);
-    let open = || Session::open(Settings { cache_dir: Some(cache.clone()), ..settings() });
+    let open = || tallow::open(Settings { cache_dir: Some(cache.clone()), ..settings() });
     let sql = format!("select rsi(14) from '{}'", path.display());
     try_query(&open().await.unwrap(), &sql).await.unwrap();
     // Same size, same time, other rows.

@@ -86,7 +86,9 @@ async fn what_looks_back_only_is_clean() {
 async fn every_named_query_is_what_it_says() {
     // A report on the past, not a query for decisions; and what is about matches, which the sample lake keeps none of.
     let reports = ["signal_calibration", "match_features", "match_targets"];
-    for (name, query) in named::all(None).unwrap().into_iter().filter(|(name, _)| !reports.contains(&name.as_str())) {
+    let queries = tallow::named_queries(None).unwrap();
+    for query in queries.iter().filter(|query| !reports.contains(&query.name.as_str())) {
+        let name = &query.name;
         let params = query.complete(&Params::default()).unwrap();
         let found = report(&query.sql, &params).await;
         let is_label = name.starts_with("labels_") || name == "training_set";

@@ -12,7 +12,7 @@ async fn a_series_that_does_not_fit_is_named_with_its_rows_and_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.parquet");
     write_parquet(&path, &batch(&walk(&["LONG"], 60_000)), 10_000);
-    let session = Session::open(Settings { memory: 1 << 20, threads: 1, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { memory: 1 << 20, threads: 1, ..settings() }).await.unwrap();
     let error =
         try_query(&session, &format!("select rsi(14) from '{}'", path.display())).await.unwrap_err().to_string();
     assert!(error.contains("series LONG has at least") && error.contains("rows"), "{error}");
@@ -26,7 +26,7 @@ async fn many_series_fit_where_one_does() {
     let names: Vec<String> = (0..300).map(|i| format!("S{i:03}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     write_parquet(&path, &batch(&walk(&names, 500)), 20_000);
-    let session = Session::open(Settings { memory: 4 << 20, threads: 1, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { memory: 4 << 20, threads: 1, ..settings() }).await.unwrap();
     let result = query(&session, &format!("select count(r) n from (select rsi(14) r from '{}')", path.display())).await;
     assert_eq!(numbers(&result, "n"), [300.0 * 486.0]);
 }
@@ -47,7 +47,7 @@ async fn shuffled_rows_are_sorted_on_disk_when_memory_is_short() {
     write_parquet(&path, &batch(&bars), 50_000);
     let sql = format!("select count(r) n, sum(r) s from (select rsi(14) r from '{}')", path.display());
     let small = Settings { memory: 12 << 20, threads: 2, spill_dir: Some(folder.path().join("spill")), ..settings() };
-    let session_small = Session::open(small).await.unwrap();
+    let session_small = tallow::open(small).await.unwrap();
     let frame = session_small.sql(&sql).await.unwrap();
     let plan = session_small.physical(frame.logical_plan()).await.unwrap();
     let got = {
@@ -68,13 +68,13 @@ fn spilled(plan: &std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>) 
 
 #[tokio::test]
 async fn a_limit_of_more_rows_than_fit_is_sorted_and_a_small_one_is_not() {
-    let session = Session::open(Settings { memory: 256 << 20, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { memory: 256 << 20, ..settings() }).await.unwrap();
     let sql = |limit: usize| format!("select symbol, ts, close from candles order by close, symbol, ts limit {limit}");
     let large = plan(&session, &sql(600_000)).await;
     assert!(large.contains("LocalLimitExec: fetch=600000") && !large.contains("TopK"), "{large}");
     let small = plan(&session, &sql(100)).await;
     assert!(small.contains("TopK(fetch=100)"), "{small}");
-    let tight = Session::open(Settings { memory: 24 << 20, threads: 1, ..settings() }).await.unwrap();
+    let tight = tallow::open(Settings { memory: 24 << 20, threads: 1, ..settings() }).await.unwrap();
     let sum = |limit| format!("select sum(close) s, count(*) n from ({})", sql(limit));
     for limit in [100, 300_000] {
         let (got, want) = (query(&tight, &sum(limit)).await, query(&self::session().await, &sum(limit)).await);
@@ -85,7 +85,7 @@ async fn a_limit_of_more_rows_than_fit_is_sorted_and_a_small_one_is_not() {
 
 #[tokio::test]
 async fn functions_that_make_memory_from_nothing_obey_the_limit() {
-    let session = Session::open(Settings { memory: 64 << 20, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { memory: 64 << 20, ..settings() }).await.unwrap();
     for (call, name) in [
         ("repeat('x', 300000000)", "repeat"),
         ("repeat(symbol, 5000)", "repeat"),

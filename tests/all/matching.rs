@@ -263,7 +263,7 @@ async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
         write(&folder.path().join(format!("{i}.parquet")), &bars.to_vec());
     }
     let table = folder.path().display().to_string();
-    let session = Session::open(settings()).await.unwrap();
+    let session = tallow::open(settings()).await.unwrap();
     let sought =
         Pattern { id: "p".into(), closes: bars[5].2[60..120].to_vec(), lead: 0, origin: None, timeframe: None };
     for windowing in [Windowing::History, Windowing::Latest] {
@@ -280,7 +280,7 @@ async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
     std::fs::create_dir_all(&days).unwrap();
     write(&days.join("all.parquet"), &bars);
     let lake = folder.path().join("lake").display().to_string();
-    let made = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let made = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let options = SearchOptions { k: 20, ..SearchOptions::default() };
     let short = Pattern { closes: bars[5].2[60..72].to_vec(), ..sought.clone() };
     let weeks = run(vec![short], options).run(&made, "candles_1w", "1w", unwatched()).await.unwrap();
@@ -344,7 +344,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
         write(&folder.path().join(format!("{i}.parquet")), &bars.to_vec());
     }
     let table = folder.path().display().to_string();
-    let session = Session::open(settings()).await.unwrap();
+    let session = tallow::open(settings()).await.unwrap();
     let sought =
         Pattern { id: "p".into(), closes: bars[5].2[60..120].to_vec(), lead: 0, origin: None, timeframe: None };
     let options = SearchOptions { k: 4, ..SearchOptions::default() };
@@ -352,7 +352,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
     let whole = search.run(&session, &table, "1d", unwatched()).await.unwrap();
     assert!(whole.failures.is_empty());
     std::fs::write(folder.path().join("broken.parquet"), "no candles").unwrap();
-    let session = Session::open(settings()).await.unwrap();
+    let session = tallow::open(settings()).await.unwrap();
     let done = Arc::new(Mutex::new(vec![]));
     let told = Arc::clone(&done);
     let watch: OnSymbols = Arc::new(move |symbols, of| told.lock().unwrap().push((symbols, of)));
@@ -369,7 +369,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
     write(&days.join("good.parquet"), &bars);
     std::fs::write(days.join("broken.parquet"), "no candles").unwrap();
     let lake = folder.path().join("lake").display().to_string();
-    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let options = SearchOptions { k: 4, ..SearchOptions::default() };
     let closes = bars[5].2[60..80].to_vec();
     let sought = Pattern { id: "p".into(), closes, lead: 0, origin: None, timeframe: None };
@@ -459,7 +459,7 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
         (0..FEATURES.len() * 50).map(|i| if i % 31 == 0 { f64::NAN } else { random.step() }).collect();
     let own = trained.model.predict(&features, 50);
     let read = Boosted::from_json("m", &trained.model.to_json().unwrap()).unwrap();
-    let kept = session.models().load(session.tables(), "m").await.unwrap();
+    let kept = tallow::pipeline::score::Models::of(&session).unwrap().load(session.tables(), "m").await.unwrap();
     let Model::Boosted(kept) = kept.as_ref() else { panic!("{kept:?}") };
     let bits = |p: Vec<Vec<f64>>| p.into_iter().flatten().map(f64::to_bits).collect::<Vec<_>>();
     assert_eq!(bits(own.clone()), bits(read.predict(&features, 50)));

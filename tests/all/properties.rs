@@ -23,7 +23,7 @@ async fn expected(bars: &[Bar]) -> Vec<Vec<f64>> {
 }
 
 async fn check(settings: Settings, table: &str, want: &[Vec<f64>]) {
-    let session = Session::open(settings).await.unwrap();
+    let session = tallow::open(settings).await.unwrap();
     let result = query(&session, &sql(table)).await;
     for (column, want) in COLUMNS.iter().zip(want) {
         assert_close(&numbers(&result, column), want, &format!("{column} of {table}"));

@@ -105,8 +105,8 @@ async fn whatever_looks_back_one_bar_is_the_same_in_a_range() {
 #[tokio::test(flavor = "multi_thread")]
 async fn folds_divide_the_days_of_the_range() {
     let session = session().await;
-    let queries = named::all(None).unwrap();
-    let set = named::find(&queries, "training_set").unwrap();
+    let queries = tallow::named_queries(None).unwrap();
+    let set = queries.find("training_set").unwrap();
     let params = set.complete(&Params::default()).unwrap();
     let (from, to) = (instant("2015-03-01").unwrap(), instant("2017-03-01").unwrap());
     let rows = in_range(&session, &set.sql, &params, Range { from: Some(from), to: Some(to) }).await;

@@ -187,7 +187,7 @@ async fn scores_on_the_page_are_those_of_sql() {
     };
     let told: Vec<f64> = json.lines().map(gain).collect();
     let lake = folder.path().join("lake").display().to_string();
-    let session = tallow::Session::open(tallow::Settings { lake, ..settings() }).await.unwrap();
+    let session = tallow::open(tallow::Settings { lake, ..settings() }).await.unwrap();
     let features = tallow::pipeline::score::FEATURES.join(", ");
     let sql = format!(
         "select p['gain_10'] as g from (select score, predict('heuristic', {features}) as p from query('match_features')) \

@@ -450,7 +450,7 @@ async fn what_is_wrong_in_another_timeframe_is_told_too() {
     let lake = folder.path().display().to_string();
     let days = batch(&walk(&["A", "B", "C", "D"], 60));
     write_parquet(&folder.path().join("candles/1d/days.parquet"), &days, 50);
-    let session = Session::open(Settings { lake: lake.clone(), ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { lake: lake.clone(), ..settings() }).await.unwrap();
     // The stored weeks hold A, NaN in one of them, B with a week twice, and not C and D, whose days make them up.
     let weeks = query(
         &session,
@@ -468,7 +468,7 @@ async fn what_is_wrong_in_another_timeframe_is_told_too() {
     let last = weeks.slice(weeks.num_rows() - 1, 1);
     let weeks = concat_batches(&weeks.schema(), &[weeks, last]).unwrap();
     write_parquet(&folder.path().join("candles/1w/weeks.parquet"), &weeks, 50);
-    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let (rows, summary) = run(&session, &Scan { table: "candles_1d".to_string(), ..scan("close@1w > 0") }).await;
     let reasons: Vec<_> = summary.failures.iter().map(|f| format!("{}: {}", f.symbol, f.reason)).collect();
     assert_eq!(summary.scanned, 4);
@@ -528,7 +528,7 @@ async fn any_cut_of_batches_threads_and_files_gives_the_same() {
     let mut want = None;
     for (row_group, batch_size, threads) in [(1000, 8192, 1), (13, 5, 2), (7, 1, 3), (30, 64, 2)] {
         write_parquet(&table, &batch(&bars), row_group);
-        let session = Session::open(Settings { batch_size, threads, ..settings() }).await.unwrap();
+        let session = tallow::open(Settings { batch_size, threads, ..settings() }).await.unwrap();
         let scan =
             Scan { table: table.display().to_string(), ..scan("close > sma(3) or close crosses_below lag(close, 2)") };
         let (rows, summary) = run(&session, &scan).await;
@@ -546,7 +546,7 @@ async fn a_cancelled_scan_delivers_whole_symbols() {
     let bars: Vec<Bar> = symbols.iter().flat_map(|s| walk(&[s], 300)).collect();
     let table = folder.path().join("bars.parquet");
     write_parquet(&table, &batch(&bars), 20_000);
-    let session = Session::open(Settings { batch_size: 500, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { batch_size: 500, ..settings() }).await.unwrap();
     let scan = Scan { table: table.display().to_string(), group: Some(Group::Symbol), ..scan("close > sma(20)") };
     let (whole, _) = run(&session, &scan).await;
     let counts = |rows: &RecordBatch| -> BTreeMap<String, i64> {
@@ -634,7 +634,7 @@ fn an_interrupt_delivers_what_is_complete() {
 #[tokio::test(flavor = "multi_thread")]
 async fn formulas_are_kept_in_versions() {
     let folder = tempfile::tempdir().unwrap();
-    let session = Session::open(Settings { lake: folder.path().display().to_string(), ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { lake: folder.path().display().to_string(), ..settings() }).await.unwrap();
     let new = |text: &str, tags: &[&str]| {
         formulas::new("dip", text, "entry", tags.iter().map(|t| t.to_string()).collect(), "Buys a dip".to_string(), 1)
             .unwrap()

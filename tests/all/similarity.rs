@@ -322,7 +322,7 @@ pub async fn lake(folder: &Path, bars: &Bars) -> Session {
     let file = folder.join("bars.parquet");
     write(&file, bars);
     let lake = folder.join("lake").display().to_string();
-    let session = Session::open(Settings { lake, ..settings() }).await.unwrap();
+    let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
     session.ingest("1d".parse().unwrap(), options, &IngestProgress::default()).await.unwrap();
     session
@@ -346,7 +346,7 @@ async fn a_search_is_the_same_however_its_rows_are_cut() {
         [("one.parquet", 1, 8192), ("one.parquet", 2, 7), ("many/", 1, 100), ("many/", 2, 8192), ("many/", 3, 33)]
     {
         let path = folder.path().join(table).display().to_string();
-        let session = Session::open(Settings { threads, batch_size, ..settings() }).await.unwrap();
+        let session = tallow::open(Settings { threads, batch_size, ..settings() }).await.unwrap();
         let sql = format!(
             "select * from dtw_search('{path}{}', [{list}], k => 7, scales => '0.9,1,1.1', null => 500)",
             if table.ends_with('/') { "/" } else { "" }

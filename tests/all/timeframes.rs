@@ -19,7 +19,7 @@ async fn as_made(session: &Session, made: &Session, what: &str) -> String {
 }
 
 async fn open(lake: &Path) -> Session {
-    Session::open(Settings { lake: lake.display().to_string(), ..settings() }).await.unwrap()
+    tallow::open(Settings { lake: lake.display().to_string(), ..settings() }).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +68,7 @@ async fn symbols_of_a_lake_are_read_where_its_log_does_not_tell_them() {
     write_parquet(&first, &of(0..50), 5_000);
     write_parquet(&rest, &of(50..60), 5_000);
     ingest(&session, "1d", from(&first)).await.unwrap();
-    session.resample("1w".parse().unwrap(), None, None, Fill::None).await.unwrap();
+    tallow::pipeline::resample::store(&session, "1w".parse().unwrap(), None, None, Fill::None).await.unwrap();
     let plan = plan(&session, WEEKS).await;
     assert!(!plan.contains("UnionExec"), "{plan}");
     // The same session sees that there are more symbols by now.

@@ -1,6 +1,6 @@
 //! Values of options. What is wrong with one is told together with the option's name, before anything is done.
 
-use crate::error::Error;
+use crate::Error;
 use crate::lake::AsOf;
 use crate::pipeline::bounds;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! The merge.
 
-use crate::engine::cancellation::{Cancellation, Turns};
+use crate::cancellation::{Cancellation, Turns};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{SortOptions, interleave};
 use arrow::datatypes::SchemaRef;

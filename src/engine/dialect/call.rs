@@ -1,6 +1,5 @@
 //! Calls of series functions: arguments completed, windows given, misuse found.
 
-use super::problem::Problem;
 use super::scope::normal;
 use super::suggest::closest;
 use datafusion::sql::sqlparser::ast::{
@@ -11,6 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use tallow_common::Problem;
 use tallow_udfs::series::{OptionDefault, ParamValue, SeriesFunction, SeriesSignature};
 
 /// The bars of the tables that a text reads: timeframe and origin.
@@ -368,7 +368,7 @@ fn check_params(function: &Arc<dyn SeriesFunction>, params: &[Option<Expr>], spa
     if problems.len() == found
         && let Err(error) = signature.resolve(&values).and_then(|p| function.check(&p))
     {
-        problems.push(Problem::new(crate::Error::from(error).to_string(), span));
+        problems.push(Problem::new(tallow_common::Error::from(error).to_string(), span));
     }
 }
 

@@ -5,9 +5,7 @@
 //! cube where each term is a column of its own. A sum of 200 indicators takes half a second, one of 1,000 over half a minute.
 //! Very deep trees overflow the stack where they are copied or dropped.
 
-use super::problem::{Problem, Problems};
 use super::scope::normal;
-use crate::error::{Error, Result};
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Query, Spanned, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
@@ -16,6 +14,8 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use tallow_common::{Error, Result};
+use tallow_common::{Problem, Problems};
 
 /// Operations within each other, `and` and `or` left out: a chain `a + b + ..` has as many as it has signs.
 const MOST_OPERATIONS: usize = 200;
@@ -322,7 +322,7 @@ fn visit_mut(statement: &mut Statement, visitor: &mut impl VisitorMut) {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::dialect::parse;
+    use crate::dialect::parse;
 
     fn refused(text: &str) -> Option<String> {
         parse(text).err().map(|error| error.to_string())

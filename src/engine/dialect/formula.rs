@@ -5,13 +5,11 @@ use super::depth;
 use super::habits;
 use super::lint;
 use super::parameter::{Declared, Parameter, Params};
-use super::problem::{Problem, Problems};
 use super::rewriter::{Rewriter, called, first_field, is_comparison, window_call};
 use super::scope::Tables;
 use super::suggest::closest;
 use super::timeframe::{timeframe_of, typed};
 use super::tokens::{CROSSES, DIALECT, tokens};
-use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError};
@@ -29,6 +27,8 @@ use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_common::{Problem, Problems};
 use tallow_udfs::candle::Timeframe;
 
 /// The longest formula, in bytes and in words and signs; what is longer was not typed by anyone.
@@ -124,7 +124,7 @@ impl Formula {
         if !signs.is_empty() {
             return Err(Error::Text(Problems::new(text, signs)));
         }
-        let failed = |error: DataFusionError| Error::Text(Problems::of_parser(text, &error));
+        let failed = |error: DataFusionError| Error::Text(parse_error::of_parser(text, &error));
         let mut parser = DFParserBuilder::new(read).with_dialect(&DIALECT).build().map_err(failed)?;
         let mut expr = parser.parser.parse_expr().map_err(|e| failed(DataFusionError::SQL(Box::new(e), None)))?;
         let rest = parser.parser.peek_token();
@@ -164,7 +164,7 @@ impl Formula {
 
     /// Whether it fits a table with these columns: every name, argument, parameter and type. `Err` holds all problems.
     pub fn check(&self, schema: &Schema, params: &Params) -> Result<Checked> {
-        self.check_in(crate::engine::session::planner()?, schema, params)
+        self.check_in(crate::session::planner()?, schema, params)
     }
 
     /// As [`Formula::check`], with the functions of a session.
@@ -378,7 +378,7 @@ impl VisitorMut for Flatten {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let Some((inner, timeframe)) = timeframe_of(expr) else { return ControlFlow::Continue(()) };
         if let Err(error) = timeframe.parse::<Timeframe>() {
-            self.problems.push(Problem::new(crate::error::readable(&error), inner.span()));
+            self.problems.push(Problem::new(tallow_common::readable(&error), inner.span()));
         }
         if self.depth > 0 {
             self.problems.push(Problem::new(format!("@{timeframe}: timeframes do not nest"), inner.span()));

@@ -1,11 +1,10 @@
 //! What people write out of habits from other languages, and what it is called here.
 
 use super::call::{arguments, literal};
-use super::problem::Problem;
 use super::scope::normal;
 use super::timeframe::typed;
-use arrow::compute::kernels::cast_utils::string_to_datetime;
-use chrono::{NaiveDate, Utc};
+use tallow_common::Problem;
+
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Spanned, Subscript,
     TypedString, Value,
@@ -143,7 +142,7 @@ pub(super) fn time(expr: &Expr) -> Option<Problem> {
             }
             Value::Number(number, _) => {
                 let problem = Problem::new(format!("a time is compared with the number {number}"), value.span);
-                Some(problem.help(no_time(number).unwrap_or_else(|| EXPECTED.to_string())))
+                Some(problem.help(no_time(number).unwrap_or_else(|| EXPECTED_TIME.to_string())))
             }
             _ => None,
         },
@@ -164,8 +163,6 @@ pub(super) fn typed_time(literal: &TypedString) -> Option<Problem> {
     }
     Some(Problem::new(format!("'{text}' is no time"), literal.value.span).help(no_time(text)?))
 }
-
-const EXPECTED: &str = "expected a day such as '2018-01-31', or an instant such as '2018-01-31T09:30:00Z'";
 
 fn is_division(expr: &Expr) -> bool {
     matches!(expr, Expr::BinaryOp { op: BinaryOperator::Divide, .. })
@@ -188,45 +185,6 @@ fn number(expr: &Expr) -> Option<&str> {
         Value::Number(text, _) => Some(text),
         _ => None,
     }
-}
-
-/// Why a text is no time, as advice; `None` if it is one.
-pub(crate) fn no_time(text: &str) -> Option<String> {
-    let is_time = |text: &str| string_to_datetime(&Utc, text).is_ok();
-    if is_time(text) {
-        return None;
-    }
-    let meant = days(text);
-    Some(match meant.as_slice() {
-        [] if is_time(&format!("{text}:00")) => format!("write '{text}:00'"),
-        [] => EXPECTED.to_string(),
-        [day] => format!("write '{day}'"),
-        days => {
-            let days: Vec<_> = days.iter().map(|day| format!("'{day}'")).collect();
-            format!("write the year first: {}", days.join(" or "))
-        }
-    })
-}
-
-/// The days that a text can mean.
-fn days(text: &str) -> Vec<NaiveDate> {
-    let read = |format: &str| NaiveDate::parse_from_str(text, format).ok();
-    // A year of two digits would be one of the first century.
-    let plausible = |day: &NaiveDate| (1800..2200).contains(&chrono::Datelike::year(day));
-    let clear = ["%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d %b %Y", "%b %d, %Y", "%b %d %Y", "%d-%b-%Y"];
-    let first = clear.iter().find_map(|format| read(format).filter(plausible));
-    let month = || NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok().filter(plausible);
-    let year = || NaiveDate::from_ymd_opt(text.parse().ok()?, 1, 1).filter(plausible);
-    if let Some(day) = first.or_else(month).or_else(year) {
-        return vec![day];
-    }
-    let mut days: Vec<NaiveDate> = ["%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y"]
-        .iter()
-        .filter_map(|format| read(format).filter(plausible))
-        .collect();
-    days.sort_unstable();
-    days.dedup();
-    days
 }
 
 /// The first name after FROM or JOIN that is a path without quotes: where it stands, and the path.
@@ -264,30 +222,6 @@ pub(super) fn quote(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_in_another_form_is_told_as_it_must_be_written() {
-        for (text, want) in [
-            ("2018-2-7", "write '2018-02-07'"),
-            ("2018/02/07", "write '2018-02-07'"),
-            ("20180207", "write '2018-02-07'"),
-            ("2018-02", "write '2018-02-01'"),
-            ("2018", "write '2018-01-01'"),
-            ("07/02/2018", "write the year first: '2018-02-07' or '2018-07-02'"),
-            ("31/01/2018", "write '2018-01-31'"),
-            ("01/31/2018", "write '2018-01-31'"),
-            ("7 Feb 2018", "write '2018-02-07'"),
-            ("2018-02-07 09:30", "write '2018-02-07 09:30:00'"),
-            ("yesterday", EXPECTED),
-            ("", EXPECTED),
-            ("ü", EXPECTED),
-        ] {
-            assert_eq!(no_time(text).as_deref(), Some(want), "{text}");
-        }
-        for text in ["2018-02-07", "2018-02-07T09:30:00Z", "2018-02-07 09:30:00.5", "1500-01-01"] {
-            assert_eq!(no_time(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_path_without_quotes_is_found() {

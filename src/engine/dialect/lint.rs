@@ -1,7 +1,6 @@
 //! What is allowed and cannot be meant.
 
 use super::call::{arguments, literal};
-use super::problem::Problem;
 use super::rewriter::{SHORT, window_call};
 use super::scope::normal;
 use super::timeframe::typed;
@@ -10,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Select, SelectItem, Spanned, visit_expressions,
 };
 use std::ops::ControlFlow;
+use tallow_common::Problem;
 
 /// What an expression is above or below by its nature.
 enum Bound {

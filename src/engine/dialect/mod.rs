@@ -11,7 +11,7 @@ mod formula;
 mod habits;
 mod lint;
 mod parameter;
-mod problem;
+mod parse_error;
 mod retries;
 mod rewriter;
 mod scope;
@@ -24,21 +24,21 @@ mod timeframe;
 mod tokens;
 
 pub use formula::{Checked, Formula, FormulaKind};
-pub(crate) use habits::no_time;
+pub use habits::no_time;
 pub use parameter::{Parameter, Params};
-pub use problem::{Problem, Problems};
 pub use suggest::closest;
-pub(crate) use suggest::within;
-pub use table_function::{TableArguments, TableFunctions};
-pub(crate) use tables::{calls_of, with_tables};
+pub use suggest::within;
+pub use table_function::{NoTableFunctions, TableArguments, TableFunctions};
+pub use tables::{calls_of, with_tables};
+pub use tallow_common::{Problem, Problems};
 pub use timeframe::{Base, OtherBars};
 
-use crate::error::{Error, Result};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use rewriter::Rewriter;
 use scope::Tables;
 use std::collections::BTreeSet;
+use tallow_common::{Error, Result};
 
 /// Statements that DataFusion plans, and what is allowed in their text and hardly meant.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub struct Parsed {
 }
 
 /// The query of a text with values in the place of its parameters.
-pub(crate) fn bind(text: &str, params: &Params) -> Result<String> {
+pub fn bind(text: &str, params: &Params) -> Result<String> {
     let mut statements = parse(text)?;
     let mut bound = formula::Bind::new(params);
     for statement in &mut statements {
@@ -63,7 +63,7 @@ pub(crate) fn bind(text: &str, params: &Params) -> Result<String> {
 }
 
 /// Parses a text and rewrites it; `Err` holds every problem found.
-pub(crate) async fn rewrite(
+pub async fn rewrite(
     text: &str,
     params: &Params,
     context: &SessionContext,
@@ -106,6 +106,6 @@ fn parse(text: &str) -> Result<Vec<Statement>> {
             depth::check(text, &mut statements)?;
             Ok(statements)
         }
-        Err(error) => Err(Error::Text(Problems::of_parser(text, &error))),
+        Err(error) => Err(Error::Text(parse_error::of_parser(text, &error))),
     }
 }

@@ -1,10 +1,10 @@
 //! `:name` parameters of a text, and their values.
 
-use super::problem::Problem;
 use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value, ValueWithSpan, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use tallow_common::Problem;
 
 /// Values for `:name` parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

@@ -4,10 +4,10 @@
 //! as the call of a function by that name (`Parser::parse_prefix`). Within one another that doubles with each: thirty times
 //! `not (` before a slip take hours.
 
-use super::problem::{Problem, Problems};
-use crate::error::{Error, Result};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use tallow_common::{Error, Result};
+use tallow_common::{Problem, Problems};
 
 /// The words whose brackets are read again.
 const READ_AGAIN: [Keyword; 20] = [
@@ -66,7 +66,7 @@ pub(super) fn check(text: &str, tokens: &[TokenWithSpan]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::dialect::parse;
+    use crate::dialect::parse;
 
     #[test]
     fn what_would_be_read_again_and_again_is_refused() {

@@ -7,14 +7,12 @@ use super::call::{
 use super::habits;
 use super::lint;
 use super::parameter::{Declared, Params};
-use super::problem::{Problem, Problems};
 use super::scope::{Relation, Scope, Tables, normal};
 use super::select;
 use super::suggest::{closest, closest_name};
 use super::timeframe::{late_field, timeframe_of, typed};
 use super::tokens::CROSSES;
-use crate::engine::asof::MATCH;
-use crate::error::{Error, Result};
+use crate::asof::MATCH;
 use arrow::datatypes::{DataType, Schema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::AggregateUDF;
@@ -27,6 +25,8 @@ use datafusion::sql::sqlparser::ast::{
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_common::{Problem, Problems};
 use tallow_udfs::series::{ParamValue, SeriesFunction};
 use tallow_udfs::series_function;
 

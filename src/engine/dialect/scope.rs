@@ -2,10 +2,8 @@
 
 use super::call::Bars;
 use super::habits;
-use super::problem::Problem;
 use super::suggest::closest;
 use super::table_function::TableFunctions;
-use crate::error::readable;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, TableReference};
@@ -18,6 +16,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use tallow_common::Problem;
+use tallow_common::readable;
 use tallow_udfs::series::OptionDefault;
 
 /// The tables of a text.

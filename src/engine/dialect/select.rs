@@ -1,6 +1,5 @@
 //! What a SELECT gets wrong as a whole, and what QUALIFY is without a series.
 
-use super::problem::Problem;
 use super::rewriter::{SHORT, first_call, window_call};
 use super::scope::{Scope, normal};
 use super::timeframe::{Own, typed};
@@ -10,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use tallow_common::Problem;
 
 /// Tells aggregates from other calls.
 type IsAggregate<'a> = &'a dyn Fn(&Function) -> bool;

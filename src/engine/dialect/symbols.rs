@@ -1,6 +1,5 @@
 //! Symbols that a query asks for and its tables do not hold: it finds nothing, and does not say why.
 
-use super::problem::Problem;
 use super::scope::{Tables, normal, relations};
 use super::table_function::TableFunctions;
 use super::timeframe::Own;
@@ -10,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Select, Value, Value
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use tallow_common::Problem;
 
 /// Warnings about the symbols that none of a SELECT's tables holds, as far as their lists tell.
 pub(super) fn unknown(statements: &[Statement], tables: &Tables, lake: &dyn TableFunctions) -> Vec<Problem> {

@@ -1,11 +1,9 @@
 //! Table functions that stand for a query: `candles('4h')` is put in place as a subquery.
 
 use super::parameter::{Parameter, Params};
-use super::problem::Problem;
 use super::scope::normal;
 use super::timeframe::{Base, OtherBars};
 use super::tokens::{DIALECT, tokens};
-use crate::error::{Result, readable};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::sql::parser::Statement;
@@ -16,6 +14,8 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::parser::Parser;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use tallow_common::Problem;
+use tallow_common::{Result, readable};
 use tallow_udfs::candle::Timeframe;
 
 /// The arguments of a table function: literals by position, and by name.
@@ -49,6 +49,37 @@ pub trait TableFunctions: Send + Sync {
         table: &dyn TableProvider,
         symbols: &BTreeSet<String>,
     ) -> Option<BTreeMap<String, Option<String>>>;
+
+    /// Reads what rewritten statements name beside tables, such as models, before they are planned.
+    async fn prepare(&self, _: &[Statement]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// There are none.
+pub struct NoTableFunctions;
+
+#[async_trait]
+impl TableFunctions for NoTableFunctions {
+    fn names(&self) -> &[&str] {
+        &[]
+    }
+
+    async fn sql(&self, name: &str, _: &TableArguments) -> Result<String> {
+        Err(tallow_common::Error::Setting(format!("there is no table function `{name}`")))
+    }
+
+    async fn other_bars(&self, _: &Base, timeframe: Timeframe) -> Result<OtherBars> {
+        Err(tallow_common::Error::Setting(format!("bars of {timeframe} are looked up in a lake, and there is none")))
+    }
+
+    async fn bars(&self, _: &str) -> Option<(String, String)> {
+        None
+    }
+
+    fn unknown_symbols(&self, _: &dyn TableProvider, _: &BTreeSet<String>) -> Option<BTreeMap<String, Option<String>>> {
+        None
+    }
 }
 
 /// A query may stand for one that stands for another; more deep than this it stands for itself.
@@ -76,7 +107,7 @@ pub(super) async fn expand(
                         }
                         Err(error) => error,
                     },
-                    Err(crate::Error::DataFusion(error)) => readable(&error),
+                    Err(tallow_common::Error::DataFusion(error)) => readable(&error),
                     Err(error) => error.to_string(),
                 },
                 Err(said) => said,

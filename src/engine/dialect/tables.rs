@@ -1,7 +1,6 @@
 //! What a text names: tables, which another may stand in for, and literals that functions are called with.
 
 use super::parse;
-use crate::error::Result;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Value, visit_expressions,
@@ -9,9 +8,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use tallow_common::Result;
 
 /// A text with other tables in the place of those that it names.
-pub(crate) fn with_tables(text: &str, other: &[(&str, &str)]) -> Result<String> {
+pub fn with_tables(text: &str, other: &[(&str, &str)]) -> Result<String> {
     let mut statements = parse(text)?;
     for statement in &mut statements {
         if let Statement::Statement(inner) = statement {
@@ -28,7 +28,7 @@ pub(crate) fn with_tables(text: &str, other: &[(&str, &str)]) -> Result<String> 
 }
 
 /// The texts that a function is called with as its first argument.
-pub(crate) fn calls_of(function: &str, statements: &[Statement]) -> BTreeSet<String> {
+pub fn calls_of(function: &str, statements: &[Statement]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for statement in statements {
         let inner = match statement {

@@ -4,11 +4,9 @@
 //! columns are the expressions before `@`; a bar sees the last day that had ended when it ended itself.
 
 use super::call::{function_call, literal};
-use super::problem::Problem;
 use super::rewriter::first_field;
 use super::scope::normal;
 use super::table_function::{TableFunctions, parse_query};
-use crate::error::{Error, readable};
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator,
@@ -18,6 +16,8 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use tallow_common::Problem;
+use tallow_common::{Error, readable};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::series::ParamValue;
 
@@ -68,7 +68,7 @@ pub(super) async fn join_timeframes(statements: &mut [Statement], lake: &dyn Tab
 }
 
 /// The timeframe of `x@1d`, as it was typed.
-pub(crate) fn timeframe_of(expr: &Expr) -> Option<(&Expr, &str)> {
+pub fn timeframe_of(expr: &Expr) -> Option<(&Expr, &str)> {
     let Expr::Cast { kind: CastKind::DoubleColon, expr, data_type: DataType::Custom(name, _), .. } = expr else {
         return None;
     };
@@ -92,7 +92,7 @@ pub(super) fn late_field(expr: &Expr) -> Option<String> {
 }
 
 /// An expression as it is typed: a cast to `@1d` is none.
-pub(crate) fn typed(expr: &Expr) -> String {
+pub fn typed(expr: &Expr) -> String {
     let shown = expr.to_string();
     if !shown.contains("::@") {
         return shown;

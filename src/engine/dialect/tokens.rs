@@ -4,13 +4,13 @@
 //! carries what was typed, and none of them means anything else in a text.
 
 use super::habits;
-use super::problem::{Problem, Problems};
 use super::retries;
-use crate::error::{Error, Result};
 use datafusion::sql::sqlparser::ast::Value;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError, Word};
+use tallow_common::{Error, Result};
+use tallow_common::{Problem, Problems};
 use tallow_udfs::candle::Timeframe;
 
 /// The operators that are words.

@@ -2,8 +2,8 @@
 
 use super::Fold;
 use super::gather::Gathering;
-use crate::engine::cancellation::{Cancellation, Turns};
-use crate::engine::whole;
+use crate::cancellation::{Cancellation, Turns};
+use crate::whole;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, exec_err};

@@ -1,15 +1,15 @@
 //! Puts the batches of a partition together to whole symbols.
 
 use super::Part;
-use crate::engine::cancellation::Cancellation;
-use crate::engine::series_exec::cut::Cutter;
-use crate::instant;
+use crate::cancellation::Cancellation;
+use crate::series_exec::cut::Cutter;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use std::sync::Arc;
+use tallow_common::time;
 
 /// The rows of the symbol that is being read, and who wants them.
 pub(super) struct Gathering {

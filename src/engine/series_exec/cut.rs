@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// The series of a batch.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Cut {
+pub struct Cut {
     /// Whether the first range continues the series that the batch before ended in.
     pub continues: bool,
     /// Row ranges, one per series, covering the batch.
@@ -19,7 +19,7 @@ pub(crate) struct Cut {
 
 /// Cuts batches at series borders and checks that no series comes back.
 #[derive(Debug, Default)]
-pub(crate) struct Cutter {
+pub struct Cutter {
     /// Keys of the last row seen, as arrays of length one.
     last: Option<Vec<ArrayRef>>,
     direction: Option<Ordering>,
@@ -102,7 +102,7 @@ fn came_back<T>(key: &str) -> Result<T> {
 }
 
 /// The keys of a row, for messages.
-pub(crate) fn show_key(key: &[ScalarValue]) -> String {
+pub fn show_key(key: &[ScalarValue]) -> String {
     key.iter().map(show).collect::<Vec<_>>().join(", ")
 }
 
@@ -117,7 +117,7 @@ fn show(value: &ScalarValue) -> String {
 }
 
 /// The keys of a row.
-pub(crate) fn key_at(keys: &[ArrayRef], row: usize) -> Result<Vec<ScalarValue>> {
+pub fn key_at(keys: &[ArrayRef], row: usize) -> Result<Vec<ScalarValue>> {
     keys.iter().map(|k| ScalarValue::try_from_array(k, row)).collect()
 }
 

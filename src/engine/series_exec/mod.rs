@@ -4,7 +4,7 @@
 //! accounts for none of it. [`SeriesExec`] computes the same expressions over an input that is sorted by the partition
 //! keys and the order keys, holding one series and the batch it ends in.
 
-pub(crate) mod cut;
+pub mod cut;
 mod node;
 mod rule;
 mod stream;

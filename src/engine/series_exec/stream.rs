@@ -2,7 +2,7 @@
 
 use super::cut::{Cutter, key_at, show_key};
 use super::node::Computation;
-use crate::engine::cancellation::{Cancellation, Turns};
+use crate::cancellation::{Cancellation, Turns};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
@@ -426,7 +426,7 @@ fn as_i64(column: &ArrayRef) -> Result<Option<ArrayRef>> {
 }
 
 /// Bytes of a value, roughly: what the memory pool is told.
-pub(in crate::engine) fn width(data_type: &DataType) -> usize {
+pub(crate) fn width(data_type: &DataType) -> usize {
     match data_type {
         DataType::Boolean => 1,
         DataType::Struct(fields) => fields.iter().map(|f| width(f.data_type())).sum(),

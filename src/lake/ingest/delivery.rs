@@ -8,7 +8,7 @@ use super::quarantine::Reject;
 use super::source::{Reading, Source};
 use super::upsert::Counts;
 use super::{IngestProgress, IngestSummary};
-use crate::lake::border::named;
+use crate::border::named;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, exec_err};

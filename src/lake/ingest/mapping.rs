@@ -3,7 +3,7 @@
 use super::cells::{Chunk, number};
 use super::source::Source;
 use super::times::TimeFormat;
-use crate::lake::columns::{NAMES, instant, plain};
+use crate::columns::{NAMES, instant, plain};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use regex::Regex;
@@ -108,7 +108,7 @@ pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Resul
             }
         }
         (None, None, Some(column)) => SymbolOf::Column(column),
-        (None, None, None) => SymbolOf::File(crate::lake::files::symbol_of(source.meta.location.as_ref())),
+        (None, None, None) => SymbolOf::File(crate::files::symbol_of(source.meta.location.as_ref())),
     };
     let time_format = time_format(source, head, &ts, naming)?;
     let own = |name: &str| ["symbol", "ts"].contains(&name) || PRICES.contains(&name) || NOT_KEPT.contains(&name);

@@ -9,9 +9,9 @@ mod cells;
 mod delivery;
 mod mapping;
 mod origin;
-pub(in crate::lake) mod quarantine;
+pub(crate) mod quarantine;
 mod source;
-pub(in crate::lake) mod times;
+pub(crate) mod times;
 mod upsert;
 
 use super::columns::instant;
@@ -116,7 +116,7 @@ impl IngestSummary {
         }
         self.files -= 1;
         let symbol = symbol_of(source.meta.location.as_ref());
-        self.unreadable.push(Unreadable { path: source.path.clone(), symbol, reason: crate::error::readable(&error) });
+        self.unreadable.push(Unreadable { path: source.path.clone(), symbol, reason: tallow_common::readable(&error) });
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Rows that were not taken, and why: the table `quarantine/<timeframe>`, written after the candles of the same run.
 
-use crate::lake::delta::{Change, Log, Outcome, Snapshot};
-use crate::lake::writer::{Layout, TableWriter};
+use crate::delta::{Change, Log, Outcome, Snapshot};
+use crate::writer::{Layout, TableWriter};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
@@ -39,12 +39,12 @@ impl Reject {
 const TEXTS: [&str; 5] = ["rule", "column", "value", "expected", "row"];
 
 /// The columns of the table.
-pub(in crate::lake) fn schema() -> SchemaRef {
+pub(crate) fn schema() -> SchemaRef {
     let mut fields = vec![
         Field::new("source", DataType::Utf8, true),
         Field::new("line", DataType::Int64, true),
         Field::new("symbol", DataType::Utf8, true),
-        Field::new("ts", crate::lake::columns::instant(), true),
+        Field::new("ts", crate::columns::instant(), true),
     ];
     fields.extend(TEXTS.map(|name| Field::new(name, DataType::Utf8, true)));
     Arc::new(Schema::new(fields))

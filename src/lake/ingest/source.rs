@@ -2,10 +2,10 @@
 
 use super::IngestProgress;
 use super::cells::{Cells, Chunk, TextTable};
-use crate::lake::border::{self, shown};
-use crate::lake::delta::Log;
-use crate::lake::files::{Files, Format, Kind};
-use crate::lake::proof::{check_rows, footer, rows_named};
+use crate::border::{self, shown};
+use crate::delta::Log;
+use crate::files::{Files, Format, Kind};
+use crate::proof::{check_rows, footer, rows_named};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
@@ -107,7 +107,7 @@ async fn files_at(session: &SessionState, location: &str) -> Result<Option<Files
 
 /// A file of a delivery that cannot be read, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", crate::error::readable(.error))]
+#[error("{}", tallow_common::readable(.error))]
 pub(super) struct BrokenFile {
     pub file: usize,
     #[source]

@@ -1,6 +1,6 @@
 //! Times as they stand in files: epochs, ISO, `YYYYMMDD`, day or month first, with and without a zone.
 
-use crate::lake::columns::unit;
+use crate::columns::unit;
 use arrow::datatypes::TimeUnit;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;

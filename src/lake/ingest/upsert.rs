@@ -2,10 +2,10 @@
 
 use super::canonical::SEQUENCE;
 use super::delivery::Provided;
-use crate::lake::clusters::{Cluster, clusters};
-use crate::lake::delta::{DataFile, Log};
-use crate::lake::table::CandleTable;
-use crate::lake::writer::{FILE_BYTES, Layout, TableWriter, conform};
+use crate::clusters::{Cluster, clusters};
+use crate::delta::{DataFile, Log};
+use crate::table::CandleTable;
+use crate::writer::{FILE_BYTES, Layout, TableWriter, conform};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DynComparator, RecordBatch, StringViewArray, make_comparator,
 };

@@ -2,14 +2,14 @@
 
 use super::{Bar, Chart, Mark, Window};
 use crate::Session;
-use crate::error::Result;
-use crate::instant::shown;
-use crate::lake::{CandleTable, READABLE};
-use crate::pipeline::quoting::{self, quoted};
-use crate::pipeline::relation::{Relation, one, relation};
-use crate::pipeline::rows::{column, numbers, texts, times};
+use crate::quoting::{self, quoted};
+use crate::relation::{Relation, one, relation};
+use crate::rows::{column, numbers, texts, times};
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
+use tallow_common::Result;
+use tallow_common::time::shown;
+use tallow_lake::{CandleTable, READABLE};
 use tallow_udfs::similarity::znorm::znorm;
 
 /// A table that a report read.

@@ -1,10 +1,10 @@
 //! The page: parameters, sources, charts and a table that can be sorted, in one file.
 
 use super::{Chart, Source};
-use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tallow_common::Result;
 
 /// What a report shows.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! A chart as a picture, for alerts.
 
 use super::Chart;
-use crate::error::{Error, Result};
 use resvg::{tiny_skia, usvg};
 use std::sync::{Arc, LazyLock};
+use tallow_common::{Error, Result};
 
 /// Pixels for each unit of the drawing.
 const ZOOM: f32 = 2.0;

@@ -5,11 +5,9 @@
 use super::Scan;
 use super::guard::{Guard, instants};
 use crate::Session;
-use crate::engine::tap::{Tap, TapStream};
-use crate::error::{Error, Result};
-use crate::pipeline::bounds::Range;
-use crate::pipeline::relation::{Relation, one};
-use crate::pipeline::rows::times;
+use crate::bounds::Range;
+use crate::relation::{Relation, one};
+use crate::rows::times;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -21,6 +19,8 @@ use std::fmt::{Debug, Display, Formatter};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tallow_common::{Error, Result};
+use tallow_engine::tap::{Tap, TapStream};
 
 /// How old a symbol's newest bar may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,6 @@
 //! cancelled scan ends at a symbol's border.
 
 use super::Failure;
-use crate::engine::series_exec::cut::{Cutter, key_at, show_key};
-use crate::engine::tap::{Tap, TapStream};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
@@ -17,6 +15,8 @@ use std::fmt::{Debug, Formatter};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tallow_engine::series_exec::cut::{Cutter, key_at, show_key};
+use tallow_engine::tap::{Tap, TapStream};
 use tokio_util::sync::CancellationToken;
 
 /// Called with the number of symbols that are done.

@@ -17,12 +17,6 @@ use super::bounds::{Range, bounded};
 use super::quoting::{self, quoted};
 use super::relation::{Relation, despite_files, one, relation};
 use crate::Session;
-use crate::engine::dialect::{Checked, Formula, FormulaKind, Params, Problems};
-use crate::engine::reach::PlanReach;
-use crate::engine::tap::tapped;
-use crate::error::{Error, Result};
-use crate::instant::shown;
-use crate::lake::CandleTable;
 use age::AgeTap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -45,6 +39,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tallow_common::time::shown;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::{Checked, Formula, FormulaKind, Params, Problems};
+use tallow_engine::reach::PlanReach;
+use tallow_engine::tap::tapped;
+use tallow_lake::CandleTable;
 use tallow_udfs::series::Bars;
 use tally::TallyTap;
 use tokio_util::sync::CancellationToken;
@@ -191,7 +191,7 @@ impl Scan {
         // Running out of time ends this scan, not all that share the token.
         let control = Control { cancel: control.cancel.child_token(), ..control };
         let timed_out = Arc::new(AtomicBool::new(false));
-        let clock = session.clock()?;
+        let clock = session.engine().clock()?;
         let timer = self.timeout.map(|after| {
             let (cancel, timed_out) = (control.cancel.clone(), Arc::clone(&timed_out));
             clock.spawn(async move {

@@ -4,10 +4,7 @@ use super::Failure;
 use super::guard::Guard;
 use super::patience::Patience;
 use super::tally::Tally;
-use crate::engine::dialect::{Problems, closest};
-use crate::error::Result;
-use crate::lake::CandleTable;
-use crate::pipeline::relation::unreadable;
+use crate::relation::unreadable;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -16,6 +13,9 @@ use futures::stream::{self, BoxStream};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tallow_common::Result;
+use tallow_engine::dialect::{Problems, closest};
+use tallow_lake::CandleTable;
 
 /// How a scan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,6 @@
 use super::tally::TallyTap;
 use super::{MATCH, Pass, Relation, Scan, named};
 use crate::Session;
-use crate::engine::dialect::{Formula, Params, Problems};
-use crate::engine::tap::tapped;
-use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::functions_aggregate::expr_fn::{count, sum};
@@ -13,6 +10,9 @@ use datafusion::logical_expr::{Expr, ExprFunctionExt, lit};
 use datafusion::prelude::DataFrame;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::{Formula, Params, Problems};
+use tallow_engine::tap::tapped;
 
 /// More combinations than this were not meant.
 const MOST: usize = 1_000;

@@ -1,7 +1,6 @@
 //! Counts matches and the symbols that have any, and holds back those of a symbol until it is known to be complete.
 
 use super::guard::Guard;
-use crate::engine::tap::{Tap, TapStream};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::partition;
 use arrow::datatypes::SchemaRef;
@@ -13,6 +12,7 @@ use std::fmt::{Debug, Formatter};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tallow_engine::tap::{Tap, TapStream};
 
 /// Matches so far.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
 //! Gradient-boosted trees: one ensemble for each target.
 
 use super::Evaluation;
-use crate::error::{Error, Result};
 use forust_ml::objective::ObjectiveType;
 use forust_ml::sampler::SampleMethod;
 use forust_ml::{GradientBooster, Matrix};
 use serde::{Deserialize, Serialize};
+use tallow_common::{Error, Result};
 
 /// Trees of an ensemble, their depth, what each adds, the share of rows that each sees, and rows of a leaf at least.
 const TREES: usize = 300;

@@ -1,19 +1,19 @@
 //! The features of matches, and matches with what a model makes of theirs.
 
 use crate::Session;
-use crate::engine::dialect::{Params, bind, with_tables};
-use crate::error::{Error, Result};
-use crate::pipeline::named;
-use crate::pipeline::quoting::{self, quoted};
-use crate::pipeline::relation::{one, relation};
-use crate::pipeline::rows::{column, texts};
-use crate::pipeline::search::Matched;
+use crate::named;
+use crate::quoting::{self, quoted};
+use crate::relation::{one, relation};
+use crate::rows::{column, texts};
+use crate::search::Matched;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use datafusion::datasource::{MemTable, ViewTable};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::{Params, bind, with_tables};
 
 /// The features that models are trained on and scored by, in order: columns of the named query `match_features`.
 pub const FEATURES: [&str; 19] = [
@@ -77,8 +77,8 @@ impl<'a> MatchTable<'a> {
 
     /// A named query about these matches.
     pub fn query(&self, query: &str, benchmark: Option<&str>) -> Result<String> {
-        let all = named::all(None)?;
-        let query = named::find(&all, query)?;
+        let queries = self.session.extension::<NamedQueries>()?;
+        let query = queries.find(query)?;
         let mut params = Params::default();
         if let Some(symbol) = benchmark {
             params.set("benchmark", symbol);
@@ -113,7 +113,7 @@ pub async fn check_benchmark(session: &Session, candles: &str, symbol: &str) -> 
 
 /// Matches with the targets that a model tells for each, and its name.
 pub async fn scored(session: &Session, found: &Matched, model: &str, benchmark: Option<&str>) -> Result<RecordBatch> {
-    let known = session.models().load(session.tables(), model).await?;
+    let known = Models::of(session)?.load(session.tables(), model).await?;
     let (table, matches) = (MatchTable::new(session, found).await?, &found.rows);
     let features = table.query("match_features", benchmark)?;
     let columns: Vec<String> = matches.schema().fields().iter().map(|f| format!("m.{0} as {0}", f.name())).collect();

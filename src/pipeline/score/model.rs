@@ -3,7 +3,7 @@
 use super::boosted::Boosted;
 use super::walk;
 use super::{FEATURES, TARGETS};
-use crate::error::{Error, Result};
+use tallow_common::{Error, Result};
 
 /// A model by its name.
 #[derive(Debug)]

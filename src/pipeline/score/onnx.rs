@@ -8,11 +8,11 @@
 //! operations whether the time is over. What tract itself computes while it reads a model can only be stopped from outside:
 //! constants that become large are looked for beforehand, and whoever reads does not wait longer than the limit.
 
-use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use tallow_common::{Error, Result};
 use tract_onnx::pb::{GraphProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::eval;

@@ -1,12 +1,13 @@
 //! Models by name: files of the lake, read once a session.
 
 use super::Model;
-use crate::engine::dialect::{calls_of, closest};
-use crate::error::{Error, Result};
-use crate::lake::LakeSchema;
+use crate::Session;
 use datafusion::sql::parser::Statement;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::{calls_of, closest};
+use tallow_lake::LakeSchema;
 
 /// The folder of models.
 const FOLDER: &str = "models";
@@ -26,6 +27,11 @@ impl Models {
     /// None yet, for partitions with so much memory each.
     pub fn new(memory: usize) -> Models {
         Models { read: RwLock::default(), memory: memory / MEMORY_SHARE }
+    }
+
+    /// Those of a session.
+    pub fn of(session: &Session) -> Result<Arc<Models>> {
+        session.extension()
     }
 
     /// A model that was read before, or the one that needs no reading.

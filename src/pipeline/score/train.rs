@@ -5,12 +5,12 @@ use super::evaluation::{Evaluation, TargetScore};
 use super::features::MatchTable;
 use super::{FEATURES, TARGETS, store, walk};
 use crate::Session;
-use crate::error::{Error, Result};
-use crate::pipeline::relation::{Failure, one, relation};
-use crate::pipeline::rows::{numbers, times};
-use crate::pipeline::search::{MatchRun, Matched, OnSymbols};
+use crate::relation::{Failure, one, relation};
+use crate::rows::{numbers, times};
+use crate::search::{MatchRun, Matched, OnSymbols};
 use arrow::compute::concat_batches;
 use forust_ml::GradientBooster;
+use tallow_common::{Error, Result};
 
 /// Folds of the evaluation, in time.
 const FOLDS: usize = 5;

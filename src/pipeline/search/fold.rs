@@ -1,14 +1,14 @@
 //! The search as a fold over the series of all symbols.
 
 use super::{SearchOptions, Watched};
-use crate::engine::cancellation::Cancellation;
-use crate::engine::fold::{Fold, Folding, Part};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::Result;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use tallow_engine::cancellation::Cancellation;
+use tallow_engine::fold::{Fold, Folding, Part};
 use tallow_udfs::similarity::compare::null_distances;
 use tallow_udfs::similarity::random::{Null, RandomWindow, RandomWindows, percentile};
 use tallow_udfs::similarity::reference::Reference;

@@ -9,12 +9,12 @@ pub use fold::{Sought, matches_schema};
 pub use run::{Counts, MatchRun, Matched, nearest, rows_schema};
 pub use watched::OnSymbols;
 
-use crate::engine::fold::folded;
-use crate::error::{Error, Result};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
 use fold::SearchFold;
 use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_engine::fold::folded;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::{Excluded, Windowing};

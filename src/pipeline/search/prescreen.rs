@@ -5,13 +5,13 @@
 
 use super::Watched;
 use super::fold::{Samples, Sought, merge, samples, windows, with_close};
-use crate::engine::cancellation::Cancellation;
-use crate::engine::fold::{Fold, Folding, Part};
 use arrow::array::{Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use tallow_engine::cancellation::Cancellation;
+use tallow_engine::fold::{Fold, Folding, Part};
 use tallow_udfs::similarity::compare::null_distances;
 use tallow_udfs::similarity::descriptor::resample;
 use tallow_udfs::similarity::pearson::Correlator;

@@ -4,13 +4,10 @@ use super::fold::{SearchFold, Sought};
 use super::prescreen::Prescreen;
 use super::{OnSymbols, Pattern, SearchOptions, Watched, matches_schema};
 use crate::Session;
-use crate::engine::fold::{Fold, folded};
-use crate::error::Result;
-use crate::lake::CandleTable;
-use crate::pipeline::patterns::length;
-use crate::pipeline::quoting;
-use crate::pipeline::relation::{Failure, Relation, despite_files, one};
-use crate::pipeline::rows::{column, texts};
+use crate::patterns::length;
+use crate::quoting;
+use crate::relation::{Failure, Relation, despite_files, one};
+use crate::rows::{column, texts};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
@@ -19,6 +16,9 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
 use datafusion::prelude::DataFrame;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
+use tallow_common::Result;
+use tallow_engine::fold::{Fold, folded};
+use tallow_lake::CandleTable;
 use tallow_udfs::similarity::search::{Stages, Windowing};
 
 /// Patterns that one pass looks for.

@@ -1,6 +1,6 @@
 //! How far a search is, and which symbols it had to leave out, for whoever waits for it.
 
-use crate::pipeline::relation::Failure;
+use crate::relation::Failure;
 use datafusion::common::{Result, exec_err};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};

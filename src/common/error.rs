@@ -1,8 +1,8 @@
 //! The error type at the library's edge.
 
-mod wording;
+use crate::wording;
 
-use crate::engine::dialect::Problems;
+use crate::problem::Problems;
 use crate::redact::redacted;
 use datafusion::common::DataFusionError;
 use std::fmt::Display;
@@ -39,7 +39,7 @@ fn told(message: &impl Display) -> String {
 }
 
 /// The message without the layers that say where in DataFusion it was raised, and without secrets.
-pub(crate) fn readable(error: &DataFusionError) -> String {
+pub fn readable(error: &DataFusionError) -> String {
     let said = told(&unwrapped(error));
     // What a function says of its arguments is quoted by the planner, with its own signature after it.
     match said.split_once("user-defined coercion failed with: Error during planning: ") {

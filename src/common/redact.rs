@@ -22,7 +22,7 @@ const SECRET: [&str; 11] = [
 ];
 
 /// A text in which URLs have no user info and no signatures.
-pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
+pub fn redacted(text: &str) -> Cow<'_, str> {
     if !text.contains("://") && !text.contains(PASSWORD) {
         return Cow::Borrowed(text);
     }
@@ -75,7 +75,7 @@ fn without_passwords(text: &str) -> String {
 }
 
 /// Writes lines without secrets.
-pub(crate) struct Redacting<W>(pub W);
+pub struct Redacting<W>(pub W);
 
 impl<W: Write> Write for Redacting<W> {
     /// Takes a whole line, as loggers write them.

@@ -1,7 +1,5 @@
 //! Problems of a text, with the place where they are.
 
-use super::habits;
-use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::fmt::{Display, Formatter};
 
@@ -17,7 +15,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(message: impl Into<String>, span: Span) -> Self {
+    /// A problem at a place of the text.
+    pub fn new(message: impl Into<String>, span: Span) -> Self {
         let start = span.start;
         let place = (start.line > 0).then(|| {
             let same_line = span.end.line == start.line && span.end.column > start.column;
@@ -27,12 +26,16 @@ impl Problem {
         Self { message: message.into(), place, help: None }
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    /// Adds what to try.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    pub(super) fn maybe(mut self, suggestion: Option<impl Display>) -> Self {
+    /// Adds the name that was probably meant, where one is near enough.
+    #[must_use]
+    pub fn maybe(mut self, suggestion: Option<impl Display>) -> Self {
         self.help = suggestion.map(|s| format!("did you mean `{s}`?"));
         self
     }
@@ -41,51 +44,19 @@ impl Problem {
 /// All problems of a text.
 #[derive(Debug, Clone)]
 pub struct Problems {
-    text: String,
+    /// The text.
+    pub text: String,
     /// In the order of the text.
     pub list: Vec<Problem>,
 }
 
 impl Problems {
-    pub(super) fn new(text: &str, mut list: Vec<Problem>) -> Self {
+    /// Problems of a text, in any order.
+    pub fn new(text: &str, mut list: Vec<Problem>) -> Self {
         list.sort_by_key(|p| p.place);
         list.dedup();
         Self { text: text.to_string(), list }
     }
-
-    /// What the parser says, `... at Line: 1, Column: 9`, as a problem with a place.
-    pub(super) fn of_parser(text: &str, error: &DataFusionError) -> Self {
-        let said = match error {
-            DataFusionError::SQL(inner, _) => inner.to_string(),
-            DataFusionError::Diagnostic(_, inner) => inner.strip_backtrace(),
-            other => other.strip_backtrace(),
-        };
-        let said = said.trim_start_matches("SQL error: ").trim_start_matches("ParserError(\"");
-        let said = said.trim_start_matches("sql parser error: ").trim_end_matches("\")");
-        let (message, place) = match said.rsplit_once(" at Line: ") {
-            Some((message, place)) => {
-                let mut numbers = place.split(", Column: ").map(|n| n.trim_end_matches(|c: char| !c.is_ascii_digit()));
-                let mut next = || numbers.next().and_then(|n| n.trim().parse::<usize>().ok());
-                (message, next().zip(next()).map(|(line, column)| (line, column, 1)))
-            }
-            None if said.ends_with("found: EOF") => (said, end_of(text)),
-            None => (said, None),
-        };
-        let mut message = message.replace("found: EOF", "found: the end of the text");
-        if message.contains("RecursionLimitExceeded") || message.contains("recursion limit exceeded") {
-            message = "nested too deeply".to_string();
-        }
-        let problem = match habits::unquoted_path(text) {
-            Some((place, path)) => Problem { message: habits::quote(&path), place: Some(place), help: None },
-            None => Problem { message, place, help: None },
-        };
-        Self { text: text.to_string(), list: vec![problem] }
-    }
-}
-
-fn end_of(text: &str) -> Option<(usize, usize, usize)> {
-    let line = text.lines().count().max(1);
-    Some((line, text.lines().last().map_or(0, |l| l.chars().count()) + 1, 1))
 }
 
 impl Display for Problems {

@@ -13,7 +13,7 @@ use super::resources;
 use super::series_exec::SeriesRule;
 use super::tap::TapPlanner;
 use super::unnested::{UnnestedPlanner, UnnestedRelations, UnnestedRows};
-use crate::error::{Error, Result};
+use crate::engine::EngineOptions;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::execution::context::QueryPlanner;
@@ -30,54 +30,18 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-
-/// What a session works with.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The lake: path or URL.
-    pub lake: String,
-    /// A path, glob or URL that becomes the table `candles`.
-    pub candles: Option<String>,
-    /// Memory limit in bytes; by default 60 % of the machine or container.
-    pub memory: usize,
-    /// Threads that compute.
-    pub threads: usize,
-    /// Where sorts and groupings spill; the system's temporary folder by default.
-    pub spill_dir: Option<PathBuf>,
-    /// Where proofs of file order are kept between runs; `None` keeps none.
-    pub cache_dir: Option<PathBuf>,
-    /// Rows per batch.
-    pub batch_size: usize,
-    /// Read tables as they were at a version or a time, by default as they are.
-    pub as_of: Option<String>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            lake: "./data".to_string(),
-            candles: None,
-            memory: resources::default_memory(),
-            threads: resources::default_threads(),
-            spill_dir: None,
-            cache_dir: None,
-            batch_size: 8192,
-            as_of: None,
-        }
-    }
-}
+use tallow_common::{Error, Result};
 
 /// A DataFusion session with tallow's functions, those of the caller, rules and limits, and no tables yet.
-pub(crate) fn context(
-    settings: &Settings,
+pub(super) fn context(
+    options: &EngineOptions,
     stores: Arc<dyn ObjectStoreRegistry>,
     functions: Vec<ScalarUDF>,
 ) -> Result<SessionContext> {
-    let pool = TrackConsumersPool::new(Pool::new(settings.memory), NonZeroUsize::MIN.saturating_add(2));
+    let pool = TrackConsumersPool::new(Pool::new(options.memory), NonZeroUsize::MIN.saturating_add(2));
     let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_object_store_registry(stores);
-    if let Some(folder) = &settings.spill_dir {
+    if let Some(folder) = &options.spill_dir {
         std::fs::create_dir_all(folder).map_err(|e| Error::File(folder.display().to_string(), e))?;
         runtime = runtime.with_temp_file_path(folder);
     }
@@ -89,21 +53,21 @@ pub(crate) fn context(
     let mut optimizer = Optimizer::new();
     optimizer.rules.insert(0, Arc::new(AsofFilter));
     let state = SessionStateBuilder::new()
-        .with_config(config(settings))
+        .with_config(config(options))
         .with_runtime_env(runtime.build_arc()?)
         .with_default_features()
         .with_analyzer_rules(analyzer.rules)
         .with_optimizer_rules(optimizer.rules)
-        .with_query_planner(Arc::new(Planner { memory: settings.memory }))
-        .with_physical_optimizer_rules(physical_rules(settings.memory))
+        .with_query_planner(Arc::new(Planner { memory: options.memory }))
+        .with_physical_optimizer_rules(physical_rules(options.memory))
         .build();
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     let context = SessionContext::new_with_state(state);
     let mut registry = context.clone();
     tallow_udfs::register_all(&mut registry)?;
-    let partitions = resources::partitions(settings.threads, settings.memory);
-    bounded::bound(&mut registry, settings.memory, partitions)?;
-    holding::register(&mut registry, settings.memory)?;
+    let partitions = resources::partitions(options.threads, options.memory);
+    bounded::bound(&mut registry, options.memory, partitions)?;
+    holding::register(&mut registry, options.memory)?;
     registry.register_udf(ScalarUDF::from(Marker::default()));
     functions.into_iter().for_each(|function| context.register_udf(function));
     registry.register_expr_planner(Arc::new(NestedCalls))?;
@@ -117,7 +81,7 @@ pub(crate) fn planner() -> Result<&'static SessionState> {
     if let Some(state) = STATE.get() {
         return Ok(state);
     }
-    let state = context(&Settings::default(), Arc::new(DefaultObjectStoreRegistry::new()), vec![])?.state();
+    let state = context(&EngineOptions::default(), Arc::new(DefaultObjectStoreRegistry::new()), vec![])?.state();
     Ok(STATE.get_or_init(|| state))
 }
 
@@ -163,30 +127,30 @@ fn physical_rules(memory: usize) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + S
     rules
 }
 
-fn config(settings: &Settings) -> SessionConfig {
+fn config(options: &EngineOptions) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema("tallow", "public")
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
-        .with_target_partitions(resources::partitions(settings.threads, settings.memory))
-        .with_batch_size(settings.batch_size);
-    let options = config.options_mut();
+        .with_target_partitions(resources::partitions(options.threads, options.memory))
+        .with_batch_size(options.batch_size);
+    let datafusion = config.options_mut();
     // A sorted input is worth more than one more shuffle.
-    options.optimizer.prefer_existing_sort = true;
+    datafusion.optimizer.prefer_existing_sort = true;
     // Interleaving the parts of a UNION would lose their order.
-    options.optimizer.prefer_existing_union = true;
+    datafusion.optimizer.prefer_existing_union = true;
     // What a footer of our files mostly needs; the default reads half a megabyte of each file first.
-    options.execution.parquet.metadata_size_hint = Some(128 << 10);
+    datafusion.execution.parquet.metadata_size_hint = Some(128 << 10);
     // What COPY writes names Parquet's types alone: others' readers know no text in views.
-    options.execution.parquet.skip_arrow_metadata = true;
+    datafusion.execution.parquet.skip_arrow_metadata = true;
     // A watch-list of 20 symbols or more would otherwise prune nothing. A longer list than this, such as the filter that a
     // join makes of its smaller side, becomes so deep a chain of OR that walking it could overflow a thread's stack.
-    options.execution.parquet.max_in_list_size = 1_000;
+    datafusion.execution.parquet.max_in_list_size = 1_000;
     // The limit of DISTINCT rows is pushed into a grouping before rules that run later give it an ordered input, with which
     // it then fails at execution ("Ordering direction required for DISTINCT with limit").
-    options.optimizer.enable_distinct_aggregation_soft_limit = false;
+    datafusion.optimizer.enable_distinct_aggregation_soft_limit = false;
     // Files stay in the partition whose symbol range they were given.
-    options.execution.enable_file_stream_work_stealing = false;
-    options.execution.listing_table_ignore_subdirectory = false;
+    datafusion.execution.enable_file_stream_work_stealing = false;
+    datafusion.execution.listing_table_ignore_subdirectory = false;
     config
 }

@@ -1,12 +1,12 @@
 //! What DataFusion says of a user's mistake, in words of the user.
 
-use crate::engine::dialect::no_time;
+use crate::time::no_time;
 
 /// Stands after what an error inside of DataFusion says.
-pub(super) const INTERNAL: &str = " (an error inside of the query engine)";
+pub(crate) const INTERNAL: &str = " (an error inside of the query engine)";
 
 /// The message in plain words, where it is one of those that slips lead to.
-pub(super) fn plain(said: &str) -> String {
+pub(crate) fn plain(said: &str) -> String {
     let rules: [fn(&str) -> Option<String>; 8] =
         [time_literal, number_literal, comparison, between, arithmetic, grouping, ambiguity, call];
     let known = rules.iter().find_map(|rule| rule(said));

@@ -27,9 +27,9 @@ mod wanted;
 mod writer;
 
 pub use care::{HistoryEntry, OptimizeSummary};
-pub(crate) use catalog::READABLE;
+pub use catalog::READABLE;
 pub use catalog::{Lake, LakeSchema};
-pub(crate) use columns::instant;
+pub use columns::instant;
 pub use delta::AsOf;
 pub use formulas::StoredFormula;
 pub use ingest::{IngestOptions, IngestProgress, IngestSummary, Naming};

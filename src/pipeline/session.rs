@@ -1,0 +1,217 @@
+//! A session: an engine over a lake.
+
+use arrow::array::RecordBatch;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::sql::parser::Statement;
+use futures::{Stream, StreamExt};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_engine::cancellation::Cancellation;
+use tallow_engine::dialect::{Params, Parsed};
+use tallow_engine::{Engine, EngineOptions, resources};
+use tallow_lake::{Computed, IngestOptions, IngestProgress, IngestSummary, LakeSchema, StoredFormula, Stores, Written};
+use tallow_udfs::candle::Timeframe;
+
+/// What a session works with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The lake: path or URL.
+    pub lake: String,
+    /// A path, glob or URL that becomes the table `candles`.
+    pub candles: Option<String>,
+    /// Memory limit in bytes; by default 60 % of the machine or container.
+    pub memory: usize,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Where sorts and groupings spill; the system's temporary folder by default.
+    pub spill_dir: Option<PathBuf>,
+    /// Where proofs of file order are kept between runs; `None` keeps none.
+    pub cache_dir: Option<PathBuf>,
+    /// Rows per batch.
+    pub batch_size: usize,
+    /// Read tables as they were at a version or a time, by default as they are.
+    pub as_of: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let EngineOptions { memory, threads, spill_dir, batch_size } = EngineOptions::default();
+        let lake = "./data".to_string();
+        Self { lake, candles: None, memory, threads, spill_dir, cache_dir: None, batch_size, as_of: None }
+    }
+}
+
+impl Settings {
+    /// Those that concern the engine.
+    pub fn engine(&self) -> EngineOptions {
+        let Settings { memory, threads, spill_dir, batch_size, .. } = self.clone();
+        EngineOptions { memory, threads, spill_dir, batch_size }
+    }
+
+    /// Bytes that each of the partitions has that compute at the same time.
+    pub fn memory_of_partition(&self) -> usize {
+        self.memory / resources::partitions(self.threads, self.memory)
+    }
+}
+
+/// An engine over a lake.
+pub struct Session {
+    engine: Engine,
+    lake: Arc<LakeSchema>,
+    stores: Arc<Stores>,
+    extensions: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl Session {
+    /// Joins an engine with the lake whose tables are registered in it and the stores that both read from.
+    pub fn new(engine: Engine, lake: Arc<LakeSchema>, stores: Arc<Stores>) -> Session {
+        Session { engine, lake, stores, extensions: HashMap::new() }
+    }
+
+    /// Adds something that use-cases share, one of each type.
+    #[must_use]
+    pub fn with_extension<T: Any + Send + Sync>(mut self, extension: Arc<T>) -> Session {
+        self.extensions.insert(TypeId::of::<T>(), extension);
+        self
+    }
+
+    /// What was added of a type.
+    pub fn extension<T: Any + Send + Sync>(&self) -> Result<Arc<T>> {
+        let known = self.extensions.get(&TypeId::of::<T>()).cloned();
+        let missing = || Error::Setting(format!("this session has no {}", std::any::type_name::<T>()));
+        known.and_then(|e| e.downcast().ok()).ok_or_else(missing)
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The DataFusion session inside.
+    pub fn context(&self) -> &SessionContext {
+        self.engine.context()
+    }
+
+    /// The tables of the lake.
+    pub fn tables(&self) -> &LakeSchema {
+        &self.lake
+    }
+
+    /// Bytes read from files and object stores so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.stores.bytes_read()
+    }
+
+    /// Ingests files into the lake's table of a timeframe, in one atomic commit.
+    pub async fn ingest(
+        &self,
+        timeframe: Timeframe,
+        options: IngestOptions,
+        progress: &IngestProgress,
+    ) -> Result<IngestSummary> {
+        let progress = progress.clone();
+        self.care(|lake| async move { lake.ingest(timeframe, &options, &progress).await }).await
+    }
+
+    /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe.
+    pub async fn merge(
+        &self,
+        timeframe: Timeframe,
+        origin: String,
+        rows: Arc<dyn ExecutionPlan>,
+    ) -> Result<IngestSummary> {
+        let _waiter = Cancellation::of_plan(&rows).waiter();
+        self.care(|lake| async move { lake.merge(timeframe, &origin, rows).await }).await
+    }
+
+    /// Writes a computed table whole, in one commit.
+    pub async fn replace(&self, table: &str, rows: Computed) -> Result<Written> {
+        let table = table.to_string();
+        let _waiter = Cancellation::of_plan(&rows.rows).waiter();
+        self.care(|lake| async move { lake.replace(&table, rows).await }).await
+    }
+
+    /// Adds a formula to those that the lake keeps; returns its version.
+    pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
+        self.care(|lake| async move { lake.add_formula(formula).await }).await
+    }
+
+    /// All versions of the formulas that the lake keeps, by name and version.
+    pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
+        self.care(|lake| async move { lake.formulas().await }).await
+    }
+
+    /// Runs work on the lake's tables on the session's own threads.
+    pub async fn care<T, F>(&self, work: impl FnOnce(Arc<LakeSchema>) -> F) -> Result<T>
+    where
+        F: Future<Output = datafusion::common::Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        Ok(self.engine.run(work(Arc::clone(&self.lake))).await??)
+    }
+
+    /// Plans one statement of tallow's dialect.
+    pub async fn sql(&self, text: &str) -> Result<DataFrame> {
+        self.sql_with(text, &Params::default()).await
+    }
+
+    /// As [`Session::sql`], with values for `:name` parameters.
+    pub async fn sql_with(&self, text: &str, params: &Params) -> Result<DataFrame> {
+        let Parsed { mut statements, warnings } = self.parse(text, params).await?;
+        for warning in &warnings.list {
+            tracing::warn!("{}", warning.message);
+        }
+        match (statements.pop(), statements.is_empty()) {
+            (Some(statement), true) => self.frame(statement).await,
+            (None, _) => Err(Error::Setting("the text holds no statement".to_string())),
+            _ => Err(Error::Setting("the text holds several statements; run them one by one".to_string())),
+        }
+    }
+
+    /// Parses and rewrites a text of any number of statements.
+    pub async fn parse(&self, text: &str, params: &Params) -> Result<Parsed> {
+        self.engine.parse(text, params).await
+    }
+
+    /// Plans a rewritten statement. Statements that define or set something take effect here.
+    pub async fn frame(&self, statement: Statement) -> Result<DataFrame> {
+        self.engine.frame(statement).await
+    }
+
+    /// The physical plan of a logical one.
+    pub async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        self.engine.physical(plan).await
+    }
+
+    /// The physical plan of a frame.
+    pub async fn plan(&self, frame: DataFrame) -> Result<Arc<dyn ExecutionPlan>> {
+        self.engine.plan(frame).await
+    }
+
+    /// A logical plan as the optimizer makes it.
+    pub async fn optimized(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        self.engine.optimized(plan).await
+    }
+
+    /// All rows of a frame.
+    pub async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
+        let plan = self.plan(frame).await?;
+        let mut stream = self.execute(plan)?;
+        let mut batches = vec![];
+        while let Some(batch) = stream.next().await {
+            batches.push(batch?);
+        }
+        Ok(batches)
+    }
+
+    /// Executes a plan on the session's own threads; dropping the stream stops it.
+    pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
+        self.engine.execute(plan)
+    }
+}
