@@ -28,9 +28,8 @@ const BUILT_IN: [&str; 18] = [
 /// All named queries: those that come with tallow, and those of a folder, if it is there, which win.
 pub fn named_queries(folder: Option<&Path>) -> Result<NamedQueries> {
     let mut queries = NamedQueries::new(BUILT_IN)?;
-    match folder.filter(|folder| folder.is_dir()) {
-        Some(folder) => queries.add_folder(folder)?,
-        None => {}
+    if let Some(folder) = folder.filter(|folder| folder.is_dir()) {
+        queries.add_folder(folder)?;
     }
     Ok(queries)
 }

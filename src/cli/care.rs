@@ -92,7 +92,9 @@ pub(super) async fn optimize(config: &Config, args: OptimizeArgs) -> Result<(), 
 pub(super) async fn resample(config: &Config, args: ResampleArgs) -> Result<(), Failure> {
     let session = config.session().await?;
     let progress = Progress::new(config, None, "rows");
-    let summary = resample::store(&session, args.timeframe, args.from, args.origin.as_deref(), args.fill).await?;
+    let summary =
+        crate::pipeline::resample::store(&session, args.timeframe, args.from, args.origin.as_deref(), args.fill)
+            .await?;
     progress.clear();
     out!("bars       {}", summary.rows);
     out!("new        {}", summary.new);

@@ -5,14 +5,14 @@ use super::args::{CheckArgs, LabelArgs, LevelsArgs, OutputArgs};
 use super::commands::{out, params, run_text};
 use super::config::Config;
 use super::progress::Progress;
+use crate::Error;
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::lake::{Computed, ResultKind, tables_of_levels};
 use crate::pipeline::check::{self, CheckOptions, ColumnCheck, Verdict};
+use crate::pipeline::formulas;
 use crate::pipeline::label::{LabelRun, Unlabelled, quality};
 use crate::pipeline::levels::{self, Detection, Source};
-use crate::pipeline::{formulas, named};
-use crate::{Error, readable};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use datafusion::common::DataFusionError;
@@ -159,7 +159,7 @@ pub(super) async fn levels(config: &Config, args: LevelsArgs) -> Result<(), Fail
 
 /// What cannot be the name of a table.
 fn usage(error: DataFusionError) -> Failure {
-    Failure::Usage(readable(&error))
+    Failure::Usage(tallow_common::readable(&error))
 }
 
 pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failure> {

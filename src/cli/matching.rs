@@ -102,7 +102,7 @@ impl SearchArgs {
                 if all.is_empty() {
                     return Err(no_pattern().into());
                 }
-                let active = all.iter().filter(|p| p.active).map(StoredPattern::sought);
+                let active = all.iter().filter(|p| p.active).map(Pattern::try_from);
                 active.collect::<Done<Vec<_>>>()?
             }
         };
@@ -256,7 +256,7 @@ impl MatchArgs {
         match (&self.score, &self.benchmark) {
             (None, Some(_)) => return Err(Failure::Usage("--benchmark belongs to --score".to_string())),
             (Some(model), benchmark) => {
-                let model = Models::of(session)?.load(session.tables(), model).await?;
+                let model = score::Models::of(session)?.load(session.tables(), model).await?;
                 for (table, timeframe) in self.search.tables(session).await? {
                     if let Some(symbol) = benchmark {
                         score::check_benchmark(session, &table, symbol).await?;

@@ -15,7 +15,7 @@ use crate::lake::StoredPattern;
 use crate::pipeline::alerts;
 use crate::pipeline::patterns::{self, Source};
 use crate::pipeline::score::{self, Evaluation, Training};
-use crate::pipeline::search::{self, MatchRun, SearchOptions};
+use crate::pipeline::search::{self, MatchRun, Pattern, SearchOptions};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ fn show(pattern: &StoredPattern) -> Result<(), Failure> {
             out!("{name:<10} {text}");
         }
     }
-    let sought = pattern.sought()?;
+    let sought = Pattern::try_from(pattern)?;
     out!("shape      {}", sparkline(&sought.closes[sought.lead..]));
     Ok(())
 }
@@ -154,7 +154,7 @@ async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<()
         thinned: true,
         ..SearchOptions::default()
     };
-    let patterns = stored.iter().map(StoredPattern::sought).collect::<crate::Result<Vec<_>>>()?;
+    let patterns = stored.iter().map(Pattern::try_from).collect::<crate::Result<Vec<_>>>()?;
     let run = MatchRun { patterns, options, exact: true, percentile: None };
     let table = table_of(args.timeframe.as_deref())?;
     let timeframe = timeframe_of(session, &table).await?;

@@ -114,7 +114,7 @@ async fn matches_page(
                 .to_string(),
         ),
         Some(name) => {
-            if let Model::Boosted(model) = Models::of(session)?.load(session.tables(), name).await?.as_ref() {
+            if let Model::Boosted(model) = crate::pipeline::score::Models::of(session)?.load(session.tables(), name).await?.as_ref() {
                 notes.push(format!("Model {name}: {}", model.origin.evaluation.verdict()));
             }
         }

@@ -176,7 +176,7 @@ pub async fn check(session: &Session, text: &str, params: &Params, options: &Che
 }
 
 /// The first word of a text, comments and parentheses left out.
-pub(crate) fn first_word(text: &str) -> String {
+pub fn first_word(text: &str) -> String {
     let mut rest = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
     loop {
         let after = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {

@@ -1,10 +1,13 @@
 //! The formulas that a lake keeps: found by name, and tried on the past.
 
+use super::relation::{one, relation};
 use super::scan::Scan;
 use crate::Session;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Expr;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Formula, Params, closest};
+use tallow_engine::reach::PlanReach;
 use tallow_lake::StoredFormula;
 
 /// What a formula is for.
@@ -139,4 +142,19 @@ pub async fn performance(
         returns.join(", "),
         from.sql
     ))
+}
+
+/// The plan of `select symbol, ts, <formula> as value` over a table.
+pub async fn to_plan(session: &Session, formula: &Formula, table: &str, params: &Params) -> Result<LogicalPlan> {
+    let from = relation(session, table).await?;
+    formula.check_in(&session.context().state(), &from.schema, params)?;
+    let bound = formula.bind(params)?;
+    let sql = format!("select symbol, ts, ({bound}) as value from {} as candles", from.sql);
+    Ok(one(session, &sql).await?.into_unoptimized_plan())
+}
+
+/// How many bars a formula looks back and ahead, of each timeframe.
+pub async fn reach(session: &Session, formula: &Formula, table: &str, params: &Params) -> Result<PlanReach> {
+    let plan = session.optimized(&to_plan(session, formula, table, params).await?).await?;
+    Ok(relation(session, table).await?.reach(&plan))
 }

@@ -172,23 +172,23 @@ pub(super) fn length(timeframe: &str) -> i64 {
     timeframe.parse::<Timeframe>().map_or(0, |t| t.fixed_length().unwrap_or(MONTH))
 }
 
-impl StoredPattern {
-    /// The pattern as it is searched for.
-    ///
-    /// # Errors
-    /// Closes that cannot be read, which only another program can have written.
-    pub fn sought(&self) -> Result<Pattern> {
-        let closes = numbers_of(&self.closes).map_err(|e| Error::Setting(format!("pattern '{}': {e}", self.id)))?;
-        let lead = closes.len().saturating_sub(self.bars.max(0) as usize);
-        let origin = match (&self.symbol, self.start_ts, self.end_ts) {
+impl TryFrom<&StoredPattern> for Pattern {
+    type Error = Error;
+
+    /// The pattern as it is searched for. Closes that cannot be read, which only another program can have written, are an
+    /// error.
+    fn try_from(stored: &StoredPattern) -> Result<Pattern> {
+        let closes = numbers_of(&stored.closes).map_err(|e| Error::Setting(format!("pattern '{}': {e}", stored.id)))?;
+        let lead = closes.len().saturating_sub(stored.bars.max(0) as usize);
+        let origin = match (&stored.symbol, stored.start_ts, stored.end_ts) {
             (Some(symbol), Some(from), Some(last)) => {
                 // Up to the end of the last bar: bars of other lengths share some of it, too.
-                let to = last + self.timeframe.as_deref().map_or(0, length) - 1;
+                let to = last + stored.timeframe.as_deref().map_or(0, length) - 1;
                 Some(Excluded { symbol: symbol.clone(), from, to: to.max(last) })
             }
             _ => None,
         };
-        Ok(Pattern { id: self.id.clone(), closes, lead, origin, timeframe: self.timeframe.clone() })
+        Ok(Pattern { id: stored.id.clone(), closes, lead, origin, timeframe: stored.timeframe.clone() })
     }
 }
 
@@ -228,5 +228,5 @@ pub async fn of_text(lake: &LakeSchema, text: &str) -> Result<Pattern> {
         let closes = numbers_of(text).map_err(|e| Error::Setting(format!("a pattern of numbers: {e}")))?;
         return Ok(Pattern { id: id_of(&closes), closes, lead: 0, origin: None, timeframe: None });
     }
-    get(lake, text).await?.sought()
+    Pattern::try_from(&get(lake, text).await?)
 }

@@ -155,23 +155,6 @@ pub fn made_from(
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_coarsest_timeframe_that_divides_is_the_source() {
-        let parse = |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect::<Vec<Timeframe>>();
-        let known = parse(&["1h", "4h", "1d"]);
-        let pick = |t: &str| source(&known, t.parse().unwrap(), None).map(|t| t.to_string());
-        assert_eq!(pick("12h").unwrap(), "4h");
-        assert_eq!(pick("6h").unwrap(), "1h");
-        assert_eq!(pick("1w").unwrap(), "1d");
-        assert!(pick("30m").unwrap_err().to_string().contains("1h, 4h, 1d"));
-        assert!(source(&known, known[2], Some(known[2])).is_err());
-    }
-}
-
 /// Makes bars of a timeframe from the bars of a shorter one and merges them into the lake's table; a second run changes
 /// nothing unless the shorter bars have changed.
 pub async fn store(
@@ -195,4 +178,21 @@ pub async fn store(
     let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
     let rows = session.plan(session.sql(&sql).await?).await?;
     session.merge(timeframe, origin, rows).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coarsest_timeframe_that_divides_is_the_source() {
+        let parse = |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect::<Vec<Timeframe>>();
+        let known = parse(&["1h", "4h", "1d"]);
+        let pick = |t: &str| source(&known, t.parse().unwrap(), None).map(|t| t.to_string());
+        assert_eq!(pick("12h").unwrap(), "4h");
+        assert_eq!(pick("6h").unwrap(), "1h");
+        assert_eq!(pick("1w").unwrap(), "1d");
+        assert!(pick("30m").unwrap_err().to_string().contains("1h, 4h, 1d"));
+        assert!(source(&known, known[2], Some(known[2])).is_err());
+    }
 }

@@ -3,7 +3,7 @@
 use crate::common::{batch, numbers, plan, query, session, settings, try_query, walk, write_parquet};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use std::sync::Arc;
-use tallow::{Session, Settings};
+use tallow::Settings;
 
 struct Random(u64);
 

@@ -58,7 +58,7 @@ async fn dropped(session: &Session, begun: &Notify, frame: datafusion::prelude::
     let stream = session.execute(plan).unwrap();
     tokio::time::timeout(HANGS, begun.notified()).await.expect("it did not begin");
     drop(stream);
-    let free = session.spawn(async {}).unwrap();
+    let free = session.engine().spawn(async {}).unwrap();
     tokio::time::timeout(HANGS, free).await.expect("it went on").unwrap();
 }
 

@@ -536,10 +536,10 @@ async fn another_timeframe_is_the_last_bar_that_had_closed() {
     assert!((0..4).all(|i| week[i] == week[0]) && week[0] != close[4]);
     // Such a column does not look ahead, and stands wherever a column may.
     let formula = Formula::parse("rsi(14)@1w > 50 and close > sma(20)").unwrap();
-    let reach = formula.reach(&session, "candles", &Params::default()).await.unwrap();
+    let reach = tallow::pipeline::formulas::reach(&session, &formula, "candles", &Params::default()).await.unwrap();
     assert_eq!(reach.total().furthest().ahead.to_string(), "0");
     let ahead = Formula::parse("lead(close, 1)@1w > 50").unwrap();
-    let reach = ahead.reach(&session, "candles", &Params::default()).await.unwrap();
+    let reach = tallow::pipeline::formulas::reach(&session, &ahead, "candles", &Params::default()).await.unwrap();
     assert_eq!(reach.total().furthest().ahead.to_string(), "all");
     for sql in [
         "select * from candles where close@1w > 1 qualify rsi(14)@1mo > 30 order by rsi(14)@1w desc, symbol limit 3",

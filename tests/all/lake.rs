@@ -6,10 +6,10 @@ use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tallow::Settings;
 use tallow::lake::IngestOptions;
 use tallow::pipeline::resample::Fill;
 use tallow::pipeline::synth::Synth;
-use tallow::{Session, Settings};
 
 const ROWS: &str = "select count(*) as n, sum(close) as s from candles";
 

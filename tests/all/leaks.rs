@@ -3,7 +3,6 @@
 use crate::common::session;
 use tallow::engine::dialect::Params;
 use tallow::pipeline::check::{CheckOptions, CheckReport, check};
-use tallow::pipeline::named;
 
 async fn report(text: &str, params: &Params) -> CheckReport {
     let session = session().await;

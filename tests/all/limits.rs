@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tallow::{Session, Settings};
+use tallow::Settings;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_series_that_does_not_fit_is_named_with_its_rows_and_the_limit() {

@@ -36,7 +36,7 @@ async fn a_pattern_finds_itself_only_when_it_may() {
     let session = lake(folder.path(), &bars).await;
     let pattern = stored(&session, "cut", "S004", 80, 160).await;
     assert_eq!(pattern.bars, 81);
-    let sought = pattern.sought().unwrap();
+    let sought = Pattern::try_from(&pattern).unwrap();
     assert_eq!((sought.lead, sought.closes.len()), (59, 140));
     for self_matches in [true, false] {
         let options = SearchOptions { self_matches, k: 200, ..SearchOptions::default() };
@@ -58,7 +58,7 @@ async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let bars = walks(&mut Random(8), 60, 300);
     let session = lake(folder.path(), &bars).await;
-    let sought = stored(&session, "cut", "S004", 80, 120).await.sought().unwrap();
+    let sought = Pattern::try_from(&stored(&session, "cut", "S004", 80, 120).await).unwrap();
     let options = SearchOptions { windowing: Windowing::Latest, k: 5, ..SearchOptions::default() };
     let screened =
         run(vec![sought.clone()], options.clone()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
@@ -97,7 +97,7 @@ async fn percentiles_do_not_depend_on_what_else_is_searched_for() {
     let session = lake(folder.path(), &bars).await;
     let mut patterns = vec![];
     for (i, (from, to)) in [(80, 120), (70, 100), (60, 148), (90, 125)].into_iter().enumerate() {
-        patterns.push(stored(&session, &format!("p{i}"), "S004", from, to).await.sought().unwrap());
+        patterns.push(Pattern::try_from(&stored(&session, &format!("p{i}"), "S004", from, to).await).unwrap());
     }
     let options = SearchOptions { k: 4, ..SearchOptions::default() };
     let all = run(patterns.clone(), options.clone()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap().rows;
@@ -116,7 +116,7 @@ async fn an_alert_is_given_once_in_a_cool_down() {
     let folder = tempfile::tempdir().unwrap();
     let bars = walks(&mut Random(8), 20, 300);
     let session = lake(folder.path(), &bars).await;
-    let sought = stored(&session, "cut", "S004", 80, 120).await.sought().unwrap();
+    let sought = Pattern::try_from(&stored(&session, "cut", "S004", 80, 120).await).unwrap();
     let options = SearchOptions { windowing: Windowing::Latest, k: 3, ..SearchOptions::default() };
     let found = run(vec![sought], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     let cooldown = std::time::Duration::from_secs(24 * 3600);
@@ -216,7 +216,7 @@ async fn bars_that_are_made_of_smaller_ones_are_searched_too() {
         from: START,
         to: START + 300 * DAY,
     };
-    let sought = patterns::cut(&session, "weeks", weeks).await.unwrap().sought().unwrap();
+    let sought = Pattern::try_from(&patterns::cut(&session, "weeks", weeks).await.unwrap()).unwrap();
     let options = SearchOptions { self_matches: true, k: 1, ..SearchOptions::default() };
     let found = run(vec![sought], options).run(&session, "candles_1w", "1w", unwatched()).await.unwrap();
     assert_eq!((found.rows["symbol"].as_string::<i32>().value(0), numbers(&found.rows, "distance")[0]), ("S004", 0.0));
@@ -240,7 +240,7 @@ async fn the_prescreen_spends_no_place_on_what_cannot_match() {
         let search = MatchRun { exact, ..run(vec![sought.clone()], options.clone()) };
         search.run(&session, "candles_1d", "1d", unwatched()).await.unwrap()
     };
-    let sought = stored(&session, "cut", "S04", 140, 199).await.sought().unwrap();
+    let sought = Pattern::try_from(&stored(&session, "cut", "S04", 140, 199).await).unwrap();
     let screened = search(&sought, false).await;
     // Of the 11 others; the pattern's own newest window does not count.
     assert_eq!(screened.stages[0].1.prescreened, Some((11, 10)));
@@ -309,11 +309,8 @@ async fn bars_of_other_lengths_that_share_time_with_a_pattern_are_its_own() {
     let (monday, week) = (START + 5 * DAY, 7 * DAY);
     let cut = async |timeframe: &str, from: i64, to: i64| {
         let (table, timeframe, symbol) = (format!("candles_{timeframe}"), timeframe.to_string(), "S002".to_string());
-        patterns::cut(&session, "p", Source::Bars { table, timeframe, symbol, from, to })
-            .await
-            .unwrap()
-            .sought()
-            .unwrap()
+        let cut = patterns::cut(&session, "p", Source::Bars { table, timeframe, symbol, from, to }).await.unwrap();
+        Pattern::try_from(&cut).unwrap()
     };
     let search = async |sought: &Pattern, timeframe: &str| {
         let options = SearchOptions { k: 10_000, channels: Some(Channels::PRICE), ..SearchOptions::default() };
@@ -431,7 +428,7 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
     let folder = tempfile::tempdir().unwrap();
     let bars = walks(&mut Random(77), 60, 700);
     let session = lake(folder.path(), &bars).await;
-    let sought = stored(&session, "cut", "S004", 100, 130).await.sought().unwrap();
+    let sought = Pattern::try_from(&stored(&session, "cut", "S004", 100, 130).await).unwrap();
     let options = SearchOptions { k: 700, self_matches: true, thinned: true, ..SearchOptions::default() };
     let training = Training {
         run: run(vec![sought.clone()], options),
@@ -490,7 +487,7 @@ async fn the_features_of_a_match_are_those_that_its_bars_give() {
     let folder = tempfile::tempdir().unwrap();
     let bars = walks(&mut Random(5), 12, 500);
     let session = lake(folder.path(), &bars).await;
-    let sought = stored(&session, "cut", "S004", 100, 139).await.sought().unwrap();
+    let sought = Pattern::try_from(&stored(&session, "cut", "S004", 100, 139).await).unwrap();
     let options = SearchOptions { k: 40, ..SearchOptions::default() };
     let found = run(vec![sought], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
     keep(&session, &found.rows).await;

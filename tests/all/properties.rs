@@ -2,7 +2,7 @@
 
 use crate::common::{Bar, assert_close, batch, numbers, query, session, settings, walk, write_csv, write_parquet};
 use proptest::prelude::*;
-use tallow::{Session, Settings};
+use tallow::Settings;
 
 const COLUMNS: [&str; 6] = ["rsi", "macd", "upper", "nested", "past", "crossed"];
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use tallow::Session;
 use tallow::engine::dialect::Params;
 use tallow::pipeline::bounds::{Range, bounded, instant};
-use tallow::pipeline::named;
 
 /// The rows of a query in a range.
 async fn in_range(session: &Session, sql: &str, params: &Params, range: Range) -> RecordBatch {

@@ -2,7 +2,6 @@
 
 use super::call::literal;
 use super::depth;
-use super::habits;
 use super::lint;
 use super::parameter::{Declared, Parameter, Params};
 use super::rewriter::{Rewriter, called, first_field, is_comparison, window_call};
@@ -10,6 +9,7 @@ use super::scope::Tables;
 use super::suggest::closest;
 use super::timeframe::{timeframe_of, typed};
 use super::tokens::{CROSSES, DIALECT, tokens};
+use super::{habits, parse_error};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError};
@@ -164,7 +164,7 @@ impl Formula {
 
     /// Whether it fits a table with these columns: every name, argument, parameter and type. `Err` holds all problems.
     pub fn check(&self, schema: &Schema, params: &Params) -> Result<Checked> {
-        self.check_in(crate::session::planner()?, schema, params)
+        self.check_in(crate::context::planner()?, schema, params)
     }
 
     /// As [`Formula::check`], with the functions of a session.

@@ -4,6 +4,7 @@ use super::call::{arguments, literal};
 use super::scope::normal;
 use super::timeframe::typed;
 use tallow_common::Problem;
+use tallow_common::time::{EXPECTED_TIME, no_time};
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Spanned, Subscript,

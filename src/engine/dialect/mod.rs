@@ -24,10 +24,8 @@ mod timeframe;
 mod tokens;
 
 pub use formula::{Checked, Formula, FormulaKind};
-pub use habits::no_time;
 pub use parameter::{Parameter, Params};
-pub use suggest::closest;
-pub use suggest::within;
+pub use suggest::{closest, within};
 pub use table_function::{NoTableFunctions, TableArguments, TableFunctions};
 pub use tables::{calls_of, with_tables};
 pub use tallow_common::{Problem, Problems};

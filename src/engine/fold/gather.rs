@@ -78,10 +78,10 @@ impl Gathering {
                     (Some(time), None) => self.times.push(time),
                     (Some(time), Some(&last)) if time > last => self.times.push(time),
                     (Some(time), Some(&last)) if time == last => {
-                        self.unfit = Some(format!("two bars at {}", instant::shown(time)));
+                        self.unfit = Some(format!("two bars at {}", time::shown(time)));
                     }
                     (Some(time), Some(_)) => {
-                        self.unfit = Some(format!("the bar at {} comes after a later one", instant::shown(time)));
+                        self.unfit = Some(format!("the bar at {} comes after a later one", time::shown(time)));
                     }
                     (None, _) => self.unfit = Some("a bar without a time".to_string()),
                 }

@@ -504,23 +504,6 @@ impl Scan {
     }
 }
 
-impl Formula {
-    /// The plan of `select symbol, ts, <formula> as value` over a table.
-    pub async fn to_plan(&self, session: &Session, table: &str, params: &Params) -> Result<LogicalPlan> {
-        let from = relation(session, table).await?;
-        self.check_in(&session.context().state(), &from.schema, params)?;
-        let bound = self.bind(params)?;
-        let sql = format!("select symbol, ts, ({bound}) as value from {} as candles", from.sql);
-        Ok(one(session, &sql).await?.into_unoptimized_plan())
-    }
-
-    /// How many bars it looks back and ahead, of each timeframe.
-    pub async fn reach(&self, session: &Session, table: &str, params: &Params) -> Result<PlanReach> {
-        let plan = session.optimized(&self.to_plan(session, table, params).await?).await?;
-        Ok(relation(session, table).await?.reach(&plan))
-    }
-}
-
 /// A column by a name that may hold anything.
 fn named(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))

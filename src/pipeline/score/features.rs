@@ -1,7 +1,8 @@
 //! The features of matches, and matches with what a model makes of theirs.
 
+use super::Models;
 use crate::Session;
-use crate::named;
+use crate::named::NamedQueries;
 use crate::quoting::{self, quoted};
 use crate::relation::{one, relation};
 use crate::rows::{column, texts};

@@ -77,6 +77,7 @@ impl Training {
         }
         // Trees take seconds and must not hold up what else the session does.
         let (evaluation, ensembles) = session
+            .engine()
             .spawn(async move {
                 let evaluation = rows.evaluate()?;
                 let all: Vec<usize> = (0..rows.ends.len()).collect();
