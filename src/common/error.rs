@@ -1,46 +1,191 @@
-//! The error type at the library's edge.
+//! The error type of all floors.
 
-use crate::wording;
-
+use crate::code::Code;
 use crate::problem::Problems;
 use crate::redact::redacted;
-use datafusion::common::DataFusionError;
+use crate::wording;
+use datafusion::common::{DataFusionError, SchemaError};
+use std::error::Error as StdError;
 use std::fmt::Display;
 
-/// What can go wrong.
+/// What went wrong: a [code](Error::code) for programs, a message that names the thing, its value and what was expected, and,
+/// where they are known, the place in the text and what to try.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A text that cannot be run: every problem found in it.
-    #[error("{}", told(.0))]
+    #[error("{}", without_secrets(.0))]
     Text(Problems),
-    /// A setting or argument out of range.
-    #[error("{}", told(.0))]
-    Setting(String),
+    /// What was recognised by tallow itself.
+    #[error("{}{}", without_secrets(.message), appended(.hint.as_ref()))]
+    Known {
+        /// What kind of thing went wrong.
+        code: Code,
+        /// What went wrong.
+        message: String,
+        /// What to try.
+        hint: Option<String>,
+    },
     /// Planning or execution failed.
     #[error("{}", readable(.0))]
-    DataFusion(#[from] DataFusionError),
+    DataFusion(#[source] DataFusionError),
     /// A file could not be read or written.
-    #[error("{}: {}", told(.0), .1)]
+    #[error("{}: {}", without_secrets(.0), .1)]
     File(String, #[source] std::io::Error),
 }
 
 /// A result of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+impl Error {
+    /// An error of a kind.
+    pub fn known(code: Code, message: impl Into<String>) -> Error {
+        Error::Known { code, message: message.into(), hint: None }
+    }
+
+    /// A request that is wrong in itself: a value out of range, an unknown word.
+    pub fn invalid(message: impl Into<String>) -> Error {
+        Error::known(Code::Invalid, message)
+    }
+
+    /// Something that is named and not there.
+    pub fn not_found(message: impl Into<String>) -> Error {
+        Error::known(Code::NotFound, message)
+    }
+
+    /// Something that is there already, or has changed in the meantime.
+    pub fn conflict(message: impl Into<String>) -> Error {
+        Error::known(Code::Conflict, message)
+    }
+
+    /// Adds what to try.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Error {
+        match self {
+            Error::Known { code, message, .. } => Error::Known { code, message, hint: Some(hint.into()) },
+            other => other,
+        }
+    }
+
+    /// What kind of thing went wrong.
+    pub fn code(&self) -> Code {
+        match self {
+            Error::Text(_) => Code::Invalid,
+            Error::Known { code, .. } => *code,
+            Error::DataFusion(error) => code_of(error),
+            Error::File(_, error) => code_of_io(error),
+        }
+    }
+
+    /// Line and column, from 1, of the first problem in the text that was given.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let Error::Text(problems) = self else { return None };
+        problems.list.first().and_then(|p| p.place).map(|(line, column, _)| (line, column))
+    }
+
+    /// What to try.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Error::Text(problems) => problems.list.first().and_then(|p| p.help.as_deref()),
+            Error::Known { hint, .. } => hint.as_deref(),
+            Error::DataFusion(_) | Error::File(..) => None,
+        }
+    }
+}
+
+impl From<DataFusionError> for Error {
+    /// An error of ours that went through DataFusion is itself again.
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(other) => Error::DataFusion(DataFusionError::External(other)),
+            },
+            other => Error::DataFusion(other),
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DataFusion(inner) => inner,
+            ours => DataFusionError::External(Box::new(ours)),
+        }
+    }
+}
+
 impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
-        Error::DataFusion(error.into())
+        Error::from(DataFusionError::from(error))
+    }
+}
+
+fn code_of_io(error: &std::io::Error) -> Code {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Code::NotFound,
+        std::io::ErrorKind::PermissionDenied => Code::Forbidden,
+        std::io::ErrorKind::AlreadyExists => Code::Conflict,
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::Resources,
+        _ => Code::Unavailable,
+    }
+}
+
+/// The kind of the innermost error whose kind says more than where it was raised.
+fn code_of(error: &DataFusionError) -> Code {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => code_of(inner),
+        DataFusionError::Shared(inner) => code_of(inner),
+        DataFusionError::Collection(errors) => errors.first().map_or(Code::Internal, code_of),
+        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+            arrow::error::ArrowError::ExternalError(inner) => code_of_other(inner.as_ref()),
+            arrow::error::ArrowError::IoError(_, inner) => code_of_io(inner),
+            arrow::error::ArrowError::MemoryError(_) => Code::Resources,
+            _ => Code::Invalid,
+        },
+        DataFusionError::External(inner) => code_of_other(inner.as_ref()),
+        DataFusionError::IoError(inner) => code_of_io(inner),
+        DataFusionError::ObjectStore(inner) => code_of_other(inner.as_ref()),
+        DataFusionError::ResourcesExhausted(_) => Code::Resources,
+        DataFusionError::SchemaError(inner, _) => match inner.as_ref() {
+            SchemaError::FieldNotFound { .. } => Code::NotFound,
+            _ => Code::Invalid,
+        },
+        DataFusionError::Internal(_) => Code::Internal,
+        _ => Code::Invalid,
+    }
+}
+
+fn code_of_other(error: &(dyn StdError + Send + Sync + 'static)) -> Code {
+    if let Some(ours) = error.downcast_ref::<Error>() {
+        ours.code()
+    } else if let Some(inner) = error.downcast_ref::<DataFusionError>() {
+        code_of(inner)
+    } else if let Some(inner) = error.downcast_ref::<std::io::Error>() {
+        code_of_io(inner)
+    } else if let Some(inner) = error.downcast_ref::<object_store::Error>() {
+        match inner {
+            object_store::Error::NotFound { .. } => Code::NotFound,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Code::Forbidden,
+            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => Code::Conflict,
+            _ => Code::Unavailable,
+        }
+    } else {
+        Code::Invalid
     }
 }
 
 /// A message without the secrets of the URLs in it.
-fn told(message: &impl Display) -> String {
+fn without_secrets(message: &impl Display) -> String {
     redacted(&message.to_string()).into_owned()
+}
+
+fn appended(hint: Option<&String>) -> String {
+    hint.map_or_else(String::new, |hint| format!("; {}", without_secrets(hint)))
 }
 
 /// The message without the layers that say where in DataFusion it was raised, and without secrets.
 pub fn readable(error: &DataFusionError) -> String {
-    let said = told(&unwrapped(error));
+    let said = without_secrets(&unwrapped(error));
     // What a function says of its arguments is quoted by the planner, with its own signature after it.
     match said.split_once("user-defined coercion failed with: Error during planning: ") {
         Some((_, rest)) => rest.split(". No function matches").next().unwrap_or(rest).to_string(),
@@ -89,6 +234,37 @@ fn unwrapped(error: &DataFusionError) -> String {
                 return said.concat() + &inner.to_string();
             }
             other => return said.concat() + &other.strip_backtrace(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_code_on_its_way_through_the_engine() {
+        let ours = || Error::not_found("there is no table `x`").with_hint("did you mean `y`?");
+        assert_eq!(ours().to_string(), "there is no table `x`; did you mean `y`?");
+        let through = Error::from(DataFusionError::from(ours()));
+        assert!(matches!(through, Error::Known { code: Code::NotFound, .. }));
+        let wrapped = DataFusionError::Context("Optimizer rule x failed".into(), Box::new(ours().into()));
+        let error = Error::from(DataFusionError::Shared(std::sync::Arc::new(wrapped)));
+        assert_eq!((error.code(), error.to_string()), (Code::NotFound, ours().to_string()));
+    }
+
+    #[test]
+    fn errors_of_others_have_a_code() {
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        for (error, code) in [
+            (DataFusionError::ResourcesExhausted("x".into()), Code::Resources),
+            (DataFusionError::Internal("x".into()), Code::Internal),
+            (DataFusionError::Plan("x".into()), Code::Invalid),
+            (DataFusionError::IoError(missing()), Code::NotFound),
+            (arrow::error::ArrowError::ExternalError(Box::new(missing())).into(), Code::NotFound),
+            (arrow::error::ArrowError::DivideByZero.into(), Code::Invalid),
+        ] {
+            assert_eq!(Error::from(error).code(), code);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What all floors of tallow share: errors, problems of a text, times in words, and messages without secrets.
 
+mod code;
 mod error;
 mod problem;
 pub mod redact;
 pub mod time;
 mod wording;
 
+pub use code::Code;
 pub use error::{Error, Result, readable};
 pub use problem::{Problem, Problems};
