@@ -32,7 +32,7 @@ pub(super) async fn validate(config: &Config, args: ValidateArgs) -> Result<(), 
     let name = table(&args.table);
     let by_name = name.strip_prefix("candles_").map(str::to_string);
     let Some((name, found)) = session.tables().candle_table_despite_files(&name).await? else {
-        return Err(Error::Setting(format!("no candle table `{name}`; `tallow tables` lists what there is")).into());
+        return Err(Error::invalid(format!("no candle table `{name}`; `tallow tables` lists what there is")).into());
     };
     let known = found.summary();
     let left_out: Vec<LeftOut> = found.unreadable().iter().map(LeftOut::from).collect();
@@ -53,7 +53,7 @@ pub(super) async fn validate(config: &Config, args: ValidateArgs) -> Result<(), 
         let _ = writeln!(std::io::stderr(), "{} rows: {errors} errors, {warnings} warnings", known.rows);
     }
     if args.strict && errors > 0 {
-        return Err(Error::Setting(format!("{errors} rows break a rule")).into());
+        return Err(Error::invalid(format!("{errors} rows break a rule")).into());
     }
     partial(&left_out)
 }

@@ -114,7 +114,7 @@ pub(super) async fn run_in_range(
     let Parsed { statements, warnings } = session.parse(text, params).await?;
     warn(config, &warnings);
     if statements.is_empty() {
-        return Err(Error::Setting("the text holds no statement".to_string()).into());
+        return Err(Error::invalid("the text holds no statement".to_string()).into());
     }
     let shown = statements.iter().filter(|statement| !is_silent(statement)).count();
     let is_one = output.output.is_some() || output.format.is_some_and(Format::is_binary);
@@ -258,12 +258,12 @@ pub(super) fn functions(args: &FunctionsArgs) -> Result<(), Failure> {
     };
     let found: Vec<_> = listing::describe_all().into_iter().filter(matches).collect();
     if args.json {
-        let text = serde_json::to_string_pretty(&found).map_err(|e| Error::Setting(e.to_string()))?;
+        let text = serde_json::to_string_pretty(&found).map_err(|e| Error::invalid(e.to_string()))?;
         out!("{text}");
         return Ok(());
     }
     if found.is_empty() {
-        return Err(Error::Setting(format!("no function matches `{pattern}`")).into());
+        return Err(Error::invalid(format!("no function matches `{pattern}`")).into());
     }
     let mut family = String::new();
     for function in &found {
@@ -294,7 +294,7 @@ pub(super) async fn tables(config: &Config) -> Result<(), Failure> {
     let names = datafusion::catalog::SchemaProvider::table_names(session.tables());
     if names.is_empty() {
         let lake = &session.tables().lake().url;
-        return Err(Error::Setting(format!(
+        return Err(Error::invalid(format!(
             "no candles in the lake '{lake}': expected folders such as {lake}/candles/1d/ with .parquet or .csv files"
         ))
         .into());
@@ -336,7 +336,7 @@ pub(super) async fn describe(config: &Config, args: DescribeArgs) -> Result<(), 
         let near = crate::engine::dialect::closest(&args.table, known.iter().map(String::as_str));
         let hint =
             near.map_or_else(|| "`tallow tables` lists what there is".to_string(), |n| format!("did you mean `{n}`?"));
-        return Err(Error::Setting(format!("no candle table `{}`; {hint}", args.table)).into());
+        return Err(Error::invalid(format!("no candle table `{}`; {hint}", args.table)).into());
     };
     let TableSummary { location, files, bytes, rows, symbols, times, layout, version, timeframe, origin } =
         table.summary();

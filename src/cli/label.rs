@@ -200,6 +200,6 @@ pub(super) async fn check(config: &Config, args: CheckArgs) -> Result<(), Failur
         report.columns.iter().filter(|c| c.verdict() == Verdict::Leak).map(|c| c.name.as_str()).collect();
     match leaks.is_empty() {
         true => Ok(()),
-        false => Err(Error::Setting(format!("looks into the future: {}", leaks.join(", "))).into()),
+        false => Err(Error::invalid(format!("looks into the future: {}", leaks.join(", "))).into()),
     }
 }

@@ -29,7 +29,7 @@ use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::search::{Stages, Windowing};
 
 pub(super) fn no_pattern() -> Error {
-    Error::Setting(
+    Error::invalid(
         "the lake keeps no pattern yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30".into(),
     )
 }
@@ -107,7 +107,7 @@ impl SearchArgs {
             }
         };
         if patterns.is_empty() {
-            return Err(Error::Setting("no pattern is active; `tallow pattern activate NAME`".into()).into());
+            return Err(Error::invalid("no pattern is active; `tallow pattern activate NAME`".into()).into());
         }
         Ok(MatchRun { patterns, options: self.options()?, exact: self.exact, percentile: self.percentile })
     }

@@ -142,14 +142,14 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
                     let _ = writeln!(out, "{:<12} {}", field.name(), field.data_type());
                 }
             }
-            None => return Err(Error::Setting(format!("no table `{table}`")).into()),
+            None => return Err(Error::invalid(format!("no table `{table}`")).into()),
         },
         (".functions", pattern) => {
             let all = describe_all();
             let matches = |text: &String| text.to_ascii_lowercase().contains(&pattern.to_ascii_lowercase());
             let found: Vec<_> = all.iter().filter(|f| [&f.name, &f.family, &f.doc].into_iter().any(matches)).collect();
             if found.is_empty() {
-                return Err(Error::Setting(format!("no function matches `{pattern}`")).into());
+                return Err(Error::invalid(format!("no function matches `{pattern}`")).into());
             }
             for f in found {
                 let _ = writeln!(out, "{:<60} {}", f.usage, f.doc);

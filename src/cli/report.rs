@@ -220,7 +220,7 @@ async fn of_labels(
     folder_of_pictures(page.png)?;
     let drawn = report::charts_of_labels(session, table, &candles, &symbols, most).await?;
     if drawn.is_empty() && !symbols.is_empty() {
-        return Err(Error::Setting(format!("{table} has no labels of {}", symbols.join(", "))).into());
+        return Err(Error::invalid(format!("{table} has no labels of {}", symbols.join(", "))).into());
     }
     let sources = vec![report::source(session, table).await?, report::source(session, &candles).await?];
     let parameters = vec![("labels".to_string(), columns.join(", "))];

@@ -143,7 +143,7 @@ fn symbols(args: &ScanArgs) -> Result<Option<Vec<String>>, Failure> {
         let words = lines.flat_map(|line| line.split([',', ';', ' ', '\t'])).map(|w| w.trim().trim_matches('"'));
         all.extend(words.filter(|w| !w.is_empty()).map(str::to_string));
         if all.is_empty() {
-            return Err(Error::Setting(format!("the watch-list {} names no symbol", path.display())).into());
+            return Err(Error::invalid(format!("the watch-list {} names no symbol", path.display())).into());
         }
     }
     let mut seen = HashSet::new();

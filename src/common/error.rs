@@ -165,7 +165,9 @@ fn code_of_other(error: &(dyn StdError + Send + Sync + 'static)) -> Code {
     } else if let Some(inner) = error.downcast_ref::<object_store::Error>() {
         match inner {
             object_store::Error::NotFound { .. } => Code::NotFound,
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Code::Forbidden,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                Code::Forbidden
+            }
             object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => Code::Conflict,
             _ => Code::Unavailable,
         }

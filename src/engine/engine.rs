@@ -63,7 +63,7 @@ impl Engine {
         functions: Vec<ScalarUDF>,
     ) -> Result<Engine> {
         if options.threads == 0 {
-            return Err(Error::Setting("threads 0: expected at least 1".to_string()));
+            return Err(Error::invalid("threads 0: expected at least 1".to_string()));
         }
         let context = context(options, stores, functions)?;
         let failed = |e| Error::File("starting threads".to_string(), e);
@@ -195,13 +195,13 @@ impl Engine {
     {
         match &self.cpu {
             Some(cpu) => Ok(cpu.handle().spawn(work)),
-            None => Err(Error::Setting("the engine is closed".to_string())),
+            None => Err(Error::invalid("the engine is closed".to_string())),
         }
     }
 
     /// Where time is kept, however busy the other threads are.
     pub fn clock(&self) -> Result<Handle> {
-        let closed = || Error::Setting("the engine is closed".to_string());
+        let closed = || Error::invalid("the engine is closed".to_string());
         self.clock.as_ref().map(|clock| clock.handle().clone()).ok_or_else(closed)
     }
 }

@@ -56,7 +56,7 @@ impl FromStr for AsOf {
             return Ok(AsOf::Version(version));
         }
         super::ingest::times::parse_instant(text).map(AsOf::Time).ok_or_else(|| {
-            tallow_common::Error::Setting(format!(
+            tallow_common::Error::invalid(format!(
                 "version '{text}': expected a number such as 12 or v12, or a time such as 2024-01-31 or 2024-01-31T09:30:00Z"
             ))
         })

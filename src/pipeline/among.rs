@@ -22,7 +22,7 @@ pub fn among(frame: DataFrame, symbols: &[String]) -> Result<DataFrame> {
         None => Ok(Transformed::no(node)),
     })?;
     if !restricted.transformed {
-        return Err(Error::Setting(
+        return Err(Error::invalid(
             "only some symbols are asked for, and no table that is read has the columns symbol and ts".to_string(),
         ));
     }

@@ -118,7 +118,7 @@ const TOLERANCE: f64 = 1e-9;
 pub async fn check(session: &Session, text: &str, params: &Params, options: &CheckOptions) -> Result<CheckReport> {
     let statement = match first_word(text).as_str() {
         "" => {
-            return Err(Error::Setting(
+            return Err(Error::invalid(
                 "there is nothing to check: give a query, its name, or an expression".to_string(),
             ));
         }
@@ -131,7 +131,7 @@ pub async fn check(session: &Session, text: &str, params: &Params, options: &Che
     let declared = reach(&session.optimized(&plan).await?);
     let schema = plan.schema();
     if !schema.fields().iter().any(|f| f.name() == "ts") {
-        return Err(Error::Setting(
+        return Err(Error::invalid(
             "check needs a column `ts` in the result, the time of the bar that a row is about; it may be added to the query"
                 .to_string(),
         ));

@@ -32,7 +32,7 @@ pub async fn find(session: &Session, text: &str) -> Result<Option<StoredFormula>
         Some(_) if versions.is_empty() => Ok(None),
         Some(wanted) => match versions.iter().find(|f| f.version == wanted) {
             Some(found) => Ok(Some(found.clone())),
-            None => Err(Error::Setting(format!("formula {name} has versions 1 to {}, not {wanted}", versions.len()))),
+            None => Err(Error::invalid(format!("formula {name} has versions 1 to {}, not {wanted}", versions.len()))),
         },
     }
 }
@@ -49,7 +49,7 @@ pub async fn get(session: &Session, text: &str) -> Result<StoredFormula> {
         None if all.is_empty() => "the lake keeps none yet: tallow formula add NAME 'rsi(14) < 30'".to_string(),
         None => "`tallow formula list` shows all".to_string(),
     };
-    Err(Error::Setting(format!("unknown formula `{text}`; {hint}")))
+    Err(Error::invalid(format!("unknown formula `{text}`; {hint}")))
 }
 
 /// A word that a formula may be called by: it must not read as anything else.
@@ -69,12 +69,12 @@ pub fn new(
     let taken = ["open", "high", "low", "close", "volume", "symbol", "ts", "o", "h", "l", "c", "v"];
     let is_word = Formula::parse(name).is_ok_and(|f| matches!(f.syntax(), Expr::Identifier(_)));
     if !is_name(name) || !is_word || taken.contains(&name) {
-        return Err(Error::Setting(format!(
+        return Err(Error::invalid(format!(
             "'{name}' cannot be a formula's name: expected letters, digits and _, no column of candles and no word of SQL"
         )));
     }
     if !CATEGORIES.contains(&category) {
-        return Err(Error::Setting(format!("category '{category}': expected {}", CATEGORIES.join(", "))));
+        return Err(Error::invalid(format!("category '{category}': expected {}", CATEGORIES.join(", "))));
     }
     let formula = Formula::parse(formula)?;
     Ok(StoredFormula {

@@ -75,7 +75,7 @@ impl LabelRun {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("expected all, a group ({}) or a label of one", GROUPS.join(", ")),
                 };
-                return Err(Error::Setting(format!("unknown label `{label}`; {hint}")));
+                return Err(Error::invalid(format!("unknown label `{label}`; {hint}")));
             }
         }
         all.retain(|(group, name)| self.labels.iter().any(|l| l == group || l == name));
@@ -88,7 +88,7 @@ impl LabelRun {
             None => Ok(default),
             Some(text) => text.parse().ok().filter(|v| range.contains(v)).ok_or_else(|| {
                 let (low, high) = (range.start(), range.end());
-                Error::Setting(format!("{name} {text}: expected a number from {low} to {high}"))
+                Error::invalid(format!("{name} {text}: expected a number from {low} to {high}"))
             }),
         };
         let period = number("timeperiod", 14.0, 2.0..=100_000.0)?;
@@ -99,7 +99,7 @@ impl LabelRun {
             "atr" => Ok(Some(format!("atr(high, low, close, {period})"))),
             "pct" => Ok(Some(format!("close * {share:?}"))),
             "sigma" => Ok(Some(format!("close * ewm_std(simple_return(close, 1), {span})"))),
-            other => Err(Error::Setting(format!("width {other}: expected atr, pct or sigma"))),
+            other => Err(Error::invalid(format!("width {other}: expected atr, pct or sigma"))),
         }
     }
 
@@ -124,12 +124,12 @@ impl LabelRun {
     /// SQL for the labels: `symbol, ts, close, path_timeframe`, the labels, `horizon_complete, available_at`, in order.
     pub async fn sql(&self, lake: &LakeSchema) -> Result<String> {
         if self.seed && self.levels.is_none() {
-            return Err(Error::Setting(
+            return Err(Error::invalid(
                 "preset 'seed' places barriers by levels: give --levels auto, or a table".to_string(),
             ));
         }
         if !(1..=1000).contains(&self.horizon) {
-            return Err(Error::Setting(format!("horizon {}: expected 1 to 1000 bars", self.horizon)));
+            return Err(Error::invalid(format!("horizon {}: expected 1 to 1000 bars", self.horizon)));
         }
         let columns = self.columns()?;
         let refine = self.params.get("tie").is_some_and(|tie| tie == "refine");

@@ -85,7 +85,7 @@ async fn told(lake: &LakeSchema, timeframe: Timeframe, levels: &str, events: Opt
     let has = |name: &str| columns.iter().any(|c| c == name);
     for needed in ["symbol", "level_id", "price", "initial_type", "created_at"] {
         if !has(needed) {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "the levels in '{levels}' have no column `{needed}`: expected symbol, level_id, price, initial_type, \
                  created_at; found {}",
                 columns.join(", ")
@@ -108,7 +108,7 @@ async fn told(lake: &LakeSchema, timeframe: Timeframe, levels: &str, events: Opt
     if let Some(events) = events {
         let known = lake.columns(events).await?;
         if let Some(missing) = ["level_id", "ts", "event"].iter().find(|n| !known.iter().any(|c| c == **n)) {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "the level events in '{events}' have no column `{missing}`: expected level_id, ts, event; found {}",
                 known.join(", ")
             )));

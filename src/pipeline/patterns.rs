@@ -41,7 +41,7 @@ pub enum Source {
 pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPattern> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if id.is_empty() || !id.starts_with(|c: char| c.is_ascii_alphabetic()) || !id.chars().all(fits) {
-        return Err(Error::Setting(format!(
+        return Err(Error::invalid(format!(
             "'{id}' cannot be a pattern's name: expected a letter, then letters, digits, _ and -"
         )));
     }
@@ -62,7 +62,7 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
         Source::Values(values) => (values, 0),
         Source::Bars { table, timeframe, symbol, from, to } => {
             if from > to {
-                return Err(Error::Setting(format!(
+                return Err(Error::invalid(format!(
                     "the first bar of '{id}' must not come after its last: is --from after --to?"
                 )));
             }
@@ -75,10 +75,10 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
             let first = times.partition_point(|t| *t < from);
             let end = times.partition_point(|t| *t <= to);
             let (Some(&start_ts), Some(&end_ts)) = (times.get(first), times[..end].last()) else {
-                return Err(Error::Setting(no_bars(&symbol, &times)));
+                return Err(Error::invalid(no_bars(&symbol, &times)));
             };
             if first >= end {
-                return Err(Error::Setting(no_bars(&symbol, &times)));
+                return Err(Error::invalid(no_bars(&symbol, &times)));
             }
             let lead = first.min(WARM_UP);
             pattern.symbol = Some(symbol);
@@ -89,10 +89,10 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
     };
     let bars = closes.len() - lead;
     if bars > LONGEST {
-        return Err(Error::Setting(format!("a pattern of {bars} bars: expected at most {LONGEST}")));
+        return Err(Error::invalid(format!("a pattern of {bars} bars: expected at most {LONGEST}")));
     }
     Reference::new(&closes, lead, Channels::PRICE, &[1.0])
-        .map_err(|said| Error::Setting(format!("pattern '{id}': {said}")))?;
+        .map_err(|said| Error::invalid(format!("pattern '{id}': {said}")))?;
     pattern.bars = bars as i64;
     pattern.closes = closes.iter().map(|c| format!("{c}")).collect::<Vec<_>>().join(" ");
     Ok(pattern)
@@ -117,7 +117,7 @@ pub async fn add(session: &Session, pattern: &StoredPattern) -> Result<bool> {
     if known == (StoredPattern { active, created_at, ..pattern.clone() }) {
         return Ok(false);
     }
-    Err(Error::Setting(format!(
+    Err(Error::invalid(format!(
         "there is another pattern `{0}` already: `tallow pattern remove {0}` makes room",
         pattern.id
     )))
@@ -130,7 +130,7 @@ fn no_bars(symbol: &str, times: &[i64]) -> String {
 
 async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Result<Error> {
     if let Some(file) = from.left_out().into_iter().find(|file| file.symbol == symbol) {
-        return Ok(Error::Setting(format!("there are no bars of '{symbol}': {}", file.reason)));
+        return Ok(Error::invalid(format!("there are no bars of '{symbol}': {}", file.reason)));
     }
     let sql = format!("select distinct symbol from {}", from.sql);
     let mut known = vec![];
@@ -141,7 +141,7 @@ async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Res
     let near = known.iter().find(|k| k.eq_ignore_ascii_case(symbol)).map(String::as_str);
     let near = near.or_else(|| closest(symbol, known.iter().map(String::as_str)));
     let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-    Ok(Error::Setting(format!("there are no bars of '{symbol}'{hint}")))
+    Ok(Error::invalid(format!("there are no bars of '{symbol}'{hint}")))
 }
 
 /// Times and closes of the bars of a symbol that have a close.
@@ -155,7 +155,7 @@ async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(
     for batch in session.collect(one(session, &sql).await?).await? {
         for (time, close) in rows::times(batch.column(0))?.into_iter().zip(rows::numbers(batch.column(1))?) {
             if times.last() == Some(&time) {
-                return Err(Error::Setting(format!("'{symbol}' has two bars at {}", shown(time))));
+                return Err(Error::invalid(format!("'{symbol}' has two bars at {}", shown(time))));
             }
             if close.is_finite() {
                 times.push(time);
@@ -178,7 +178,7 @@ impl TryFrom<&StoredPattern> for Pattern {
     /// The pattern as it is searched for. Closes that cannot be read, which only another program can have written, are an
     /// error.
     fn try_from(stored: &StoredPattern) -> Result<Pattern> {
-        let closes = numbers_of(&stored.closes).map_err(|e| Error::Setting(format!("pattern '{}': {e}", stored.id)))?;
+        let closes = numbers_of(&stored.closes).map_err(|e| Error::invalid(format!("pattern '{}': {e}", stored.id)))?;
         let lead = closes.len().saturating_sub(stored.bars.max(0) as usize);
         let origin = match (&stored.symbol, stored.start_ts, stored.end_ts) {
             (Some(symbol), Some(from), Some(last)) => {
@@ -199,7 +199,7 @@ pub async fn get(lake: &LakeSchema, id: &str) -> Result<StoredPattern> {
         return Ok(found.clone());
     }
     if id.trim().is_empty() {
-        return Err(Error::Setting("expected the name of a pattern, or its closes: '1 3 2 4 3'".to_string()));
+        return Err(Error::invalid("expected the name of a pattern, or its closes: '1 3 2 4 3'".to_string()));
     }
     let hint = match closest(id, all.iter().map(|p| p.id.as_str())) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -209,7 +209,7 @@ pub async fn get(lake: &LakeSchema, id: &str) -> Result<StoredPattern> {
         }
         None => "`tallow pattern list` shows all".to_string(),
     };
-    Err(Error::Setting(format!("unknown pattern `{id}`; {hint}")))
+    Err(Error::invalid(format!("unknown pattern `{id}`; {hint}")))
 }
 
 /// A name for a pattern of numbers, the same for the same numbers.
@@ -225,7 +225,7 @@ fn id_of(closes: &[f64]) -> String {
 pub async fn of_text(lake: &LakeSchema, text: &str) -> Result<Pattern> {
     let numbers = text.trim_start().starts_with(['[', '+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     if numbers {
-        let closes = numbers_of(text).map_err(|e| Error::Setting(format!("a pattern of numbers: {e}")))?;
+        let closes = numbers_of(text).map_err(|e| Error::invalid(format!("a pattern of numbers: {e}")))?;
         return Ok(Pattern { id: id_of(&closes), closes, lead: 0, origin: None, timeframe: None });
     }
     Pattern::try_from(&get(lake, text).await?)

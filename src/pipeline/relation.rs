@@ -144,7 +144,7 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
         Ok(provider) => {
             let schema = provider.schema();
             match ["symbol", "ts"].into_iter().find(|c| schema.index_of(c).is_err()) {
-                Some(missing) => Err(Error::Setting(format!("`{table}` is no table of candles: it has no {missing}"))),
+                Some(missing) => Err(Error::invalid(format!("`{table}` is no table of candles: it has no {missing}"))),
                 None => Ok(Relation { name, sql: quoted(table), schema, table: Some(provider), is_stored: true }),
             }
         }
@@ -161,7 +161,7 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
                 }
                 None => format!("tables: {}", known.join(", ")),
             };
-            Err(Error::Setting(format!("unknown table `{table}`; {hint}")))
+            Err(Error::invalid(format!("unknown table `{table}`; {hint}")))
         }
     }
 }
@@ -171,6 +171,6 @@ pub(super) async fn one(session: &Session, sql: &str) -> Result<DataFrame> {
     let mut parsed = session.parse(sql, &Params::default()).await?;
     match parsed.statements.pop() {
         Some(statement) => session.frame(statement).await,
-        None => Err(Error::Setting(format!("no statement in {sql}"))),
+        None => Err(Error::invalid(format!("no statement in {sql}"))),
     }
 }

@@ -27,7 +27,7 @@ impl FromStr for Fill {
             "none" => Ok(Fill::None),
             "prev_close" => Ok(Fill::PrevClose),
             "null" => Ok(Fill::Null),
-            _ => Err(Error::Setting(format!("unknown fill '{name}': expected none, prev_close or null"))),
+            _ => Err(Error::invalid(format!("unknown fill '{name}': expected none, prev_close or null"))),
         }
     }
 }
@@ -113,15 +113,15 @@ fn source(known: &[Timeframe], timeframe: Timeframe, from: Option<Timeframe>) ->
     let listed = || known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if let Some(from) = from {
         if !known.contains(&from) {
-            return Err(Error::Setting(format!("the lake has no {from} bars; it has {}", listed())));
+            return Err(Error::invalid(format!("the lake has no {from} bars; it has {}", listed())));
         }
         if !from.divides(timeframe) {
-            return Err(Error::Setting(format!("{from} bars do not make up {timeframe} bars")));
+            return Err(Error::invalid(format!("{from} bars do not make up {timeframe} bars")));
         }
         return Ok(from);
     }
     known.iter().copied().filter(|t| t.divides(timeframe)).max().ok_or_else(|| {
-        Error::Setting(match known.is_empty() {
+        Error::invalid(match known.is_empty() {
             true => format!("the lake has no candles to make {timeframe} bars from"),
             false => format!("no stored timeframe divides {timeframe}; the lake has {}", listed()),
         })
@@ -166,7 +166,7 @@ pub async fn store(
 ) -> Result<IngestSummary> {
     if fill == Fill::Null {
         let said = "fill 'null': a bar without a close is not stored; use none or prev_close";
-        return Err(Error::Setting(said.to_string()));
+        return Err(Error::invalid(said.to_string()));
     }
     let lake = session.tables();
     let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };

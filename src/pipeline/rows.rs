@@ -26,5 +26,5 @@ pub fn numbers(column: &ArrayRef) -> Result<Vec<f64>> {
 
 /// A column by its name.
 pub fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    rows.column_by_name(name).ok_or_else(|| tallow_common::Error::Setting(format!("the rows have no column `{name}`")))
+    rows.column_by_name(name).ok_or_else(|| tallow_common::Error::invalid(format!("the rows have no column `{name}`")))
 }

@@ -84,7 +84,7 @@ impl Session {
     /// What was added of a type.
     pub fn extension<T: Any + Send + Sync>(&self) -> Result<Arc<T>> {
         let known = self.extensions.get(&TypeId::of::<T>()).cloned();
-        let missing = || Error::Setting(format!("this session has no {}", std::any::type_name::<T>()));
+        let missing = || Error::invalid(format!("this session has no {}", std::any::type_name::<T>()));
         known.and_then(|e| e.downcast().ok()).ok_or_else(missing)
     }
 
@@ -169,8 +169,8 @@ impl Session {
         }
         match (statements.pop(), statements.is_empty()) {
             (Some(statement), true) => self.frame(statement).await,
-            (None, _) => Err(Error::Setting("the text holds no statement".to_string())),
-            _ => Err(Error::Setting("the text holds several statements; run them one by one".to_string())),
+            (None, _) => Err(Error::invalid("the text holds no statement".to_string())),
+            _ => Err(Error::invalid("the text holds several statements; run them one by one".to_string())),
         }
     }
 

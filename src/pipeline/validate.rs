@@ -23,7 +23,7 @@ impl FromStr for Calendar {
             "observed" => Ok(Calendar::Observed),
             "24/7" => Ok(Calendar::Always),
             "weekdays" => Ok(Calendar::Weekdays),
-            _ => Err(Error::Setting(format!("unknown calendar '{name}': expected observed, 24/7 or weekdays"))),
+            _ => Err(Error::invalid(format!("unknown calendar '{name}': expected observed, 24/7 or weekdays"))),
         }
     }
 }

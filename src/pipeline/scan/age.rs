@@ -50,7 +50,7 @@ impl FromStr for MaxAge {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<MaxAge> {
-        let wrong = || Error::Setting(format!("'{text}': expected a number of bars, such as 5, or all"));
+        let wrong = || Error::invalid(format!("'{text}': expected a number of bars, such as 5, or all"));
         match text.trim() {
             "all" => Ok(MaxAge::All),
             number => number.parse().map(MaxAge::Bars).map_err(|_| wrong()),

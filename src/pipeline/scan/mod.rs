@@ -239,7 +239,7 @@ impl Scan {
             };
             Ok::<_, Error>((session.plan(frame).await?, warnings))
         };
-        let late = || Error::Setting("the scan was ended before it was planned".to_string());
+        let late = || Error::invalid("the scan was ended before it was planned".to_string());
         let (plan, warnings) = patience.wait(0, planned).await.ok_or_else(late)??;
         pass.reads = reads(&plan);
         let mut schema = plan.schema();
@@ -266,7 +266,7 @@ impl Scan {
         let (state, schema) = (session.context().state(), &from.schema);
         let mut checked = self.formula.check_in(&state, schema, &self.own_params())?;
         if checked.kind != FormulaKind::Condition {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "`{}` is a number, not a condition: compare it, as `{} > 0`",
                 self.formula, self.formula
             )));
@@ -274,7 +274,7 @@ impl Scan {
         if let Some(rank) = self.ranked()? {
             let of_rank = rank.by.check_in(&state, schema, &Params::default())?;
             if of_rank.kind != FormulaKind::Number {
-                return Err(Error::Setting(format!("the rank `{}` is a condition, not a number", rank.by)));
+                return Err(Error::invalid(format!("the rank `{}` is a condition, not a number", rank.by)));
             }
             checked.columns.extend(of_rank.columns);
         }
@@ -340,7 +340,7 @@ impl Scan {
         // Places in this text mean nothing to whoever typed the formula.
         let frame = one(session, sql).await.map_err(|error| match error {
             Error::Text(problems) => {
-                Error::Setting(problems.list.into_iter().map(|p| p.message).collect::<Vec<_>>().join("\n"))
+                Error::invalid(problems.list.into_iter().map(|p| p.message).collect::<Vec<_>>().join("\n"))
             }
             other => other,
         })?;
@@ -456,7 +456,7 @@ impl Scan {
         let of = told.columns.iter().find(|(name, sources)| name != MATCH && ahead(sources.furthest().ahead).is_some());
         let what = of.map_or_else(|| self.formula.to_string(), |(name, _)| name.clone());
         let how_far = if bars == "1" { " (1 bar)".to_string() } else { format!(" ({bars} bars)") };
-        Err(Error::Setting(format!(
+        Err(Error::invalid(format!(
             "`{what}` looks into the future{how_far}: at the time of a match it was not known; --allow-lookahead scans \
              it anyway"
         )))

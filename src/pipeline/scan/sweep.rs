@@ -25,7 +25,7 @@ impl Sweep {
     /// Adds `name=5..20:5` (5, 10, 15, 20), `name=0.5..2:0.5` or `name=20,50,100`.
     pub fn add(&mut self, text: &str) -> Result<()> {
         let wrong = |said: &str| {
-            Error::Setting(format!(
+            Error::invalid(format!(
                 "--sweep '{text}': {said}; expected name=5..20:5, a start, an end and a step, or name=20,50"
             ))
         };
@@ -59,7 +59,7 @@ impl Sweep {
         }
         self.0.push((name, values));
         match self.len() > MOST {
-            true => Err(Error::Setting(format!("--sweep: {} combinations, more than {MOST}", self.len()))),
+            true => Err(Error::invalid(format!("--sweep: {} combinations, more than {MOST}", self.len()))),
             false => Ok(()),
         }
     }
@@ -139,7 +139,7 @@ impl Scan {
     /// The counts of every combination, in one row.
     pub(super) async fn swept(&self, session: &Session, from: &Relation, pass: &Pass) -> Result<(DataFrame, Problems)> {
         if self.rank.is_some() || self.group.is_some() || self.top.is_some() {
-            return Err(Error::Setting(
+            return Err(Error::invalid(
                 "a sweep has one row a combination: it takes no rank, group or top".to_string(),
             ));
         }
@@ -149,7 +149,7 @@ impl Scan {
                 let names: Vec<_> = known.iter().map(|p| format!(":{}", p.name)).collect();
                 let has =
                     if names.is_empty() { "it has none".to_string() } else { format!("it has {}", names.join(", ")) };
-                return Err(Error::Setting(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
+                return Err(Error::invalid(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
             }
         }
         let (mut formulas, mut columns): (Vec<Formula>, BTreeSet<String>) = (vec![], BTreeSet::new());
@@ -161,7 +161,7 @@ impl Scan {
             warnings.get_or_insert(checked.warnings);
             formulas.push(formula);
         }
-        let Some(warnings) = warnings else { return Err(Error::Setting("an empty sweep".to_string())) };
+        let Some(warnings) = warnings else { return Err(Error::invalid("an empty sweep".to_string())) };
         let name = |i: usize| format!("{MATCH}{i}");
         let items: Vec<_> = formulas.iter().enumerate().map(|(i, f)| format!("({f}) as \"{}\"", name(i))).collect();
         let sql = format!("select symbol, ts, {} from {} as candles", items.join(", "), from.sql);

@@ -108,7 +108,7 @@ pub async fn check_benchmark(session: &Session, candles: &str, symbol: &str) -> 
     let found = session.collect(one(session, &sql).await?).await?;
     match found.iter().any(|b| b.num_rows() > 0) {
         true => Ok(()),
-        false => Err(Error::Setting(format!("benchmark '{symbol}': there are no bars of it in {candles}"))),
+        false => Err(Error::invalid(format!("benchmark '{symbol}': there are no bars of it in {candles}"))),
     }
 }
 

@@ -66,7 +66,7 @@ impl Training {
         let Matched { rows: matches, table, failures, .. } = found;
         let count = rows.ends.len();
         if count < LEAST {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "{count} of {} matches have a future that is known, expected at least {LEAST}: {}",
                 matches.num_rows(),
                 match matches.num_rows() < self.run.options.k * self.run.patterns.len() {
@@ -85,7 +85,7 @@ impl Training {
                 Ok::<_, Error>((evaluation, ensembles))
             })?
             .await
-            .map_err(|e| Error::Setting(format!("training ended: {e}")))??;
+            .map_err(|e| Error::invalid(format!("training ended: {e}")))??;
         let from = relation(session, &table).await?;
         let origin = Origin {
             patterns: self.run.patterns.iter().map(|p| p.id.clone()).collect(),
@@ -193,7 +193,7 @@ impl Rows {
 pub fn check_name(name: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() || !name.chars().all(fits) || name == super::Model::WALK {
-        return Err(Error::Setting(format!(
+        return Err(Error::invalid(format!(
             "'{name}' cannot be a model's name: expected letters, digits, _ and -, and not '{}'",
             super::Model::WALK
         )));

@@ -108,7 +108,7 @@ impl SearchOptions {
         let whole = if pattern.lead >= WARM_UP { Channels::BOTH } else { Channels::PRICE };
         let channels = self.adjust.apply(self.channels.clone().unwrap_or(whole));
         let reference = Reference::new(&pattern.closes, pattern.lead, channels, &self.scales)
-            .map_err(|said| Error::Setting(format!("pattern '{}': {said}", pattern.id)))?;
+            .map_err(|said| Error::invalid(format!("pattern '{}': {said}", pattern.id)))?;
         let excluded = pattern.origin.clone().filter(|_| !self.self_matches);
         Ok(Sought { pattern: pattern.id.clone(), reference, excluded, null: None, only: None })
     }
@@ -145,14 +145,14 @@ pub fn channels(text: &str) -> Result<Channels> {
     match names.as_slice() {
         ["price"] => Ok(Channels::PRICE),
         ["price", "averages"] | ["averages", "price"] => Ok(Channels::BOTH),
-        _ => Err(Error::Setting(format!("channels '{text}': expected price, or price,averages"))),
+        _ => Err(Error::invalid(format!("channels '{text}': expected price, or price,averages"))),
     }
 }
 
 /// Lengths of windows as multiples of the pattern's: `0.9,1,1.1`.
 pub fn scales(text: &str) -> Result<Vec<f64>> {
     let number = |word: &str| {
-        let wrong = || Error::Setting(format!("scale '{word}': expected numbers such as 0.9,1,1.1"));
+        let wrong = || Error::invalid(format!("scale '{word}': expected numbers such as 0.9,1,1.1"));
         word.trim().parse::<f64>().map_err(|_| wrong())
     };
     text.split(',').map(number).collect()
