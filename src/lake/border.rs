@@ -131,7 +131,8 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     text.and_then(|text| text.lines().next()).unwrap_or("a panic without a message")
 }
 
-/// Panics inside the border are told as errors, and not by the hook of the process too; all others are told as before.
+/// Panics inside the border become errors and are not reported by the process's panic hook as well; all others are
+/// reported as before.
 fn silence_what_is_caught() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,17 +1,17 @@
 //! Tables by name: the timeframes of a lake, and any quoted path, glob or URL.
 
 use super::border::{self, Guarded};
-use super::care::{self, HistoryEntry, OptimizeSummary};
 use super::columns;
 use super::delta::{AsOf, Log, no_table};
 use super::files::{Files, Format};
 use super::formulas::StoredFormula;
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
+use super::maintenance::{self, HistoryEntry, OptimizeSummary};
+use super::overwrite::{self, Computed, Written};
 use super::patterns::{StoredAlert, StoredPattern};
 use super::profile::ProfileCache;
-use super::records::{self, Record};
-use super::replace::{self, Computed, Written};
 use super::results::{self, ResultKind};
+use super::small_table::{self, Record};
 use super::table::{CandleTable, ORIGIN, nothing_at};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
@@ -173,7 +173,7 @@ impl LakeSchema {
     /// [`ResultKind::table`]).
     pub async fn replace(&self, table: &str, rows: Computed) -> Result<Written> {
         let log = self.result_log(table, rows.kind)?;
-        let written = replace::replace(&Arc::new(self.state()?), &log, rows).await?;
+        let written = overwrite::overwrite(&Arc::new(self.state()?), &log, rows).await?;
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
         self.look_again().await?;
         Ok(written)
@@ -186,7 +186,7 @@ impl LakeSchema {
         kind: ResultKind,
         properties: &HashMap<String, String>,
     ) -> Result<()> {
-        replace::check(&Arc::new(self.state()?), &self.result_log(table, kind)?, kind, properties).await
+        overwrite::check(&Arc::new(self.state()?), &self.result_log(table, kind)?, kind, properties).await
     }
 
     fn result_log(&self, table: &str, kind: ResultKind) -> Result<Log> {
@@ -196,7 +196,7 @@ impl LakeSchema {
     /// All rows of a small table.
     pub async fn records<T: Record>(&self) -> Result<Vec<T>> {
         let state = Arc::new(self.state()?);
-        records::read(&state, &Log::at(state.as_ref(), &self.folder(T::TABLE))?).await
+        small_table::read(&state, &Log::at(state.as_ref(), &self.folder(T::TABLE))?).await
     }
 
     /// Changes the rows of a small table, in one commit.
@@ -206,7 +206,8 @@ impl LakeSchema {
         of: impl Fn(&mut Vec<T>) -> Result<R>,
     ) -> Result<R> {
         let state = Arc::new(self.state()?);
-        let result = records::change(&state, &Log::at(state.as_ref(), &self.folder(T::TABLE))?, operation, of).await?;
+        let result =
+            small_table::change(&state, &Log::at(state.as_ref(), &self.folder(T::TABLE))?, operation, of).await?;
         self.look_again().await?;
         Ok(result)
     }
@@ -235,12 +236,12 @@ impl LakeSchema {
 
     /// Brings a table into the layout that is read fastest.
     pub async fn optimize(&self, name: &str, file_bytes: Option<u64>) -> Result<OptimizeSummary> {
-        care::optimize(&Arc::new(self.state()?), &self.cache, &self.log(name)?, file_bytes).await
+        maintenance::optimize(&Arc::new(self.state()?), &self.cache, &self.log(name)?, file_bytes).await
     }
 
     /// The commits of a table, newest first.
     pub async fn history(&self, name: &str, limit: Option<usize>) -> Result<Vec<HistoryEntry>> {
-        care::history(&self.log(name)?, limit).await
+        maintenance::history(&self.log(name)?, limit).await
     }
 
     /// Deletes files that no version younger than `keep` needs; returns their names.
@@ -417,7 +418,7 @@ async fn usual_step(table: &Arc<dyn TableProvider>, state: &SessionState) -> Res
     {
         rows += batch.num_rows();
         let symbols = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
-        let times = arrow::compute::cast(batch.column(1), &columns::instant())?;
+        let times = arrow::compute::cast(batch.column(1), &columns::timestamp_type())?;
         let (symbols, times) = (symbols.as_string::<i32>(), times.as_primitive::<TimestampMicrosecondType>());
         for (symbol, time) in symbols.iter().zip(times) {
             if let (Some(symbol), Some(time)) = (symbol, time) {

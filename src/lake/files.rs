@@ -29,7 +29,7 @@ pub(super) enum Kind {
     Arrow,
 }
 
-/// Format and compression, told by the file name.
+/// Format and compression, as the file name gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Format {
     pub kind: Kind,
@@ -37,7 +37,7 @@ pub(super) struct Format {
 }
 
 impl Format {
-    /// Whether columns are told by their places.
+    /// Whether columns are identified by position.
     pub fn is_delimited(self) -> bool {
         matches!(self.kind, Kind::Csv | Kind::Tsv)
     }
@@ -111,14 +111,14 @@ impl Files {
         let store_url = url.object_store();
         let store = session.runtime_env().object_store(&store_url)?;
         let listed: Vec<ObjectMeta> = url.list_all_files(session, store.as_ref(), "").await?.try_collect().await?;
-        let left_out = |meta: &ObjectMeta| {
+        let is_skipped = |meta: &ObjectMeta| {
             let uncommitted = url.is_collection() && is_uncommitted(meta);
             uncommitted
                 || url.strip_prefix(&meta.location).is_some_and(|mut parts| parts.any(|p| p.starts_with(['_', '.'])))
         };
         let mut files: Vec<(Format, ObjectMeta)> = listed
             .into_iter()
-            .filter(|meta| !left_out(meta))
+            .filter(|meta| !is_skipped(meta))
             .filter_map(|meta| Some((Format::of(meta.location.as_ref())?, meta)))
             .collect();
         files.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));
@@ -160,7 +160,7 @@ impl Files {
     pub async fn schema(&self, session: &dyn Session, alike: bool) -> Result<SchemaRef> {
         let files = if alike { &self.files[..1] } else { &self.files };
         let inferred = if self.format.is_delimited() && files.len() > 1 {
-            // Their columns are told by their places, and whole numbers in one may have decimals in another.
+            // Their columns are identified by position, and whole numbers in one may have decimals in another.
             let schemas = self.schemas(session).await?;
             match odd(&schemas).first() {
                 Some((file, reason)) => plan_err!("{}: {reason}", self.shown(&self.files[*file])),
@@ -287,7 +287,7 @@ fn odd(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
     schemas.iter().enumerate().filter_map(|(file, schema)| Some((file, reason(schema)?))).collect()
 }
 
-/// Files whose columns have other types than those of the same names in most others; columns are told by their names.
+/// Files whose columns have other types than those of the same names in most others; columns are identified by name.
 fn unlike(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
     let types = |schema: &SchemaRef| schema.fields().iter().map(|f| format!("{f:?}")).collect::<Vec<_>>();
     let usual = most(schemas.iter().map(types));
@@ -317,7 +317,7 @@ fn merged(schemas: &[SchemaRef]) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new((0..first.fields().len()).map(column).collect::<Fields>())))
 }
 
-/// A file's name without what tells its format and compression; what else follows a dot belongs to the name, as in BRK.B.
+/// A file's name without the extensions for format and compression; anything else after a dot belongs to the name, as in BRK.B.
 fn without_extensions(name: &str) -> &str {
     if Format::of(name).is_none() {
         return name;

@@ -1,8 +1,8 @@
 //! The formulas that a lake keeps: the table `formulas`, one row a version, added to and never changed.
 
 use super::catalog::LakeSchema;
-use super::columns::instant;
-use super::records::Record;
+use super::columns::timestamp_type;
+use super::small_table::Record;
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ impl Record for StoredFormula {
             ("tags", DataType::Utf8),
             ("description", DataType::Utf8),
             ("formula", DataType::Utf8),
-            ("created_at", instant()),
+            ("created_at", timestamp_type()),
         ]
     }
 }

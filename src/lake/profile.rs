@@ -58,7 +58,7 @@ pub(super) struct Profile {
     pub runs: Vec<Run>,
     /// Empty for formats that have none.
     pub row_groups: Vec<RowGroup>,
-    /// Tells files of the same schema; 0 where it is not known without reading on.
+    /// A hash of the file's schema; 0 where it is not known without reading on.
     pub schema: u64,
 }
 

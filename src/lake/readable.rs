@@ -1,4 +1,4 @@
-//! Which files of a table can be read: told by reading each of them whole.
+//! Which files of a table can be read: found out by reading each of them to its end.
 
 use super::border;
 use super::columns::Columns;
@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use object_store::ObjectMeta;
 use std::sync::Arc;
 
-/// A file that was left out.
+/// A file that was skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// Its path.

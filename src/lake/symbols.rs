@@ -25,8 +25,8 @@ impl LakeSchema {
         let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(None) };
         let state = self.state()?;
         let symbols = table.symbols.get_or_try_init(|| async {
-            match table.told_symbols() {
-                Some(told) => Ok(Arc::new(told)),
+            match table.profiled_symbols() {
+                Some(listed) => Ok(Arc::new(listed)),
                 None => table.read_symbols(&state).await.map(Arc::new),
             }
         });
@@ -36,7 +36,7 @@ impl LakeSchema {
 
 impl CandleTable {
     /// The symbols, where every file is known to be sorted and no stretch of it holds more than two.
-    fn told_symbols(&self) -> Option<BTreeSet<String>> {
+    fn profiled_symbols(&self) -> Option<BTreeSet<String>> {
         let mut all = BTreeSet::new();
         for profile in self.profiles.iter().filter(|p| p.rows > 0) {
             if !profile.sorted || profile.runs.iter().any(|run| run.symbols > 2) {

@@ -1,15 +1,15 @@
 //! A candle table: files in known order, with or without a transaction log.
 
 use super::border;
-use super::columns::{Columns, has_close, instant, unit};
+use super::columns::{Columns, has_close, timestamp_type, unit};
 use super::delta::{AsOf, Log, Snapshot};
 use super::files::{Files, Format, Kind, symbol_of};
 use super::profile::{Known, Profile, ProfileCache};
 use super::proof::Prover;
+use super::pruning::Selection;
 use super::ranges::{chains, disjoint_order};
 use super::readable::{Unreadable, readable};
 use super::symbols::Symbols;
-use super::wanted::Wanted;
 use super::writer::profile_of;
 use arrow::array::AsArray;
 use arrow::compute::cast;
@@ -47,7 +47,7 @@ pub struct CandleTable {
     /// Version and properties, where the table has a transaction log.
     version: Option<u64>,
     properties: HashMap<String, String>,
-    /// Files that were left out because they cannot be read.
+    /// Files that were skipped because they cannot be read.
     unreadable: Vec<Unreadable>,
     /// Only runs with these symbols are read; rows of others may come with them.
     pub(super) only: Option<Arc<BTreeSet<String>>>,
@@ -139,14 +139,14 @@ impl CandleTable {
         Ok(table.map(|table| CandleTable { unreadable: bad, ..table }))
     }
 
-    /// The files that [`CandleTable::open_readable`] left out.
+    /// The files that [`CandleTable::open_readable`] skipped.
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
     }
 
-    /// The table without what surely holds none of these symbols. A filter says the same to a plan, which then compares every
-    /// row, and every page, with a long list; whoever calls this leaves out the other rows.
-    pub fn near(&self, symbols: &Arc<BTreeSet<String>>) -> CandleTable {
+    /// The table restricted to the parts that may hold these symbols. It may still return rows of others, which the caller has
+    /// to drop: a filter in the plan would compare every row, and every page, with a long list.
+    pub fn for_symbols(&self, symbols: &Arc<BTreeSet<String>>) -> CandleTable {
         CandleTable { only: Some(Arc::clone(symbols)), ..self.clone() }
     }
 
@@ -156,7 +156,7 @@ impl CandleTable {
         runs.flat_map(|run| std::iter::once(run.symbol.as_str()).chain(run.through.as_deref()))
     }
 
-    /// Those of these symbols that no row can have; `None` where the lists do not tell, or would take long to go through.
+    /// Those of these symbols that no row of the table can have; `None` where the lists cannot say, or would take long to go through.
     pub fn surely_without<'a>(&self, symbols: impl IntoIterator<Item = &'a str>) -> Option<BTreeSet<&'a str>> {
         const MOST_RUNS: usize = 100_000;
         let runs = || self.profiles.iter().flat_map(|p| &p.runs);
@@ -180,7 +180,7 @@ impl CandleTable {
         empty.map(|(meta, _)| (self.files.shown(meta), symbol_of(meta.location.as_ref()))).collect()
     }
 
-    /// Whether symbols are told by the names of the files.
+    /// Whether the names of the files are the symbols.
     pub fn is_named_by_files(&self) -> bool {
         self.columns.symbol.is_none()
     }
@@ -257,7 +257,7 @@ impl CandleTable {
             .iter()
             .map(|&i| {
                 let field = read.table_schema().field(i).clone().with_name(&names[i]);
-                if names[i] == "ts" && epoch.is_some() { field.with_data_type(instant()) } else { field }
+                if names[i] == "ts" && epoch.is_some() { field.with_data_type(timestamp_type()) } else { field }
             })
             .collect();
         let schema = Arc::new(Schema::new(fields));
@@ -400,7 +400,7 @@ impl CandleTable {
         }
     }
 
-    /// How many symbols there are, where that can be told without reading.
+    /// How many symbols there are, where that is known without reading.
     pub fn symbols(&self) -> Option<usize> {
         let runs = || self.profiles.iter().flat_map(|p| &p.runs);
         if self.order.is_some() {
@@ -432,14 +432,14 @@ impl TableProvider for CandleTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = session.config().target_partitions().max(1);
-        let mut wanted = Wanted::by(filters, self.epoch.is_none());
+        let mut selection = Selection::of_filters(filters, self.epoch.is_none());
         if let Some(only) = &self.only {
-            wanted.symbols = Some(match wanted.symbols {
+            selection.symbols = Some(match selection.symbols {
                 Some(symbols) => symbols.intersection(only).cloned().collect(),
                 None => only.as_ref().clone(),
             });
         }
-        self.scan_in(session, projection, &wanted, limit, partitions).await
+        self.scan_in(session, projection, &selection, limit, partitions).await
     }
 }
 

@@ -50,7 +50,7 @@ const TEXT_BYTES: usize = 32;
 
 /// The tag of files whose rows are sorted by (symbol, ts).
 const SORTED: &str = "tallow.sorted";
-/// The tag that tells where their symbols lie.
+/// The tag that says where their symbols lie.
 const GROUPS: &str = "tallow.groups";
 const SORTED_BY: &str = "symbol,ts";
 
@@ -269,7 +269,7 @@ impl<'a> TableWriter<'a> {
     fn stage(&mut self, batch: &RecordBatch, from: usize, to: usize) {
         if to > from {
             self.group.rows += to - from;
-            // Not asked for but told: it is bounded by the budget, and whoever can spill has to leave room for it.
+            // Accounted without asking: it is bounded by the budget, and whoever can spill has to leave room for it.
             self.reservation.grow((to - from) * self.row_bytes);
             self.group.batches.push(batch.slice(from, to - from));
         }

@@ -3,7 +3,7 @@
 use super::cells::{Chunk, number};
 use super::source::Source;
 use super::times::TimeFormat;
-use crate::lake::columns::{NAMES, instant, plain};
+use crate::lake::columns::{NAMES, plain, timestamp_type};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use regex::Regex;
@@ -39,7 +39,7 @@ pub struct Naming {
     pub symbol: Option<String>,
     /// A pattern on the path of a file; its first group is the symbol.
     pub symbol_from: Option<Regex>,
-    /// How times are written, where it cannot be told.
+    /// How times are written, where that cannot be inferred.
     pub time_format: Option<String>,
 }
 
@@ -131,7 +131,7 @@ pub(super) fn plan(files: &[Recognised], table: Option<&Schema>) -> Result<Plan>
             *known = &DataType::Utf8View;
         }
     }
-    let mut fields = vec![Field::new("symbol", DataType::Utf8View, true), Field::new("ts", instant(), true)];
+    let mut fields = vec![Field::new("symbol", DataType::Utf8View, true), Field::new("ts", timestamp_type(), true)];
     let delivered = PRICES.into_iter().filter(|name| files.iter().any(|f| f.columns.contains_key(*name)));
     fields.extend(delivered.map(|name| Field::new(name, DataType::Float64, true)));
     for (name, found) in further {

@@ -14,7 +14,7 @@ mod source;
 pub(in crate::lake) mod times;
 mod upsert;
 
-use super::columns::instant;
+use super::columns::timestamp_type;
 use super::delta::{Change, Log, Outcome, Snapshot};
 use super::files::symbol_of;
 use super::profile::ProfileCache;
@@ -80,7 +80,7 @@ pub struct IngestSummary {
     pub files: usize,
     /// Files without a row.
     pub empty_files: Vec<String>,
-    /// Files that were left out because they cannot be read.
+    /// Files that were skipped because they cannot be read.
     pub unreadable: Vec<Unreadable>,
     /// Rows read.
     pub rows: u64,
@@ -109,8 +109,8 @@ pub struct IngestSummary {
 }
 
 impl IngestSummary {
-    /// Takes note of a file that cannot be read, unless the error is about something else, or there is no other file.
-    fn leave_out(&mut self, source: &Source, error: DataFusionError) -> Result<()> {
+    /// Skips a file that cannot be read, unless the error is about something else, or there is no other file.
+    fn skip(&mut self, source: &Source, error: DataFusionError) -> Result<()> {
         if cause::<BrokenFile>(&error).is_none() || self.files <= 1 {
             return Err(error);
         }
@@ -198,7 +198,7 @@ pub(super) async fn ingest(
                 with_rows.push(source);
             }
             Ok(None) => summary.empty_files.push(source.path),
-            Err(error) => summary.leave_out(&source, error)?,
+            Err(error) => summary.skip(&source, error)?,
         }
     }
     let mut in_order = true;
@@ -246,7 +246,7 @@ pub(super) async fn ingest(
                 // Some of its rows may have been taken already: all is done again without the file.
                 let Some(file) = cause::<BrokenFile>(&error).map(|broken| broken.file) else { return Err(error) };
                 recognised.remove(file);
-                summary.leave_out(&with_rows.remove(file), error)?;
+                summary.skip(&with_rows.remove(file), error)?;
                 continue;
             }
         };
@@ -421,7 +421,7 @@ fn origin_of(base: Option<&Snapshot>, given: Option<&str>, timeframe: Timeframe)
 pub(super) fn check_writable(location: &str, schema: &Schema) -> Result<()> {
     let expected = |name: &str| match name {
         "symbol" => Some(DataType::Utf8),
-        "ts" => Some(instant()),
+        "ts" => Some(timestamp_type()),
         name if PRICES.contains(&name) => Some(DataType::Float64),
         _ => None,
     };

@@ -44,7 +44,7 @@ pub(in crate::lake) fn schema() -> SchemaRef {
         Field::new("source", DataType::Utf8, true),
         Field::new("line", DataType::Int64, true),
         Field::new("symbol", DataType::Utf8, true),
-        Field::new("ts", crate::lake::columns::instant(), true),
+        Field::new("ts", crate::lake::columns::timestamp_type(), true),
     ];
     fields.extend(TEXTS.map(|name| Field::new(name, DataType::Utf8, true)));
     Arc::new(Schema::new(fields))

@@ -1,12 +1,12 @@
 //! How a candle table is read: which files and rows, in how many partitions, in what order, with which statistics.
 
-use super::columns::instant;
+use super::columns::timestamp_type;
 use super::files::{Kind, symbol_of};
 use super::in_order::InOrderExec;
 use super::profile::RowGroup;
+use super::pruning::Selection;
 use super::ranges::{Part, chains, cut, disjoint_order};
 use super::table::CandleTable;
-use super::wanted::Wanted;
 use arrow::compute::SortOptions;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
@@ -51,8 +51,8 @@ impl CandleTable {
         table.profiles = Arc::new(files.iter().map(|&i| self.profiles[i].clone()).collect());
         table.order = disjoint_order(&table.profiles);
         let (from, to) = times.unwrap_or((i64::MIN, i64::MAX));
-        let wanted = Wanted { from, to, ..Wanted::default() };
-        let scan = table.scan_in(session.as_ref(), None, &wanted, None, 1).await?;
+        let selection = Selection { from, to, ..Selection::default() };
+        let scan = table.scan_in(session.as_ref(), None, &selection, None, 1).await?;
         let key = ["symbol", "ts"].map(|name| self.schema.index_of(name).map(|i| Column::new(name, i)));
         let [symbol, ts] = key;
         let key = [symbol?, ts?].map(|column| PhysicalSortExpr::new(Arc::new(column), ASCENDING));
@@ -75,14 +75,14 @@ impl CandleTable {
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
-        wanted: &Wanted,
+        selection: &Selection,
         limit: Option<usize>,
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let read_columns = projection.map_or(self.positions.len(), Vec::len);
         let partitions = partitions.min(self.readers(session, read_columns));
         let reader = self.files.reader(session);
-        let source = match self.pruning(wanted)? {
+        let source = match self.pruning(selection)? {
             Some(predicate) => {
                 let options = session.default_table_options().parquet.clone();
                 let source = ParquetSource::new(self.read.clone()).with_table_parquet_options(options);
@@ -98,7 +98,7 @@ impl CandleTable {
         let mut statistics = Statistics::new_unknown(self.read.table_schema());
         let mut is_ordered = false;
         if let Some(order) = &self.order {
-            let ranges = cut(&self.profiles, order, wanted, divisible, partitions);
+            let ranges = cut(&self.profiles, order, selection, divisible, partitions);
             let groups = ranges.partitions.iter();
             let groups: Vec<_> =
                 groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
@@ -117,7 +117,7 @@ impl CandleTable {
             // Each chain holds files in disjoint symbol ranges; chains overlap and are merged.
             let chains = chains(&self.profiles);
             let parts = |chain: &Vec<usize>| -> Vec<Part> {
-                cut(&self.profiles, chain, wanted, divisible, 1).partitions.into_iter().flatten().collect()
+                cut(&self.profiles, chain, selection, divisible, 1).partitions.into_iter().flatten().collect()
             };
             let chains: Vec<Vec<Part>> = chains.iter().map(parts).filter(|parts| !parts.is_empty()).collect();
             let groups: Vec<FileGroup> =
@@ -166,8 +166,8 @@ impl CandleTable {
 
     /// A predicate that leaves out pages without the wanted symbols, where there are more of them than DataFusion looks
     /// for in a page index by itself.
-    fn pruning(&self, wanted: &Wanted) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        let Some(symbols) = &wanted.symbols else { return Ok(None) };
+    fn pruning(&self, selection: &Selection) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let Some(symbols) = &selection.symbols else { return Ok(None) };
         let (Some(position), Kind::Parquet) = (self.columns.symbol, self.files.format.kind) else { return Ok(None) };
         // What a filter says of few symbols, DataFusion looks for by itself.
         let least = if self.only.is_some() { 1 } else { PAGE_LIST + 1 };
@@ -175,7 +175,7 @@ impl CandleTable {
             return Ok(None);
         }
         // Where the rows of every symbol are known, nothing else is read anyway.
-        let touched = || self.profiles.iter().flat_map(|p| &p.runs).filter(|run| wanted.touches(run));
+        let touched = || self.profiles.iter().flat_map(|p| &p.runs).filter(|run| selection.touches(run));
         if self.order.is_some() && touched().all(|run| run.through.is_none()) {
             return Ok(None);
         }
@@ -224,7 +224,7 @@ impl CandleTable {
             let name = self.schema.field(column).name();
             if let (Some(epoch), "ts") = (&self.epoch, name.as_str()) {
                 expr = Arc::new(CastExpr::new(expr, epoch.clone(), None));
-                expr = Arc::new(CastExpr::new(expr, instant(), None));
+                expr = Arc::new(CastExpr::new(expr, timestamp_type(), None));
             }
             ProjectionExpr { expr, alias: name.clone() }
         });
@@ -249,7 +249,7 @@ impl CandleTable {
         PhysicalSortExpr::new(Arc::new(column), ASCENDING)
     }
 
-    /// Whether files are told with statistics, which show their order: for text nothing else makes use of them.
+    /// Whether files are listed with statistics, which show their order: for text nothing else makes use of them.
     fn shows_order(&self) -> bool {
         self.files.format.kind == Kind::Parquet
     }

@@ -34,7 +34,7 @@ pub struct Written {
     pub version: u64,
 }
 
-/// What a computed table is and how it is told.
+/// A computed table: its rows, and what is recorded of it.
 pub struct Computed {
     /// The rows; ordered by (symbol, ts), which are then the first two columns, or in no order.
     pub rows: Arc<dyn ExecutionPlan>,
@@ -50,7 +50,7 @@ pub struct Computed {
 
 /// Writes the rows of a plan as the whole contents of a table, which is made if it is not there. Until the commit, and if
 /// anything fails, the table is what it was.
-pub(super) async fn replace(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
+pub(super) async fn overwrite(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
     check(state, log, computed.kind, &computed.properties).await?;
     let schema = stored(&computed.rows.schema());
     let layout = if computed.ordered { Layout::Sorted } else { Layout::Unsorted };
@@ -77,7 +77,7 @@ pub(super) async fn replace(state: &Arc<SessionState>, log: &Log, computed: Comp
     exec_err!("{}: {ATTEMPTS} times another writer committed first; nothing was written, try again", log.location)
 }
 
-/// Refuses to write where something else is than an earlier result of the same kind, of the same bars.
+/// Refuses to overwrite anything but an earlier result of the same kind, made from the same bars.
 pub(super) async fn check(
     state: &Arc<SessionState>,
     log: &Log,
@@ -102,7 +102,7 @@ fn check_replaceable(
     let known = |key: &str| there.properties.get(key).map(String::as_str);
     let is_of_kind = match (known(KIND), known(OPERATION)) {
         (Some(known), _) => known == kind.prefix(),
-        // Tables of versions that did not tell the kind.
+        // Tables of versions that did not record the kind.
         (None, Some(operation)) => operation == kind.operation(),
         (None, None) => {
             return exec_err!(
