@@ -1,8 +1,9 @@
 //! Tables by name: the timeframes of a lake, and any quoted path, glob or URL.
 
+use super::as_of::AsOf;
 use super::border::{self, Guarded};
 use super::columns;
-use super::delta::{AsOf, Log, no_table};
+use super::delta::{Log, no_table};
 use super::files::{Files, Format};
 use super::formulas::StoredFormula;
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
@@ -10,9 +11,10 @@ use super::maintenance::{self, HistoryEntry, OptimizeSummary};
 use super::overwrite::{self, Computed, Written};
 use super::patterns::{StoredAlert, StoredPattern};
 use super::profile::ProfileCache;
+use super::properties::ORIGIN;
 use super::results::{self, ResultKind};
 use super::small_table::{self, Record};
-use super::table::{CandleTable, ORIGIN, nothing_at};
+use super::table::{CandleTable, nothing_at};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use async_trait::async_trait;

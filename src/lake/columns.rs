@@ -17,6 +17,9 @@ pub(super) const NAMES: [(&str, &[&str]); 7] = [
     ("volume", &["v", "vol", "tick_volume", "tickvol"]),
 ];
 
+/// The numbers of a candle: columns that every table of candles that tallow writes has.
+pub(super) const PRICES: [&str; 5] = ["open", "high", "low", "close", "volume"];
+
 /// A name in lower case with `_` between its words, as every engine accepts it.
 pub(super) fn plain(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());

@@ -1,5 +1,6 @@
 //! Where candles lie: Delta tables, files and folders of files, as tables whose order and partitioning are known.
 
+mod as_of;
 mod blobs;
 mod border;
 mod catalog;
@@ -15,6 +16,7 @@ mod overwrite;
 mod patterns;
 mod profile;
 mod proof;
+pub mod properties;
 mod pruning;
 mod ranges;
 mod read;
@@ -24,12 +26,15 @@ mod small_table;
 mod stores;
 mod symbols;
 mod table;
+mod uncommitted;
+mod writable;
 mod writer;
 
+pub use as_of::AsOf;
 pub(crate) use catalog::READABLE;
 pub use catalog::{Lake, LakeSchema};
 pub(crate) use columns::timestamp_type;
-pub use delta::AsOf;
+
 pub use formulas::StoredFormula;
 pub use ingest::{IngestOptions, IngestProgress, IngestSummary, Naming};
 pub use maintenance::{HistoryEntry, OptimizeSummary};

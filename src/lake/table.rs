@@ -1,11 +1,13 @@
 //! A candle table: files in known order, with or without a transaction log.
 
+use super::as_of::AsOf;
 use super::border;
 use super::columns::{Columns, has_close, timestamp_type, unit};
-use super::delta::{AsOf, Log, Snapshot};
+use super::delta::{Log, Snapshot};
 use super::files::{Files, Format, Kind, symbol_of};
 use super::profile::{Known, Profile, ProfileCache};
 use super::proof::Prover;
+use super::properties::{ORIGIN, TIMEFRAME};
 use super::pruning::Selection;
 use super::ranges::{chains, disjoint_order};
 use super::readable::{Unreadable, readable};
@@ -78,11 +80,6 @@ pub struct TableSummary {
     /// See [`TableSummary::timeframe`].
     pub origin: Option<String>,
 }
-
-/// Property of a table: the length of its bars.
-pub(super) const TIMEFRAME: &str = "tallow.timeframe";
-/// Property of a table: where its bars begin.
-pub(super) const ORIGIN: &str = "tallow.origin";
 
 impl CandleTable {
     /// Opens the table behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.

@@ -2,6 +2,7 @@
 
 use super::delta::Log;
 use super::profile::{Profile, RowGroup, Run};
+use super::uncommitted::UncommittedFiles;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::{cast, partition};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -82,7 +83,7 @@ pub(super) struct TableWriter<'a> {
     group: Group,
     encoding: VecDeque<EncodingGroup>,
     file: Option<OpenFile>,
-    done: Vec<Add>,
+    done: UncommittedFiles,
     started: u64,
     bytes: u64,
     rows: u64,
@@ -212,7 +213,7 @@ impl<'a> TableWriter<'a> {
             group: Group::default(),
             encoding: VecDeque::new(),
             file: None,
-            done: vec![],
+            done: UncommittedFiles::of(log),
             started: 0,
             bytes: 0,
             rows: 0,
@@ -411,11 +412,20 @@ impl<'a> TableWriter<'a> {
         Ok(())
     }
 
-    /// Ends the last file. The files are in the table's folder; a commit makes them part of it.
-    pub async fn finish(mut self) -> Result<Vec<Add>> {
-        self.end_group(true).await?;
-        self.end_file().await?;
-        Ok(self.done)
+    /// Ends the last file after all rows were pushed; where they were not, or it fails, gives up everything. The files are in
+    /// the table's folder; a commit makes them part of it.
+    pub async fn finish<T>(mut self, written: Result<T>) -> Result<(UncommittedFiles, T)> {
+        let ended = match written {
+            Ok(written) => self.cut().await.map(|()| written),
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(written) => Ok((self.done, written)),
+            Err(error) => {
+                self.abandon().await;
+                Err(error)
+            }
+        }
     }
 
     /// Gives up everything that was written.
@@ -423,7 +433,7 @@ impl<'a> TableWriter<'a> {
         if let Some(mut file) = self.file.take() {
             let _ = file.upload.abort().await;
         }
-        self.log.discard(&self.done).await;
+        self.done.discard().await;
     }
 
     /// Ends the current file, so that what follows goes to another.
@@ -433,14 +443,13 @@ impl<'a> TableWriter<'a> {
     }
 
     /// Gives up the files from this one on.
-    pub async fn discard_since(&mut self, mark: usize) {
-        let files = self.done.split_off(mark);
-        self.log.discard(&files).await;
+    pub async fn discard_since(&mut self, first: usize) {
+        self.done.discard_since(first).await;
     }
 
     /// Files that are complete so far.
     pub fn files(&self) -> &[Add] {
-        &self.done
+        self.done.adds()
     }
 }
 

@@ -1,9 +1,10 @@
 //! From delivered rows to candles: types, times, scale, and the rules that decide which rows are taken.
 
 use super::cells::{Cells, Chunk, Texts};
-use super::mapping::{FilePlan, PRICES, Plan, SymbolOf, truth};
+use super::mapping::{FilePlan, Plan, SymbolOf, truth};
 use super::quarantine::Reject;
 use super::times::Zone;
+use crate::lake::columns::PRICES;
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder,
     TimestampMicrosecondArray,

@@ -3,15 +3,12 @@
 use super::cells::{Chunk, number};
 use super::source::Source;
 use super::times::TimeFormat;
-use crate::lake::columns::{NAMES, plain, timestamp_type};
+use crate::lake::columns::{NAMES, PRICES, plain, timestamp_type};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Columns that every candle has.
-pub(super) const PRICES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
 /// Columns beyond those that every candle has, and by which other names they are recognised.
 const FURTHER: [(&str, &[&str]); 6] = [

@@ -1,10 +1,12 @@
 //! Merges delivered rows into the files of a table: by (symbol, ts), the later delivery wins.
 
 use super::canonical::SEQUENCE;
-use super::delivery::Provided;
+use super::counts::Counts;
+use super::tally::Provided;
 use crate::lake::clusters::{Cluster, clusters};
 use crate::lake::delta::{DataFile, Log};
 use crate::lake::table::CandleTable;
+use crate::lake::uncommitted::UncommittedFiles;
 use crate::lake::writer::{FILE_BYTES, Layout, TableWriter, conform};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DynComparator, RecordBatch, StringViewArray, make_comparator,
@@ -13,7 +15,6 @@ use arrow::compute::{SortOptions, concat_batches, filter_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -23,17 +24,6 @@ use std::sync::Arc;
 pub(super) const REWRITE_BYTES: u64 = 2 << 30;
 /// Larger ones get files beside the others, until there are this many.
 pub(super) const MAX_TAILS: usize = 8;
-
-/// How many rows did what.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub new: u64,
-    pub unchanged: u64,
-    pub restated: u64,
-    /// Rows of the delivery that a later row of it repeats, and how many of those say something else.
-    pub duplicates: u64,
-    pub conflicting: u64,
-}
 
 /// Rows came in another order than by (symbol, ts); they have to be sorted first.
 #[derive(Debug, thiserror::Error)]
@@ -190,11 +180,18 @@ fn comparators(
 }
 
 /// What a merge leaves behind: files to add and files to remove.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Merged {
-    pub adds: Vec<Add>,
+    pub files: UncommittedFiles,
     pub removes: Vec<usize>,
     pub counts: Counts,
+}
+
+impl Merged {
+    /// Whether the table stays what it is.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.removes.is_empty()
+    }
 }
 
 /// Merges a delivery into a table.
@@ -233,28 +230,22 @@ impl Upsert<'_> {
             Some(table) => clusters(self.files, table.profiles()),
             None => vec![],
         };
-        let mut merged = Merged::default();
         let mut writer = TableWriter::new(self.log, Arc::clone(&self.schema), Layout::Sorted)?;
-        let done = self.rewrite_clusters(delivered, &clusters, &mut writer, &mut merged).await;
-        match (done, writer) {
-            (Ok(()), writer) => merged.adds.extend(writer.finish().await?),
-            (Err(error), writer) => {
-                writer.abandon().await;
-                return Err(error);
-            }
-        }
-        merged.counts.duplicates = delivered.duplicates;
-        merged.counts.conflicting = delivered.conflicting;
-        Ok(merged)
+        let done = self.rewrite_clusters(delivered, &clusters, &mut writer).await;
+        let (files, (removes, mut counts)) = writer.finish(done).await?;
+        counts.duplicates = delivered.duplicates;
+        counts.conflicting = delivered.conflicting;
+        Ok(Merged { files, removes, counts })
     }
 
+    /// Returns the files that are replaced.
     async fn rewrite_clusters(
         &self,
         delivered: &mut Delivered,
         clusters: &[Cluster],
         writer: &mut TableWriter<'_>,
-        merged: &mut Merged,
-    ) -> Result<()> {
+    ) -> Result<(Vec<usize>, Counts)> {
+        let (mut removes, mut all) = (vec![], Counts::default());
         let is_small = |c: &Cluster| c.bytes < FILE_BYTES;
         // Clusters before this one are done with.
         let mut open = 0;
@@ -278,17 +269,15 @@ impl Upsert<'_> {
             writer.cut().await?;
             let mark = writer.files().len();
             let counts = self.merge(delivered, existing, &until, Some(&mut *writer), None).await?;
-            merged.counts.new += counts.new;
-            merged.counts.unchanged += counts.unchanged;
-            merged.counts.restated += counts.restated;
+            all.add(counts);
             if counts.new + counts.restated == 0 {
                 writer.cut().await?;
                 writer.discard_since(mark).await;
             } else if let Some(i) = into {
-                merged.removes.extend(&clusters[i].files);
+                removes.extend(&clusters[i].files);
             }
         }
-        Ok(())
+        Ok((removes, all))
     }
 
     /// Writes new rows to files beside the others. `Ok(None)`: a row restates another, so files have to be rewritten.
@@ -296,7 +285,10 @@ impl Upsert<'_> {
         let Some(table) = self.table else { return Ok(None) };
         let schema = match rows.first() {
             Some(batch) => batch.schema(),
-            None => return Ok(Some(Merged::default())),
+            None => {
+                let files = UncommittedFiles::of(self.log);
+                return Ok(Some(Merged { files, removes: vec![], counts: Counts::default() }));
+            }
         };
         let times = rows.iter().flat_map(|b| b.column(1).as_primitive::<TimestampMicrosecondType>().values());
         let span = times.fold((i64::MAX, i64::MIN), |(lo, hi), t| (lo.min(*t), hi.max(*t)));
@@ -309,16 +301,14 @@ impl Upsert<'_> {
         let mut delivered = Delivered::new(Box::pin(stream));
         let mut writer = TableWriter::new(self.log, Arc::clone(&self.schema), Layout::Sorted)?;
         let counts = self.merge(&mut delivered, Some(existing), &Until::End, None, Some(&mut writer)).await;
-        let mut counts = match counts {
-            Ok(counts) if counts.restated == 0 => counts,
-            other => {
-                writer.abandon().await;
-                return other.map(|_| None);
-            }
-        };
+        if counts.as_ref().is_ok_and(|counts| counts.restated > 0) {
+            writer.abandon().await;
+            return Ok(None);
+        }
+        let (files, mut counts) = writer.finish(counts).await?;
         counts.duplicates = delivered.duplicates;
         counts.conflicting = delivered.conflicting;
-        Ok(Some(Merged { adds: writer.finish().await?, removes: vec![], counts }))
+        Ok(Some(Merged { files, removes: vec![], counts }))
     }
 
     /// Merges rows up to a symbol. `all` takes every row of the result, `fresh` only those that were not there.
