@@ -6,9 +6,10 @@ use crate::engine::resources;
 use crate::engine::session::{Settings, context};
 use crate::error::{Error, Result};
 use crate::lake::{
-    Computed, IngestOptions, IngestProgress, IngestSummary, Lake, LakeSchema, ProfileCache, StoredFormula, Stores,
-    Written,
+    Computed, IngestOptions, IngestProgress, IngestSummary, LakeOptions, LakeSchema, ProfileCache, StoredFormula,
+    Stores, Written,
 };
+use crate::pipeline::formulas;
 use crate::pipeline::in_range::InRange;
 use crate::pipeline::resample::{self, Fill, Wanted};
 use crate::pipeline::score::{Models, Predict};
@@ -52,11 +53,9 @@ impl Session {
         let own = vec![ScalarUDF::from(Predict::new(Arc::clone(&models))), ScalarUDF::from(InRange::default())];
         let context = context(&settings, Arc::clone(&stores) as _, own)?;
         let as_of = settings.as_of.as_deref().map(str::parse).transpose()?;
-        let lake = Lake { url: settings.lake.clone(), candles: settings.candles.clone(), as_of };
+        let lake = LakeOptions { url: settings.lake.clone(), candles: settings.candles.clone(), as_of };
         let cache = ProfileCache::new(settings.cache_dir.clone());
-        let schema = Arc::new(LakeSchema::open(lake, cache, &context.state()).await?);
-        let state = context.state_weak_ref();
-        schema.belongs_to(Box::new(move || state.upgrade().map(|s| s.read().clone())));
+        let schema = Arc::new(LakeSchema::open(lake, cache, context.state()).await?);
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema("public", Arc::clone(&schema) as Arc<dyn SchemaProvider>)?;
         catalog.register_schema("system", system_schema()?)?;
@@ -153,13 +152,13 @@ impl Session {
     /// Adds a formula to those that the lake keeps; returns its version.
     pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
         let schema = Arc::clone(&self.schema);
-        Ok(self.on_cpu(async move { schema.add_formula(formula).await }).await??)
+        Ok(self.on_cpu(async move { formulas::add(&schema, formula).await }).await??)
     }
 
     /// All versions of the formulas that the lake keeps, by name and version.
     pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
         let schema = Arc::clone(&self.schema);
-        Ok(self.on_cpu(async move { schema.formulas().await }).await??)
+        Ok(self.on_cpu(async move { formulas::all(&schema).await }).await??)
     }
 
     /// Runs work on the lake's tables on the session's own threads.

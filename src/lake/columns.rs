@@ -5,8 +5,8 @@
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
-/// Canonical names, and by which other names they are recognised, after the canonical name itself; in any case and with
-/// any signs between the words.
+/// Canonical names and the other names by which they are recognised, in order of preference. Case and the signs between
+/// words do not matter.
 pub(super) const NAMES: [(&str, &[&str]); 7] = [
     ("symbol", &["ticker", "sym", "name", "instrument"]),
     ("ts", &["timestamp", "datetime", "date", "time", "open_time", "opentime", "gmt_time"]),

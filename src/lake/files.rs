@@ -1,8 +1,9 @@
 //! Which files a path, glob, folder or URL stands for, and their common format.
 
-use super::border::{self, Guarded};
 use super::columns::{NAMES, plain};
 use super::delta::{Log, Snapshot};
+use super::guarded::Guarded;
+use super::isolation;
 use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{Result, plan_err};
@@ -59,7 +60,7 @@ impl Format {
         Some(Format { kind, compression })
     }
 
-    /// What reads files of this format in a store, inside the border.
+    /// The reader of files of this format in a store.
     pub fn reader(&self, session: &dyn Session, store_url: &ObjectStoreUrl) -> Arc<dyn FileFormat> {
         let format: Arc<dyn FileFormat> = match self.kind {
             Kind::Parquet => {
@@ -81,9 +82,9 @@ impl Format {
     }
 }
 
-/// Files whose schemas are on their way to be found out.
+/// Files whose schemas are inferred at the same time.
 const SCHEMAS_AT_ONCE: usize = 1024;
-/// Schemas that files share.
+/// Distinct schemas that are remembered, so that files can share them.
 const USUAL_SCHEMAS: usize = 64;
 
 /// Parquet without compression around it, as tables with a log have it.
@@ -99,7 +100,7 @@ pub(super) struct Files {
     pub files: Vec<ObjectMeta>,
 }
 
-/// Written into a table's folder by tallow. Without a log that names it, such a file is no part of anything yet.
+/// Whether tallow wrote the file into a table's folder. Without a log that names it, it is not part of the table.
 fn is_uncommitted(meta: &ObjectMeta) -> bool {
     meta.location.filename().is_some_and(|name| name.ends_with(super::writer::SUFFIX))
 }
@@ -148,7 +149,7 @@ impl Files {
         }
     }
 
-    /// A file without a byte is no file of any format.
+    /// Refuses files without a byte, which are valid in no format.
     pub fn check_not_empty(&self) -> Result<()> {
         match self.files.iter().find(|meta| meta.size == 0) {
             Some(meta) => plan_err!("{} is empty (0 bytes)", self.shown(meta)),
@@ -172,7 +173,7 @@ impl Files {
         match inferred {
             Ok(schema) if schema.fields().is_empty() => plan_err!("{} has no columns", self.location),
             Ok(schema) => Ok(schema),
-            Err(error) => Err(border::named(&self.location, error)),
+            Err(error) => Err(isolation::named(&self.location, error)),
         }
     }
 
@@ -210,18 +211,18 @@ impl Files {
         Ok(if self.format.is_delimited() { odd(&schemas) } else { unlike(&schemas) })
     }
 
-    /// A file by the path or URL that finds it.
+    /// The path or URL of a file, for messages.
     pub fn shown(&self, file: &ObjectMeta) -> String {
-        border::shown(&self.store_url, &file.location)
+        isolation::shown(&self.store_url, &file.location)
     }
 
-    /// What reads them.
+    /// The reader of these files.
     pub fn reader(&self, session: &dyn Session) -> Arc<dyn FileFormat> {
         self.format.reader(session, &self.store_url)
     }
 }
 
-/// What the values of a column are, as far as files of one table must agree.
+/// The kind of values that a column holds: files of one table must agree on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Values {
     Numbers,
@@ -249,7 +250,7 @@ impl Values {
     }
 }
 
-/// What occurs most often; of as many, what comes first.
+/// The most frequent item; of equally frequent ones, the first.
 fn most<T: Ord + Clone>(all: impl Iterator<Item = T>) -> Option<T> {
     let mut counts: BTreeMap<T, (usize, std::cmp::Reverse<usize>)> = BTreeMap::new();
     for (i, one) in all.enumerate() {

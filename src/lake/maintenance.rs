@@ -26,7 +26,7 @@ pub struct OptimizeSummary {
     pub rewritten: usize,
     /// See [`OptimizeSummary::rewritten`].
     pub rows: u64,
-    /// The version of the table afterwards; `None` where nothing was to be done.
+    /// The version of the table afterwards; `None` where there was nothing to do.
     pub version: Option<u64>,
 }
 
@@ -39,7 +39,7 @@ pub struct HistoryEntry {
     pub time: Option<i64>,
     /// What was done.
     pub operation: String,
-    /// In numbers.
+    /// How many rows and files it changed.
     pub metrics: String,
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn optimize(
     }
 }
 
-/// Files that are to be written anew together: those that overlap, those that others wrote, and small neighbours.
+/// Groups of files that are rewritten together: those that overlap, those that other programs wrote, and small neighbours.
 fn groups(clusters: &[Cluster], ours: &[bool], target: u64) -> Vec<Vec<usize>> {
     let mut found: Vec<(Vec<usize>, u64, bool)> = vec![];
     for cluster in clusters {

@@ -2,15 +2,18 @@
 
 mod as_of;
 mod blobs;
-mod border;
 mod catalog;
 mod clusters;
 mod columns;
 mod delta;
 mod files;
+mod former;
 mod formulas;
+mod guarded;
 mod in_order;
 mod ingest;
+mod isolation;
+mod kind;
 mod maintenance;
 mod overwrite;
 mod patterns;
@@ -21,7 +24,6 @@ mod pruning;
 mod ranges;
 mod read;
 mod readable;
-mod results;
 mod small_table;
 mod stores;
 mod symbols;
@@ -32,17 +34,18 @@ mod writer;
 
 pub use as_of::AsOf;
 pub(crate) use catalog::READABLE;
-pub use catalog::{Lake, LakeSchema};
+pub use catalog::{Lake, LakeOptions};
 pub(crate) use columns::timestamp_type;
 
+pub use former::LakeSchema;
 pub use formulas::StoredFormula;
 pub use ingest::{IngestOptions, IngestProgress, IngestSummary, Naming};
+pub use kind::{ResultKind, tables_of_levels};
 pub use maintenance::{HistoryEntry, OptimizeSummary};
 pub use overwrite::{Computed, Written};
 pub use patterns::{StoredAlert, StoredPattern};
 pub use profile::ProfileCache;
 pub use readable::Unreadable;
-pub use results::{ResultKind, tables_of_levels};
 pub use small_table::Record;
 pub use stores::Stores;
 pub use table::{CandleTable, TableSummary};

@@ -1,8 +1,8 @@
-//! Tables that are computed: written whole, in one commit.
+//! Computed tables: each run overwrites all rows, in one commit.
 
 use super::delta::{Attempts, Change, Log, Snapshot};
+use super::kind::ResultKind;
 use super::properties::{KIND, LEVELS_TIMEFRAME, OPERATION, PIPELINE, TIMEFRAME};
-use super::results::ResultKind;
 use super::writable::{log_schema, refuse_plain_files};
 use super::writer::{Layout, SUFFIX, TableWriter, conform};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -16,7 +16,7 @@ use object_store::path::Path;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Properties that do not change: a table stays that of the same bars and, where one writes it, of the same pipeline.
+/// Properties that must not change: a table keeps to the same bars and, where one is named, to the same pipeline.
 const SAME: [&str; 3] = [TIMEFRAME, LEVELS_TIMEFRAME, PIPELINE];
 
 /// What was written.
@@ -44,8 +44,8 @@ pub struct Computed {
     pub progress: Box<dyn Fn(u64) + Send + Sync>,
 }
 
-/// Writes the rows of a plan as the whole contents of a table, which is made if it is not there. Until the commit, and if
-/// anything fails, the table is what it was.
+/// Replaces all rows of a table by those of a plan; a table that does not exist is made. Until the commit, and if anything
+/// fails, the table stays what it was.
 pub(super) async fn overwrite(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
     check(state, log, computed.kind, &computed.properties).await?;
     let schema = stored(&computed.rows.schema());
@@ -119,7 +119,7 @@ fn check_replaceable(
     Ok(())
 }
 
-/// Refuses a folder in which others keep files; what begins with a dot, and what a killed run left, does not count.
+/// Refuses a folder that holds other files. Names that begin with a dot and what a killed run left do not count.
 async fn refuse_files_of_others(log: &Log) -> Result<()> {
     let listed = match log.store.list_with_delimiter(Some(&log.folder)).await {
         Ok(listed) => listed,
@@ -170,7 +170,7 @@ fn change(base: Option<&Snapshot>, schema: &SchemaRef, computed: &Computed, adds
     }
 }
 
-/// Types as the writer takes them, and as every reader of the table knows them.
+/// The columns as they are stored: in types that the writer takes and that every reader knows.
 fn stored(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let data_type = match field.data_type() {

@@ -1,4 +1,4 @@
-//! What the lake keeps about likeness: the patterns that are searched for, and the alerts that were given.
+//! The patterns that a lake is searched for, and the alerts that were given for them.
 
 use super::columns::timestamp_type;
 use super::small_table::Record;

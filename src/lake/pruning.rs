@@ -1,4 +1,4 @@
-//! What filters leave of a table, where they say so plainly: some symbols, a span of time.
+//! Pruning: the symbols and the span of time to which plain filters restrict a table.
 
 use super::columns::timestamp_type;
 use super::profile::Run;
@@ -6,7 +6,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use std::collections::BTreeSet;
 
-/// The rows that a query can want.
+/// The rows that a query can need.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Selection {
     /// These symbols only.
@@ -23,7 +23,7 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// What filters leave; without `times`, what they say of the time is not used.
+    /// The rows that pass these filters, and maybe others; without `times`, filters on the time are not used.
     pub fn of_filters(filters: &[Expr], times: bool) -> Selection {
         let mut selection = Selection { symbols: selected_symbols(filters), ..Selection::default() };
         if times {
@@ -32,7 +32,7 @@ impl Selection {
         selection
     }
 
-    /// Whether a run may hold such rows.
+    /// Whether a run may hold any of these rows.
     pub fn touches(&self, run: &Run) -> bool {
         let named = |symbols: &BTreeSet<String>| match &run.through {
             None => symbols.contains(&run.symbol),
@@ -42,7 +42,7 @@ impl Selection {
     }
 }
 
-/// Takes in what a filter says of the time: a comparison of `ts` with a literal, or several with AND.
+/// Narrows the span by what a filter says of the time: a comparison of `ts` with a literal, or several with AND.
 fn narrow_times(filter: &Expr, selection: &mut Selection) {
     let is_ts = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "ts");
     let micros = |e: &Expr| match e {
@@ -79,7 +79,7 @@ fn narrow_times(filter: &Expr, selection: &mut Selection) {
     }
 }
 
-/// The symbols that filters leave, where they say so by `=` or `IN`.
+/// The symbols to which filters restrict the rows by `=` or `IN`.
 fn selected_symbols(filters: &[Expr]) -> Option<BTreeSet<String>> {
     let mut selection: Option<BTreeSet<String>> = None;
     for set in filters.iter().filter_map(symbols_of) {

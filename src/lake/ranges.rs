@@ -1,4 +1,4 @@
-//! How sorted files are cut into partitions at symbol borders.
+//! How sorted files are cut into partitions at symbol boundaries.
 
 use super::profile::Profile;
 use super::pruning::Selection;
@@ -55,7 +55,7 @@ pub(super) fn chains(profiles: &[Profile]) -> Vec<Vec<usize>> {
     chains
 }
 
-/// Cuts files into at most `partitions` parts of about equal rows, at symbol borders, leaving out what is not selected. A
+/// Cuts files into at most `partitions` parts of about equal rows, at symbol boundaries, leaving out what is not selected. A
 /// file whose rows cannot be addressed (`divisible` false) stays whole.
 pub(super) fn cut(
     profiles: &[Profile],
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_big_file_is_cut_at_a_symbol_border() {
+    fn one_big_file_is_cut_at_a_symbol_boundary() {
         let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
         let cut = cut(&files, &[0], &Selection::default(), true, 2);
         assert_eq!(cut.partitions.len(), 2);

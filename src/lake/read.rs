@@ -35,11 +35,11 @@ const MAX_MERGED_FILES: usize = 16;
 
 /// Values of an IN list that DataFusion still compares with the page index.
 const PAGE_LIST: usize = 20;
-/// With more lists than this, most pages hold a wanted symbol.
+/// With more lists than this, most pages hold a selected symbol.
 const PAGE_LISTS: usize = 50;
 
 impl CandleTable {
-    /// The rows of some files by (symbol, ts), in one partition; of these times only, roughly.
+    /// The rows of some files by (symbol, ts), in one partition. `times` prunes: rows outside of it may come too.
     pub(super) async fn read_in_order(
         &self,
         session: &Arc<SessionState>,
@@ -164,8 +164,8 @@ impl CandleTable {
         ((limit as f64 / 2.0 / largest.max(1.0)) as usize).max(1)
     }
 
-    /// A predicate that leaves out pages without the wanted symbols, where there are more of them than DataFusion looks
-    /// for in a page index by itself.
+    /// A predicate that skips pages without the selected symbols, where there are more of them than DataFusion compares with
+    /// a page index by itself.
     fn pruning(&self, selection: &Selection) -> Result<Option<Arc<dyn PhysicalExpr>>> {
         let Some(symbols) = &selection.symbols else { return Ok(None) };
         let (Some(position), Kind::Parquet) = (self.columns.symbol, self.files.format.kind) else { return Ok(None) };
@@ -188,7 +188,7 @@ impl CandleTable {
         lists.reduce(|a, b: Result<Arc<dyn PhysicalExpr>>| binary(a?, Operator::Or, b?, schema)).transpose()
     }
 
-    /// What is known of all that a scan reads, so that counts and ends need no reading.
+    /// The statistics of all that a scan reads, so that counts, minima and maxima need no reading.
     fn table_statistics(&self, parts: &[&Part], rows: usize) -> Statistics {
         let mut statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
         let files: HashSet<usize> = parts.iter().map(|p| p.file).collect();
@@ -213,7 +213,7 @@ impl CandleTable {
         statistics
     }
 
-    /// Gives columns their canonical names and times their type, where the file has others.
+    /// Renames columns to their canonical names and casts times, where the file has others.
     fn renamed(&self, scan: Arc<dyn ExecutionPlan>, columns: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
         if self.columns.is_canonical() && self.epoch.is_none() {
             return Ok(scan);
@@ -288,7 +288,7 @@ impl CandleTable {
         file.with_statistics(Arc::new(self.part_statistics(part, rows)))
     }
 
-    /// What is known of a part: enough to order files by, and to leave files out.
+    /// The statistics of a part: enough to order and to prune files.
     fn part_statistics(&self, part: &Part, rows: usize) -> Statistics {
         let exact = |min: ScalarValue, max: ScalarValue| ColumnStatistics {
             null_count: Precision::Exact(0),

@@ -1,4 +1,4 @@
-//! Small tables of the lake that are read and rewritten whole, such as `patterns`: a row is a Rust value.
+//! Small tables of the lake, such as `patterns`: a row is a Rust value, and a change rewrites the table.
 
 use super::delta::{Attempts, Change, Log, Snapshot};
 use super::uncommitted::UncommittedFiles;
@@ -60,8 +60,8 @@ async fn rows<T: Record>(state: &Arc<SessionState>, log: &Log, snapshot: &Snapsh
     Ok(all)
 }
 
-/// Puts what a function makes of the rows in their place, in one commit; another writer's commit in between makes it start
-/// again. Rows that stay the same are not written.
+/// Changes the rows by a function, in one commit. The function is called again after another writer's commit; if it changes
+/// nothing, nothing is written.
 pub(super) async fn change<T: Record, R>(
     state: &Arc<SessionState>,
     log: &Log,

@@ -1,4 +1,4 @@
-//! What tallow writes to, and what it leaves alone.
+//! Which tables tallow writes to, and in which types.
 
 use super::columns::{PRICES, timestamp_type};
 use super::delta::Log;
@@ -8,7 +8,7 @@ use datafusion::common::{Result, exec_err};
 use datafusion::execution::SessionState;
 use std::sync::Arc;
 
-/// A folder of plain files would vanish from queries once a log stands beside them.
+/// Refuses a folder of plain files: they would vanish from queries once a log stands beside them.
 pub(super) async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> Result<()> {
     let files = Files::list(state.as_ref(), &format!("{}/", log.location)).await;
     match files {
@@ -22,7 +22,7 @@ pub(super) async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> 
     }
 }
 
-/// Refuses to write to a table whose candles have other names or types than ours: nothing of it would be kept right.
+/// Refuses to write to a table whose columns have other names or types than tallow's: its rows could not be kept.
 pub(super) fn check_writable(location: &str, schema: &Schema) -> Result<()> {
     let expected = |name: &str| match name {
         "symbol" => Some(DataType::Utf8),

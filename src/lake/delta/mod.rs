@@ -5,8 +5,8 @@ mod change;
 mod history;
 
 use super::as_of::AsOf;
-use super::border::Guarded;
 use super::files::PARQUET;
+use super::guarded::Guarded;
 use arrow::datatypes::SchemaRef;
 pub(super) use attempts::Attempts;
 pub(super) use change::Change;

@@ -6,7 +6,7 @@ use super::cells::Chunk;
 use super::mapping::{FilePlan, Plan};
 use super::source::{Reading, Source};
 use super::tally::{Provided, Tally};
-use crate::lake::border::named;
+use crate::lake::isolation::named;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};

@@ -26,7 +26,7 @@ const NUMBERS: [&str; 6] = ["bid", "ask", "adj_close", "trades", "vwap", "quote_
 /// Columns that only decide whether a row is taken.
 const NOT_KEPT: [&str; 1] = ["complete"];
 
-/// What the user said of the columns.
+/// What the caller says of the columns.
 #[derive(Debug, Clone, Default)]
 pub struct Naming {
     /// Column of the file by column of the table (`ts=Gmt time`); `-` drops a column (`close_time=-`). A time in two
@@ -119,7 +119,7 @@ pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Resul
     Ok(Recognised { symbol, ts, time_format, columns, further, header: source.names.clone() })
 }
 
-/// Puts files together. `table` is the schema of the table, where there is one.
+/// Plans how the rows of all files become rows of one table. `table` is the schema of the table, where there is one.
 pub(super) fn plan(files: &[Recognised], table: Option<&Schema>) -> Result<Plan> {
     let mut further: BTreeMap<&str, &DataType> = BTreeMap::new();
     for (name, found) in files.iter().flat_map(|f| &f.further) {

@@ -8,6 +8,7 @@
 mod canonical;
 mod cells;
 mod counts;
+mod delivered;
 mod delivery;
 mod mapping;
 mod origin;
@@ -50,7 +51,7 @@ pub struct IngestOptions {
     pub rewrite_bytes: Option<u64>,
 }
 
-/// What an error is, beneath all that was said of it on its way.
+/// The cause of an error beneath the context that was added on its way.
 fn cause<T: std::error::Error + 'static>(error: &DataFusionError) -> Option<&T> {
     let mut error: &(dyn std::error::Error + 'static) = error;
     loop {

@@ -1,4 +1,4 @@
-//! Rows that were not taken, and why: the table `quarantine/<timeframe>`, written after the candles of the same run.
+//! Rejected rows and why they were rejected: the table `quarantine/<timeframe>`, written after the candles of the same run.
 
 use crate::lake::delta::{Attempts, Change, Log, Snapshot};
 use crate::lake::uncommitted::UncommittedFiles;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-/// A row that was not taken.
+/// A row that was rejected.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Reject {
     /// The file, and the line in it from 1.
@@ -30,7 +30,7 @@ pub(super) struct Reject {
 }
 
 impl Reject {
-    /// What it takes in memory.
+    /// Its size in memory.
     pub fn bytes(&self) -> usize {
         let texts = [&self.source, &self.rule, &self.column, &self.value, &self.expected, &self.row];
         size_of::<Reject>() + texts.into_iter().chain(&self.symbol).map(String::len).sum::<usize>()
@@ -75,9 +75,9 @@ type Key = (String, i64, String, String, String);
 
 /// The rejects of a run on their way into the quarantine.
 ///
-/// They come after the run's candles, since rows that are seen to be rejected must belong to a delivery that came. So that
-/// a run that is killed between the two commits loses none of them, their files are written before both, and the commit of
-/// the candles names them: the next run finds what is missing.
+/// They are committed after the run's candles: rejected rows must not be seen of a delivery that failed. So that a run that is
+/// killed between the two commits loses none of them, their files are written before both, and the commit of the candles
+/// names them: the next run finds and commits what is missing.
 pub(super) struct Rejected<'a> {
     pub files: UncommittedFiles,
     run: Run,
@@ -124,7 +124,7 @@ impl Run {
     }
 }
 
-/// Commits of candles among which a killed run is looked for: every run looks, so that it is one of the last.
+/// Commits of candles that are searched for a killed run: every run searches, so that it is one of the last.
 const RECENT: u64 = 10;
 
 impl<'a> Rejected<'a> {

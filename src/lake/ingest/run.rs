@@ -2,6 +2,7 @@
 
 use super::canonical::{Rules, SEQUENCE, Scale};
 use super::counts::Counts;
+use super::delivered::{Delivered, OutOfOrder};
 use super::delivery::Delivery;
 use super::mapping::{self, Plan, Recognised};
 use super::quarantine::{self, Rejected};
@@ -9,7 +10,7 @@ use super::source::{self, BrokenFile, Reading, Source};
 use super::tally::Tally;
 use super::target::Target;
 use super::times::Zone;
-use super::upsert::{Delivered, MAX_TAILS, Merged, OutOfOrder, REWRITE_BYTES};
+use super::upsert::{MAX_TAILS, Merged, REWRITE_BYTES};
 use super::{IngestOptions, IngestProgress, IngestSummary, cause};
 use crate::lake::delta::{Attempts, Log};
 use crate::lake::profile::ProfileCache;
