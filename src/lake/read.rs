@@ -38,6 +38,15 @@ const PAGE_LIST: usize = 20;
 /// With more lists than this, most pages hold a selected symbol.
 const PAGE_LISTS: usize = 50;
 
+/// What a scan reads, and what it declares of it.
+struct Arranged {
+    groups: Vec<FileGroup>,
+    /// Each group is ordered by (symbol, ts).
+    is_ordered: bool,
+    partitioning: Option<Partitioning>,
+    statistics: Statistics,
+}
+
 impl CandleTable {
     /// The rows of some files by (symbol, ts), in one partition. `times` prunes: rows outside of it may come too.
     pub(super) async fn read_in_order(
@@ -90,54 +99,14 @@ impl CandleTable {
             }
             None => reader.file_source(self.read.clone()),
         };
-        let mut config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
+        let Arranged { groups, is_ordered, partitioning, statistics } = self.arranged(selection, partitions)?;
+        let ordering = if is_ordered { self.shown_ordering() } else { vec![] };
+        let config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
             .with_file_compression_type(self.files.format.compression)
-            .with_limit(limit);
-
-        let divisible = self.files.format.kind == Kind::Parquet;
-        let mut statistics = Statistics::new_unknown(self.read.table_schema());
-        let mut is_ordered = false;
-        if let Some(order) = &self.order {
-            let ranges = cut(&self.profiles, order, selection, divisible, partitions);
-            let groups = ranges.partitions.iter();
-            let groups: Vec<_> =
-                groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
-            let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
-            let splits =
-                splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))])).collect();
-            config = config.with_file_groups(groups).with_output_ordering(self.shown_ordering());
-            is_ordered = true;
-            if let Some(symbol) = LexOrdering::new([self.sort_expr(self.symbol_position())]) {
-                let range = RangePartitioning::try_new(symbol, splits)?;
-                config = config.with_output_partitioning(Some(Partitioning::Range(range)));
-            }
-            let parts: Vec<&Part> = ranges.partitions.iter().flatten().collect();
-            statistics = self.table_statistics(&parts, ranges.rows);
-        } else if self.is_sorted() && !self.profiles.is_empty() {
-            // Each chain holds files in disjoint symbol ranges; chains overlap and are merged.
-            let chains = chains(&self.profiles);
-            let parts = |chain: &Vec<usize>| -> Vec<Part> {
-                cut(&self.profiles, chain, selection, divisible, 1).partitions.into_iter().flatten().collect()
-            };
-            let chains: Vec<Vec<Part>> = chains.iter().map(parts).filter(|parts| !parts.is_empty()).collect();
-            let groups: Vec<FileGroup> =
-                chains.iter().map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
-            let all: Vec<&Part> = chains.iter().flatten().collect();
-            let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
-            statistics = self.table_statistics(&all, rows);
-            is_ordered = groups.len() <= MAX_MERGED_FILES;
-            config = if is_ordered {
-                let groups = if groups.is_empty() { vec![FileGroup::new(vec![])] } else { groups };
-                config.with_file_groups(groups).with_output_ordering(self.shown_ordering())
-            } else {
-                let files = groups.into_iter().flat_map(FileGroup::into_inner).collect();
-                config.with_file_groups(FileGroup::new(files).split_files(partitions))
-            };
-        } else {
-            let plain = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
-            config = config.with_file_groups(FileGroup::new(plain.collect()).split_files(partitions));
-            statistics.num_rows = Precision::Exact(self.profiles.iter().map(|p| p.rows).sum());
-        }
+            .with_limit(limit)
+            .with_file_groups(groups)
+            .with_output_ordering(ordering)
+            .with_output_partitioning(partitioning);
         let all: Vec<usize> = (0..self.positions.len()).collect();
         let columns = projection.unwrap_or(&all);
         let read: Vec<usize> = columns.iter().map(|&i| self.positions[i]).collect();
@@ -149,6 +118,72 @@ impl CandleTable {
             None => scan,
         };
         self.renamed(scan, columns)
+    }
+
+    fn arranged(&self, selection: &Selection, partitions: usize) -> Result<Arranged> {
+        match &self.order {
+            Some(order) => self.by_symbol(order, selection, partitions),
+            None if self.is_sorted() && !self.profiles.is_empty() => Ok(self.in_chains(selection, partitions)),
+            None => Ok(self.unordered(partitions)),
+        }
+    }
+
+    /// Files in disjoint symbol ranges, cut into partitions by symbol.
+    fn by_symbol(&self, order: &[usize], selection: &Selection, partitions: usize) -> Result<Arranged> {
+        let ranges = cut(&self.profiles, order, selection, self.is_divisible(), partitions);
+        let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
+        let splits = splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))]));
+        let partitioning = match LexOrdering::new([self.sort_expr(self.symbol_position())]) {
+            Some(symbol) => Some(Partitioning::Range(RangePartitioning::try_new(symbol, splits.collect())?)),
+            None => None,
+        };
+        let parts: Vec<&Part> = ranges.partitions.iter().flatten().collect();
+        Ok(Arranged {
+            groups: ranges.partitions.iter().map(|parts| self.group_of(parts)).collect(),
+            is_ordered: true,
+            partitioning,
+            statistics: self.table_statistics(&parts, ranges.rows),
+        })
+    }
+
+    /// Sorted files that share symbols: each chain holds files in disjoint symbol ranges, and the chains are merged.
+    fn in_chains(&self, selection: &Selection, partitions: usize) -> Arranged {
+        let parts = |chain: &Vec<usize>| -> Vec<Part> {
+            cut(&self.profiles, chain, selection, self.is_divisible(), 1).partitions.into_iter().flatten().collect()
+        };
+        let chains: Vec<Vec<Part>> =
+            chains(&self.profiles).iter().map(parts).filter(|parts| !parts.is_empty()).collect();
+        let mut groups: Vec<FileGroup> = chains.iter().map(|parts| self.group_of(parts)).collect();
+        let is_ordered = groups.len() <= MAX_MERGED_FILES;
+        if !is_ordered {
+            let files = groups.into_iter().flat_map(FileGroup::into_inner).collect();
+            groups = FileGroup::new(files).split_files(partitions);
+        } else if groups.is_empty() {
+            groups.push(FileGroup::new(vec![]));
+        }
+        let all: Vec<&Part> = chains.iter().flatten().collect();
+        let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
+        Arranged { groups, is_ordered, partitioning: None, statistics: self.table_statistics(&all, rows) }
+    }
+
+    fn unordered(&self, partitions: usize) -> Arranged {
+        let files = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
+        let rows = self.profiles.iter().map(|p| p.rows).sum();
+        Arranged {
+            groups: FileGroup::new(files.collect()).split_files(partitions),
+            is_ordered: false,
+            partitioning: None,
+            statistics: Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows)),
+        }
+    }
+
+    fn group_of(&self, parts: &[Part]) -> FileGroup {
+        FileGroup::new(parts.iter().map(|part| self.file_of(part)).collect())
+    }
+
+    /// Whether parts of a file can be read.
+    fn is_divisible(&self) -> bool {
+        self.files.format.kind == Kind::Parquet
     }
 
     /// How many partitions may read so many columns at the same time: a row group is held whole while it is decoded, and those
