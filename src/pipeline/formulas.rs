@@ -8,10 +8,36 @@ use datafusion::sql::sqlparser::ast::Expr;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Formula, Params, closest};
 use tallow_engine::reach::PlanReach;
-use tallow_lake::StoredFormula;
+use tallow_lake::{LakeSchema, StoredFormula};
 
 /// What a formula is for.
 pub const CATEGORIES: [&str; 4] = ["scan", "entry", "exit", "stop"];
+
+/// All versions of the formulas that a lake keeps, by name and version.
+pub async fn all(lake: &LakeSchema) -> datafusion::common::Result<Vec<StoredFormula>> {
+    let mut all = lake.records::<StoredFormula>().await?;
+    all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+    Ok(all)
+}
+
+/// Adds a formula as the next version of its name and returns the version. A formula that equals the newest version is not
+/// added again. Two writers at the same time get two versions.
+pub async fn add(lake: &LakeSchema, formula: StoredFormula) -> datafusion::common::Result<i64> {
+    lake.change_records("FORMULA", move |all: &mut Vec<StoredFormula>| Ok(next_version(all, &formula))).await
+}
+
+fn next_version(all: &mut Vec<StoredFormula>, formula: &StoredFormula) -> i64 {
+    let newest = all.iter().filter(|known| known.name == formula.name).max_by_key(|known| known.version);
+    let is_same = |known: &&StoredFormula| {
+        StoredFormula { version: known.version, created_at: known.created_at, ..formula.clone() } == **known
+    };
+    if let Some(known) = newest.filter(is_same) {
+        return known.version;
+    }
+    let version = newest.map_or(0, |known| known.version) + 1;
+    all.push(StoredFormula { version, ..formula.clone() });
+    version
+}
 
 /// The formula behind `name` or `name@version` among those of the lake, if it is one.
 pub async fn find(session: &Session, text: &str) -> Result<Option<StoredFormula>> {
@@ -157,4 +183,24 @@ pub async fn to_plan(session: &Session, formula: &Formula, table: &str, params: 
 pub async fn reach(session: &Session, formula: &Formula, table: &str, params: &Params) -> Result<PlanReach> {
     let plan = session.optimized(&to_plan(session, formula, table, params).await?).await?;
     Ok(relation(session, table).await?.reach(&plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_formula_is_a_new_version_and_a_repeated_one_is_not() {
+        let formula = |text: &str, created_at| StoredFormula {
+            name: "dip".to_string(),
+            formula: text.to_string(),
+            created_at,
+            ..StoredFormula::default()
+        };
+        let mut all = vec![];
+        let versions =
+            [("a", 1), ("a", 2), ("b", 3), ("a", 4)].map(|(text, at)| next_version(&mut all, &formula(text, at)));
+        assert_eq!(versions, [1, 1, 2, 3]);
+        assert_eq!(all.iter().map(|known| known.created_at).collect::<Vec<_>>(), [1, 3, 4]);
+    }
 }

@@ -13,7 +13,7 @@ pub fn texts(column: &ArrayRef) -> Result<Vec<String>> {
 
 /// Times in microseconds since the epoch.
 pub fn times(column: &ArrayRef) -> Result<Vec<i64>> {
-    let column = cast(&cast(column, &tallow_lake::instant())?, &DataType::Int64)?;
+    let column = cast(&cast(column, &tallow_lake::timestamp_type())?, &DataType::Int64)?;
     Ok(column.as_primitive::<Int64Type>().values().to_vec())
 }
 

@@ -1,5 +1,6 @@
 //! A session: an engine over a lake.
 
+use crate::formulas;
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -139,12 +140,12 @@ impl Session {
 
     /// Adds a formula to those that the lake keeps; returns its version.
     pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
-        self.care(|lake| async move { lake.add_formula(formula).await }).await
+        self.care(|lake| async move { formulas::add(&lake, formula).await }).await
     }
 
     /// All versions of the formulas that the lake keeps, by name and version.
     pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
-        self.care(|lake| async move { lake.formulas().await }).await
+        self.care(|lake| async move { formulas::all(&lake).await }).await
     }
 
     /// Runs work on the lake's tables on the session's own threads.

@@ -514,7 +514,7 @@ fn near(node: LogicalPlan, symbols: &Arc<BTreeSet<String>>) -> datafusion::commo
     let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
     let provider = source_as_provider(&scan.source)?;
     let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(Transformed::no(node)) };
-    let source = provider_as_source(Arc::new(table.near(symbols)));
+    let source = provider_as_source(Arc::new(table.for_symbols(symbols)));
     Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
 }
 

@@ -183,7 +183,7 @@ impl MatchRun {
             sought.null = Some(Arc::new(screened.null));
         }
         // The others need not be read, where the table can tell where they are not.
-        let plan = match from.candles().filter(|_| from.is_stored).map(|t| t.near(&Arc::new(all))) {
+        let plan = match from.candles().filter(|_| from.is_stored).map(|t| t.for_symbols(&Arc::new(all))) {
             Some(near) => LogicalPlanBuilder::scan("candles", provider_as_source(Arc::new(near)), None)?
                 .project([col("symbol"), col("ts"), col("close")])?
                 .build()?,

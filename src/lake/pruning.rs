@@ -1,14 +1,14 @@
-//! What filters leave of a table, where they say so plainly: some symbols, a span of time.
+//! Pruning: the symbols and the span of time to which plain filters restrict a table.
 
-use super::columns::instant;
+use super::columns::timestamp_type;
 use super::profile::Run;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use std::collections::BTreeSet;
 
-/// The rows that a query can want.
+/// The rows that a query can need.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct Selection {
     /// These symbols only.
     pub symbols: Option<BTreeSet<String>>,
     /// From and to these times, both included.
@@ -16,23 +16,23 @@ pub(super) struct Wanted {
     pub to: i64,
 }
 
-impl Default for Wanted {
+impl Default for Selection {
     fn default() -> Self {
-        Wanted { symbols: None, from: i64::MIN, to: i64::MAX }
+        Selection { symbols: None, from: i64::MIN, to: i64::MAX }
     }
 }
 
-impl Wanted {
-    /// What filters leave; without `times`, what they say of the time is not used.
-    pub fn by(filters: &[Expr], times: bool) -> Wanted {
-        let mut wanted = Wanted { symbols: wanted_symbols(filters), ..Wanted::default() };
+impl Selection {
+    /// The rows that pass these filters, and maybe others; without `times`, filters on the time are not used.
+    pub fn of_filters(filters: &[Expr], times: bool) -> Selection {
+        let mut selection = Selection { symbols: selected_symbols(filters), ..Selection::default() };
         if times {
-            filters.iter().for_each(|filter| narrow_times(filter, &mut wanted));
+            filters.iter().for_each(|filter| narrow_times(filter, &mut selection));
         }
-        wanted
+        selection
     }
 
-    /// Whether a run may hold such rows.
+    /// Whether a run may hold any of these rows.
     pub fn touches(&self, run: &Run) -> bool {
         let named = |symbols: &BTreeSet<String>| match &run.through {
             None => symbols.contains(&run.symbol),
@@ -42,11 +42,11 @@ impl Wanted {
     }
 }
 
-/// Takes in what a filter says of the time: a comparison of `ts` with a literal, or several with AND.
-fn narrow_times(filter: &Expr, wanted: &mut Wanted) {
+/// Narrows the span by what a filter says of the time: a comparison of `ts` with a literal, or several with AND.
+fn narrow_times(filter: &Expr, selection: &mut Selection) {
     let is_ts = |e: &Expr| matches!(e, Expr::Column(c) if c.name == "ts");
     let micros = |e: &Expr| match e {
-        Expr::Literal(value, _) => match value.cast_to(&instant()) {
+        Expr::Literal(value, _) => match value.cast_to(&timestamp_type()) {
             Ok(ScalarValue::TimestampMicrosecond(at, _)) => at,
             _ => None,
         },
@@ -54,8 +54,8 @@ fn narrow_times(filter: &Expr, wanted: &mut Wanted) {
     };
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
-            narrow_times(left, wanted);
-            narrow_times(right, wanted);
+            narrow_times(left, selection);
+            narrow_times(right, selection);
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (op, at) = match (is_ts(left), is_ts(right)) {
@@ -65,30 +65,30 @@ fn narrow_times(filter: &Expr, wanted: &mut Wanted) {
             };
             let Some(at) = at else { return };
             match op {
-                Some(Operator::Eq) => (wanted.from, wanted.to) = (wanted.from.max(at), wanted.to.min(at)),
-                Some(Operator::Gt | Operator::GtEq) => wanted.from = wanted.from.max(at),
-                Some(Operator::Lt | Operator::LtEq) => wanted.to = wanted.to.min(at),
+                Some(Operator::Eq) => (selection.from, selection.to) = (selection.from.max(at), selection.to.min(at)),
+                Some(Operator::Gt | Operator::GtEq) => selection.from = selection.from.max(at),
+                Some(Operator::Lt | Operator::LtEq) => selection.to = selection.to.min(at),
                 _ => {}
             }
         }
         Expr::Between(between) if !between.negated && is_ts(&between.expr) => {
-            wanted.from = wanted.from.max(micros(&between.low).unwrap_or(i64::MIN));
-            wanted.to = wanted.to.min(micros(&between.high).unwrap_or(i64::MAX));
+            selection.from = selection.from.max(micros(&between.low).unwrap_or(i64::MIN));
+            selection.to = selection.to.min(micros(&between.high).unwrap_or(i64::MAX));
         }
         _ => {}
     }
 }
 
-/// The symbols that filters leave, where they say so by `=` or `IN`.
-fn wanted_symbols(filters: &[Expr]) -> Option<BTreeSet<String>> {
-    let mut wanted: Option<BTreeSet<String>> = None;
+/// The symbols to which filters restrict the rows by `=` or `IN`.
+fn selected_symbols(filters: &[Expr]) -> Option<BTreeSet<String>> {
+    let mut selection: Option<BTreeSet<String>> = None;
     for set in filters.iter().filter_map(symbols_of) {
-        wanted = Some(match wanted {
+        selection = Some(match selection {
             Some(so_far) => so_far.intersection(&set).cloned().collect(),
             None => set,
         });
     }
-    wanted
+    selection
 }
 
 fn symbols_of(filter: &Expr) -> Option<BTreeSet<String>> {
@@ -120,14 +120,14 @@ mod tests {
     use datafusion::prelude::{col, lit};
 
     #[test]
-    fn a_run_of_several_symbols_is_read_if_one_of_them_is_wanted() {
+    fn a_run_of_several_symbols_is_read_if_one_of_them_is_selected() {
         let run = Run { through: Some("F".to_string()), symbols: 3, ..Run::of("B", 0, 10, 20) };
-        let wanted = |s: &str| Wanted { symbols: Some(BTreeSet::from([s.to_string()])), ..Wanted::default() };
-        assert!(wanted("B").touches(&run) && wanted("C").touches(&run) && wanted("F").touches(&run));
-        assert!(!wanted("A").touches(&run) && !wanted("G").touches(&run));
-        assert!(Wanted { from: 20, ..Wanted::default() }.touches(&run));
-        assert!(!Wanted { from: 21, ..Wanted::default() }.touches(&run));
-        assert!(!Wanted { to: 9, ..Wanted::default() }.touches(&run));
+        let selection = |s: &str| Selection { symbols: Some(BTreeSet::from([s.to_string()])), ..Selection::default() };
+        assert!(selection("B").touches(&run) && selection("C").touches(&run) && selection("F").touches(&run));
+        assert!(!selection("A").touches(&run) && !selection("G").touches(&run));
+        assert!(Selection { from: 20, ..Selection::default() }.touches(&run));
+        assert!(!Selection { from: 21, ..Selection::default() }.touches(&run));
+        assert!(!Selection { to: 9, ..Selection::default() }.touches(&run));
     }
 
     #[test]
@@ -139,11 +139,14 @@ mod tests {
             col("ts").between(at(6), at(100)),
             col("close").gt(lit(1.0)),
         ];
-        let wanted = Wanted::by(&filters, true);
+        let selection = Selection::of_filters(&filters, true);
         let symbols = BTreeSet::from(["A".to_string(), "B".to_string()]);
-        assert_eq!(wanted, Wanted { symbols: Some(symbols), from: 6, to: 9 });
-        assert_eq!(Wanted::by(&filters[1..], false), Wanted::default());
+        assert_eq!(selection, Selection { symbols: Some(symbols), from: 6, to: 9 });
+        assert_eq!(Selection::of_filters(&filters[1..], false), Selection::default());
         // What is not plain leaves everything.
-        assert_eq!(Wanted::by(&[col("symbol").gt(lit("A")), !col("ts").eq(at(1))], true), Wanted::default());
+        assert_eq!(
+            Selection::of_filters(&[col("symbol").gt(lit("A")), !col("ts").eq(at(1))], true),
+            Selection::default()
+        );
     }
 }

@@ -1,13 +1,13 @@
-//! Small tables of the lake that are read and rewritten whole, such as `patterns`: a row is a Rust value.
+//! Small tables of the lake, such as `patterns`: a row is a Rust value, and a change rewrites the table.
 
-use super::delta::{Change, Log, Outcome, Snapshot};
-use super::ingest::{ATTEMPTS, pause};
+use super::delta::{Attempts, Change, Log, Snapshot};
+use super::uncommitted::UncommittedFiles;
 use super::writer::{Layout, TableWriter};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
@@ -60,15 +60,16 @@ async fn rows<T: Record>(state: &Arc<SessionState>, log: &Log, snapshot: &Snapsh
     Ok(all)
 }
 
-/// Puts what a function makes of the rows in their place, in one commit; another writer's commit in between makes it start
-/// again. Rows that stay the same are not written.
+/// Changes the rows by a function, in one commit. The function is called again after another writer's commit; if it changes
+/// nothing, nothing is written.
 pub(super) async fn change<T: Record, R>(
     state: &Arc<SessionState>,
     log: &Log,
     operation: &'static str,
     of: impl Fn(&mut Vec<T>) -> Result<R>,
 ) -> Result<R> {
-    for attempt in 1..=ATTEMPTS {
+    let mut attempts = Attempts::default();
+    loop {
         let base = log.snapshot(None).await?;
         let before = match &base {
             Some(snapshot) => rows::<T>(state, log, snapshot).await?,
@@ -80,30 +81,35 @@ pub(super) async fn change<T: Record, R>(
         if serde_json::to_vec(&after).map_err(failed)? == known {
             return Ok(result);
         }
-        let mut writer = TableWriter::new(log, schema::<T>(), Layout::Unsorted)?;
-        if !after.is_empty() {
-            let mut decoder = ReaderBuilder::new(schema::<T>()).with_batch_size(after.len()).build_decoder()?;
-            decoder.serialize(&after)?;
-            if let Some(batch) = decoder.flush()? {
-                writer.push(batch).await?;
-            }
-        }
-        let adds = writer.finish().await?;
-        let written = adds.clone();
-        let removes = base.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect();
-        let change =
-            Change { adds, removes, schema: Some(schema::<T>()), data_change: true, operation, ..Change::default() };
-        match log.commit(base.as_ref(), change).await {
-            Ok(Outcome::Committed(_)) => return Ok(result),
-            Ok(Outcome::Conflict) => {
-                log.discard(&written).await;
-                pause(attempt).await;
-            }
-            Err(error) => {
-                log.discard(&written).await;
-                return Err(error);
-            }
+        let mut files = write(log, &after).await?;
+        let change = Change {
+            adds: files.adds().to_vec(),
+            removes: base.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect(),
+            schema: Some(schema::<T>()),
+            data_change: true,
+            operation,
+            ..Change::default()
+        };
+        if attempts.commit(log, base.as_ref(), change, &mut [&mut files]).await?.is_some() {
+            return Ok(result);
         }
     }
-    exec_err!("{}: other writers kept committing; try again", log.location)
+}
+
+async fn write<T: Record>(log: &Log, rows: &[T]) -> Result<UncommittedFiles> {
+    let mut writer = TableWriter::new(log, schema::<T>(), Layout::Unsorted)?;
+    let pushed = match batch(rows)? {
+        Some(batch) => writer.push(batch).await,
+        None => Ok(()),
+    };
+    Ok(writer.finish(pushed).await?.0)
+}
+
+fn batch<T: Record>(rows: &[T]) -> Result<Option<RecordBatch>> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut decoder = ReaderBuilder::new(schema::<T>()).with_batch_size(rows.len()).build_decoder()?;
+    decoder.serialize(rows)?;
+    Ok(decoder.flush()?)
 }

@@ -1,10 +1,10 @@
-//! The care of tables: compaction, clean-up, history.
+//! Maintenance of tables: compaction and history.
 
 use super::clusters::{Cluster, clusters};
-use super::delta::{Change, Log, Outcome, no_table};
-use super::ingest::{ATTEMPTS, check_writable, log_schema, pause};
+use super::delta::{Attempts, Change, Log, no_table};
 use super::profile::ProfileCache;
 use super::table::CandleTable;
+use super::writable::{check_writable, log_schema};
 use super::writer::{FILE_BYTES, Layout, TableWriter, conform, profile_of};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
@@ -26,7 +26,7 @@ pub struct OptimizeSummary {
     pub rewritten: usize,
     /// See [`OptimizeSummary::rewritten`].
     pub rows: u64,
-    /// The version of the table afterwards; `None` where nothing was to be done.
+    /// The version of the table afterwards; `None` where there was nothing to do.
     pub version: Option<u64>,
 }
 
@@ -39,7 +39,7 @@ pub struct HistoryEntry {
     pub time: Option<i64>,
     /// What was done.
     pub operation: String,
-    /// In numbers.
+    /// How many rows and files it changed.
     pub metrics: String,
 }
 
@@ -51,7 +51,8 @@ pub(super) async fn optimize(
     file_bytes: Option<u64>,
 ) -> Result<OptimizeSummary> {
     let target = file_bytes.unwrap_or(FILE_BYTES);
-    for attempt in 1..=ATTEMPTS {
+    let mut attempts = Attempts::default();
+    loop {
         let Some(base) = log.snapshot(None).await? else { return no_table(&log.location) };
         let Some(table) = CandleTable::of_snapshot(state, log, &base, cache).await? else {
             return exec_err!("the table at {} has no columns `ts` and `close`", log.location);
@@ -68,22 +69,14 @@ pub(super) async fn optimize(
         let schema = read_schema(&table.schema());
         let mut writer = TableWriter::new(log, Arc::clone(&schema), Layout::Sorted)?.with_file_bytes(target);
         let rewritten = rewrite(state, &table, &groups, &schema, &mut writer).await;
-        let adds = match rewritten {
-            Ok(rows) => {
-                summary.rows = rows;
-                writer.finish().await?
-            }
-            Err(error) => {
-                writer.abandon().await;
-                return Err(error);
-            }
-        };
+        let (mut files, rows) = writer.finish(rewritten).await?;
+        let adds = files.adds().to_vec();
         let removes: Vec<Add> = groups.iter().flatten().map(|&i| base.files[i].add.clone()).collect();
         let size = |files: &[Add]| files.iter().map(|a| u64::try_from(a.size).unwrap_or_default()).sum::<u64>();
+        summary.rows = rows;
         summary.rewritten = removes.len();
         summary.files.1 = before.0 - removes.len() + adds.len();
         summary.bytes.1 = before.1 - size(&removes) + size(&adds);
-        let written = adds.clone();
         let metrics = [("files_removed", removes.len()), ("files_added", adds.len())];
         let change = Change {
             adds,
@@ -93,22 +86,13 @@ pub(super) async fn optimize(
             operation: "OPTIMIZE",
             ..Change::default()
         };
-        match log.commit(Some(&base), change).await {
-            Ok(Outcome::Committed(version)) => return Ok(OptimizeSummary { version: Some(version), ..summary }),
-            Ok(Outcome::Conflict) => {
-                log.discard(&written).await;
-                pause(attempt).await;
-            }
-            Err(error) => {
-                log.discard(&written).await;
-                return Err(error);
-            }
+        if let Some(version) = attempts.commit(log, Some(&base), change, &mut [&mut files]).await? {
+            return Ok(OptimizeSummary { version: Some(version), ..summary });
         }
     }
-    exec_err!("{}: {ATTEMPTS} times another writer committed first; nothing was written, try again", log.location)
 }
 
-/// Files that are to be written anew together: those that overlap, those that others wrote, and small neighbours.
+/// Groups of files that are rewritten together: those that overlap, those that other programs wrote, and small neighbours.
 fn groups(clusters: &[Cluster], ours: &[bool], target: u64) -> Vec<Vec<usize>> {
     let mut found: Vec<(Vec<usize>, u64, bool)> = vec![];
     for cluster in clusters {

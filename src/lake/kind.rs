@@ -1,8 +1,88 @@
-//! Result tables: what kinds there are, what they may be called, and where they lie.
+//! Kinds of tables: what a lake may hold, what such tables are called, and where they lie.
 
 use super::files::Format;
+use super::formulas::StoredFormula;
+use super::ingest::quarantine;
+use super::patterns::{StoredAlert, StoredPattern};
+use super::small_table::Record;
+use arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, plan_err};
 use std::fmt::{Display, Formatter};
+use tallow_udfs::candle::Timeframe;
+
+/// A kind of tables.
+pub(super) struct TableKind {
+    /// What the names of its tables begin with, and the folder that they lie in.
+    pub name: &'static str,
+    pub tables: Tables,
+    /// Whether its name alone stands for the table of the default timeframe.
+    pub has_short_name: bool,
+    /// The columns of the table where it counts as there, and empty, as soon as its candles are there.
+    pub empty: Option<fn() -> SchemaRef>,
+    /// What makes a result, as the history of a table names it.
+    pub operation: Option<&'static str>,
+}
+
+/// Which tables there are of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// One: `formulas` lies in `formulas/`.
+    One,
+    /// One a timeframe: `candles_4h` lies in `candles/4h/`.
+    ByTimeframe,
+    /// As many as somebody names: `labels_swing` lies in `labels/swing/`.
+    ByName,
+}
+
+/// The kind of the tables that everything else is made from.
+pub(super) const CANDLES: &str = "candles";
+
+const KIND: TableKind =
+    TableKind { name: "", tables: Tables::One, has_short_name: false, empty: None, operation: None };
+const RESULT: TableKind = TableKind { tables: Tables::ByName, ..KIND };
+
+/// All kinds, one a row: first those of results, in the order of [`ResultKind`].
+pub(super) static KINDS: [TableKind; 9] = [
+    TableKind { name: "labels", operation: Some("LABEL"), ..RESULT },
+    TableKind { name: "levels", operation: Some("LEVELS"), ..RESULT },
+    TableKind { name: "level_events", operation: Some("LEVELS"), ..RESULT },
+    TableKind { name: "matches", operation: Some("MATCH"), has_short_name: true, ..RESULT },
+    TableKind { name: CANDLES, tables: Tables::ByTimeframe, has_short_name: true, ..KIND },
+    TableKind { name: "quarantine", tables: Tables::ByTimeframe, empty: Some(quarantine::schema), ..KIND },
+    TableKind { name: StoredFormula::TABLE, ..KIND },
+    TableKind { name: StoredPattern::TABLE, ..KIND },
+    TableKind { name: StoredAlert::TABLE, ..KIND },
+];
+
+impl TableKind {
+    /// The table that a folder within the folder of the kind stands for, and where it lies in the lake.
+    pub fn table_in(&self, folder: &str) -> Option<(String, String)> {
+        match self.tables {
+            Tables::One => (folder == "_delta_log").then(|| (self.name.to_string(), self.name.to_string())),
+            Tables::ByTimeframe => {
+                let timeframe = Timeframe::named(folder)?;
+                Some((self.table_of(timeframe), format!("{}/{timeframe}", self.name)))
+            }
+            Tables::ByName => {
+                let table = format!("{}_{folder}", self.name);
+                let (_, rest) = of_name(&table)?;
+                let folder = format!("{}/{rest}", self.name);
+                Some((table, folder))
+            }
+        }
+    }
+
+    /// The table of a timeframe.
+    pub fn table_of(&self, timeframe: Timeframe) -> String {
+        format!("{}_{timeframe}", self.name)
+    }
+
+    /// The timeframe that a name of a table names, however it is written.
+    pub fn timeframe_of(&self, table: &str) -> Option<Timeframe> {
+        let timeframe = table.strip_prefix(self.name)?.strip_prefix('_')?.parse().ok()?;
+        (self.tables == Tables::ByTimeframe).then_some(timeframe)
+    }
+}
 
 /// What a result table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,41 +93,27 @@ pub enum ResultKind {
     Levels,
     /// What happened to levels.
     LevelEvents,
-    /// What is like a pattern.
+    /// Windows that resemble a pattern.
     Matches,
 }
 
-/// Kinds of tables that hold no results.
-const OTHERS: [&str; 2] = ["candles", "quarantine"];
-
 impl ResultKind {
-    /// All kinds.
-    pub const ALL: [ResultKind; 4] =
-        [ResultKind::Labels, ResultKind::Levels, ResultKind::LevelEvents, ResultKind::Matches];
+    const ALL: [ResultKind; 4] = [ResultKind::Labels, ResultKind::Levels, ResultKind::LevelEvents, ResultKind::Matches];
 
     /// What the names of its tables begin with, and the folder that they lie in.
     pub fn prefix(self) -> &'static str {
-        match self {
-            ResultKind::Labels => "labels",
-            ResultKind::Levels => "levels",
-            ResultKind::LevelEvents => "level_events",
-            ResultKind::Matches => "matches",
-        }
+        KINDS[self as usize].name
     }
 
     /// What makes it, as the history of a table names it.
     pub fn operation(self) -> &'static str {
-        match self {
-            ResultKind::Labels => "LABEL",
-            ResultKind::Levels | ResultKind::LevelEvents => "LEVELS",
-            ResultKind::Matches => "MATCH",
-        }
+        KINDS[self as usize].operation.unwrap_or_default()
     }
 
-    /// The table that is meant by `swing` or `labels_swing`; a place (`./folder`, `s3://bucket/folder`) is meant as it is.
+    /// The table that `swing` or `labels_swing` stands for; a place (`./folder`, `s3://bucket/folder`) stands for itself.
     ///
     /// # Errors
-    /// What is neither, and a name of a table of another kind.
+    /// Text that is neither a name nor a place, and the name of a table of another kind.
     pub fn table(self, given: &str) -> Result<String> {
         if is_place(given) {
             return Ok(given.to_string());
@@ -101,28 +167,28 @@ pub fn tables_of_levels(given: &str) -> Result<[(ResultKind, String); 2]> {
 }
 
 /// Kind of a table of the lake, and its folder among those of its kind: `labels_4h` lies in `labels/4h/`.
-pub(super) fn of_name(name: &str) -> Option<(ResultKind, &str)> {
+fn of_name(name: &str) -> Option<(ResultKind, &str)> {
     let of = |kind: ResultKind| Some((kind, name.strip_prefix(kind.prefix())?.strip_prefix('_')?));
     ResultKind::ALL.into_iter().filter_map(of).find(|(_, rest)| is_plain(rest) && !has_prefix(rest))
 }
 
 /// The folder of a table of the lake.
-pub(super) fn folder(lake: &str, kind: ResultKind, rest: &str) -> String {
+fn folder(lake: &str, kind: ResultKind, rest: &str) -> String {
     format!("{}/{}/{rest}/", lake.trim_end_matches('/'), kind.prefix())
 }
 
 /// Letters, digits and `_`.
-pub(super) fn is_plain(name: &str) -> bool {
+fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Whether a name says already what its table holds.
 fn has_prefix(name: &str) -> bool {
-    let mut prefixes = ResultKind::ALL.into_iter().map(ResultKind::prefix).chain(OTHERS);
-    prefixes.any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_')))
+    let is_of = |kind: &&TableKind| name.strip_prefix(kind.name).is_some_and(|rest| rest.starts_with('_'));
+    KINDS.iter().filter(|kind| kind.tables != Tables::One).any(|kind| is_of(&kind))
 }
 
-/// Whether somebody says plainly that it is no name: a URL, or a path that begins with `./`.
+/// Whether the text is a place rather than a name: a URL, or a path that begins with `./`.
 fn is_place(given: &str) -> bool {
     given.contains("://") || given.starts_with("./")
 }
@@ -130,6 +196,16 @@ fn is_place(given: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_of_results_has_its_row() {
+        for (i, kind) in ResultKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, i);
+            assert_eq!(kind.prefix(), format!("{kind:?}").replace("LevelE", "Level_e").to_lowercase());
+        }
+        let results = KINDS.iter().filter(|kind| kind.operation.is_some()).count();
+        assert_eq!(results, ResultKind::ALL.len());
+    }
 
     #[test]
     fn a_name_is_of_letters_digits_and_one_prefix() {

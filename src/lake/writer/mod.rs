@@ -1,7 +1,10 @@
-//! Writes rows into the Parquet files of a Delta table: row groups encoded on all threads, files cut at symbol borders.
+//! Writes rows into the Parquet files of a Delta table: row groups encoded on all threads, files cut at symbol boundaries.
+
+mod statistics;
+mod tags;
 
 use super::delta::Log;
-use super::profile::{Profile, RowGroup, Run};
+use super::uncommitted::UncommittedFiles;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::{cast, partition};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -13,22 +16,22 @@ use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::metadata::{RowGroupMetaData, SortingColumn};
+use datafusion::parquet::file::metadata::SortingColumn;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
-use datafusion::parquet::file::statistics::Statistics;
 use datafusion::parquet::file::writer::SerializedFileWriter;
 use datafusion::parquet::schema::types::{ColumnPath, SchemaDescriptor};
 use deltalake_core::kernel::Add;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use statistics::statistics;
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+pub(super) use tags::profile_of;
+use tags::{GroupFacts, times};
 use tokio::io::AsyncWriteExt;
 
-/// A row group ends at the first symbol border after this many rows, or fewer where memory is short; and inside a symbol
+/// A row group ends at the first symbol boundary after this many rows, or fewer where memory is short; and inside a symbol
 /// after twice as many.
 const GROUP_ROWS: usize = 100_000;
 /// The share of the memory limit that the rows of a writer may take, from when they come until they are in a file ...
@@ -41,18 +44,12 @@ const UPLOAD_BYTES: (usize, usize) = (5 << 20, 10 << 20);
 const UPLOADS: usize = 8;
 /// Rows of a data page: what is read for a few bars of one symbol.
 const PAGE_ROWS: usize = 8_192;
-/// Bytes after which a file ends, at the next symbol border.
+/// Bytes after which a file ends, at the next symbol boundary.
 pub(super) const FILE_BYTES: u64 = 64 << 20;
 /// Bytes of a row in a file before any was written.
 const ROW_BYTES: u64 = 32;
 /// Bytes of a text in memory, roughly.
 const TEXT_BYTES: usize = 32;
-
-/// The tag of files whose rows are sorted by (symbol, ts).
-const SORTED: &str = "tallow.sorted";
-/// The tag that tells where their symbols lie.
-const GROUPS: &str = "tallow.groups";
-const SORTED_BY: &str = "symbol,ts";
 
 /// The end of the names of files that belong to a table with a log.
 pub(super) const SUFFIX: &str = ".tallow.parquet";
@@ -82,7 +79,7 @@ pub(super) struct TableWriter<'a> {
     group: Group,
     encoding: VecDeque<EncodingGroup>,
     file: Option<OpenFile>,
-    done: Vec<Add>,
+    done: UncommittedFiles,
     started: u64,
     bytes: u64,
     rows: u64,
@@ -104,21 +101,6 @@ struct EncodingGroup {
     /// Reserved for its rows and for what becomes of them.
     bytes: usize,
     chunks: SpawnedTask<Result<Vec<ArrowColumnChunk>>>,
-}
-
-/// Where the symbols of a row group lie; kept in the log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct GroupFacts {
-    rows: usize,
-    #[serde(default)]
-    offset: i64,
-    first: String,
-    last: String,
-    symbols: usize,
-    #[serde(default)]
-    from: i64,
-    #[serde(default)]
-    to: i64,
 }
 
 struct OpenFile {
@@ -212,7 +194,7 @@ impl<'a> TableWriter<'a> {
             group: Group::default(),
             encoding: VecDeque::new(),
             file: None,
-            done: vec![],
+            done: UncommittedFiles::of(log),
             started: 0,
             bytes: 0,
             rows: 0,
@@ -269,14 +251,14 @@ impl<'a> TableWriter<'a> {
     fn stage(&mut self, batch: &RecordBatch, from: usize, to: usize) {
         if to > from {
             self.group.rows += to - from;
-            // Not asked for but told: it is bounded by the budget, and whoever can spill has to leave room for it.
+            // Accounted without asking: it is bounded by the budget, and whoever can spill has to leave room for it.
             self.reservation.grow((to - from) * self.row_bytes);
             self.group.batches.push(batch.slice(from, to - from));
         }
     }
 
-    /// Hands the waiting rows to an encoder; `border`: the file may end here.
-    async fn end_group(&mut self, border: bool) -> Result<()> {
+    /// Hands the waiting rows to an encoder; `at_boundary`: the file may end here.
+    async fn end_group(&mut self, at_boundary: bool) -> Result<()> {
         let group = std::mem::take(&mut self.group);
         if group.rows == 0 {
             return Ok(());
@@ -325,7 +307,7 @@ impl<'a> TableWriter<'a> {
         while self.encoding.len() > threads || self.reservation.size() > self.budget && !self.encoding.is_empty() {
             self.append_oldest().await?;
         }
-        if border && enough {
+        if at_boundary && enough {
             self.end_file().await?;
         }
         Ok(())
@@ -389,12 +371,10 @@ impl<'a> TableWriter<'a> {
         file.upload.put(bytes).await?;
         file.upload.shutdown().await.map_err(|e| exec_datafusion_err!("cannot write {}: {e}", file.name))?;
         self.started += 1;
-        let mut tags = HashMap::new();
-        if self.layout == Layout::Sorted {
-            let groups = serde_json::to_string(&file.groups).map_err(|e| exec_datafusion_err!("{e}"))?;
-            tags.insert(SORTED.to_string(), Some(SORTED_BY.to_string()));
-            tags.insert(GROUPS.to_string(), Some(groups));
-        }
+        let tags = match self.layout {
+            Layout::Sorted => tags::of_sorted(&file.groups)?,
+            Layout::Unsorted => HashMap::new(),
+        };
         self.done.push(Add {
             path: file.name,
             partition_values: HashMap::new(),
@@ -411,11 +391,20 @@ impl<'a> TableWriter<'a> {
         Ok(())
     }
 
-    /// Ends the last file. The files are in the table's folder; a commit makes them part of it.
-    pub async fn finish(mut self) -> Result<Vec<Add>> {
-        self.end_group(true).await?;
-        self.end_file().await?;
-        Ok(self.done)
+    /// Ends the last file after all rows were pushed; where they were not, or it fails, gives up everything. The files are in
+    /// the table's folder; a commit makes them part of it.
+    pub async fn finish<T>(mut self, written: Result<T>) -> Result<(UncommittedFiles, T)> {
+        let ended = match written {
+            Ok(written) => self.cut().await.map(|()| written),
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(written) => Ok((self.done, written)),
+            Err(error) => {
+                self.abandon().await;
+                Err(error)
+            }
+        }
     }
 
     /// Gives up everything that was written.
@@ -423,7 +412,7 @@ impl<'a> TableWriter<'a> {
         if let Some(mut file) = self.file.take() {
             let _ = file.upload.abort().await;
         }
-        self.log.discard(&self.done).await;
+        self.done.discard().await;
     }
 
     /// Ends the current file, so that what follows goes to another.
@@ -433,118 +422,13 @@ impl<'a> TableWriter<'a> {
     }
 
     /// Gives up the files from this one on.
-    pub async fn discard_since(&mut self, mark: usize) {
-        let files = self.done.split_off(mark);
-        self.log.discard(&files).await;
+    pub async fn discard_since(&mut self, first: usize) {
+        self.done.discard_since(first).await;
     }
 
     /// Files that are complete so far.
     pub fn files(&self) -> &[Add] {
-        &self.done
-    }
-}
-
-/// What the log says of one of our files: enough to read it in order without opening it. `None` for others' files.
-pub(super) fn profile_of(add: &Add) -> Option<Profile> {
-    let tag = |name: &str| add.tags.as_ref()?.get(name)?.as_deref();
-    if tag(SORTED) != Some(SORTED_BY) {
-        return None;
-    }
-    let groups: Vec<GroupFacts> = serde_json::from_str(tag(GROUPS)?).ok()?;
-    let mut profile = Profile { rows: 0, sorted: true, runs: vec![], row_groups: vec![], schema: 0 };
-    for group in groups {
-        profile.row_groups.push(RowGroup { rows: group.rows, offset: group.offset });
-        let start = profile.rows;
-        profile.rows += group.rows;
-        match profile.runs.last_mut() {
-            // A symbol that goes on from one row group into the next must not be cut there.
-            Some(run) if run.last_symbol() == group.first => {
-                run.symbols += group.symbols - 1;
-                run.through = Some(group.last);
-                run.first = run.first.min(group.from);
-                run.last = run.last.max(group.to);
-            }
-            _ => profile.runs.push(Run {
-                symbol: group.first,
-                through: Some(group.last),
-                symbols: group.symbols,
-                start,
-                first: group.from,
-                last: group.to,
-            }),
-        }
-    }
-    Some(profile)
-}
-
-fn times(group: &RowGroupMetaData) -> Option<(i64, i64)> {
-    match group.column(1).statistics()? {
-        Statistics::Int64(times) => Some((*times.min_opt()?, *times.max_opt()?)),
-        _ => None,
-    }
-}
-
-/// The statistics of a file as Delta keeps them.
-fn statistics(schema: &SchemaRef, groups: &[RowGroupMetaData], rows: u64) -> Value {
-    let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for (i, field) in schema.fields().iter().enumerate() {
-        let known: Option<Vec<&Statistics>> = groups.iter().map(|g| g.column(i).statistics()).collect();
-        let Some(known) = known else { continue };
-        if let Some(count) = known.iter().map(|s| s.null_count_opt()).sum::<Option<u64>>() {
-            nulls.insert(field.name().clone(), count.into());
-        }
-        if let Some((low, high)) = extremes(field.data_type(), &known) {
-            min.insert(field.name().clone(), low);
-            max.insert(field.name().clone(), high);
-        }
-    }
-    json!({ "numRecords": rows, "minValues": min, "maxValues": max, "nullCount": nulls })
-}
-
-fn extremes(data_type: &DataType, groups: &[&Statistics]) -> Option<(Value, Value)> {
-    // Row groups of nulls only have no extremes.
-    let filled: Vec<_> = groups.iter().filter(|s| s.min_bytes_opt().is_some() && s.max_bytes_opt().is_some()).collect();
-    match (data_type, filled.first()?) {
-        (DataType::Float64, Statistics::Double(_)) => {
-            let mut ends = (f64::INFINITY, f64::NEG_INFINITY);
-            for group in &filled {
-                let Statistics::Double(s) = group else { return None };
-                ends = (ends.0.min(*s.min_opt()?), ends.1.max(*s.max_opt()?));
-            }
-            (ends.0.is_finite() && ends.1.is_finite()).then(|| ((ends.0 + 0.0).into(), (ends.1 + 0.0).into()))
-        }
-        (DataType::Timestamp(_, _) | DataType::Int64, Statistics::Int64(_)) => {
-            let mut ends = (i64::MAX, i64::MIN);
-            for group in &filled {
-                let Statistics::Int64(s) = group else { return None };
-                ends = (ends.0.min(*s.min_opt()?), ends.1.max(*s.max_opt()?));
-            }
-            if *data_type == DataType::Int64 {
-                return Some((ends.0.into(), ends.1.into()));
-            }
-            // Other readers take milliseconds; the last one begins at or before the last time.
-            let text = |micros: i64| {
-                let at = chrono::DateTime::from_timestamp_micros(micros)?;
-                Some(Value::from(at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()))
-            };
-            Some((text(ends.0)?, text(ends.1)?))
-        }
-        (DataType::Utf8 | DataType::Utf8View, Statistics::ByteArray(_)) => {
-            let mut ends: Option<(String, String)> = None;
-            for group in &filled {
-                let Statistics::ByteArray(s) = group else { return None };
-                if !s.min_is_exact() || !s.max_is_exact() {
-                    return None;
-                }
-                let (low, high) = (s.min_opt()?.as_utf8().ok()?.to_string(), s.max_opt()?.as_utf8().ok()?.to_string());
-                ends = Some(match ends {
-                    None => (low, high),
-                    Some((a, b)) => (a.min(low), b.max(high)),
-                });
-            }
-            ends.map(|(low, high)| (low.into(), high.into()))
-        }
-        _ => None,
+        self.done.adds()
     }
 }
 

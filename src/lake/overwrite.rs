@@ -1,9 +1,9 @@
-//! Tables that are computed: written whole, in one commit.
+//! Computed tables: each run overwrites all rows, in one commit.
 
-use super::delta::{Change, Log, Outcome, Snapshot};
-use super::ingest::{ATTEMPTS, log_schema, pause, refuse_plain_files};
-use super::results::ResultKind;
-use super::table::TIMEFRAME;
+use super::delta::{Attempts, Change, Log, Snapshot};
+use super::kind::ResultKind;
+use super::properties::{KIND, LEVELS_TIMEFRAME, OPERATION, PIPELINE, TIMEFRAME};
+use super::writable::{log_schema, refuse_plain_files};
 use super::writer::{Layout, SUFFIX, TableWriter, conform};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
@@ -16,12 +16,8 @@ use object_store::path::Path;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Property of a result table: its kind.
-const KIND: &str = "tallow.computed.kind";
-/// Property of a result table: what made it.
-const OPERATION: &str = "tallow.computed.operation";
-/// Properties that do not change: a table stays that of the same bars and, where one writes it, of the same pipeline.
-const SAME: [&str; 3] = [TIMEFRAME, "tallow.levels.timeframe", "tallow.pipeline"];
+/// Properties that must not change: a table keeps to the same bars and, where one is named, to the same pipeline.
+const SAME: [&str; 3] = [TIMEFRAME, LEVELS_TIMEFRAME, PIPELINE];
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +30,7 @@ pub struct Written {
     pub version: u64,
 }
 
-/// What a computed table is and how it is told.
+/// A computed table: its rows, and what is recorded of it.
 pub struct Computed {
     /// The rows; ordered by (symbol, ts), which are then the first two columns, or in no order.
     pub rows: Arc<dyn ExecutionPlan>,
@@ -48,36 +44,31 @@ pub struct Computed {
     pub progress: Box<dyn Fn(u64) + Send + Sync>,
 }
 
-/// Writes the rows of a plan as the whole contents of a table, which is made if it is not there. Until the commit, and if
-/// anything fails, the table is what it was.
-pub(super) async fn replace(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
+/// Replaces all rows of a table by those of a plan; a table that does not exist is made. Until the commit, and if anything
+/// fails, the table stays what it was.
+pub(super) async fn overwrite(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
     check(state, log, computed.kind, &computed.properties).await?;
     let schema = stored(&computed.rows.schema());
     let layout = if computed.ordered { Layout::Sorted } else { Layout::Unsorted };
     let mut writer = TableWriter::new(log, Arc::clone(&schema), layout)?;
-    let (rows, adds) = match write(state, &computed, &schema, &mut writer).await {
-        Ok(rows) => (rows, writer.finish().await?),
-        Err(error) => {
-            writer.abandon().await;
-            return Err(error);
-        }
-    };
-    for attempt in 1..=ATTEMPTS {
-        let committed = commit(log, &schema, &computed, &adds, rows).await;
-        match committed {
-            Ok(Outcome::Committed(version)) => return Ok(Written { rows, files: adds.len(), version }),
-            Ok(Outcome::Conflict) => pause(attempt).await,
-            Err(error) => {
-                log.discard(&adds).await;
-                return Err(error);
-            }
+    let written = write(state, &computed, &schema, &mut writer).await;
+    let (mut files, rows) = writer.finish(written).await?;
+    let mut attempts = Attempts::keeping_files();
+    loop {
+        let base = log.snapshot(None).await;
+        let base = files.keep_if_ok(base).await?;
+        // It may be somebody's by now.
+        let allowed =
+            base.as_ref().map_or(Ok(()), |base| check_replaceable(log, base, computed.kind, &computed.properties));
+        files.keep_if_ok(allowed).await?;
+        let change = change(base.as_ref(), &schema, &computed, files.adds(), rows);
+        if let Some(version) = attempts.commit(log, base.as_ref(), change, &mut [&mut files]).await? {
+            return Ok(Written { rows, files: files.adds().len(), version });
         }
     }
-    log.discard(&adds).await;
-    exec_err!("{}: {ATTEMPTS} times another writer committed first; nothing was written, try again", log.location)
 }
 
-/// Refuses to write where something else is than an earlier result of the same kind, of the same bars.
+/// Refuses to overwrite anything but an earlier result of the same kind, made from the same bars.
 pub(super) async fn check(
     state: &Arc<SessionState>,
     log: &Log,
@@ -102,7 +93,7 @@ fn check_replaceable(
     let known = |key: &str| there.properties.get(key).map(String::as_str);
     let is_of_kind = match (known(KIND), known(OPERATION)) {
         (Some(known), _) => known == kind.prefix(),
-        // Tables of versions that did not tell the kind.
+        // Tables of versions that did not record the kind.
         (None, Some(operation)) => operation == kind.operation(),
         (None, None) => {
             return exec_err!(
@@ -128,7 +119,7 @@ fn check_replaceable(
     Ok(())
 }
 
-/// Refuses a folder in which others keep files; what begins with a dot, and what a killed run left, does not count.
+/// Refuses a folder that holds other files. Names that begin with a dot and what a killed run left do not count.
 async fn refuse_files_of_others(log: &Log) -> Result<()> {
     let listed = match log.store.list_with_delimiter(Some(&log.folder)).await {
         Ok(listed) => listed,
@@ -163,30 +154,23 @@ async fn write(
     Ok(rows)
 }
 
-/// Puts the new files in the place of all that the newest version has.
-async fn commit(log: &Log, schema: &SchemaRef, computed: &Computed, adds: &[Add], rows: u64) -> Result<Outcome> {
-    let base = log.snapshot(None).await?;
-    if let Some(base) = &base {
-        // It may be somebody's by now.
-        check_replaceable(log, base, computed.kind, &computed.properties)?;
-    }
+/// Puts the new files in the place of all that a version has.
+fn change(base: Option<&Snapshot>, schema: &SchemaRef, computed: &Computed, adds: &[Add], rows: u64) -> Change {
     let marks = [(KIND, computed.kind.prefix()), (OPERATION, computed.kind.operation())];
     let marks = marks.map(|(key, value)| (key.to_string(), value.to_string()));
-    let removes = base.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect();
-    let change = Change {
+    Change {
         adds: adds.to_vec(),
-        removes,
+        removes: base.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect(),
         schema: Some(log_schema(schema)),
         properties: computed.properties.iter().map(|(k, v)| (k.clone(), v.clone())).chain(marks).collect(),
         data_change: true,
         metrics: [("rows".to_string(), rows.into())].into_iter().collect(),
         operation: computed.kind.operation(),
-        run: None,
-    };
-    log.commit(base.as_ref(), change).await
+        ..Change::default()
+    }
 }
 
-/// Types as the writer takes them, and as every reader of the table knows them.
+/// The columns as they are stored: in types that the writer takes and that every reader knows.
 fn stored(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let data_type = match field.data_type() {

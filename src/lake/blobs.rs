@@ -1,14 +1,15 @@
 //! Files beside the tables of a lake, such as models.
 
-use super::catalog::LakeSchema;
+use super::catalog::Lake;
 use datafusion::common::Result;
 use datafusion::datasource::listing::ListingTableUrl;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
 
-impl LakeSchema {
-    /// The contents of a file: of the lake, by its path in it, or anywhere, by a path that begins with `/` or `.` or by a URL.
+impl Lake {
+    /// The contents of a file: one of the lake by its path in the lake, any other by a path that begins with `/` or `.`, or by
+    /// its URL.
     pub async fn file(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let (store, path) = self.store_of(path)?;
         match store.get(&path).await {
@@ -18,7 +19,7 @@ impl LakeSchema {
         }
     }
 
-    /// Writes a file of the lake whole.
+    /// Writes a file of the lake, in the place of what it was.
     pub async fn put_file(&self, path: &str, contents: Vec<u8>) -> Result<()> {
         let (store, path) = self.store_of(path)?;
         store.put(&path, contents.into()).await?;
@@ -39,10 +40,10 @@ impl LakeSchema {
     fn store_of(&self, path: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
         let whole = match path.starts_with(['/', '.']) || path.contains("://") {
             true => path.to_string(),
-            false => format!("{}/{path}", self.lake().url.trim_end_matches('/')),
+            false => format!("{}/{path}", self.options().url.trim_end_matches('/')),
         };
         let url = ListingTableUrl::parse(&whole)?;
-        let store = self.state()?.runtime_env().object_store(url.object_store())?;
+        let store = self.state().runtime_env().object_store(url.object_store())?;
         Ok((store, url.prefix().clone()))
     }
 }

@@ -1,12 +1,12 @@
 //! How a candle table is read: which files and rows, in how many partitions, in what order, with which statistics.
 
-use super::columns::instant;
+use super::columns::timestamp_type;
 use super::files::{Kind, symbol_of};
 use super::in_order::InOrderExec;
 use super::profile::RowGroup;
+use super::pruning::Selection;
 use super::ranges::{Part, chains, cut, disjoint_order};
 use super::table::CandleTable;
-use super::wanted::Wanted;
 use arrow::compute::SortOptions;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
@@ -35,11 +35,20 @@ const MAX_MERGED_FILES: usize = 16;
 
 /// Values of an IN list that DataFusion still compares with the page index.
 const PAGE_LIST: usize = 20;
-/// With more lists than this, most pages hold a wanted symbol.
+/// With more lists than this, most pages hold a selected symbol.
 const PAGE_LISTS: usize = 50;
 
+/// What a scan reads, and what it declares of it.
+struct Arranged {
+    groups: Vec<FileGroup>,
+    /// Each group is ordered by (symbol, ts).
+    is_ordered: bool,
+    partitioning: Option<Partitioning>,
+    statistics: Statistics,
+}
+
 impl CandleTable {
-    /// The rows of some files by (symbol, ts), in one partition; of these times only, roughly.
+    /// The rows of some files by (symbol, ts), in one partition. `times` prunes: rows outside of it may come too.
     pub(super) async fn read_in_order(
         &self,
         session: &Arc<SessionState>,
@@ -51,8 +60,8 @@ impl CandleTable {
         table.profiles = Arc::new(files.iter().map(|&i| self.profiles[i].clone()).collect());
         table.order = disjoint_order(&table.profiles);
         let (from, to) = times.unwrap_or((i64::MIN, i64::MAX));
-        let wanted = Wanted { from, to, ..Wanted::default() };
-        let scan = table.scan_in(session.as_ref(), None, &wanted, None, 1).await?;
+        let selection = Selection { from, to, ..Selection::default() };
+        let scan = table.scan_in(session.as_ref(), None, &selection, None, 1).await?;
         let key = ["symbol", "ts"].map(|name| self.schema.index_of(name).map(|i| Column::new(name, i)));
         let [symbol, ts] = key;
         let key = [symbol?, ts?].map(|column| PhysicalSortExpr::new(Arc::new(column), ASCENDING));
@@ -75,14 +84,14 @@ impl CandleTable {
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
-        wanted: &Wanted,
+        selection: &Selection,
         limit: Option<usize>,
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let read_columns = projection.map_or(self.positions.len(), Vec::len);
         let partitions = partitions.min(self.readers(session, read_columns));
         let reader = self.files.reader(session);
-        let source = match self.pruning(wanted)? {
+        let source = match self.pruning(selection)? {
             Some(predicate) => {
                 let options = session.default_table_options().parquet.clone();
                 let source = ParquetSource::new(self.read.clone()).with_table_parquet_options(options);
@@ -90,54 +99,14 @@ impl CandleTable {
             }
             None => reader.file_source(self.read.clone()),
         };
-        let mut config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
+        let Arranged { groups, is_ordered, partitioning, statistics } = self.arranged(selection, partitions)?;
+        let ordering = if is_ordered { self.shown_ordering() } else { vec![] };
+        let config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
             .with_file_compression_type(self.files.format.compression)
-            .with_limit(limit);
-
-        let divisible = self.files.format.kind == Kind::Parquet;
-        let mut statistics = Statistics::new_unknown(self.read.table_schema());
-        let mut is_ordered = false;
-        if let Some(order) = &self.order {
-            let ranges = cut(&self.profiles, order, wanted, divisible, partitions);
-            let groups = ranges.partitions.iter();
-            let groups: Vec<_> =
-                groups.map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
-            let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
-            let splits =
-                splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))])).collect();
-            config = config.with_file_groups(groups).with_output_ordering(self.shown_ordering());
-            is_ordered = true;
-            if let Some(symbol) = LexOrdering::new([self.sort_expr(self.symbol_position())]) {
-                let range = RangePartitioning::try_new(symbol, splits)?;
-                config = config.with_output_partitioning(Some(Partitioning::Range(range)));
-            }
-            let parts: Vec<&Part> = ranges.partitions.iter().flatten().collect();
-            statistics = self.table_statistics(&parts, ranges.rows);
-        } else if self.is_sorted() && !self.profiles.is_empty() {
-            // Each chain holds files in disjoint symbol ranges; chains overlap and are merged.
-            let chains = chains(&self.profiles);
-            let parts = |chain: &Vec<usize>| -> Vec<Part> {
-                cut(&self.profiles, chain, wanted, divisible, 1).partitions.into_iter().flatten().collect()
-            };
-            let chains: Vec<Vec<Part>> = chains.iter().map(parts).filter(|parts| !parts.is_empty()).collect();
-            let groups: Vec<FileGroup> =
-                chains.iter().map(|parts| FileGroup::new(parts.iter().map(|p| self.file_of(p)).collect())).collect();
-            let all: Vec<&Part> = chains.iter().flatten().collect();
-            let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
-            statistics = self.table_statistics(&all, rows);
-            is_ordered = groups.len() <= MAX_MERGED_FILES;
-            config = if is_ordered {
-                let groups = if groups.is_empty() { vec![FileGroup::new(vec![])] } else { groups };
-                config.with_file_groups(groups).with_output_ordering(self.shown_ordering())
-            } else {
-                let files = groups.into_iter().flat_map(FileGroup::into_inner).collect();
-                config.with_file_groups(FileGroup::new(files).split_files(partitions))
-            };
-        } else {
-            let plain = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
-            config = config.with_file_groups(FileGroup::new(plain.collect()).split_files(partitions));
-            statistics.num_rows = Precision::Exact(self.profiles.iter().map(|p| p.rows).sum());
-        }
+            .with_limit(limit)
+            .with_file_groups(groups)
+            .with_output_ordering(ordering)
+            .with_output_partitioning(partitioning);
         let all: Vec<usize> = (0..self.positions.len()).collect();
         let columns = projection.unwrap_or(&all);
         let read: Vec<usize> = columns.iter().map(|&i| self.positions[i]).collect();
@@ -149,6 +118,72 @@ impl CandleTable {
             None => scan,
         };
         self.renamed(scan, columns)
+    }
+
+    fn arranged(&self, selection: &Selection, partitions: usize) -> Result<Arranged> {
+        match &self.order {
+            Some(order) => self.by_symbol(order, selection, partitions),
+            None if self.is_sorted() && !self.profiles.is_empty() => Ok(self.in_chains(selection, partitions)),
+            None => Ok(self.unordered(partitions)),
+        }
+    }
+
+    /// Files in disjoint symbol ranges, cut into partitions by symbol.
+    fn by_symbol(&self, order: &[usize], selection: &Selection, partitions: usize) -> Result<Arranged> {
+        let ranges = cut(&self.profiles, order, selection, self.is_divisible(), partitions);
+        let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
+        let splits = splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))]));
+        let partitioning = match LexOrdering::new([self.sort_expr(self.symbol_position())]) {
+            Some(symbol) => Some(Partitioning::Range(RangePartitioning::try_new(symbol, splits.collect())?)),
+            None => None,
+        };
+        let parts: Vec<&Part> = ranges.partitions.iter().flatten().collect();
+        Ok(Arranged {
+            groups: ranges.partitions.iter().map(|parts| self.group_of(parts)).collect(),
+            is_ordered: true,
+            partitioning,
+            statistics: self.table_statistics(&parts, ranges.rows),
+        })
+    }
+
+    /// Sorted files that share symbols: each chain holds files in disjoint symbol ranges, and the chains are merged.
+    fn in_chains(&self, selection: &Selection, partitions: usize) -> Arranged {
+        let parts = |chain: &Vec<usize>| -> Vec<Part> {
+            cut(&self.profiles, chain, selection, self.is_divisible(), 1).partitions.into_iter().flatten().collect()
+        };
+        let chains: Vec<Vec<Part>> =
+            chains(&self.profiles).iter().map(parts).filter(|parts| !parts.is_empty()).collect();
+        let mut groups: Vec<FileGroup> = chains.iter().map(|parts| self.group_of(parts)).collect();
+        let is_ordered = groups.len() <= MAX_MERGED_FILES;
+        if !is_ordered {
+            let files = groups.into_iter().flat_map(FileGroup::into_inner).collect();
+            groups = FileGroup::new(files).split_files(partitions);
+        } else if groups.is_empty() {
+            groups.push(FileGroup::new(vec![]));
+        }
+        let all: Vec<&Part> = chains.iter().flatten().collect();
+        let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
+        Arranged { groups, is_ordered, partitioning: None, statistics: self.table_statistics(&all, rows) }
+    }
+
+    fn unordered(&self, partitions: usize) -> Arranged {
+        let files = self.files.files.iter().map(|m| self.with_symbol(PartitionedFile::new_from_meta(m.clone())));
+        let rows = self.profiles.iter().map(|p| p.rows).sum();
+        Arranged {
+            groups: FileGroup::new(files.collect()).split_files(partitions),
+            is_ordered: false,
+            partitioning: None,
+            statistics: Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows)),
+        }
+    }
+
+    fn group_of(&self, parts: &[Part]) -> FileGroup {
+        FileGroup::new(parts.iter().map(|part| self.file_of(part)).collect())
+    }
+
+    /// Whether parts of a file can be read.
+    fn is_divisible(&self) -> bool {
+        self.files.format.kind == Kind::Parquet
     }
 
     /// How many partitions may read so many columns at the same time: a row group is held whole while it is decoded, and those
@@ -164,10 +199,10 @@ impl CandleTable {
         ((limit as f64 / 2.0 / largest.max(1.0)) as usize).max(1)
     }
 
-    /// A predicate that leaves out pages without the wanted symbols, where there are more of them than DataFusion looks
-    /// for in a page index by itself.
-    fn pruning(&self, wanted: &Wanted) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        let Some(symbols) = &wanted.symbols else { return Ok(None) };
+    /// A predicate that skips pages without the selected symbols, where there are more of them than DataFusion compares with
+    /// a page index by itself.
+    fn pruning(&self, selection: &Selection) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let Some(symbols) = &selection.symbols else { return Ok(None) };
         let (Some(position), Kind::Parquet) = (self.columns.symbol, self.files.format.kind) else { return Ok(None) };
         // What a filter says of few symbols, DataFusion looks for by itself.
         let least = if self.only.is_some() { 1 } else { PAGE_LIST + 1 };
@@ -175,7 +210,7 @@ impl CandleTable {
             return Ok(None);
         }
         // Where the rows of every symbol are known, nothing else is read anyway.
-        let touched = || self.profiles.iter().flat_map(|p| &p.runs).filter(|run| wanted.touches(run));
+        let touched = || self.profiles.iter().flat_map(|p| &p.runs).filter(|run| selection.touches(run));
         if self.order.is_some() && touched().all(|run| run.through.is_none()) {
             return Ok(None);
         }
@@ -188,7 +223,7 @@ impl CandleTable {
         lists.reduce(|a, b: Result<Arc<dyn PhysicalExpr>>| binary(a?, Operator::Or, b?, schema)).transpose()
     }
 
-    /// What is known of all that a scan reads, so that counts and ends need no reading.
+    /// The statistics of all that a scan reads, so that counts, minima and maxima need no reading.
     fn table_statistics(&self, parts: &[&Part], rows: usize) -> Statistics {
         let mut statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
         let files: HashSet<usize> = parts.iter().map(|p| p.file).collect();
@@ -213,7 +248,7 @@ impl CandleTable {
         statistics
     }
 
-    /// Gives columns their canonical names and times their type, where the file has others.
+    /// Renames columns to their canonical names and casts times, where the file has others.
     fn renamed(&self, scan: Arc<dyn ExecutionPlan>, columns: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
         if self.columns.is_canonical() && self.epoch.is_none() {
             return Ok(scan);
@@ -224,7 +259,7 @@ impl CandleTable {
             let name = self.schema.field(column).name();
             if let (Some(epoch), "ts") = (&self.epoch, name.as_str()) {
                 expr = Arc::new(CastExpr::new(expr, epoch.clone(), None));
-                expr = Arc::new(CastExpr::new(expr, instant(), None));
+                expr = Arc::new(CastExpr::new(expr, timestamp_type(), None));
             }
             ProjectionExpr { expr, alias: name.clone() }
         });
@@ -249,7 +284,7 @@ impl CandleTable {
         PhysicalSortExpr::new(Arc::new(column), ASCENDING)
     }
 
-    /// Whether files are told with statistics, which show their order: for text nothing else makes use of them.
+    /// Whether files are listed with statistics, which show their order: for text nothing else makes use of them.
     fn shows_order(&self) -> bool {
         self.files.format.kind == Kind::Parquet
     }
@@ -288,7 +323,7 @@ impl CandleTable {
         file.with_statistics(Arc::new(self.part_statistics(part, rows)))
     }
 
-    /// What is known of a part: enough to order files by, and to leave files out.
+    /// The statistics of a part: enough to order and to prune files.
     fn part_statistics(&self, part: &Part, rows: usize) -> Statistics {
         let exact = |min: ScalarValue, max: ScalarValue| ColumnStatistics {
             null_count: Precision::Exact(0),
