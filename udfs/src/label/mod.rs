@@ -17,8 +17,9 @@ mod path_labels;
 mod return_quantile;
 mod sample_weights;
 mod triple_barrier;
+mod walk;
+mod width;
 
-pub(crate) use barrier::atr;
 pub use cusum_events::CusumEvents;
 pub use forward_return::ForwardReturn;
 pub use level_labels::LevelLabels;

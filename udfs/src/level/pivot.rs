@@ -1,14 +1,15 @@
 //! `pivot_high(high, k)` and `pivot_low(low, k)`.
 
-use crate::series::{
-    Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
-};
+use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// A swing pivot, reported when it is confirmed.
 #[derive(Debug)]
 pub struct Pivot {
     signature: SeriesSignature,
+    real: Input<Number>,
+    k: Param<usize>,
+    pivot: Output<f64>,
     high: bool,
 }
 
@@ -28,11 +29,11 @@ impl Pivot {
             "{what} on the bar that confirms it, which is the k-th after the pivot; null on all other bars. The pivot is \
              beyond the k bars before it and not exceeded by the k bars after it"
         );
-        let signature = SeriesSignature::new(name, "Levels", &doc, "")
-            .input("real", Some(column))
-            .param("k", ParamKind::Integer { min: 1, max: 10_000 }, Some(ParamValue::Int(5)), "Bars on each side")
-            .output("pivot", OutputKind::Float);
-        Self { signature, high }
+        let mut signature = SeriesSignature::new(name, "Levels", &doc, "");
+        let real = signature.input("real", Some(column));
+        let k = signature.integer("k", 1..=10_000, Some(5), "Bars on each side");
+        let pivot = signature.output("pivot");
+        Self { signature, real, k, pivot, high }
     }
 }
 
@@ -42,26 +43,32 @@ impl SeriesFunction for Pivot {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        Reach::back(2 * params.bars(0))
+        Reach::back(2 * params.get(self.k))
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.float(0) {
-            pivot(inputs.number(0), params.bars(0), self.high, out);
+        if let Some(out) = outputs.get(self.pivot) {
+            pivot(inputs.get(self.real), params.get(self.k), self.high, out);
         }
         Ok(())
     }
 }
 
-/// Of equal extremes the first is the pivot: strictly beyond what came before, not exceeded by what follows.
 fn pivot(x: &[f64], k: usize, high: bool, out: &mut [f64]) {
-    let sign = if high { 1.0 } else { -1.0 };
     for (window, out) in x.windows(2 * k + 1).zip(out.iter_mut().skip(2 * k)) {
-        let peak = sign * window[k];
-        if window[..k].iter().all(|v| sign * v < peak) && window[k + 1..].iter().all(|v| sign * v <= peak) {
-            *out = window[k];
+        if let Some(price) = extreme_in_the_middle(window, high) {
+            *out = price;
         }
     }
+}
+
+/// The middle of a window of odd length, if it is a pivot. Of equal extremes the first is one: strictly beyond what came
+/// before, not exceeded by what follows.
+pub(super) fn extreme_in_the_middle(window: &[f64], high: bool) -> Option<f64> {
+    let (sign, k) = (if high { 1.0 } else { -1.0 }, window.len() / 2);
+    let peak = sign * window[k];
+    let is_pivot = window[..k].iter().all(|v| sign * v < peak) && window[k + 1..].iter().all(|v| sign * v <= peak);
+    is_pivot.then_some(window[k])
 }
 
 #[cfg(test)]

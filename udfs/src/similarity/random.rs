@@ -1,4 +1,4 @@
-//! Random windows of many symbols: what a match is compared with to tell how unusual it is.
+//! Random windows of many symbols: what a match is compared with to see how unusual it is.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

@@ -12,6 +12,7 @@ use super::cascade::{Survivor, keogh_of_all, keogh_reversed, with_slack};
 use super::compare::{Distance, Lanes, Partial};
 use super::dtw::{Scratch, dtw_abandoning};
 use super::envelope::{Envelope, cumulative, lb_keogh_of_window, lb_kim};
+pub use super::reference::Excluded;
 use super::reference::{AVERAGES, Reference, Scale};
 use super::simd::widest;
 use super::znorm::{Windows, two_pass, znorm_into};
@@ -54,17 +55,6 @@ pub enum Windowing {
     History,
     /// Those that end with the last bar of their symbol: one match a symbol.
     Latest,
-}
-
-/// A stretch of a symbol's bars that windows must not share a bar with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Excluded {
-    /// The symbol.
-    pub symbol: String,
-    /// Its first instant.
-    pub from: i64,
-    /// Its last instant.
-    pub to: i64,
 }
 
 /// Which windows of a symbol are looked at, and which of them compete.
@@ -242,7 +232,7 @@ impl Worker {
         self.tracks = reference.channels.tracks(closes);
         let excluded = search.excluded.as_ref().filter(|e| e.symbol == symbol);
         let is_excluded =
-            |start: usize, bars: usize| excluded.is_some_and(|e| ts[start] <= e.to && ts[start + bars - 1] >= e.from);
+            |start: usize, bars: usize| excluded.is_some_and(|e| e.overlaps(ts[start], ts[start + bars - 1]));
         let mut found: Vec<Candidate> = vec![];
         let limit = search.limit();
         match search.windowing {
