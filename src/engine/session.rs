@@ -8,11 +8,12 @@ use super::holding;
 use super::large_top::LargeTop;
 use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
+use super::node::NodePlanner;
 use super::pool::Pool;
 use super::resources;
 use super::series_exec::SeriesRule;
 use super::tap::TapPlanner;
-use super::unnested::{UnnestedPlanner, UnnestedRelations, UnnestedRows};
+use super::unnested::{UnnestedRelations, UnnestedRows};
 use crate::error::{Error, Result};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -136,7 +137,7 @@ impl QueryPlanner for Planner {
         state: &dyn Session,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
         let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 4] =
-            [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner), Arc::new(TapPlanner), Arc::new(FoldPlanner)];
+            [Arc::new(AsofPlanner), Arc::new(NodePlanner), Arc::new(TapPlanner), Arc::new(FoldPlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
         let all = state.config().target_partitions();
         let fewer = holding::partitions(plan, self.memory)?.filter(|partitions| *partitions < all);

@@ -4,7 +4,8 @@
 //! likes. A scan has two: one above the table, which leaves out symbols that cannot be used and ends the input early,
 //! at a symbol's border, when the scan is cancelled; one above the match, which counts.
 
-use super::whole;
+use super::node::positions;
+use super::series_order::BySymbol;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_expr_common::sort_expr::{LexOrdering, OrderingRequirements};
+use datafusion::physical_expr_common::sort_expr::OrderingRequirements;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements, PlanProperties,
@@ -120,8 +121,7 @@ impl UserDefinedLogicalNodeCore for Tapped {
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        let keys = ["symbol", "ts"].into_iter();
-        let keys = keys.filter_map(|k| self.input.schema().fields().iter().position(|f| f.name() == k));
+        let keys = positions(&["symbol", "ts"], self.input.schema());
         let mut needed: Vec<usize> = output_columns.iter().copied().chain(keys).collect();
         needed.sort_unstable();
         needed.dedup();
@@ -155,14 +155,14 @@ impl ExtensionPlanner for TapPlanner {
 pub struct TapExec {
     input: Arc<dyn ExecutionPlan>,
     tap: Arc<dyn Tap>,
-    order: LexOrdering,
+    by_symbol: BySymbol,
     properties: Arc<PlanProperties>,
 }
 
 impl TapExec {
     fn try_new(input: Arc<dyn ExecutionPlan>, tap: Arc<dyn Tap>) -> Result<Self> {
         let schema = input.schema();
-        let order = whole::order(&schema)?;
+        let by_symbol = BySymbol::of(&schema)?;
         let properties = match tap.keeps_order() {
             true => Arc::clone(input.properties()),
             false => {
@@ -172,7 +172,7 @@ impl TapExec {
                 Arc::new(PlanProperties::new(unordered, partitioning, own.emission_type, own.boundedness))
             }
         };
-        Ok(TapExec { input, tap, order, properties })
+        Ok(TapExec { input, tap, by_symbol, properties })
     }
 }
 
@@ -202,12 +202,7 @@ impl ExecutionPlan for TapExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for key in &self.order {
-            if f(&key.expr)? == TreeNodeRecursion::Stop {
-                return Ok(TreeNodeRecursion::Stop);
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
+        self.by_symbol.apply_expressions(f)
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -215,7 +210,7 @@ impl ExecutionPlan for TapExec {
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        vec![Some(OrderingRequirements::from(self.order.clone()))]
+        self.by_symbol.ordering()
     }
 
     fn required_input_distribution(&self) -> Vec<Distribution> {
@@ -223,7 +218,7 @@ impl ExecutionPlan for TapExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        whole::distribution(&self.order)
+        self.by_symbol.distribution()
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {

@@ -3,14 +3,14 @@
 use super::Fold;
 use super::gather::Gathering;
 use crate::engine::cancellation::{Cancellation, Turns};
-use crate::engine::whole;
+use crate::engine::series_order::BySymbol;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_expr_common::sort_expr::{LexOrdering, OrderingRequirements};
+use datafusion::physical_expr_common::sort_expr::OrderingRequirements;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
@@ -27,21 +27,21 @@ use std::sync::Arc;
 pub struct FoldExec {
     input: Arc<dyn ExecutionPlan>,
     fold: Arc<dyn Fold>,
-    order: LexOrdering,
+    by_symbol: BySymbol,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl FoldExec {
     pub(super) fn try_new(input: Arc<dyn ExecutionPlan>, fold: Arc<dyn Fold>) -> Result<Self> {
-        let order = whole::order(&input.schema())?;
+        let by_symbol = BySymbol::of(&input.schema())?;
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(fold.schema()),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,
         ));
-        Ok(FoldExec { input, fold, order, properties, metrics: ExecutionPlanMetricsSet::new() })
+        Ok(FoldExec { input, fold, by_symbol, properties, metrics: ExecutionPlanMetricsSet::new() })
     }
 }
 
@@ -73,12 +73,7 @@ impl ExecutionPlan for FoldExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for key in &self.order {
-            if f(&key.expr)? == TreeNodeRecursion::Stop {
-                return Ok(TreeNodeRecursion::Stop);
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
+        self.by_symbol.apply_expressions(f)
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -86,7 +81,7 @@ impl ExecutionPlan for FoldExec {
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        vec![Some(OrderingRequirements::from(self.order.clone()))]
+        self.by_symbol.ordering()
     }
 
     fn required_input_distribution(&self) -> Vec<Distribution> {
@@ -94,7 +89,7 @@ impl ExecutionPlan for FoldExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        whole::distribution(&self.order)
+        self.by_symbol.distribution()
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
