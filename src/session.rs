@@ -19,7 +19,7 @@ use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, Memo
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use futures::{FutureExt, Stream, StreamExt};
 use std::future::Future;
@@ -244,8 +244,17 @@ impl Session {
 
     /// All rows of a frame.
     pub async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
+        self.collect_with(frame, |config| config).await
+    }
+
+    /// As [`Session::collect`], with what operators look for in the configuration of this one execution.
+    pub(crate) async fn collect_with(
+        &self,
+        frame: DataFrame,
+        extend: impl FnOnce(SessionConfig) -> SessionConfig,
+    ) -> Result<Vec<RecordBatch>> {
         let plan = self.plan(frame).await?;
-        let mut stream = self.execute(plan)?;
+        let mut stream = self.execute_with(plan, extend)?;
         let mut batches = vec![];
         while let Some(batch) = stream.next().await {
             batches.push(batch?);
@@ -256,9 +265,18 @@ impl Session {
     /// Executes a plan on the session's own threads; dropping the stream stops it. A panic there is an error here: the rows
     /// before it are not all that there are.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
+        self.execute_with(plan, |config| config)
+    }
+
+    /// As [`Session::execute`], with what operators look for in the configuration of this one execution.
+    pub(crate) fn execute_with<F: FnOnce(SessionConfig) -> SessionConfig>(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        extend: F,
+    ) -> Result<impl Stream<Item = Result<RecordBatch>> + use<F>> {
         let cancellation = Cancellation::of_plan(&plan);
         let waiter = cancellation.waiter();
-        let task = cancellation.context(&self.context);
+        let task = cancellation.context(&self.context, extend);
         let (sender, receiver) = futures::channel::mpsc::channel(2);
         let work = async move {
             let mut sender = sender;

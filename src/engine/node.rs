@@ -7,10 +7,11 @@
 //!
 //! The as-of join has two inputs, is made by hand, and goes when DataFusion brings its own.
 
+use super::series_aggregate::SeriesAggregateExec;
 use super::unnested::Unnested;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, Result, plan_err};
+use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, Result, internal_err, plan_err};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
@@ -145,6 +146,43 @@ impl From<Exact> for f64 {
     fn from(exact: Exact) -> f64 {
         f64::from_bits(exact.0)
     }
+}
+
+/// What comes before the spec of an encoded operator, in a line of its own.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    name: String,
+    phase: Phase,
+}
+
+/// An operator of such a node as bytes; `None` where it is none.
+///
+/// # Errors
+/// What cannot be written down.
+pub fn encode(operator: &dyn ExecutionPlan) -> Result<Option<Vec<u8>>> {
+    let Some((node, phase)) = node_of(operator) else { return Ok(None) };
+    let mut bytes = to_spec(&Header { name: node.name().to_string(), phase })?;
+    bytes.push(b'\n');
+    bytes.extend(node.spec()?);
+    Ok(Some(bytes))
+}
+
+/// The operator that [`encode`] wrote, over an input.
+///
+/// # Errors
+/// A node of none of these kinds, or bytes that are not its.
+pub fn decode(kinds: &[NodeKind], bytes: &[u8], input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(end) = bytes.iter().position(|b| *b == b'\n') else { return internal_err!("a plan node without a spec") };
+    let Header { name, phase } = from_spec(&bytes[..end])?;
+    match kinds.iter().find(|kind| kind.name == name) {
+        Some(kind) => (kind.decode)(&bytes[end + 1..])?.operator(phase, input),
+        None => plan_err!("unknown plan node `{name}`: another build of tallow wrote this plan"),
+    }
+}
+
+/// The node that an operator does some part of, and which part.
+fn node_of(operator: &dyn ExecutionPlan) -> Option<(&dyn UnaryNode, Phase)> {
+    operator.downcast_ref::<SeriesAggregateExec>().map(|exec| (exec.node(), exec.phase()))
 }
 
 /// The logical node.
@@ -283,5 +321,14 @@ mod tests {
             let read: Exact = from_spec(&to_spec(&Exact::from(number)).unwrap()).unwrap();
             assert_eq!(f64::from(read).to_bits(), number.to_bits());
         }
+    }
+
+    #[test]
+    fn a_plan_of_another_build_is_refused() {
+        let input: Arc<dyn ExecutionPlan> =
+            Arc::new(datafusion::physical_plan::empty::EmptyExec::new(Arc::new(arrow::datatypes::Schema::empty())));
+        let bytes = b"{\"name\":\"Later\",\"phase\":\"Whole\"}\n{}";
+        let error = decode(&NODES, bytes, input).unwrap_err().to_string();
+        assert!(error.contains("unknown plan node `Later`"), "{error}");
     }
 }

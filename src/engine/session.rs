@@ -3,7 +3,6 @@
 use super::asof::{AsofFilter, AsofJoins, AsofPlanner, Marker};
 use super::bounded::{self, Unfolded};
 use super::cancellation::CancelJoins;
-use super::fold::FoldPlanner;
 use super::holding;
 use super::large_top::LargeTop;
 use super::merge_join::MergeJoinRule;
@@ -136,8 +135,8 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         state: &dyn Session,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 4] =
-            [Arc::new(AsofPlanner), Arc::new(NodePlanner), Arc::new(TapPlanner), Arc::new(FoldPlanner)];
+        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 3] =
+            [Arc::new(AsofPlanner), Arc::new(NodePlanner), Arc::new(TapPlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
         let all = state.config().target_partitions();
         let fewer = holding::partitions(plan, self.memory)?.filter(|partitions| *partitions < all);
