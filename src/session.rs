@@ -244,15 +244,11 @@ impl Session {
 
     /// All rows of a frame.
     pub async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
-        self.collect_with(frame, |config| config).await
+        self.collect_with(frame, &|config| config).await
     }
 
     /// As [`Session::collect`], with what operators look for in the configuration of this one execution.
-    pub(crate) async fn collect_with(
-        &self,
-        frame: DataFrame,
-        extend: impl FnOnce(SessionConfig) -> SessionConfig,
-    ) -> Result<Vec<RecordBatch>> {
+    pub(crate) async fn collect_with(&self, frame: DataFrame, extend: Extend<'_>) -> Result<Vec<RecordBatch>> {
         let plan = self.plan(frame).await?;
         let mut stream = self.execute_with(plan, extend)?;
         let mut batches = vec![];
@@ -265,15 +261,15 @@ impl Session {
     /// Executes a plan on the session's own threads; dropping the stream stops it. A panic there is an error here: the rows
     /// before it are not all that there are.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
-        self.execute_with(plan, |config| config)
+        self.execute_with(plan, &|config| config)
     }
 
     /// As [`Session::execute`], with what operators look for in the configuration of this one execution.
-    pub(crate) fn execute_with<F: FnOnce(SessionConfig) -> SessionConfig>(
+    pub(crate) fn execute_with(
         &self,
         plan: Arc<dyn ExecutionPlan>,
-        extend: F,
-    ) -> Result<impl Stream<Item = Result<RecordBatch>> + use<F>> {
+        extend: Extend<'_>,
+    ) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
         let cancellation = Cancellation::of_plan(&plan);
         let waiter = cancellation.waiter();
         let task = cancellation.context(&self.context, extend);
@@ -326,6 +322,9 @@ impl Session {
         }
     }
 }
+
+/// Puts extensions into the configuration of an execution, where its operators find them.
+type Extend<'a> = &'a (dyn Fn(SessionConfig) -> SessionConfig + Sync);
 
 struct AbortOnDrop(tokio::task::AbortHandle);
 

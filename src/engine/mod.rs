@@ -17,5 +17,6 @@ pub mod series_aggregate;
 pub mod series_exec;
 mod series_order;
 pub mod session;
-pub mod tap;
+pub mod symbol_guard;
+pub mod tally;
 pub mod unnested;

@@ -8,6 +8,8 @@
 //! The as-of join has two inputs, is made by hand, and goes when DataFusion brings its own.
 
 use super::series_aggregate::SeriesAggregateExec;
+use super::symbol_guard::{SymbolGuard, SymbolGuardExec};
+use super::tally::{Tally, TallyExec};
 use super::unnested::Unnested;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -101,7 +103,7 @@ pub struct NodeKind {
 }
 
 /// The nodes of this floor. Those of upper floors, which the codec is handed as well, are in lists of their own.
-pub const NODES: [NodeKind; 1] = [Unnested::KIND];
+pub const NODES: [NodeKind; 3] = [Unnested::KIND, SymbolGuard::KIND, Tally::KIND];
 
 /// Puts a node above a plan.
 ///
@@ -182,7 +184,10 @@ pub fn decode(kinds: &[NodeKind], bytes: &[u8], input: Arc<dyn ExecutionPlan>) -
 
 /// The node that an operator does some part of, and which part.
 fn node_of(operator: &dyn ExecutionPlan) -> Option<(&dyn UnaryNode, Phase)> {
-    operator.downcast_ref::<SeriesAggregateExec>().map(|exec| (exec.node(), exec.phase()))
+    let aggregate = operator.downcast_ref::<SeriesAggregateExec>().map(|exec| (exec.node(), exec.phase()));
+    let guard = || operator.downcast_ref::<SymbolGuardExec>().map(|exec| (exec.node(), Phase::Whole));
+    let tally = || operator.downcast_ref::<TallyExec>().map(|exec| (exec.node(), Phase::Whole));
+    aggregate.or_else(guard).or_else(tally)
 }
 
 /// The logical node.
@@ -303,16 +308,64 @@ impl ExtensionPlanner for NodePlanner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::logical_expr::LogicalPlanBuilder;
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use datafusion::logical_expr::logical_plan::table_scan;
+    use datafusion::physical_plan::displayable;
+    use datafusion::physical_plan::empty::EmptyExec;
+    use std::collections::BTreeSet;
+
+    fn bars() -> Arc<Schema> {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let fields = [("symbol", DataType::Utf8), ("ts", time), ("close", DataType::Float64)];
+        Arc::new(Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).to_vec()))
+    }
 
     fn rows() -> LogicalPlan {
-        LogicalPlanBuilder::empty(true).build().unwrap()
+        table_scan(Some("candles"), &bars(), None).unwrap().build().unwrap()
+    }
+
+    fn guard(symbol: &str) -> SymbolGuard {
+        let set = |name: &str| BTreeSet::from([name.to_string()]);
+        SymbolGuard { symbols: Some(set(symbol)), columns: set("close"), beside: true }
+    }
+
+    /// One node of each kind.
+    fn one_of_each() -> Vec<Arc<dyn UnaryNode>> {
+        let tally = Tally { name: "newest".to_string(), since: Some(-5), ordered: true };
+        vec![Arc::new(Unnested), Arc::new(guard("A")), Arc::new(tally)]
     }
 
     #[test]
     fn nodes_are_equal_by_what_they_say() {
         let of = |node: Arc<dyn UnaryNode>| Unary::new(rows(), node).unwrap();
-        assert_eq!(of(Arc::new(Unnested)), of(Arc::new(Unnested)));
+        assert_eq!(of(Arc::new(guard("A"))), of(Arc::new(guard("A"))));
+        assert_ne!(of(Arc::new(guard("A"))), of(Arc::new(guard("B"))));
+        assert_ne!(of(Arc::new(Unnested)), of(Arc::new(guard("A"))));
+    }
+
+    #[test]
+    fn every_node_is_read_back_from_what_it_says() {
+        let nodes = one_of_each();
+        assert_eq!(nodes.iter().map(|n| n.name()).collect::<Vec<_>>(), NODES.map(|kind| kind.name));
+        for (kind, node) in NODES.iter().zip(nodes) {
+            let spec = node.spec().unwrap();
+            let read = (kind.decode)(&spec).unwrap();
+            assert_eq!((read.spec().unwrap(), read.describe()), (spec, node.describe()));
+            assert_eq!(read.schema(rows().schema()).unwrap(), node.schema(rows().schema()).unwrap());
+        }
+    }
+
+    #[test]
+    fn operators_are_read_back_over_their_input() {
+        let input: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(bars()));
+        for node in one_of_each() {
+            let operator = node.plan(Arc::clone(&input)).unwrap();
+            // What vanishes from the physical plan is not written.
+            let Some(bytes) = encode(operator.as_ref()).unwrap() else { continue };
+            let read = decode(&NODES, &bytes, Arc::clone(&input)).unwrap();
+            let shown = |plan: &Arc<dyn ExecutionPlan>| displayable(plan.as_ref()).indent(false).to_string();
+            assert_eq!((shown(&read), encode(read.as_ref()).unwrap()), (shown(&operator), Some(bytes)));
+        }
     }
 
     #[test]
@@ -325,8 +378,7 @@ mod tests {
 
     #[test]
     fn a_plan_of_another_build_is_refused() {
-        let input: Arc<dyn ExecutionPlan> =
-            Arc::new(datafusion::physical_plan::empty::EmptyExec::new(Arc::new(arrow::datatypes::Schema::empty())));
+        let input: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(bars()));
         let bytes = b"{\"name\":\"Later\",\"phase\":\"Whole\"}\n{}";
         let error = decode(&NODES, bytes, input).unwrap_err().to_string();
         assert!(error.contains("unknown plan node `Later`"), "{error}");

@@ -11,7 +11,6 @@ use super::node::NodePlanner;
 use super::pool::Pool;
 use super::resources;
 use super::series_exec::SeriesRule;
-use super::tap::TapPlanner;
 use super::unnested::{UnnestedRelations, UnnestedRows};
 use crate::error::{Error, Result};
 use async_trait::async_trait;
@@ -135,8 +134,7 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         state: &dyn Session,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 3] =
-            [Arc::new(AsofPlanner), Arc::new(NodePlanner), Arc::new(TapPlanner)];
+        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 2] = [Arc::new(AsofPlanner), Arc::new(NodePlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
         let all = state.config().target_partitions();
         let fewer = holding::partitions(plan, self.memory)?.filter(|partitions| *partitions < all);

@@ -145,7 +145,7 @@ impl MatchRun {
         };
         let search = SearchAggregate::new(patterns, &self.options).reporting();
         let found = DataFrame::new(state, aggregated(plan, Arc::new(search))?);
-        let batches = session.collect_with(found, |config| observer.extend(config)).await?;
+        let batches = session.collect_with(found, &|config| observer.extend(config)).await?;
         let report = concat_batches(&report_schema(), &batches)?;
         let stages = stages(&report)?.into_iter().enumerate();
         let counts = |(i, (id, stages))| (id, Counts { prescreened: seen.get(i).copied(), stages });
@@ -182,7 +182,7 @@ impl MatchRun {
     ) -> Result<Screen> {
         let prescreen = aggregated(plan.clone(), Arc::new(Prescreen::new(&patterns, &self.options)))?;
         let frame = DataFrame::new(session.context().state(), prescreen);
-        let result = session.collect_with(frame, |config| observer.extend(config)).await?;
+        let result = session.collect_with(frame, &|config| observer.extend(config)).await?;
         let (screened, skipped) = screened(&result, patterns.len())?;
         let mut all = BTreeSet::new();
         let mut seen = vec![];
