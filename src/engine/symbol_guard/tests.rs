@@ -29,10 +29,10 @@ fn bars() -> RecordBatch {
         })
         .collect();
     let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.1 * 86_400_000_000));
-    RecordBatch::try_from_iter([
-        ("symbol", Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.0))) as ArrayRef),
-        ("ts", Arc::new(times.with_timezone("UTC"))),
-        ("close", Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.2)))),
+    RecordBatch::try_from_iter_with_nullable([
+        ("symbol", Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.0))) as ArrayRef, true),
+        ("ts", Arc::new(times.with_timezone("UTC")), true),
+        ("close", Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.2))), true),
     ])
     .unwrap()
 }
