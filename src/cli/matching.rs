@@ -30,7 +30,7 @@ use tallow_udfs::similarity::search::{Stages, Windowing};
 
 pub(super) fn no_pattern() -> Error {
     Error::invalid(
-        "the lake keeps no pattern yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30".into(),
+        "the lake keeps no pattern yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30",
     )
 }
 
@@ -107,7 +107,7 @@ impl SearchArgs {
             }
         };
         if patterns.is_empty() {
-            return Err(Error::invalid("no pattern is active; `tallow pattern activate NAME`".into()).into());
+            return Err(Error::invalid("no pattern is active; `tallow pattern activate NAME`").into());
         }
         Ok(MatchRun { patterns, options: self.options()?, exact: self.exact, percentile: self.percentile })
     }

@@ -12,7 +12,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use futures::{FutureExt, Stream, StreamExt};
 use std::future::Future;
@@ -138,11 +138,15 @@ impl Engine {
     }
 
     /// Executes a plan on the engine's threads; dropping the stream stops it. A panic there is an error here: the rows
-    /// before it are not all that there are.
-    pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
+    /// before it are not all that there are. `extend` adds what operators look for in the configuration of this one execution.
+    pub fn execute(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        extend: Extend<'_>,
+    ) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
         let cancellation = Cancellation::of_plan(&plan);
         let waiter = cancellation.waiter();
-        let task = cancellation.context(&self.context);
+        let task = cancellation.context(&self.context, extend);
         let (sender, receiver) = futures::channel::mpsc::channel(2);
         let work = async move {
             let mut sender = sender;
@@ -205,6 +209,9 @@ impl Engine {
         self.clock.as_ref().map(|clock| clock.handle().clone()).ok_or_else(closed)
     }
 }
+
+/// Puts extensions into the configuration of an execution, where its operators find them.
+pub type Extend<'a> = &'a (dyn Fn(SessionConfig) -> SessionConfig + Sync);
 
 struct AbortOnDrop(tokio::task::AbortHandle);
 

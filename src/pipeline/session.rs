@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::cancellation::Cancellation;
 use tallow_engine::dialect::{Params, Parsed};
-use tallow_engine::{Engine, EngineOptions, resources};
+use tallow_engine::{Engine, EngineOptions, Extend, resources};
 use tallow_lake::{Computed, IngestOptions, IngestProgress, IngestSummary, LakeSchema, StoredFormula, Stores, Written};
 use tallow_udfs::candle::Timeframe;
 
@@ -202,8 +202,13 @@ impl Session {
 
     /// All rows of a frame.
     pub async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
+        self.collect_with(frame, &|config| config).await
+    }
+
+    /// As [`Session::collect`], with what operators look for in the configuration of this one execution.
+    pub(crate) async fn collect_with(&self, frame: DataFrame, extend: Extend<'_>) -> Result<Vec<RecordBatch>> {
         let plan = self.plan(frame).await?;
-        let mut stream = self.execute(plan)?;
+        let mut stream = self.execute_with(plan, extend)?;
         let mut batches = vec![];
         while let Some(batch) = stream.next().await {
             batches.push(batch?);
@@ -213,6 +218,15 @@ impl Session {
 
     /// Executes a plan on the session's own threads; dropping the stream stops it.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
-        self.engine.execute(plan)
+        self.execute_with(plan, &|config| config)
+    }
+
+    /// As [`Session::execute`], with what operators look for in the configuration of this one execution.
+    pub(crate) fn execute_with(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        extend: Extend<'_>,
+    ) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
+        self.engine.execute(plan, extend)
     }
 }

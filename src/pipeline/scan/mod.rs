@@ -1,15 +1,12 @@
 //! Scans: which bars of which symbols fulfil a formula, in one plan over all of them.
 
 mod age;
-mod guard;
 mod patience;
 mod run;
 mod sweep;
-mod tally;
 
 pub use super::relation::Failure;
 pub use age::MaxAge;
-pub use guard::OnProgress;
 pub use run::{Ended, ScanRun, Summary};
 pub use sweep::Sweep;
 
@@ -17,7 +14,6 @@ use super::bounds::{Range, bounded};
 use super::quoting::{self, quoted};
 use super::relation::{Relation, despite_files, one, relation};
 use crate::Session;
-use age::AgeTap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Column;
@@ -32,7 +28,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
-use guard::{Guard, GuardTap};
 use patience::Patience;
 use run::{AbortOnDrop, Pass};
 use std::collections::{BTreeSet, HashSet};
@@ -42,11 +37,13 @@ use std::time::Duration;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Checked, Formula, FormulaKind, Params, Problems};
+use tallow_engine::node::above;
+use tallow_engine::observer::Observer;
 use tallow_engine::reach::PlanReach;
-use tallow_engine::tap::tapped;
+use tallow_engine::symbol_guard::{Findings, SymbolGuard};
+use tallow_engine::tally::Tally;
 use tallow_lake::CandleTable;
 use tallow_udfs::series::Bars;
-use tally::TallyTap;
 use tokio_util::sync::CancellationToken;
 
 /// What to look for, and where.
@@ -153,6 +150,10 @@ const MATCH: &str = "(match)";
 /// The column with the time of a symbol's newest bar.
 const NEWEST: &str = "(newest)";
 const PLACE: &str = "(place)";
+/// The tally of rows that match.
+const MATCHES: &str = "matches";
+/// The tally of newest bars, some of which are too old.
+const NEWEST_BARS: &str = "newest bars";
 
 /// A scan whose first matches are there, or who was given up before.
 struct Begun {
@@ -222,39 +223,39 @@ impl Scan {
             None => from.candles().and_then(CandleTable::symbols).map(|n| n as u64),
         };
         let progress = Arc::clone(&control.progress);
-        let told = move |done: u64| {
+        let on_symbol = move |done: u64| {
             // Every tenth, for whoever follows without a terminal.
             if let Some(total) = total.filter(|total| done.is_multiple_of(total.div_ceil(10).max(1))) {
                 tracing::debug!("{done} of {total} symbols");
             }
             progress(done, total);
         };
-        let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(told)));
-        let (name, table) = (from.name.clone(), from.table.clone());
-        let mut pass = Pass { name, table, guard, tally: Arc::default(), too_old: Arc::default(), reads: true };
+        let observer = Observer::new(on_symbol).stopped_by(control.cancel.clone());
+        let findings = Findings::default();
         let planned = async {
             let (frame, warnings) = match self.sweep.is_empty() {
-                true => self.plan(session, from, &pass).await?,
-                false => self.swept(session, from, &pass).await?,
+                true => self.plan(session, from).await?,
+                false => self.swept(session, from).await?,
             };
             Ok::<_, Error>((session.plan(frame).await?, warnings))
         };
         let late = || Error::invalid("the scan was ended before it was planned".to_string());
         let (plan, warnings) = patience.wait(0, planned).await.ok_or_else(late)??;
-        pass.reads = reads(&plan);
+        let (name, table, reads) = (from.name.clone(), from.table.clone(), reads(&plan));
+        let mut pass = Pass { name, table, plan: Arc::clone(&plan), findings: findings.clone(), swept: None, reads };
         let mut schema = plan.schema();
-        let mut batches = session.execute(plan)?.boxed();
+        let mut batches = session.execute_with(plan, &|config| findings.extend(observer.extend(config)))?.boxed();
         let mut given_up = false;
         if self.sweep.is_empty() {
-            match patience.wait_for(&pass.tally, batches.next()).await {
+            match patience.wait_while(|| pass.matches().0, batches.next()).await {
                 Some(first) => batches = stream::iter(first.transpose()?.map(Ok)).chain(batches).boxed(),
                 None => (batches, given_up) = (stream::empty().boxed(), true),
             }
         } else {
             let all: Option<Result<Vec<RecordBatch>>> = patience.wait(0, batches.try_collect()).await;
             given_up = all.is_none();
-            let (rows, (matches, symbols)) = self.sweep.rows(&all.transpose()?.unwrap_or_default())?;
-            pass.tally.add(matches, symbols);
+            let (rows, counts) = self.sweep.rows(&all.transpose()?.unwrap_or_default())?;
+            pass.swept = Some(counts);
             schema = rows.schema();
             batches = if given_up { stream::empty().boxed() } else { stream::iter([Ok(rows)]).boxed() };
         }
@@ -334,7 +335,6 @@ impl Scan {
         session: &Session,
         sql: &str,
         from: &Relation,
-        pass: &Pass,
         columns: BTreeSet<String>,
     ) -> Result<DataFrame> {
         // Places in this text mean nothing to whoever typed the formula.
@@ -357,29 +357,24 @@ impl Scan {
         }
         let frame = bounded(session, DataFrame::new(state, plan), self.range).await?;
         let (state, plan) = frame.into_parts();
-        Ok(DataFrame::new(state, self.guard_tables(plan, &pass.guard, &Arc::new(columns))?))
+        Ok(DataFrame::new(state, self.guard_tables(plan, &columns)?))
     }
 
-    async fn plan(&self, session: &Session, from: &Relation, pass: &Pass) -> Result<(DataFrame, Problems)> {
+    async fn plan(&self, session: &Session, from: &Relation) -> Result<(DataFrame, Problems)> {
         let (formula, Checked { columns, warnings, .. }) = self.checked(session, from).await?;
         let (sql, names) = self.base(&from.sql, &formula, &from.schema)?;
-        let frame = self.guarded(session, &sql, from, pass, columns).await?;
-        let frame = self.newest(frame, pass, self.oldest(session, from).await?)?;
+        let frame = self.guarded(session, &sql, from, columns).await?;
+        let frame = self.newest(frame, self.oldest(session, from).await?)?;
         let frame = frame.filter(named(MATCH))?;
         let (state, plan) = frame.into_parts();
-        let tap = Arc::new(TallyTap { tally: Some(Arc::clone(&pass.tally)), guard: Arc::clone(&pass.guard) });
-        let matches = DataFrame::new(state, tapped(plan, tap));
+        let tally = Tally { name: MATCHES.to_string(), since: None, ordered: false };
+        let matches = DataFrame::new(state, above(plan, Arc::new(tally))?);
         let matches = matches.select(names.iter().map(|n| named(n)).collect::<Vec<_>>())?;
         Ok((self.arranged(matches)?, warnings))
     }
 
     /// Puts the guard above every table, and above what filters its rows; the first is the one that the plan is about.
-    fn guard_tables(
-        &self,
-        plan: LogicalPlan,
-        guard: &Arc<Guard>,
-        columns: &Arc<BTreeSet<String>>,
-    ) -> Result<LogicalPlan> {
+    fn guard_tables(&self, plan: LogicalPlan, columns: &BTreeSet<String>) -> Result<LogicalPlan> {
         let mut beside = false;
         let symbols = self.symbols.as_ref().map(|all| Arc::new(all.iter().cloned().collect::<BTreeSet<_>>()));
         let guarded = plan.transform_down(|node| {
@@ -392,16 +387,16 @@ impl Scan {
                 Some(symbols) => node.transform_down(|node| near(node, symbols)).data()?,
                 None => node,
             };
-            let (guard, columns) = (Arc::clone(guard), Arc::clone(columns));
-            let tap = Arc::new(GuardTap { guard, symbols: symbols.clone(), columns, beside });
+            let symbols = symbols.as_ref().map(|symbols| symbols.as_ref().clone());
+            let guard = SymbolGuard { symbols, columns: columns.clone(), beside };
             beside = true;
-            Ok(Transformed::new(tapped(scan, tap), true, TreeNodeRecursion::Jump))
+            Ok(Transformed::new(above(scan, Arc::new(guard))?, true, TreeNodeRecursion::Jump))
         });
         Ok(guarded.data()?)
     }
 
     /// The newest bar of each symbol, where only that is wanted; none of symbols that ended before the oldest that counts.
-    fn newest(&self, frame: DataFrame, pass: &Pass, oldest: Option<i64>) -> Result<DataFrame> {
+    fn newest(&self, frame: DataFrame, oldest: Option<i64>) -> Result<DataFrame> {
         if !self.last {
             return Ok(frame);
         }
@@ -410,8 +405,8 @@ impl Scan {
         let frame = frame.window(vec![newest])?.filter(col("ts").eq(named(NEWEST)))?;
         let Some(oldest) = oldest else { return Ok(frame) };
         let (state, plan) = frame.into_parts();
-        let tap = AgeTap { oldest, too_old: Arc::clone(&pass.too_old), guard: Arc::clone(&pass.guard) };
-        Ok(DataFrame::new(state, tapped(plan, Arc::new(tap))))
+        let tally = Tally { name: NEWEST_BARS.to_string(), since: Some(oldest), ordered: true };
+        Ok(DataFrame::new(state, above(plan, Arc::new(tally))?))
     }
 
     /// Ranked, grouped, ordered and limited.

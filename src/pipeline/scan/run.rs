@@ -1,20 +1,22 @@
 //! A scan under way, and what it found in numbers.
 
 use super::Failure;
-use super::guard::Guard;
 use super::patience::Patience;
-use super::tally::Tally;
+use super::{MATCHES, NEWEST_BARS};
 use crate::relation::unreadable;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tallow_common::Result;
 use tallow_engine::dialect::{Problems, closest};
+use tallow_engine::symbol_guard::{Fault, Findings, SymbolGuardExec};
+use tallow_engine::tally::{counted, counts};
 use tallow_lake::CandleTable;
 
 /// How a scan ended.
@@ -85,10 +87,12 @@ impl Drop for AbortOnDrop {
 pub(super) struct Pass {
     pub name: String,
     pub table: Option<Arc<dyn TableProvider>>,
-    pub guard: Arc<Guard>,
-    pub tally: Arc<Tally>,
-    /// Symbols that were left out for their age.
-    pub too_old: Arc<AtomicU64>,
+    /// What is executed, whose operators count.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// What is found out about symbols.
+    pub findings: Findings,
+    /// Of a sweep, whose rows are no matches: all matches, and the most symbols with any.
+    pub swept: Option<(u64, u64)>,
     /// Whether bars are read at all: a formula that is the same for every bar may need none.
     pub reads: bool,
 }
@@ -96,6 +100,17 @@ pub(super) struct Pass {
 impl Pass {
     fn candles(&self) -> Option<&CandleTable> {
         self.table.as_ref()?.downcast_ref::<CandleTable>()
+    }
+
+    /// Matches so far, and symbols that have any.
+    pub fn matches(&self) -> (u64, u64) {
+        let counts = || counts(&self.plan, MATCHES);
+        self.swept.unwrap_or_else(|| (counts().rows, counts().symbols))
+    }
+
+    /// A counter of the guards.
+    fn guarded(&self, name: &str) -> u64 {
+        counted(&self.plan, |operator| operator.is::<SymbolGuardExec>(), name)
     }
 }
 
@@ -112,7 +127,7 @@ impl ScanRun {
 
     /// The next matches.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        match self.patience.wait_for(&self.pass.tally, self.batches.next()).await {
+        match self.patience.wait_while(|| self.pass.matches().0, self.batches.next()).await {
             Some(batch) => batch,
             None => {
                 self.given_up = true;
@@ -124,9 +139,10 @@ impl ScanRun {
 
     /// The numbers, complete after the last batch was taken.
     pub fn summary(&self) -> Summary {
-        let guarded = self.pass.guard.seen();
-        let seen: BTreeSet<&str> = guarded.symbols.iter().map(String::as_str).collect();
-        let mut failures = guarded.failures;
+        let scanned = self.pass.findings.symbols();
+        let seen: BTreeSet<&str> = scanned.iter().map(String::as_str).collect();
+        let failure = |Fault { symbol, reason }| Failure { symbol, reason };
+        let mut failures: Vec<Failure> = self.pass.findings.faults().into_iter().map(failure).collect();
         let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
         let by_name = self.pass.candles().is_some_and(CandleTable::is_named_by_files);
         let files = self.pass.candles().map(unreadable).unwrap_or_default();
@@ -136,7 +152,8 @@ impl ScanRun {
                 failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });
             }
         }
-        let ended = match (guarded.cut_short || self.given_up, self.timed_out.load(Ordering::Relaxed)) {
+        let ended = match (self.pass.guarded("cut_short") > 0 || self.given_up, self.timed_out.load(Ordering::Relaxed))
+        {
             (false, _) => Ended::Complete,
             (true, true) => Ended::TimedOut,
             (true, false) => Ended::Cancelled,
@@ -159,15 +176,15 @@ impl ScanRun {
                 self.total.unwrap_or(seen.len() as u64).max(seen.len() as u64) + more
             }
         };
-        let (matches, with_matches) = self.pass.tally.counts();
+        let (matches, with_matches) = self.pass.matches();
         Summary {
             asked: all_asked,
-            scanned: guarded.symbols.len() as u64,
+            scanned: seen.len() as u64,
             failures,
             with_matches,
             matches,
-            bars: guarded.bars,
-            too_old: self.pass.too_old.load(Ordering::Relaxed),
+            bars: self.pass.guarded("bars"),
+            too_old: counts(&self.pass.plan, NEWEST_BARS).dropped,
             ended,
             given_up: self.given_up,
         }

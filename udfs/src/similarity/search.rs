@@ -167,17 +167,19 @@ impl Search {
 
     /// Takes the matches of a finished symbol.
     fn finished(&self, matches: Vec<Match>) {
-        if matches.is_empty() {
-            return;
-        }
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        best.extend(matches);
-        best.sort_by(Match::rank);
-        best.truncate(self.k);
+        keep_nearest(&mut best, matches, self.k);
         if let Some(last) = best.last().filter(|_| best.len() == self.k) {
             self.limit.store(last.distance.combined.to_bits(), Relaxed);
         }
     }
+}
+
+/// Adds matches to the `k` nearest so far, nearest first.
+pub fn keep_nearest(nearest: &mut Vec<Match>, matches: impl IntoIterator<Item = Match>, k: usize) {
+    nearest.extend(matches);
+    nearest.sort_by(Match::rank);
+    nearest.truncate(k);
 }
 
 /// Whether a search is to end early; never, where nobody says so.
@@ -198,6 +200,8 @@ const LOT: usize = 1024;
 pub struct Worker {
     /// What was looked at.
     pub stages: Stages,
+    /// The nearest windows that it found itself, nearest first; others may have found nearer ones.
+    pub nearest: Vec<Match>,
     stopped: Stopped,
     tracks: Vec<Vec<f64>>,
     windows: Windows,
@@ -252,7 +256,12 @@ impl Worker {
                 }));
             }
         }
-        search.finished(apart(found, search.k, search.spacing).into_iter().map(|c| c.of(symbol, ts)).collect());
+        let matches: Vec<Match> =
+            apart(found, search.k, search.spacing).into_iter().map(|c| c.of(symbol, ts)).collect();
+        if !matches.is_empty() {
+            keep_nearest(&mut self.nearest, matches.iter().cloned(), search.k);
+            search.finished(matches);
+        }
     }
 
     /// All windows of one length whose distance is at most `limit`.

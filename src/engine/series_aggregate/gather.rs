@@ -1,7 +1,8 @@
 //! Puts the batches of a partition together to whole symbols.
 
-use super::Part;
+use super::function::Accumulator;
 use crate::cancellation::Cancellation;
+use crate::observer::Observer;
 use crate::series_exec::cut::Cutter;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -11,9 +12,9 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use std::sync::Arc;
 use tallow_common::time;
 
-/// The rows of the symbol that is being read, and who wants them.
+/// The rows of the symbol that is being read, and who looks at them.
 pub(super) struct Gathering {
-    part: Box<dyn Part>,
+    accumulator: Box<dyn Accumulator>,
     symbol: usize,
     ts: usize,
     columns: Vec<usize>,
@@ -23,6 +24,9 @@ pub(super) struct Gathering {
     values: Vec<Vec<f64>>,
     /// Why they are no series.
     unfit: Option<String>,
+    observer: Observer,
+    /// Series that were looked at since the last batch.
+    series: usize,
     cancellation: Cancellation,
     reservation: MemoryReservation,
 }
@@ -31,13 +35,16 @@ impl Gathering {
     pub fn new(
         schema: &SchemaRef,
         columns: &[&str],
-        part: Box<dyn Part>,
+        accumulator: Box<dyn Accumulator>,
+        observer: Observer,
         cancellation: Cancellation,
         reservation: MemoryReservation,
     ) -> Result<Gathering> {
         let columns = columns.iter().map(|c| schema.index_of(c)).collect::<Result<Vec<_>, _>>()?;
         Ok(Gathering {
-            part,
+            accumulator,
+            observer,
+            series: 0,
             symbol: schema.index_of("symbol")?,
             ts: schema.index_of("ts")?,
             values: vec![vec![]; columns.len()],
@@ -51,9 +58,10 @@ impl Gathering {
         })
     }
 
-    pub fn next(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Takes a batch; returns how many series ended in it.
+    pub fn next(&mut self, batch: &RecordBatch) -> Result<usize> {
         if batch.num_rows() == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let symbols = cast(batch.column(self.symbol), &DataType::Utf8View)?;
         let cut = self.cutter.next(&[Arc::clone(&symbols)], batch.num_rows())?;
@@ -94,16 +102,20 @@ impl Gathering {
                 let array = array.ok_or_else(|| internal_datafusion_err!("numbers are float64"))?;
                 values.extend(range.clone().map(|row| if array.is_valid(row) { array.value(row) } else { f64::NAN }));
             }
-            let per_bar = 8 * (1 + self.values.len()) + self.part.bytes_per_bar();
-            self.reservation.try_resize(self.part.bytes() + self.times.len() * per_bar)?;
+            let per_bar = 8 * (1 + self.values.len()) + self.accumulator.bytes_per_bar();
+            self.reservation.try_resize(self.accumulator.bytes() + self.times.len() * per_bar)?;
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.series))
     }
 
     fn finish(&mut self) -> Result<()> {
         match (self.name.take(), self.unfit.take()) {
-            (Some(name), Some(reason)) => self.part.unfit(&name, &reason)?,
-            (Some(name), None) => self.part.series(&name, &self.times, &self.values)?,
+            (Some(name), Some(reason)) => self.accumulator.unfit(&name, &reason)?,
+            (Some(name), None) => {
+                self.accumulator.series(&name, &self.times, &self.values)?;
+                self.series += 1;
+                self.observer.symbol();
+            }
             (None, _) => {}
         }
         self.times.clear();
@@ -111,8 +123,9 @@ impl Gathering {
         self.cancellation.check()
     }
 
-    pub fn end(mut self) -> Result<()> {
+    /// The state rows, and how many series ended last.
+    pub fn end(mut self) -> Result<(RecordBatch, usize)> {
         self.finish()?;
-        self.part.end()
+        Ok((self.accumulator.state()?, self.series))
     }
 }
