@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tallow::engine::dialect::{Formula, Params};
-use tallow::pipeline::scan::{Control, Scan};
+use tallow::pipeline::control::Control;
+use tallow::pipeline::scan::Scan;
 use tallow::{Session, Settings};
 
 const FORMULA: &str = "rsi(14) < 45 and close > sma(50) and adx(14) > 20 and macd(12, 26, 9).macdhist < 0 and close > bbands(20, 2).lowerband";

@@ -16,6 +16,19 @@ pub enum Error {
     /// A setting or argument out of range.
     #[error("{}", told(.0))]
     Setting(String),
+    /// A request that makes no sense by itself.
+    #[error("{}", told(.0))]
+    Invalid(String),
+    /// An argument of a request that makes no sense by itself or beside the others: its name, and what follows it in the
+    /// message, as in `cluster`, ` -1: expected a number from 0 up`.
+    #[error("{}{}", .0, told(.1))]
+    Argument(&'static str, String),
+    /// Whoever asked for the work stopped it.
+    #[error("cancelled")]
+    Cancelled,
+    /// The work took longer than it may.
+    #[error("out of time")]
+    TimedOut,
     /// Planning or execution failed.
     #[error("{}", readable(.0))]
     DataFusion(#[from] DataFusionError),

@@ -10,7 +10,6 @@ use crate::lake::{
     Written,
 };
 use crate::pipeline::in_range::InRange;
-use crate::pipeline::resample::{self, Fill, Wanted};
 use crate::pipeline::score::{Models, Predict};
 use crate::pipeline::views;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -111,36 +110,6 @@ impl Session {
         let (schema, progress) = (Arc::clone(&self.schema), progress.clone());
         let work = async move { schema.ingest(timeframe, &options, &progress).await };
         Ok(self.on_cpu(work).await??)
-    }
-
-    /// Makes bars of a timeframe from the bars of a shorter one and merges them into the lake's table; a second run
-    /// changes nothing unless the shorter bars have changed.
-    pub async fn resample(
-        &self,
-        timeframe: Timeframe,
-        from: Option<Timeframe>,
-        origin: Option<&str>,
-        fill: Fill,
-    ) -> Result<IngestSummary> {
-        if fill == Fill::Null {
-            return Err(Error::Setting(
-                "fill 'null': a bar without a close is not stored; use none or prev_close".into(),
-            ));
-        }
-        let own =
-            if self.schema.timeframes().contains(&timeframe) { self.schema.origin(timeframe).await? } else { None };
-        let origin = origin.map(str::to_string).or(own);
-        let (bars, origin) = resample::sql(
-            &self.schema,
-            Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) },
-        )
-        .await?;
-        let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
-        // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
-        let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
-        let plan = self.plan(self.sql(&sql).await?).await?;
-        let (schema, _waiter) = (Arc::clone(&self.schema), Cancellation::of_plan(&plan).waiter());
-        Ok(self.on_cpu(async move { schema.merge(timeframe, &origin, plan).await }).await??)
     }
 
     /// Writes a computed table whole, in one commit.

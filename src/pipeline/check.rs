@@ -4,6 +4,8 @@
 //! of a bar that had ended by then must come out the same; where it does not, it depends on what came later.
 
 use super::bounds::{known_at, tables_of};
+use super::formulas;
+use super::named::NamedQuery;
 use crate::Session;
 use crate::engine::dialect::Params;
 use crate::engine::reach::{Sources, reach};
@@ -105,7 +107,12 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether anything looks ahead.
     pub fn leaks(&self) -> bool {
-        self.columns.iter().any(|c| c.verdict() == Verdict::Leak)
+        !self.leaking().is_empty()
+    }
+
+    /// The columns that look ahead.
+    pub fn leaking(&self) -> Vec<&str> {
+        self.columns.iter().filter(|c| c.verdict() == Verdict::Leak).map(|c| c.name.as_str()).collect()
     }
 }
 
@@ -113,6 +120,26 @@ impl CheckReport {
 const ROWS: &str = "(which rows)";
 /// Relative difference, by the column's largest value, that rounding may leave.
 const TOLERANCE: f64 = 1e-9;
+
+/// The text that is to be checked: of a named query, of a formula that the lake keeps, or else the text itself; and values
+/// for its parameters.
+///
+/// # Errors
+/// A parameter that the query does not have, or one that it needs is not given.
+pub async fn resolve(
+    session: &Session,
+    queries: &BTreeMap<String, NamedQuery>,
+    text: &str,
+    given: &Params,
+) -> Result<(String, Params)> {
+    if let Some(query) = queries.get(text.trim()) {
+        return Ok((query.sql.clone(), query.complete(given)?));
+    }
+    Ok(match formulas::find(session, text).await? {
+        Some(stored) => (stored.formula, given.clone()),
+        None => (text.to_string(), given.clone()),
+    })
+}
 
 /// Checks one statement. A text that is no statement is an expression over `candles`.
 pub async fn check(session: &Session, text: &str, params: &Params, options: &CheckOptions) -> Result<CheckReport> {

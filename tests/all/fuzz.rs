@@ -12,8 +12,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use tallow::engine::dialect::{Formula, Params};
 use tallow::pipeline::bounds::{Range, bounded, instant};
+use tallow::pipeline::control::Control;
 use tallow::pipeline::functions::describe_all;
-use tallow::pipeline::scan::{Control, Group, Rank, Scan, Sweep};
+use tallow::pipeline::scan::{Group, Rank, Scan, Sweep};
 use tallow::{Error, Session};
 use texts::{Function, Texts};
 

@@ -39,7 +39,7 @@ impl Problem {
 }
 
 /// All problems of a text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Problems {
     text: String,
     /// In the order of the text.

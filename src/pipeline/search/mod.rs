@@ -1,13 +1,14 @@
 //! Search for what is like a pattern: `tallow match`, `dtw_search(...)`.
 
 mod fold;
+mod job;
 mod prescreen;
 mod run;
 mod watched;
 
 pub use fold::{Sought, matches_schema};
+pub use job::{Found, Look, Match, MatchEvent, MatchJob, Scoring, Searched};
 pub use run::{Counts, MatchRun, Matched, nearest, rows_schema};
-pub use watched::OnSymbols;
 
 use crate::engine::fold::folded;
 use crate::error::{Error, Result};
@@ -100,6 +101,19 @@ pub struct Pattern {
 }
 
 impl SearchOptions {
+    /// What of the options does not fit together.
+    pub(super) fn check(&self) -> Result<()> {
+        let Adjust { averages, averages_band, .. } = self.adjust;
+        let has_averages = self.channels.as_ref().is_none_or(|channels| channels.averages > 0.0);
+        match averages.or(averages_band).filter(|_| !has_averages) {
+            Some(number) => Err(Error::Argument(
+                "channels",
+                format!(" leaves the averages out, which 'averages={number}' is about"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Prepares a pattern.
     ///
     /// # Errors

@@ -2,14 +2,16 @@
 
 use super::fold::{SearchFold, Sought};
 use super::prescreen::Prescreen;
-use super::{OnSymbols, Pattern, SearchOptions, Watched, matches_schema};
+use super::{Pattern, SearchOptions, Watched, matches_schema};
 use crate::Session;
 use crate::engine::fold::{Fold, folded};
 use crate::error::Result;
 use crate::lake::CandleTable;
+use crate::pipeline::control::Control;
+use crate::pipeline::outcome::Skipped;
 use crate::pipeline::patterns::length;
 use crate::pipeline::quoting;
-use crate::pipeline::relation::{Failure, Relation, despite_files, one};
+use crate::pipeline::relation::{Relation, despite_files, one};
 use crate::pipeline::rows::{column, texts};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -47,7 +49,7 @@ pub struct Matched {
     /// The table that was read: without the files that cannot be, where there are such.
     pub table: String,
     /// These files, and symbols whose bars are no series, as where two have the same time.
-    pub failures: Vec<Failure>,
+    pub skipped: Vec<Skipped>,
 }
 
 /// What a pattern's search looked at.
@@ -85,17 +87,18 @@ impl MatchRun {
     /// a second try finds.
     ///
     /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
-    pub async fn run(&self, session: &Session, table: &str, timeframe: &str, progress: OnSymbols) -> Result<Matched> {
-        let search = async |from: &Relation| self.over(session, from, timeframe, &progress).await;
-        let (from, mut found) = despite_files(session, table, search).await?;
-        found.failures.splice(0..0, from.left_out());
+    pub async fn run(&self, session: &Session, table: &str, timeframe: &str, control: &Control) -> Result<Matched> {
+        let search = async |from: &Relation| self.over(session, from, timeframe, control).await;
+        let clock = session.clock()?;
+        let (from, mut found) = control.limit(&clock, despite_files(session, table, search)).await?;
+        found.skipped.splice(0..0, from.skipped());
         Ok(found)
     }
 
-    async fn over(&self, session: &Session, from: &Relation, timeframe: &str, progress: &OnSymbols) -> Result<Matched> {
+    async fn over(&self, session: &Session, from: &Relation, timeframe: &str, control: &Control) -> Result<Matched> {
         let groups = self.patterns.chunks(TOGETHER);
         let symbols = from.candles().and_then(CandleTable::symbols);
-        let watched = Watched::new(Arc::clone(progress), symbols.map(|n| (n * groups.len()) as u64));
+        let watched = Watched::new(Arc::clone(&control.progress), symbols.map(|n| (n * groups.len()) as u64));
         let mut bars = format!("select symbol, ts, close from {}", from.sql);
         let doubled = from.doubled(session).await?;
         if !doubled.is_empty() {
@@ -108,8 +111,8 @@ impl MatchRun {
             stages.extend(told);
         }
         let rows = concat_batches(&rows_schema(), &rows)?;
-        let failures = [doubled, watched.left_out()].concat();
-        Ok(Matched { rows, stages, table: from.name.clone(), failures })
+        let skipped = [doubled, watched.skipped()].concat();
+        Ok(Matched { rows, stages, table: from.name.clone(), skipped })
     }
 
     async fn pass(
