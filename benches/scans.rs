@@ -56,7 +56,7 @@ async fn main() {
             let symbols = Some(vec![format!("S{:05}", i * 7 % 2500)]);
             let scan = Scan { symbols, table: table.clone(), ..Scan::of(formula.clone()) };
             let start = Instant::now();
-            let mut run = scan.run(&session, Control::default()).await.unwrap();
+            let mut run = scan.run(&session, &Control::default()).await.unwrap();
             while let Some(batch) = run.next().await {
                 black_box(batch.unwrap());
             }

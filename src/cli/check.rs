@@ -5,7 +5,8 @@ use super::commands::{Context, Run};
 use super::output::out;
 use super::{Failure, given};
 use crate::error::Error;
-use crate::pipeline::check::{self, CheckOptions, ColumnCheck};
+use crate::pipeline::check::{Check, CheckOptions, ColumnCheck};
+use crate::pipeline::control::Control;
 use crate::pipeline::named;
 use clap::Args as ClapArgs;
 use std::io::Write;
@@ -35,9 +36,9 @@ impl Run for CheckArgs {
         let queries = named::all(Some(cx.config.queries()))?;
         let given = given::params(&self.param)?;
         let session = cx.config.session().await?;
-        let (text, given) = check::resolve(&session, &queries, &self.text, &given).await?;
         let options = CheckOptions { cuts: self.cuts.into(), symbols: self.sample as usize, timeframe: self.timeframe };
-        let report = check::check(&session, &text, &given, &options).await?;
+        let check = Check { options, ..Check::resolve(&session, &queries, &self.text, &given).await? };
+        let report = check.run(&session, &Control::default()).await?;
         out!("{:<32} {:>8} {:>10} {:>10}  {:<9}", "column", "ahead", "compared", "changed", "verdict");
         for column in &report.columns {
             show(column)?;

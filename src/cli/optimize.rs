@@ -7,6 +7,7 @@ use super::progress::Progress;
 use crate::engine::resources::parse_bytes;
 use crate::pipeline::maintenance;
 use clap::Args as ClapArgs;
+use std::sync::Arc;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct OptimizeArgs {
@@ -21,9 +22,9 @@ pub(super) struct OptimizeArgs {
 impl Run for OptimizeArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         let session = cx.config.session().await?;
-        let progress = Progress::new(&cx.config, None, "rows");
+        let progress = Arc::new(Progress::new(&cx.config, None, "rows"));
         let file_bytes = self.file_size.map(|size| size as u64);
-        let summary = maintenance::optimize(&session, &self.table, file_bytes).await?;
+        let summary = maintenance::optimize(&session, &self.table, file_bytes, &progress.control()).await?;
         progress.clear();
         match summary.version {
             None => out!("nothing to do: {} files, {:.1} MB", summary.files.0, summary.bytes.0 as f64 / 1e6),

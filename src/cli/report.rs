@@ -124,7 +124,7 @@ async fn of_scan(cx: &Context, args: ScanArgs, charts: usize, png: Option<&Path>
     pictures::make_folder(png)?;
     let (scan, stored) = args.scan(&session).await?;
     let control = args.control(Control { cancel: cx.cancel.clone(), ..Control::default() })?;
-    let (page, summary) = scan_page(&session, &scan, stored, charts, control).await?;
+    let (page, summary) = scan_page(&session, &scan, stored, charts, &control).await?;
     if let Some(path) = &args.failures {
         skipped::write(path, &summary.skipped)?;
     }

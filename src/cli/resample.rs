@@ -5,9 +5,9 @@ use super::args::values::{origin, parsed};
 use super::commands::{Context, Run};
 use super::output::out;
 use super::progress::Progress;
-use crate::pipeline::control::Control;
 use crate::pipeline::resample::{Fill, Resample};
 use clap::Args as ClapArgs;
+use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
 
 #[derive(Debug, ClapArgs)]
@@ -30,8 +30,8 @@ impl Run for ResampleArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         let ResampleArgs { timeframe, from, origin, fill } = self;
         let session = cx.config.session().await?;
-        let progress = Progress::new(&cx.config, None, "rows");
-        let summary = Resample { timeframe, from, origin, fill }.run(&session, &Control::default()).await?;
+        let progress = Arc::new(Progress::new(&cx.config, None, "rows"));
+        let summary = Resample { timeframe, from, origin, fill }.run(&session, &progress.control()).await?;
         progress.clear();
         out!("bars       {}", summary.rows);
         out!("new        {}", summary.new);

@@ -98,7 +98,7 @@ impl Run for ScanArgs {
         }
         let progress = Arc::new(Progress::new(config, None, "symbols"));
         let control = self.control(Control { cancel: cancel.clone(), ..progress.control() })?;
-        let mut run = match scan.run(&session, control).await {
+        let mut run = match scan.run(&session, &control).await {
             Err(_) if cancel.is_cancelled() => return Err(Failure::Interrupted),
             run => run?,
         };

@@ -4,6 +4,7 @@
 //! of a bar that had ended by then must come out the same; where it does not, it depends on what came later.
 
 use super::bounds::{known_at, tables_of};
+use super::control::Control;
 use super::formulas;
 use super::named::NamedQuery;
 use crate::Session;
@@ -121,28 +122,48 @@ const ROWS: &str = "(which rows)";
 /// Relative difference, by the column's largest value, that rounding may leave.
 const TOLERANCE: f64 = 1e-9;
 
-/// The text that is to be checked: of a named query, of a formula that the lake keeps, or else the text itself; and values
-/// for its parameters.
-///
-/// # Errors
-/// A parameter that the query does not have, or one that it needs is not given.
-pub async fn resolve(
-    session: &Session,
-    queries: &BTreeMap<String, NamedQuery>,
-    text: &str,
-    given: &Params,
-) -> Result<(String, Params)> {
-    if let Some(query) = queries.get(text.trim()) {
-        return Ok((query.sql.clone(), query.complete(given)?));
-    }
-    Ok(match formulas::find(session, text).await? {
-        Some(stored) => (stored.formula, given.clone()),
-        None => (text.to_string(), given.clone()),
-    })
+/// A query to check.
+#[derive(Debug, Clone, Default)]
+pub struct Check {
+    /// One statement; a text that is none is an expression over `candles`.
+    pub text: String,
+    /// Values for `:name` in it.
+    pub params: Params,
+    /// How much is tried.
+    pub options: CheckOptions,
 }
 
-/// Checks one statement. A text that is no statement is an expression over `candles`.
-pub async fn check(session: &Session, text: &str, params: &Params, options: &CheckOptions) -> Result<CheckReport> {
+impl Check {
+    /// The check of a named query, of a formula that the lake keeps, or else of the text itself.
+    ///
+    /// # Errors
+    /// A parameter that the query does not have, or one that it needs is not given.
+    pub async fn resolve(
+        session: &Session,
+        queries: &BTreeMap<String, NamedQuery>,
+        text: &str,
+        given: &Params,
+    ) -> Result<Check> {
+        let options = CheckOptions::default();
+        if let Some(query) = queries.get(text.trim()) {
+            return Ok(Check { text: query.sql.clone(), params: query.complete(given)?, options });
+        }
+        let stored = formulas::find(session, text).await?;
+        let text = stored.map_or_else(|| text.to_string(), |stored| stored.formula);
+        Ok(Check { text, params: given.clone(), options })
+    }
+
+    /// Checks it.
+    ///
+    /// # Errors
+    /// It cannot be run, or its result is not about bars; or the check was stopped.
+    pub async fn run(&self, session: &Session, control: &Control) -> Result<CheckReport> {
+        let checked = check(session, &self.text, &self.params, &self.options);
+        control.limit(&session.clock()?, checked).await
+    }
+}
+
+async fn check(session: &Session, text: &str, params: &Params, options: &CheckOptions) -> Result<CheckReport> {
     let statement = match first_word(text).as_str() {
         "" => {
             return Err(Error::Setting(

@@ -1,14 +1,21 @@
 //! Maintenance of the lake's tables: optimize, vacuum, history. A table is named by its name, its timeframe or its path.
 
+use super::control::Control;
 use super::describe::table_named;
 use crate::Session;
 use crate::error::Result;
 use crate::lake::{HistoryEntry, OptimizeSummary};
 
 /// Rewrites small and overlapping files into sorted ones of about so many bytes.
-pub async fn optimize(session: &Session, table: &str, file_bytes: Option<u64>) -> Result<OptimizeSummary> {
+pub async fn optimize(
+    session: &Session,
+    table: &str,
+    file_bytes: Option<u64>,
+    control: &Control,
+) -> Result<OptimizeSummary> {
     let name = table_named(table);
-    session.care(move |lake| async move { lake.optimize(&name, file_bytes).await }).await
+    let work = session.care(move |lake| async move { lake.optimize(&name, file_bytes).await });
+    control.limit(&session.clock()?, work).await
 }
 
 /// Deletes files that only versions older than `keep` need, and names them; or only names them.

@@ -155,7 +155,7 @@ async fn a_scan_that_is_stuck_is_given_up() {
         let control = timeout.map_or_else(Control::default, |time| Control::default().within(time));
         let cancel = control.cancel.clone();
         let run = async {
-            let mut run = scan.run(&session, control).await.unwrap();
+            let mut run = scan.run(&session, &control).await.unwrap();
             assert!(run.next().await.is_none(), "a stuck scan has no matches");
             run.summary()
         };

@@ -116,7 +116,7 @@ async fn no_damage_to_a_file_is_a_panic() {
                 check(&error.to_string(), seed);
             }
             let scan = Scan { table: table.to_string(), ..Scan::of(Formula::parse("close > sma(3)").unwrap()) };
-            match scan.run(&session, Control::default()).await {
+            match scan.run(&session, &Control::default()).await {
                 Ok(mut run) => {
                     while let Some(batch) = run.next().await {
                         if let Err(error) = batch {
@@ -196,7 +196,7 @@ async fn the_files_beside_a_damaged_one_are_delivered() {
         assert!(error.to_string().contains("B.parquet"), "seed {seed}: {error}");
 
         let scan = Scan::of(Formula::parse("open + high + low + close + volume > 0").unwrap());
-        let mut run = scan.run(&session, Control::default()).await.unwrap();
+        let mut run = scan.run(&session, &Control::default()).await.unwrap();
         let mut found = 0;
         while let Some(batch) = run.next().await {
             found += batch.unwrap().num_rows();

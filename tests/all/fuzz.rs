@@ -187,7 +187,7 @@ fn scan(Case { seed, text }: &Case) -> Result<Scan, Error> {
 }
 
 async fn matches_of(session: &Session, case: &Case) -> Result<usize, Error> {
-    let mut run = scan(case)?.run(session, Control::default()).await?;
+    let mut run = scan(case)?.run(session, &Control::default()).await?;
     let mut rows = 0;
     while let Some(batch) = run.next().await {
         rows += batch?.num_rows();

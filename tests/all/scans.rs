@@ -28,7 +28,7 @@ async fn run(session: &Session, scan: &Scan) -> (RecordBatch, Summary) {
 }
 
 async fn try_run(session: &Session, scan: &Scan) -> tallow::Result<(RecordBatch, Summary)> {
-    let mut run = scan.run(session, Control::default()).await?;
+    let mut run = scan.run(session, &Control::default()).await?;
     let mut batches = vec![];
     while let Some(batch) = run.next().await {
         batches.push(batch?);
@@ -566,7 +566,7 @@ async fn a_cancelled_scan_delivers_whole_symbols() {
             stop.cancel();
         }
     });
-    let mut run = scan.run(&session, Control { progress, cancel, deadline: None }).await.unwrap();
+    let mut run = scan.run(&session, &Control { progress, cancel, deadline: None }).await.unwrap();
     let mut part = BTreeMap::new();
     while let Some(batch) = run.next().await {
         part.extend(counts(&batch.unwrap()));
@@ -583,12 +583,12 @@ async fn running_out_of_time_ends_one_scan_and_not_all_that_share_a_token() {
     let session = session().await;
     let control = Control::default();
     let short = control.clone().within(std::time::Duration::from_nanos(1));
-    let mut run = scan("rsi(14) < 30").run(&session, short).await.unwrap();
+    let mut run = scan("rsi(14) < 30").run(&session, &short).await.unwrap();
     while let Some(batch) = run.next().await {
         batch.unwrap();
     }
     assert!(!control.cancel.is_cancelled());
-    let mut next = scan("rsi(14) < 30").run(&session, control).await.unwrap();
+    let mut next = scan("rsi(14) < 30").run(&session, &control).await.unwrap();
     while let Some(batch) = next.next().await {
         batch.unwrap();
     }

@@ -107,7 +107,7 @@ pub async fn scan_page(
     scan: &Scan,
     kept_as: Option<String>,
     charts: usize,
-    control: Control,
+    control: &Control,
 ) -> Result<(Page, Summary)> {
     let mut run = scan.run(session, control).await?;
     let mut batches = vec![];

@@ -58,7 +58,7 @@ use tally::TallyTap;
 /// # async fn example() -> tallow::Result<()> {
 /// let session = Session::open(Settings::default()).await?;
 /// let scan = Scan { last: true, ..Scan::of(Formula::parse("rsi(14) < 30")?) };
-/// let mut run = scan.run(&session, Control::default()).await?;
+/// let mut run = scan.run(&session, &Control::default()).await?;
 /// while let Some(batch) = run.next().await {
 ///     println!("{} matches", batch?.num_rows());
 /// }
@@ -170,9 +170,9 @@ impl Scan {
     ///
     /// A scan that is cancelled or out of time ends at the next symbol's border of each partition, and what is complete is
     /// its result. Where that takes long, it is given up: see [`Summary::given_up`].
-    pub async fn run(&self, session: &Session, control: Control) -> Result<ScanRun> {
+    pub async fn run(&self, session: &Session, control: &Control) -> Result<ScanRun> {
         // Running out of time ends this scan, not all that share the token.
-        let control = Control { cancel: control.cancel.child_token(), ..control };
+        let control = Control { cancel: control.cancel.child_token(), ..control.clone() };
         let timed_out = Arc::new(AtomicBool::new(false));
         let clock = session.clock()?;
         let timer = control.deadline.map(|deadline| {
