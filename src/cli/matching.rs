@@ -10,12 +10,11 @@ use super::skipped::partial;
 use super::{Failure, destination, given, usage};
 use crate::Session;
 use crate::lake::ResultKind;
+use crate::pipeline::matching::{Found, Look, Match, MatchEvent, MatchJob, Scoring, Searched};
 use crate::pipeline::materialize::result_table;
 use crate::pipeline::report;
 use crate::pipeline::score::Model;
-use crate::pipeline::search::{
-    self, Adjust, Counts, Found, Look, Match, MatchEvent, MatchJob, Scoring, SearchOptions, Searched,
-};
+use crate::pipeline::search::{self, Adjust, Counts, SearchOptions};
 use crate::redact::redacted;
 use clap::Args as ClapArgs;
 use std::collections::HashMap;

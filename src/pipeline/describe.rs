@@ -1,5 +1,6 @@
 //! `Describe`: which tables a lake has, and what is in one.
 
+use super::relation::table_named;
 use super::rows::texts;
 use super::validate::{Calendar, Validation};
 use crate::Session;
@@ -9,15 +10,6 @@ use crate::lake::TableSummary;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::catalog::{SchemaProvider, TableProvider};
-use tallow_udfs::candle::Timeframe;
-
-/// A table by its name, its timeframe or its path.
-pub fn table_named(given: &str) -> String {
-    match given.parse::<Timeframe>() {
-        Ok(timeframe) => format!("candles_{timeframe}"),
-        Err(_) => given.to_string(),
-    }
-}
 
 /// The tables of the lake, by name.
 ///

@@ -1,7 +1,7 @@
 //! Maintenance of the lake's tables: optimize, vacuum, history. A table is named by its name, its timeframe or its path.
 
 use super::control::Control;
-use super::describe::table_named;
+use super::relation::table_named;
 use crate::Session;
 use crate::error::Result;
 use crate::lake::{HistoryEntry, OptimizeSummary};

@@ -17,6 +17,7 @@ pub mod label;
 pub mod label_path;
 pub mod levels;
 pub mod maintenance;
+pub mod matching;
 pub mod materialize;
 pub mod named;
 pub mod outcome;

@@ -10,9 +10,8 @@ use crate::lake::{LakeSchema, StoredPattern};
 use crate::pipeline::quoting;
 use crate::pipeline::relation::{Relation, despite_files, one, timeframe_of};
 use crate::pipeline::rows;
-use crate::pipeline::search::Pattern;
+use crate::pipeline::search::{Pattern, length};
 use std::collections::BTreeSet;
-use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::numbers_of;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::Excluded;
@@ -242,12 +241,6 @@ async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(
         }
     }
     Ok((times, closes))
-}
-
-/// Microseconds of a bar, at most; 0 where that is not known.
-pub(super) fn length(timeframe: &str) -> i64 {
-    const MONTH: i64 = 31 * 24 * 3_600_000_000;
-    timeframe.parse::<Timeframe>().map_or(0, |t| t.fixed_length().unwrap_or(MONTH))
 }
 
 impl StoredPattern {

@@ -158,6 +158,14 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
     }
 }
 
+/// A table by its name, its timeframe or its path.
+pub(super) fn table_named(given: &str) -> String {
+    match given.parse::<Timeframe>() {
+        Ok(timeframe) => format!("candles_{timeframe}"),
+        Err(_) => given.to_string(),
+    }
+}
+
 /// What the bars of a table are called in a result.
 pub(super) async fn timeframe_of(session: &Session, table: &str) -> Result<String> {
     if let Some(timeframe) = table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok()) {

@@ -1,8 +1,8 @@
 //! `Validate`: what is wrong with stored candles: one row an issue, or a summary of each symbol.
 
-use super::describe::table_named;
 use super::outcome::Skipped;
 use super::query::Query;
+use super::relation::table_named;
 use crate::Session;
 use crate::error::{Error, Result};
 use arrow::array::AsArray;

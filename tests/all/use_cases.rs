@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tallow::lake::{ResultKind, StoredPattern};
 use tallow::pipeline::control::{Control, Progress, Unit};
+use tallow::pipeline::matching::{Found, Look, Match, MatchEvent};
 use tallow::pipeline::materialize::result_table;
 use tallow::pipeline::outcome::Outcome;
 use tallow::pipeline::patterns::{self, Source};
 use tallow::pipeline::query::{Executed, Query, QueryOptions};
-use tallow::pipeline::search::{Found, Look, Match, MatchEvent, SearchOptions};
+use tallow::pipeline::search::SearchOptions;
 use tallow::{Error, Session};
 
 async fn first(session: &Session, text: &str, control: &Control) -> Result<Outcome, Error> {

@@ -1,13 +1,11 @@
 //! Search for what is like a pattern: `tallow match`, `dtw_search(...)`.
 
 mod fold;
-mod job;
 mod prescreen;
 mod run;
 mod watched;
 
 pub use fold::{Sought, matches_schema};
-pub use job::{Found, Look, Match, MatchEvent, MatchJob, Scoring, Searched};
 pub use run::{Counts, MatchRun, Matched, nearest, rows_schema};
 
 use crate::engine::fold::folded;
@@ -16,6 +14,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
 use fold::SearchFold;
 use std::sync::Arc;
+use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::{Excluded, Windowing};
@@ -151,6 +150,12 @@ pub fn search(bars: DataFrame, patterns: &[Pattern], options: &SearchOptions) ->
 /// The plan of a search in a table of candles.
 pub fn plan(input: LogicalPlan, sought: Vec<Sought>, options: &SearchOptions) -> Result<LogicalPlan> {
     Ok(folded(input, Arc::new(SearchFold::new(sought, options)))?)
+}
+
+/// Microseconds of a bar, at most; 0 where that is not known.
+pub(super) fn length(timeframe: &str) -> i64 {
+    const MONTH: i64 = 31 * 24 * 3_600_000_000;
+    timeframe.parse::<Timeframe>().map_or(0, |t| t.fixed_length().unwrap_or(MONTH))
 }
 
 /// The channels that a text names: `price`, or `price,averages`.

@@ -2,14 +2,13 @@
 
 use super::fold::{SearchFold, Sought};
 use super::prescreen::Prescreen;
-use super::{Pattern, SearchOptions, Watched, matches_schema};
+use super::{Pattern, SearchOptions, Watched, length, matches_schema};
 use crate::Session;
 use crate::engine::fold::{Fold, folded};
 use crate::error::Result;
 use crate::lake::CandleTable;
 use crate::pipeline::control::Control;
 use crate::pipeline::outcome::Skipped;
-use crate::pipeline::patterns::length;
 use crate::pipeline::quoting;
 use crate::pipeline::relation::{Relation, despite_files, one};
 use crate::pipeline::rows::{column, texts};

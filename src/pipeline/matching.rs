@@ -1,17 +1,16 @@
 //! `Match`: a search over several tables, scored, kept as a table, and told once where alerts are asked for.
 
-use super::{MatchRun, Pattern, SearchOptions, nearest, rows_schema};
+use super::alerts::{self, Alerts, Claimed};
+use super::control::Control;
+use super::materialize::{Materialization, ResultTable};
+use super::outcome::{Outcome, Skipped};
+use super::patterns;
+use super::relation::timeframe_of;
+use super::score::{self, Model};
+use super::search::{Counts, MatchRun, Pattern, SearchOptions, nearest, rows_schema};
 use crate::Session;
 use crate::error::{Error, Result};
 use crate::lake::{ResultKind, StoredPattern, Written};
-use crate::pipeline::alerts::{self, Alerts, Claimed};
-use crate::pipeline::control::Control;
-use crate::pipeline::materialize::{Materialization, ResultTable};
-use crate::pipeline::outcome::{Outcome, Skipped};
-use crate::pipeline::patterns;
-use crate::pipeline::relation::timeframe_of;
-use crate::pipeline::score::{self, Model};
-use crate::pipeline::search::Counts;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use std::collections::BTreeMap;
