@@ -2,13 +2,23 @@
 
 use super::Failure;
 use super::args::Global;
-use super::commands::out;
+use super::commands::{Context, Run};
+use super::output::out;
 use crate::Error;
 use crate::engine::resources;
 use crate::{Session, Settings};
+use clap::Args as ClapArgs;
 use serde::Deserialize;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ConfigArgs {}
+
+impl Run for ConfigArgs {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
+        cx.config.show()
+    }
+}
 
 /// `tallow.toml` in the working folder.
 #[derive(Debug, Default, Deserialize)]
@@ -145,7 +155,7 @@ impl Config {
         .await
     }
 
-    pub fn show(&self) -> Result<(), Failure> {
+    fn show(&self) -> Result<(), Failure> {
         let path = |p: &Option<PathBuf>| p.as_ref().map_or_else(|| "-".to_string(), |p| p.display().to_string());
         let rows = [
             ("lake", self.lake.value.clone(), self.lake.from),

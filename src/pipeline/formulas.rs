@@ -1,12 +1,13 @@
 //! The formulas that a lake keeps: found by name, and tried on the past.
 
+use super::query::{Query, QueryOptions};
 use super::relation::{one, relation};
 use super::scan::Scan;
 use crate::Session;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Expr;
 use tallow_common::{Error, Result};
-use tallow_engine::dialect::{Formula, Params, closest};
+use tallow_engine::dialect::{Formula, Params, Problems, closest};
 use tallow_engine::reach::PlanReach;
 use tallow_lake::{LakeSchema, StoredFormula};
 
@@ -14,7 +15,7 @@ use tallow_lake::{LakeSchema, StoredFormula};
 pub const CATEGORIES: [&str; 4] = ["scan", "entry", "exit", "stop"];
 
 /// All versions of the formulas that a lake keeps, by name and version.
-pub async fn all(lake: &LakeSchema) -> datafusion::common::Result<Vec<StoredFormula>> {
+pub(crate) async fn all(lake: &LakeSchema) -> datafusion::common::Result<Vec<StoredFormula>> {
     let mut all = lake.records::<StoredFormula>().await?;
     all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
     Ok(all)
@@ -22,7 +23,7 @@ pub async fn all(lake: &LakeSchema) -> datafusion::common::Result<Vec<StoredForm
 
 /// Adds a formula as the next version of its name and returns the version. A formula that equals the newest version is not
 /// added again. Two writers at the same time get two versions.
-pub async fn add(lake: &LakeSchema, formula: StoredFormula) -> datafusion::common::Result<i64> {
+pub(crate) async fn store(lake: &LakeSchema, formula: StoredFormula) -> datafusion::common::Result<i64> {
     lake.change_records("FORMULA", move |all: &mut Vec<StoredFormula>| Ok(next_version(all, &formula))).await
 }
 
@@ -78,6 +79,65 @@ pub async fn get(session: &Session, text: &str) -> Result<StoredFormula> {
     Err(Error::invalid(format!("unknown formula `{text}`; {hint}")))
 }
 
+/// A formula as it is written, or one that the lake keeps under this name; and which that is, as `name@version`.
+///
+/// # Errors
+/// It is neither.
+pub async fn resolve(session: &Session, text: &str) -> Result<(Formula, Option<String>)> {
+    match find(session, text).await? {
+        Some(stored) => Ok((Formula::parse(&stored.formula)?, Some(format!("{}@{}", stored.name, stored.version)))),
+        None => Ok((Formula::parse(text)?, None)),
+    }
+}
+
+/// The newest version of each formula of a category, of those with a tag; by name.
+pub async fn newest(session: &Session, category: Option<&str>, tag: Option<&str>) -> Result<Vec<StoredFormula>> {
+    let all = session.formulas().await?;
+    let newest = all.iter().enumerate().filter(|(i, f)| all.get(i + 1).is_none_or(|next| next.name != f.name));
+    let chosen = newest.map(|(_, formula)| formula).filter(|f| {
+        category.is_none_or(|category| category == f.category) && tag.is_none_or(|tag| f.tags.iter().any(|t| t == tag))
+    });
+    Ok(chosen.cloned().collect())
+}
+
+/// All versions of a formula, and the parameters of one of them.
+#[derive(Debug, Clone)]
+pub struct Versions {
+    /// The one that was asked for: by its number, or else the newest.
+    pub chosen: StoredFormula,
+    /// All, the oldest first.
+    pub all: Vec<StoredFormula>,
+    /// The formula of the chosen one.
+    pub formula: Formula,
+}
+
+/// All versions of `name` or `name@version`.
+///
+/// # Errors
+/// There is no such formula.
+pub async fn versions(session: &Session, text: &str) -> Result<Versions> {
+    let chosen = get(session, text).await?;
+    let all = session.formulas().await?.into_iter().filter(|f| f.name == chosen.name).collect();
+    let formula = Formula::parse(&chosen.formula)?;
+    Ok(Versions { chosen, all, formula })
+}
+
+/// Keeps a formula that [`new`] made, and returns its version. What it names must be in the lake, as far as that can be found
+/// out without its parameters; the problems are what is allowed and probably not meant.
+///
+/// # Errors
+/// It does not fit the lake's candles.
+pub async fn add(session: &Session, formula: StoredFormula) -> Result<(i64, Problems)> {
+    let parsed = Formula::parse(&formula.formula)?;
+    let mut given = Params::default();
+    parsed.parameters().iter().filter(|p| p.default.is_none()).for_each(|p| given.set(&p.name, "1"));
+    let mut warnings = Problems::default();
+    if let Ok(table) = session.context().table_provider("candles").await {
+        warnings = parsed.check_in(&session.context().state(), &table.schema(), &given)?.warnings;
+    }
+    Ok((session.add_formula(formula).await?, warnings))
+}
+
 /// A word that a formula may be called by: it must not read as anything else.
 pub fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -112,6 +172,36 @@ pub fn new(
         formula: formula.to_string(),
         created_at,
     })
+}
+
+/// A formula to try on the past.
+#[derive(Debug, Clone)]
+pub struct FormulaTest {
+    /// A formula, or the name of one that the lake keeps.
+    pub formula: String,
+    /// Values of its parameters.
+    pub params: Params,
+    /// The table of candles.
+    pub table: String,
+    /// These symbols only; `None`: all.
+    pub symbols: Option<Vec<String>>,
+    /// Bars after a hit.
+    pub horizons: Vec<u32>,
+    /// Symbols to show, those with the most hits.
+    pub top: usize,
+}
+
+impl FormulaTest {
+    /// The query for its hits: see [`performance`].
+    ///
+    /// # Errors
+    /// It is no condition over the table's bars.
+    pub async fn query(&self, session: &Session, by: By) -> Result<Query> {
+        let (formula, _) = resolve(session, &self.formula).await?;
+        let text = performance(session, &formula, &self.params, &self.table, by, &self.horizons, self.top).await?;
+        let options = QueryOptions { symbols: self.symbols.clone(), ..QueryOptions::default() };
+        Ok(Query { options, ..Query::of(text) })
+    }
 }
 
 /// What hits are counted by.

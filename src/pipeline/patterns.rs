@@ -1,15 +1,17 @@
 //! The patterns that a lake keeps: cut from its candles, or given as numbers.
 
+use super::alerts;
+use super::query::Query;
 use crate::Session;
 use crate::quoting;
-use crate::relation::{Relation, despite_files, one};
+use crate::relation::{Relation, despite_files, one, timeframe_of};
 use crate::rows;
-use crate::search::Pattern;
+use crate::search::{Pattern, length};
+use std::collections::BTreeSet;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
 use tallow_lake::{LakeSchema, StoredPattern};
-use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::numbers_of;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::Excluded;
@@ -35,6 +37,14 @@ pub enum Source {
     },
     /// Closes, oldest first.
     Values(Vec<f64>),
+}
+
+impl Source {
+    /// The bars of a symbol in a table, from one time to another, both included.
+    pub async fn bars(session: &Session, table: String, symbol: String, from: i64, to: i64) -> Result<Source> {
+        let timeframe = timeframe_of(session, &table).await?;
+        Ok(Source::Bars { table, timeframe, symbol, from, to })
+    }
 }
 
 /// Cuts a pattern out. It is not kept yet.
@@ -123,13 +133,80 @@ pub async fn add(session: &Session, pattern: &StoredPattern) -> Result<bool> {
     )))
 }
 
+/// Whether runs that look for all active patterns look for this one.
+///
+/// # Errors
+/// The lake has no such pattern.
+pub async fn set_active(session: &Session, id: &str, active: bool) -> Result<()> {
+    get(session.tables(), id).await?;
+    let id = id.to_string();
+    let change = move |all: &mut Vec<StoredPattern>| {
+        all.iter_mut().filter(|p| p.id == id).for_each(|p| p.active = active);
+        Ok(())
+    };
+    session.care(|lake| async move { lake.change_records("CHANGE PATTERN", change).await }).await
+}
+
+/// Removes a pattern and what is remembered of its alerts.
+///
+/// # Errors
+/// The lake has no such pattern.
+pub async fn remove(session: &Session, id: &str) -> Result<()> {
+    get(session.tables(), id).await?;
+    let gone = id.to_string();
+    let change = move |all: &mut Vec<StoredPattern>| {
+        all.retain(|p| p.id != gone);
+        Ok(())
+    };
+    session.care(|lake| async move { lake.change_records("REMOVE PATTERN", change).await }).await?;
+    alerts::forget(session, id).await
+}
+
+/// The query for the patterns that the lake keeps.
+///
+/// # Errors
+/// It keeps none.
+pub async fn list(session: &Session) -> Result<Query> {
+    if session.tables().records::<StoredPattern>().await?.is_empty() {
+        return Err(none());
+    }
+    Ok(Query::of(
+        "select id, label, symbol, timeframe, start_ts, end_ts, bars, active, description from patterns order by id",
+    ))
+}
+
+/// The active patterns, or those of some names, each once.
+///
+/// # Errors
+/// The lake keeps none, or not one of these.
+pub async fn chosen(lake: &LakeSchema, names: &[String]) -> Result<Vec<StoredPattern>> {
+    let all = lake.records::<StoredPattern>().await?;
+    let mut chosen = vec![];
+    match names.is_empty() {
+        true => chosen.extend(all.into_iter().filter(|p| p.active)),
+        false => {
+            for name in names.iter().collect::<BTreeSet<_>>() {
+                chosen.push(get(lake, name).await?);
+            }
+        }
+    }
+    if chosen.is_empty() { Err(none()) } else { Ok(chosen) }
+}
+
+/// The lake keeps no pattern.
+pub(super) fn none() -> Error {
+    Error::invalid(
+        "the lake keeps no pattern yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30",
+    )
+}
+
 fn no_bars(symbol: &str, times: &[i64]) -> String {
     let day = |t: Option<&i64>| t.map(|t| shown(*t)).unwrap_or_default();
     format!("no bar of '{symbol}' in that time: its bars are from {} to {}", day(times.first()), day(times.last()))
 }
 
 async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Result<Error> {
-    if let Some(file) = from.left_out().into_iter().find(|file| file.symbol == symbol) {
+    if let Some(file) = from.skipped().into_iter().find(|file| file.symbol == symbol) {
         return Ok(Error::invalid(format!("there are no bars of '{symbol}': {}", file.reason)));
     }
     let sql = format!("select distinct symbol from {}", from.sql);
@@ -164,12 +241,6 @@ async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(
         }
     }
     Ok((times, closes))
-}
-
-/// Microseconds of a bar, at most; 0 where that is not known.
-pub(super) fn length(timeframe: &str) -> i64 {
-    const MONTH: i64 = 31 * 24 * 3_600_000_000;
-    timeframe.parse::<Timeframe>().map_or(0, |t| t.fixed_length().unwrap_or(MONTH))
 }
 
 impl TryFrom<&StoredPattern> for Pattern {

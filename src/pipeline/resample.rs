@@ -1,5 +1,7 @@
-//! Larger bars from smaller ones, as SQL.
+//! Larger bars from smaller ones: as SQL, and stored.
 
+use super::control::Control;
+use super::materialize::Materialization;
 use crate::Session;
 use crate::quoting::quoted;
 use std::str::FromStr;
@@ -53,6 +55,48 @@ impl Wanted<'_> {
     /// The bars of a timeframe, stored or made.
     pub fn of(timeframe: Timeframe) -> Self {
         Wanted { timeframe, from: None, origin: None, fill: Fill::None, anew: false, readable: false }
+    }
+}
+
+/// Bars that are made of shorter ones, to be stored in the lake.
+#[derive(Debug, Clone)]
+pub struct Resample {
+    /// Their length.
+    pub timeframe: Timeframe,
+    /// Make them from these; by default from the longest stored that divide theirs.
+    pub from: Option<Timeframe>,
+    /// Where bars begin; by default where those of the table do, or else those that they are made from.
+    pub origin: Option<String>,
+    /// What stands where no bar is.
+    pub fill: Fill,
+}
+
+impl Resample {
+    /// Bars of a timeframe from the longest that divide it, one wherever there is a shorter one.
+    pub fn of(timeframe: Timeframe) -> Resample {
+        Resample { timeframe, from: None, origin: None, fill: Fill::None }
+    }
+
+    /// Makes the bars that have ended and merges them into the lake's table; a second run changes nothing unless the
+    /// shorter bars have changed.
+    ///
+    /// # Errors
+    /// The lake has no bars that they can be made of; or computing or writing them failed or was stopped.
+    pub async fn run(&self, session: &Session, control: &Control) -> Result<IngestSummary> {
+        let Resample { timeframe, from, origin, fill } = self.clone();
+        if fill == Fill::Null {
+            return Err(Error::invalid("fill 'null': a bar without a close is not stored; use none or prev_close"));
+        }
+        let lake = session.tables();
+        let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };
+        let origin = origin.or(own);
+        let wanted = Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) };
+        let (bars, origin) = sql(lake, wanted).await?;
+        let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
+        // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
+        let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
+        let bars = Materialization::of_sql(session, &sql).await?;
+        bars.merge(session, timeframe, origin, control).await
     }
 }
 
@@ -153,31 +197,6 @@ pub fn made_from(
          from {table}{inside} group by symbol, {floor})",
         parts.join(", ")
     )
-}
-
-/// Makes bars of a timeframe from the bars of a shorter one and merges them into the lake's table; a second run changes
-/// nothing unless the shorter bars have changed.
-pub async fn store(
-    session: &Session,
-    timeframe: Timeframe,
-    from: Option<Timeframe>,
-    origin: Option<&str>,
-    fill: Fill,
-) -> Result<IngestSummary> {
-    if fill == Fill::Null {
-        let said = "fill 'null': a bar without a close is not stored; use none or prev_close";
-        return Err(Error::invalid(said.to_string()));
-    }
-    let lake = session.tables();
-    let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };
-    let origin = origin.map(str::to_string).or(own);
-    let wanted = Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) };
-    let (bars, origin) = sql(lake, wanted).await?;
-    let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
-    // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
-    let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
-    let rows = session.plan(session.sql(&sql).await?).await?;
-    session.merge(timeframe, origin, rows).await
 }
 
 #[cfg(test)]

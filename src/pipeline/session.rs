@@ -120,17 +120,6 @@ impl Session {
         self.care(|lake| async move { lake.ingest(timeframe, &options, &progress).await }).await
     }
 
-    /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe.
-    pub async fn merge(
-        &self,
-        timeframe: Timeframe,
-        origin: String,
-        rows: Arc<dyn ExecutionPlan>,
-    ) -> Result<IngestSummary> {
-        let _waiter = Cancellation::of_plan(&rows).waiter();
-        self.care(|lake| async move { lake.merge(timeframe, &origin, rows).await }).await
-    }
-
     /// Writes a computed table whole, in one commit.
     pub async fn replace(&self, table: &str, rows: Computed) -> Result<Written> {
         let table = table.to_string();
@@ -140,7 +129,7 @@ impl Session {
 
     /// Adds a formula to those that the lake keeps; returns its version.
     pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
-        self.care(|lake| async move { formulas::add(&lake, formula).await }).await
+        self.care(|lake| async move { formulas::store(&lake, formula).await }).await
     }
 
     /// All versions of the formulas that the lake keeps, by name and version.

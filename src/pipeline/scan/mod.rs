@@ -5,12 +5,12 @@ mod patience;
 mod run;
 mod sweep;
 
-pub use super::relation::Failure;
 pub use age::MaxAge;
 pub use run::{Ended, ScanRun, Summary};
 pub use sweep::Sweep;
 
 use super::bounds::{Range, bounded};
+use super::control::{AbortOnDrop, Control, Progress};
 use super::quoting::{self, quoted};
 use super::relation::{Relation, despite_files, one, relation};
 use crate::Session;
@@ -29,11 +29,10 @@ use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use patience::Patience;
-use run::{AbortOnDrop, Pass};
+use run::Pass;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Checked, Formula, FormulaKind, Params, Problems};
@@ -44,19 +43,18 @@ use tallow_engine::symbol_guard::{Findings, SymbolGuard};
 use tallow_engine::tally::Tally;
 use tallow_lake::CandleTable;
 use tallow_udfs::series::Bars;
-use tokio_util::sync::CancellationToken;
 
 /// What to look for, and where.
 ///
 /// ```no_run
-/// use tallow::engine::dialect::Formula;
-/// use tallow::pipeline::scan::{Control, Scan};
-/// use tallow::{Session, Settings};
+/// use tallow_engine::dialect::Formula;
+/// use tallow_pipeline::control::Control;
+/// use tallow_pipeline::scan::Scan;
+/// use tallow_pipeline::Session;
 ///
-/// # async fn example() -> tallow::Result<()> {
-/// let session = Session::open(Settings::default()).await?;
+/// # async fn example(session: &Session) -> tallow_common::Result<()> {
 /// let scan = Scan { last: true, ..Scan::of(Formula::parse("rsi(14) < 30")?) };
-/// let mut run = scan.run(&session, Control::default()).await?;
+/// let mut run = scan.run(session, &Control::default()).await?;
 /// while let Some(batch) = run.next().await {
 ///     println!("{} matches", batch?.num_rows());
 /// }
@@ -90,8 +88,6 @@ pub struct Scan {
     pub sweep: Sweep,
     /// A formula that looks into the future is an error otherwise.
     pub allow_lookahead: bool,
-    /// After this time, what is complete is the result.
-    pub timeout: Option<Duration>,
 }
 
 /// What matches are ordered by.
@@ -127,22 +123,6 @@ pub enum Group {
     Date,
     /// The symbol.
     Symbol,
-}
-
-/// How a scan is watched and stopped.
-#[derive(Clone)]
-pub struct Control {
-    /// Called with the number of symbols that are done and, where it is known, of all.
-    pub progress: Arc<dyn Fn(u64, Option<u64>) + Send + Sync>,
-    /// Ends the scan at the next symbol's border of each partition; what is complete is the result. Where that takes long, it is
-    /// given up: see [`Summary::given_up`].
-    pub cancel: CancellationToken,
-}
-
-impl Default for Control {
-    fn default() -> Self {
-        Control { progress: Arc::new(|_, _| ()), cancel: CancellationToken::new() }
-    }
 }
 
 /// The column that tells whether a bar matches.
@@ -182,21 +162,23 @@ impl Scan {
             group: None,
             sweep: Sweep::default(),
             allow_lookahead: false,
-            timeout: None,
         }
     }
 
     /// Plans and starts it. Matches come by time, newest first, or as they are ranked or grouped, once all symbols are
-    /// done. Files that cannot be read are found and left out by a second try.
-    pub async fn run(&self, session: &Session, control: Control) -> Result<ScanRun> {
+    /// done. Files that cannot be read are found and skipped by a second try.
+    ///
+    /// A scan that is cancelled or out of time ends at the next symbol's border of each partition, and what is complete is
+    /// its result. Where that takes long, it is given up: see [`Summary::given_up`].
+    pub async fn run(&self, session: &Session, control: &Control) -> Result<ScanRun> {
         // Running out of time ends this scan, not all that share the token.
-        let control = Control { cancel: control.cancel.child_token(), ..control };
+        let control = Control { cancel: control.cancel.child_token(), ..control.clone() };
         let timed_out = Arc::new(AtomicBool::new(false));
         let clock = session.engine().clock()?;
-        let timer = self.timeout.map(|after| {
+        let timer = control.deadline.map(|deadline| {
             let (cancel, timed_out) = (control.cancel.clone(), Arc::clone(&timed_out));
             clock.spawn(async move {
-                tokio::time::sleep(after).await;
+                tokio::time::sleep_until(deadline.into()).await;
                 timed_out.store(true, Ordering::Relaxed);
                 cancel.cancel();
             })
@@ -228,7 +210,7 @@ impl Scan {
             if let Some(total) = total.filter(|total| done.is_multiple_of(total.div_ceil(10).max(1))) {
                 tracing::debug!("{done} of {total} symbols");
             }
-            progress(done, total);
+            progress(Progress::symbols(done, total));
         };
         let observer = Observer::new(on_symbol).stopped_by(control.cancel.clone());
         let findings = Findings::default();

@@ -1,8 +1,9 @@
 //! A scan under way, and what it found in numbers.
 
-use super::Failure;
 use super::patience::Patience;
 use super::{MATCHES, NEWEST_BARS};
+use crate::control::AbortOnDrop;
+use crate::outcome::Skipped;
 use crate::relation::unreadable;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -38,7 +39,7 @@ pub struct Summary {
     /// Symbols whose bars were read to the end.
     pub scanned: u64,
     /// Symbols and files that something is wrong with.
-    pub failures: Vec<Failure>,
+    pub skipped: Vec<Skipped>,
     /// Symbols with a match.
     pub with_matches: u64,
     /// Bars that match.
@@ -72,15 +73,7 @@ pub struct ScanRun {
     pub(super) timed_out: Arc<AtomicBool>,
     pub(super) patience: Patience,
     pub(super) given_up: bool,
-    pub(super) _timer: Option<AbortOnDrop>,
-}
-
-pub(super) struct AbortOnDrop(pub tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    pub(super) _timer: Option<AbortOnDrop<()>>,
 }
 
 /// One try at the table.
@@ -141,15 +134,15 @@ impl ScanRun {
     pub fn summary(&self) -> Summary {
         let scanned = self.pass.findings.symbols();
         let seen: BTreeSet<&str> = scanned.iter().map(String::as_str).collect();
-        let failure = |Fault { symbol, reason }| Failure { symbol, reason };
-        let mut failures: Vec<Failure> = self.pass.findings.faults().into_iter().map(failure).collect();
+        let skipped = |Fault { symbol, reason }| Skipped { symbol, reason };
+        let mut skipped: Vec<Skipped> = self.pass.findings.faults().into_iter().map(skipped).collect();
         let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
         let by_name = self.pass.candles().is_some_and(CandleTable::is_named_by_files);
         let files = self.pass.candles().map(unreadable).unwrap_or_default();
-        failures.extend(files.into_iter().filter(|file| !by_name || wanted(&file.symbol)));
+        skipped.extend(files.into_iter().filter(|file| !by_name || wanted(&file.symbol)));
         for (path, symbol) in self.pass.candles().map(CandleTable::empty_files).unwrap_or_default() {
             if (!by_name || wanted(&symbol)) && !seen.contains(symbol.as_str()) {
-                failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });
+                skipped.push(Skipped { symbol, reason: format!("no data: {path} has no rows") });
             }
         }
         let ended = match (self.pass.guarded("cut_short") > 0 || self.given_up, self.timed_out.load(Ordering::Relaxed))
@@ -160,18 +153,18 @@ impl ScanRun {
         };
         let mut asked: BTreeSet<&str> = self.symbols.iter().flatten().map(String::as_str).collect();
         if ended == Ended::Complete && self.pass.reads {
-            let named: HashSet<String> = failures.iter().map(|f| f.symbol.clone()).collect();
+            let named: HashSet<String> = skipped.iter().map(|f| f.symbol.clone()).collect();
             for symbol in asked.iter().filter(|s| !seen.contains(*s) && !named.contains(**s)) {
                 let near = closest(symbol, seen.iter().copied()).map(|n| format!("; did you mean {n}?"));
                 let reason = format!("no data: the table has no bar of it{}", near.unwrap_or_default());
-                failures.push(Failure { symbol: (*symbol).to_string(), reason });
+                skipped.push(Skipped { symbol: (*symbol).to_string(), reason });
             }
         }
-        failures.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
+        skipped.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
         let all_asked = match &self.symbols {
             Some(_) => asked.len() as u64,
             None => {
-                asked = failures.iter().map(|f| f.symbol.as_str()).collect();
+                asked = skipped.iter().map(|f| f.symbol.as_str()).collect();
                 let more = asked.iter().filter(|s| !seen.contains(*s)).count() as u64;
                 self.total.unwrap_or(seen.len() as u64).max(seen.len() as u64) + more
             }
@@ -180,7 +173,7 @@ impl ScanRun {
         Summary {
             asked: all_asked,
             scanned: seen.len() as u64,
-            failures,
+            skipped,
             with_matches,
             matches,
             bars: self.pass.guarded("bars"),

@@ -11,7 +11,6 @@ mod state;
 mod tests;
 
 pub use aggregate::matches_schema;
-pub use progress::OnSymbols;
 pub use query_pattern::QueryPattern;
 pub use run::{Counts, MatchRun, Matched, nearest, rows_schema};
 
@@ -23,6 +22,7 @@ use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::node::NodeKind;
 use tallow_engine::series_aggregate::aggregated;
+use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::reference::{Channels, WARM_UP};
 use tallow_udfs::similarity::search::{Excluded, Windowing};
@@ -110,6 +110,19 @@ pub struct Pattern {
 }
 
 impl SearchOptions {
+    /// What of the options does not fit together.
+    pub(super) fn check(&self) -> Result<()> {
+        let Adjust { averages, averages_band, .. } = self.adjust;
+        let has_averages = self.channels.as_ref().is_none_or(|channels| channels.averages > 0.0);
+        match averages.or(averages_band).filter(|_| !has_averages) {
+            Some(number) => Err(Error::Argument(
+                "channels",
+                format!(" leaves the averages out, which 'averages={number}' is about"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Prepares a pattern.
     ///
     /// # Errors
@@ -127,8 +140,8 @@ impl SearchOptions {
 /// columns of [`matches_schema`].
 ///
 /// ```no_run
-/// use tallow::pipeline::search::{Pattern, SearchOptions, search};
-/// # async fn example(session: &tallow::Session) -> tallow::Result<()> {
+/// use tallow_pipeline::search::{Pattern, SearchOptions, search};
+/// # async fn example(session: &tallow_pipeline::Session) -> tallow_common::Result<()> {
 /// let closes = vec![9.0, 7.0, 6.0, 5.0, 6.0, 7.0, 9.0];
 /// let pattern = Pattern { id: "dip".to_string(), closes, lead: 0, origin: None, timeframe: None };
 /// let bars = session.sql("select * from candles where volume > 1e6").await?;
@@ -146,6 +159,12 @@ pub fn search(bars: DataFrame, patterns: &[Pattern], options: &SearchOptions) ->
 /// The plan of a search in a table of candles.
 pub fn plan(input: LogicalPlan, patterns: Vec<QueryPattern>, options: &SearchOptions) -> Result<LogicalPlan> {
     Ok(aggregated(input, Arc::new(SearchAggregate::new(patterns, options)))?)
+}
+
+/// Microseconds of a bar, at most; 0 where that is not known.
+pub(super) fn length(timeframe: &str) -> i64 {
+    const MONTH: i64 = 31 * 24 * 3_600_000_000;
+    timeframe.parse::<Timeframe>().map_or(0, |t| t.fixed_length().unwrap_or(MONTH))
 }
 
 /// The channels that a text names: `price`, or `price,averages`.

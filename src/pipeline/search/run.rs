@@ -4,11 +4,12 @@ use super::aggregate::{SearchAggregate, matches_schema, report_schema, stages_of
 use super::prescreen::{Prescreen, screened};
 use super::progress::observer;
 use super::state::kind;
-use super::{OnSymbols, Pattern, QueryPattern, SearchOptions};
+use super::{Pattern, QueryPattern, SearchOptions, length};
 use crate::Session;
-use crate::patterns::length;
+use crate::control::Control;
+use crate::outcome::Skipped;
 use crate::quoting;
-use crate::relation::{Failure, Relation, despite_files, one};
+use crate::relation::{Relation, despite_files, one};
 use crate::rows::{column, texts};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -50,7 +51,7 @@ pub struct Matched {
     /// The table that was read: without the files that cannot be, where there are such.
     pub table: String,
     /// These files, and symbols whose bars are no series, as where two have the same time.
-    pub failures: Vec<Failure>,
+    pub skipped: Vec<Skipped>,
 }
 
 /// What a pattern's search looked at.
@@ -88,17 +89,18 @@ impl MatchRun {
     /// a second try finds.
     ///
     /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
-    pub async fn run(&self, session: &Session, table: &str, timeframe: &str, progress: OnSymbols) -> Result<Matched> {
-        let search = async |from: &Relation| self.over(session, from, timeframe, &progress).await;
-        let (from, mut found) = despite_files(session, table, search).await?;
-        found.failures.splice(0..0, from.left_out());
+    pub async fn run(&self, session: &Session, table: &str, timeframe: &str, control: &Control) -> Result<Matched> {
+        let search = async |from: &Relation| self.over(session, from, timeframe, control).await;
+        let clock = session.engine().clock()?;
+        let (from, mut found) = control.limit(&clock, despite_files(session, table, search)).await?;
+        found.skipped.splice(0..0, from.skipped());
         Ok(found)
     }
 
-    async fn over(&self, session: &Session, from: &Relation, timeframe: &str, progress: &OnSymbols) -> Result<Matched> {
+    async fn over(&self, session: &Session, from: &Relation, timeframe: &str, control: &Control) -> Result<Matched> {
         let groups = self.patterns.chunks(TOGETHER);
         let symbols = from.candles().and_then(CandleTable::symbols);
-        let observer = observer(progress, symbols.map(|n| (n * groups.len()) as u64));
+        let observer = observer(Arc::clone(&control.progress), symbols.map(|n| (n * groups.len()) as u64));
         let mut bars = format!("select symbol, ts, close from {}", from.sql);
         let doubled = from.doubled(session).await?;
         if !doubled.is_empty() {
@@ -112,9 +114,9 @@ impl MatchRun {
             skipped.extend(pass.skipped);
         }
         let rows = concat_batches(&rows_schema(), &rows)?;
-        let skipped = skipped.into_iter().map(|(symbol, reason)| Failure { symbol, reason });
-        let failures = doubled.into_iter().chain(skipped).collect();
-        Ok(Matched { rows, stages, table: from.name.clone(), failures })
+        let skipped = skipped.into_iter().map(|(symbol, reason)| Skipped { symbol, reason });
+        let skipped = doubled.into_iter().chain(skipped).collect();
+        Ok(Matched { rows, stages, table: from.name.clone(), skipped })
     }
 
     async fn pass(
