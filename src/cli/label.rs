@@ -81,7 +81,7 @@ impl Run for LabelArgs {
         }
         let session = cx.config.session().await?;
         if self.sql {
-            out!("{}", run.sql(session.tables()).await?);
+            out!("{}", run.sql(session.lake()).await?);
             return Ok(());
         }
         let table = run.table(self.into.as_deref())?;

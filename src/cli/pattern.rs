@@ -112,7 +112,7 @@ impl Run for PatternCommand {
             PatternCommand::List(args) => {
                 statement::run(&session, &cx.config, &patterns::list(&session).await?, &args.output).await
             }
-            PatternCommand::Show { name } => show(&patterns::get(session.tables(), &name).await?),
+            PatternCommand::Show { name } => show(&patterns::get(session.lake(), &name).await?),
             PatternCommand::Activate { name } => {
                 patterns::set_active(&session, &name, true).await?;
                 out!("{name} is active");

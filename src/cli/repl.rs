@@ -47,7 +47,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
             .map_err(|e| Error::File("standard input".to_string(), e))?;
         return script(&session, config, &mut state, &text).await;
     }
-    let words = SchemaProvider::table_names(session.tables())
+    let words = SchemaProvider::table_names(session.lake())
         .into_iter()
         .chain(describe_all().into_iter().map(|f| f.name))
         .chain(COMMANDS.map(str::to_string))
@@ -131,11 +131,11 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
         (".quit" | ".exit" | ".q", _) => return Ok(false),
         (".help", _) => drop(writeln!(out, "{HELP}")),
         (".tables", _) => {
-            for name in SchemaProvider::table_names(session.tables()) {
+            for name in SchemaProvider::table_names(session.lake()) {
                 let _ = writeln!(out, "{name}");
             }
         }
-        (".schema", table) if !table.is_empty() => match session.tables().table(table.trim_matches('\'')).await? {
+        (".schema", table) if !table.is_empty() => match session.lake().table(table.trim_matches('\'')).await? {
             Some(table) => {
                 for field in TableProvider::schema(table.as_ref()).fields() {
                     let _ = writeln!(out, "{:<12} {}", field.name(), field.data_type());

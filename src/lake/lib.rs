@@ -7,7 +7,6 @@ mod clusters;
 mod columns;
 mod delta;
 mod files;
-mod former;
 mod formulas;
 mod guarded;
 mod in_order;
@@ -37,7 +36,6 @@ pub use catalog::READABLE;
 pub use catalog::{Lake, LakeOptions};
 pub use columns::timestamp_type;
 
-pub use former::LakeSchema;
 pub use formulas::StoredFormula;
 pub use ingest::{IngestOptions, IngestProgress, IngestSummary, Naming};
 pub use kind::{ResultKind, tables_of_levels};

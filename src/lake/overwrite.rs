@@ -59,7 +59,7 @@ pub(super) async fn overwrite(state: &Arc<SessionState>, log: &Log, computed: Co
         let base = files.keep_if_ok(base).await?;
         // It may be somebody's by now.
         let allowed =
-            base.as_ref().map_or(Ok(()), |base| check_replaceable(log, base, computed.kind, &computed.properties));
+            base.as_ref().map_or(Ok(()), |base| check_overwrite(log, base, computed.kind, &computed.properties));
         files.keep_if_ok(allowed).await?;
         let change = change(base.as_ref(), &schema, &computed, files.adds(), rows);
         if let Some(version) = attempts.commit(log, base.as_ref(), change, &mut [&mut files]).await? {
@@ -76,7 +76,7 @@ pub(super) async fn check(
     properties: &HashMap<String, String>,
 ) -> Result<()> {
     match log.snapshot(None).await? {
-        Some(there) => check_replaceable(log, &there, kind, properties),
+        Some(there) => check_overwrite(log, &there, kind, properties),
         None => {
             refuse_plain_files(state, log).await?;
             refuse_files_of_others(log).await
@@ -84,12 +84,7 @@ pub(super) async fn check(
     }
 }
 
-fn check_replaceable(
-    log: &Log,
-    there: &Snapshot,
-    kind: ResultKind,
-    properties: &HashMap<String, String>,
-) -> Result<()> {
+fn check_overwrite(log: &Log, there: &Snapshot, kind: ResultKind, properties: &HashMap<String, String>) -> Result<()> {
     let known = |key: &str| there.properties.get(key).map(String::as_str);
     let is_of_kind = match (known(KIND), known(OPERATION)) {
         (Some(known), _) => known == kind.prefix(),

@@ -2,7 +2,7 @@
 
 use super::quoting::quoted;
 use tallow_common::{Error, Result};
-use tallow_lake::LakeSchema;
+use tallow_lake::Lake;
 
 /// SQL that yields the candles of a table with prices adjusted backwards for the actions of another: `symbol`, `ts` (the
 /// first day without the right), `split_ratio` (2 for two new shares per old one; 0 or none for no split) and `dividend` (per share).
@@ -10,7 +10,7 @@ use tallow_lake::LakeSchema;
 /// Prices before an action are divided by the split ratio and multiplied by 1 - dividend / close of the bar before;
 /// volumes are multiplied by the ratio. An action on a day without a bar counts from the next bar. Adjusted prices look
 /// ahead by their nature: an action changes every bar before it.
-pub async fn sql(lake: &LakeSchema, table: &str, actions: &str) -> Result<String> {
+pub async fn sql(lake: &Lake, table: &str, actions: &str) -> Result<String> {
     let table = if table.parse::<tallow_udfs::candle::Timeframe>().is_ok() {
         format!("candles_{table}")
     } else {

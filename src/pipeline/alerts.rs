@@ -93,7 +93,7 @@ pub async fn claim(session: &Session, matches: RecordBatch, most: usize, alerts:
         }
         Ok(due)
     };
-    let due = session.care(|lake| async move { lake.change_records("CLAIM ALERTS", change).await }).await?;
+    let due = session.on_lake(|lake| async move { lake.change_records("CLAIM ALERTS", change).await }).await?;
     let count = |wanted: Due| due.iter().filter(|d| **d == wanted).count();
     let (silent, elsewhere) = (count(Due::Silent), count(Due::Elsewhere));
     let now: BooleanArray = due.iter().map(|d| Some(*d == Due::Now)).collect();
@@ -103,7 +103,7 @@ pub async fn claim(session: &Session, matches: RecordBatch, most: usize, alerts:
 /// How many matches of one pattern and timeframe may be silent, at most.
 pub async fn most_silent(session: &Session) -> Result<usize> {
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
-    for alert in session.tables().records::<StoredAlert>().await? {
+    for alert in session.lake().records::<StoredAlert>().await? {
         *counts.entry((alert.pattern, alert.timeframe)).or_default() += 1;
     }
     Ok(counts.into_values().max().unwrap_or_default())
@@ -123,7 +123,7 @@ pub async fn settle(session: &Session, matches: &RecordBatch, alerts: Alerts, to
         });
         Ok(())
     };
-    session.care(|lake| async move { lake.change_records("SETTLE ALERTS", change).await }).await
+    session.on_lake(|lake| async move { lake.change_records("SETTLE ALERTS", change).await }).await
 }
 
 /// Forgets the alerts of a pattern that is gone: another of its name begins anew.
@@ -133,7 +133,7 @@ pub async fn forget(session: &Session, pattern: &str) -> Result<()> {
         known.retain(|alert| alert.pattern != pattern);
         Ok(())
     };
-    session.care(|lake| async move { lake.change_records("FORGET ALERTS", change).await }).await
+    session.on_lake(|lake| async move { lake.change_records("FORGET ALERTS", change).await }).await
 }
 
 fn alerts_of(matches: &RecordBatch, now: i64) -> Result<Vec<StoredAlert>> {

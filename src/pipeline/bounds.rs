@@ -259,7 +259,7 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
             "--available-at: how far the result looks ahead is not bounded (see `tallow explain`)".to_string(),
         ));
     };
-    let Some((timeframe, origin)) = session.tables().bars(table).await? else {
+    let Some((timeframe, origin)) = session.lake().bars(table).await? else {
         return Err(Error::invalid(format!("--available-at: the length of the bars of `{table}` is not known")));
     };
     let Some(ts) = time_column(&plan) else {
@@ -310,7 +310,7 @@ pub(super) async fn tables_of(
     })?;
     let mut tables = BTreeMap::new();
     for name in names {
-        let bars = session.tables().bars(&name).await?.map(|(t, origin)| (t.to_string(), origin));
+        let bars = session.lake().bars(&name).await?.map(|(t, origin)| (t.to_string(), origin));
         tables.insert(name, bars);
     }
     Ok(tables)

@@ -16,9 +16,9 @@ use tallow_lake::TableSummary;
 /// # Errors
 /// It has none.
 pub fn tables(session: &Session) -> Result<Vec<String>> {
-    let names = session.tables().table_names();
+    let names = session.lake().table_names();
     if names.is_empty() {
-        let lake = &session.tables().lake().url;
+        let lake = &session.lake().options().url;
         return Err(Error::invalid(format!(
             "no candles in the lake '{lake}': expected folders such as {lake}/candles/1d/ with .parquet or .csv files"
         )));
@@ -28,7 +28,7 @@ pub fn tables(session: &Session) -> Result<Vec<String>> {
 
 /// What is known of a table of candles; of others it is not known.
 pub async fn summary(session: &Session, table: &str) -> Result<Option<TableSummary>> {
-    Ok(session.tables().candle_table(table).await?.map(|table| table.summary()))
+    Ok(session.lake().candle_table(table).await?.map(|table| table.summary()))
 }
 
 /// A table of candles.
@@ -61,8 +61,8 @@ impl Description {
     /// There is no such table of candles.
     pub async fn of(session: &Session, given: &str) -> Result<Description> {
         let name = table_named(given);
-        let Some(table) = session.tables().candle_table(&name).await? else {
-            let known = session.tables().table_names();
+        let Some(table) = session.lake().candle_table(&name).await? else {
+            let known = session.lake().table_names();
             let hint = match closest(given, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "`tallow tables` lists what there is".to_string(),

@@ -9,13 +9,13 @@ use datafusion::sql::sqlparser::ast::Expr;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Formula, Params, Problems, closest};
 use tallow_engine::reach::PlanReach;
-use tallow_lake::{LakeSchema, StoredFormula};
+use tallow_lake::{Lake, StoredFormula};
 
 /// What a formula is for.
 pub const CATEGORIES: [&str; 4] = ["scan", "entry", "exit", "stop"];
 
 /// All versions of the formulas that a lake keeps, by name and version.
-pub(crate) async fn all(lake: &LakeSchema) -> datafusion::common::Result<Vec<StoredFormula>> {
+pub(crate) async fn all(lake: &Lake) -> datafusion::common::Result<Vec<StoredFormula>> {
     let mut all = lake.records::<StoredFormula>().await?;
     all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
     Ok(all)
@@ -23,7 +23,7 @@ pub(crate) async fn all(lake: &LakeSchema) -> datafusion::common::Result<Vec<Sto
 
 /// Adds a formula as the next version of its name and returns the version. A formula that equals the newest version is not
 /// added again. Two writers at the same time get two versions.
-pub(crate) async fn store(lake: &LakeSchema, formula: StoredFormula) -> datafusion::common::Result<i64> {
+pub(crate) async fn store(lake: &Lake, formula: StoredFormula) -> datafusion::common::Result<i64> {
     lake.change_records("FORMULA", move |all: &mut Vec<StoredFormula>| Ok(next_version(all, &formula))).await
 }
 

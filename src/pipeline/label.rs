@@ -14,7 +14,7 @@ use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, HashMap};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
-use tallow_lake::{LakeSchema, ResultKind, Written};
+use tallow_lake::{Lake, ResultKind, Written};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::label::VERSION;
 use tallow_udfs::series_function;
@@ -126,7 +126,7 @@ impl LabelRun {
     }
 
     /// SQL for the labels: `symbol, ts, close, path_timeframe`, the labels, `horizon_complete, available_at`, in order.
-    pub async fn sql(&self, lake: &LakeSchema) -> Result<String> {
+    pub async fn sql(&self, lake: &Lake) -> Result<String> {
         if self.seed && self.levels.is_none() {
             return Err(Error::invalid(
                 "preset 'seed' places barriers by levels: give --levels auto, or a table".to_string(),
@@ -230,9 +230,9 @@ impl LabelRun {
     /// # Errors
     /// The labels cannot be computed, or something else than labels of these bars is in the place of the table.
     pub async fn write(&self, session: &Session, table: &str, control: &Control) -> Result<Written> {
-        let rows = Materialization::of_sql(session, &self.sql(session.tables()).await?).await?;
-        let rows = rows.ordered().expecting(self.bars(session.tables()).await);
-        let (_, origin) = resample::sql(session.tables(), Wanted::of(self.timeframe)).await?;
+        let rows = Materialization::of_sql(session, &self.sql(session.lake()).await?).await?;
+        let rows = rows.ordered().expecting(self.bars(session.lake()).await);
+        let (_, origin) = resample::sql(session.lake(), Wanted::of(self.timeframe)).await?;
         let fingerprint = self.fingerprint();
         let properties: HashMap<String, String> = [
             ("tallow.timeframe".to_string(), self.timeframe.to_string()),
@@ -271,7 +271,7 @@ pub struct Walked {
 
 impl LabelRun {
     /// How many bars there are to label, as far as that is known beforehand.
-    pub async fn bars(&self, lake: &LakeSchema) -> Option<u64> {
+    pub async fn bars(&self, lake: &Lake) -> Option<u64> {
         let source = resample::source_of(lake, self.timeframe).ok()?;
         let table = lake.candle_table(&format!("candles_{source}")).await.ok()??;
         let rows = table.summary().rows as u64;
@@ -284,8 +284,8 @@ impl LabelRun {
 
     /// What a table that was just written lacks.
     pub async fn unlabelled(&self, session: &Session, table: &str) -> Result<Unlabelled> {
-        let (bars, _) = resample::sql(session.tables(), Wanted::of(self.timeframe)).await?;
-        let has_label = session.tables().columns(table).await?.iter().any(|column| column == "label");
+        let (bars, _) = resample::sql(session.lake(), Wanted::of(self.timeframe)).await?;
+        let has_label = session.lake().columns(table).await?.iter().any(|column| column == "label");
         let no_label = if has_label { "horizon_complete and label is null" } else { "false" };
         let sql = format!(
             "select bars.incomplete, labels.warm_up, labels.open
@@ -343,7 +343,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 /// # Errors
 /// There is no such table.
 pub async fn quality(session: &Session, table: &str) -> Result<Query> {
-    let columns = session.tables().columns(table).await?;
+    let columns = session.lake().columns(table).await?;
     Ok(Query::of(quality_sql(table, &columns)))
 }
 

@@ -3,7 +3,7 @@
 use super::levels::{self, Source};
 use super::resample::{self, Wanted};
 use tallow_common::Result;
-use tallow_lake::LakeSchema;
+use tallow_lake::Lake;
 use tallow_udfs::candle::{Grid, Origin, Timeframe};
 
 /// What a path is to carry besides prices.
@@ -28,7 +28,7 @@ pub struct PathOptions {
 ///
 /// A labelled bar of which the smaller bars cover only a part is walked along that part: what it did in the rest is not
 /// seen.
-pub async fn sql(lake: &LakeSchema, timeframe: Timeframe, options: &PathOptions) -> Result<String> {
+pub async fn sql(lake: &Lake, timeframe: Timeframe, options: &PathOptions) -> Result<String> {
     let (bars, origin) = resample::sql(lake, Wanted::of(timeframe)).await?;
     let known = lake.timeframes();
     let mut finer = vec![];

@@ -8,7 +8,7 @@ use super::resample::{self, Wanted};
 use crate::Session;
 use std::collections::HashMap;
 use tallow_common::{Error, Result, readable};
-use tallow_lake::{LakeSchema, Written, tables_of_levels};
+use tallow_lake::{Lake, Written, tables_of_levels};
 use tallow_udfs::candle::Timeframe;
 
 /// How levels are found.
@@ -84,7 +84,7 @@ impl Levels {
     /// The lake has no such bars.
     pub async fn query(&self, session: &Session, of_events: bool) -> Result<Query> {
         self.check()?;
-        let (lake, Levels { timeframe, detection }) = (session.tables(), self);
+        let (lake, Levels { timeframe, detection }) = (session.lake(), self);
         Ok(Query::of(match of_events {
             true => format!("select * from ({}) order by symbol, ts", events(lake, *timeframe, *detection).await?),
             false => {
@@ -105,7 +105,7 @@ impl Levels {
         mut each: impl FnMut(&str, &Written),
     ) -> Result<()> {
         self.check()?;
-        let (lake, Levels { timeframe, detection }) = (session.tables(), self);
+        let (lake, Levels { timeframe, detection }) = (session.lake(), self);
         let levels = levels(lake, *timeframe, *detection).await?;
         let events = events(lake, *timeframe, *detection).await?;
         let Detection { k, cluster, max_age } = *detection;
@@ -129,7 +129,7 @@ impl Levels {
 }
 
 /// SQL for what happens to the levels found in a timeframe: `level_id, symbol, timeframe, ts, event, price`.
-pub async fn events(lake: &LakeSchema, timeframe: Timeframe, detection: Detection) -> Result<String> {
+pub async fn events(lake: &Lake, timeframe: Timeframe, detection: Detection) -> Result<String> {
     let Detection { k, cluster, max_age } = detection;
     let (bars, origin) = resample::sql(lake, Wanted::of(timeframe)).await?;
     Ok(format!(
@@ -143,7 +143,7 @@ pub async fn events(lake: &LakeSchema, timeframe: Timeframe, detection: Detectio
 
 /// SQL for the levels found in a timeframe, one row each:
 /// `level_id, symbol, timeframe, price, initial_type, created_at, deactivated_at`.
-pub async fn levels(lake: &LakeSchema, timeframe: Timeframe, detection: Detection) -> Result<String> {
+pub async fn levels(lake: &Lake, timeframe: Timeframe, detection: Detection) -> Result<String> {
     let events = events(lake, timeframe, detection).await?;
     let first = |what: &str| format!("min(ts) filter (where event like '{what}%')");
     Ok(format!(
@@ -158,7 +158,7 @@ pub async fn levels(lake: &LakeSchema, timeframe: Timeframe, detection: Detectio
 }
 
 /// SQL for which levels are active from each change on: `symbol, ts, levels`, one row a change, in order.
-pub async fn states(lake: &LakeSchema, timeframe: Timeframe, source: &Source) -> Result<String> {
+pub async fn states(lake: &Lake, timeframe: Timeframe, source: &Source) -> Result<String> {
     let events = match source {
         Source::Auto(detection) => events(lake, timeframe, *detection).await?,
         Source::Tables { levels, events } => told(lake, timeframe, levels, events.as_deref()).await?,
@@ -170,7 +170,7 @@ pub async fn states(lake: &LakeSchema, timeframe: Timeframe, source: &Source) ->
 }
 
 /// Levels of a user's tables as events.
-async fn told(lake: &LakeSchema, timeframe: Timeframe, levels: &str, events: Option<&str>) -> Result<String> {
+async fn told(lake: &Lake, timeframe: Timeframe, levels: &str, events: Option<&str>) -> Result<String> {
     let columns = lake.columns(levels).await?;
     let has = |name: &str| columns.iter().any(|c| c == name);
     for needed in ["symbol", "level_id", "price", "initial_type", "created_at"] {

@@ -14,18 +14,18 @@ pub async fn optimize(
     control: &Control,
 ) -> Result<OptimizeSummary> {
     let name = table_named(table);
-    let work = session.care(move |lake| async move { lake.optimize(&name, file_bytes).await });
+    let work = session.on_lake(move |lake| async move { lake.optimize(&name, file_bytes).await });
     control.limit(&session.engine().clock()?, work).await
 }
 
 /// Deletes files that only versions older than `keep` need, and names them; or only names them.
 pub async fn vacuum(session: &Session, table: &str, keep: chrono::Duration, dry_run: bool) -> Result<Vec<String>> {
     let name = table_named(table);
-    session.care(move |lake| async move { lake.vacuum(&name, keep, dry_run).await }).await
+    session.on_lake(move |lake| async move { lake.vacuum(&name, keep, dry_run).await }).await
 }
 
 /// The commits of a table, the newest first, at most so many.
 pub async fn history(session: &Session, table: &str, limit: Option<usize>) -> Result<Vec<HistoryEntry>> {
     let name = table_named(table);
-    session.care(move |lake| async move { lake.history(&name, limit).await }).await
+    session.on_lake(move |lake| async move { lake.history(&name, limit).await }).await
 }

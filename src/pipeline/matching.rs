@@ -94,7 +94,7 @@ impl Match {
         }
         let mut warnings = vec![];
         if let Some(Scoring { model, benchmark }) = &self.score {
-            let model = score::Models::of(session)?.load(session.tables(), model).await?;
+            let model = score::Models::of(session)?.load(session.lake(), model).await?;
             for (table, timeframe) in &tables {
                 if let Some(symbol) = benchmark {
                     score::check_benchmark(session, table, symbol).await?;
@@ -113,9 +113,9 @@ impl Match {
 
     async fn run(&self, session: &Session) -> Result<MatchRun> {
         let patterns = match &self.pattern {
-            Some(text) => vec![patterns::of_text(session.tables(), text).await?],
+            Some(text) => vec![patterns::of_text(session.lake(), text).await?],
             None => {
-                let all = session.tables().records::<StoredPattern>().await?;
+                let all = session.lake().records::<StoredPattern>().await?;
                 if all.is_empty() {
                     return Err(patterns::none());
                 }

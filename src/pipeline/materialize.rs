@@ -37,7 +37,7 @@ impl ResultTable {
     /// Something else is there than an earlier result of the same kind, of the same bars.
     pub async fn check(&self, session: &Session) -> Result<()> {
         let ResultTable { name, kind, properties } = self.clone();
-        session.care(move |lake| async move { lake.check_replaceable(&name, kind, &properties).await }).await
+        session.on_lake(move |lake| async move { lake.check_overwrite(&name, kind, &properties).await }).await
     }
 }
 
@@ -93,7 +93,7 @@ impl Materialization {
             kind: table.kind,
             progress: Box::new(move |rows| progress(Progress::rows(rows, expected))),
         };
-        control.limit(&session.engine().clock()?, session.replace(&table.name, computed)).await
+        control.limit(&session.engine().clock()?, session.overwrite(&table.name, computed)).await
     }
 
     /// Merges them, which are candles ordered by (symbol, ts), into the lake's table of a timeframe, in one commit.
@@ -109,7 +109,7 @@ impl Materialization {
     ) -> Result<IngestSummary> {
         let plan = self.plan;
         let _waiter = Cancellation::of_plan(&plan).waiter();
-        let merged = session.care(move |lake| async move { lake.merge(timeframe, &origin, plan).await });
+        let merged = session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan).await });
         control.limit(&session.engine().clock()?, merged).await
     }
 }

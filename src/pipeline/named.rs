@@ -163,7 +163,7 @@ pub async fn over(session: &Session, text: &str, params: &Params, timeframe: Tim
     if !from.is_stored {
         candles = format!("#{candles}");
         let bars = one(session, &format!("select * from {}", from.sql)).await?;
-        session.tables().keep_hidden(&candles, Arc::new(ViewTable::new(bars.into_unoptimized_plan(), None)));
+        session.lake().keep_hidden(&candles, Arc::new(ViewTable::new(bars.into_unoptimized_plan(), None)));
     }
     let bound = dialect::bind(text, params)?;
     dialect::with_tables(&bound, &[("candles", &candles), ("matches", &format!("matches_{timeframe}"))])

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
-use tallow_lake::{LakeSchema, StoredPattern};
+use tallow_lake::{Lake, StoredPattern};
 use tallow_udfs::similarity::numbers_of;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::Excluded;
@@ -121,7 +121,7 @@ pub async fn add(session: &Session, pattern: &StoredPattern) -> Result<bool> {
         }
         Ok(known)
     };
-    let known = session.care(|lake| async move { lake.change_records("ADD PATTERN", change).await }).await?;
+    let known = session.on_lake(|lake| async move { lake.change_records("ADD PATTERN", change).await }).await?;
     let Some(known) = known else { return Ok(true) };
     let (active, created_at) = (known.active, known.created_at);
     if known == (StoredPattern { active, created_at, ..pattern.clone() }) {
@@ -138,13 +138,13 @@ pub async fn add(session: &Session, pattern: &StoredPattern) -> Result<bool> {
 /// # Errors
 /// The lake has no such pattern.
 pub async fn set_active(session: &Session, id: &str, active: bool) -> Result<()> {
-    get(session.tables(), id).await?;
+    get(session.lake(), id).await?;
     let id = id.to_string();
     let change = move |all: &mut Vec<StoredPattern>| {
         all.iter_mut().filter(|p| p.id == id).for_each(|p| p.active = active);
         Ok(())
     };
-    session.care(|lake| async move { lake.change_records("CHANGE PATTERN", change).await }).await
+    session.on_lake(|lake| async move { lake.change_records("CHANGE PATTERN", change).await }).await
 }
 
 /// Removes a pattern and what is remembered of its alerts.
@@ -152,13 +152,13 @@ pub async fn set_active(session: &Session, id: &str, active: bool) -> Result<()>
 /// # Errors
 /// The lake has no such pattern.
 pub async fn remove(session: &Session, id: &str) -> Result<()> {
-    get(session.tables(), id).await?;
+    get(session.lake(), id).await?;
     let gone = id.to_string();
     let change = move |all: &mut Vec<StoredPattern>| {
         all.retain(|p| p.id != gone);
         Ok(())
     };
-    session.care(|lake| async move { lake.change_records("REMOVE PATTERN", change).await }).await?;
+    session.on_lake(|lake| async move { lake.change_records("REMOVE PATTERN", change).await }).await?;
     alerts::forget(session, id).await
 }
 
@@ -167,7 +167,7 @@ pub async fn remove(session: &Session, id: &str) -> Result<()> {
 /// # Errors
 /// It keeps none.
 pub async fn list(session: &Session) -> Result<Query> {
-    if session.tables().records::<StoredPattern>().await?.is_empty() {
+    if session.lake().records::<StoredPattern>().await?.is_empty() {
         return Err(none());
     }
     Ok(Query::of(
@@ -179,7 +179,7 @@ pub async fn list(session: &Session) -> Result<Query> {
 ///
 /// # Errors
 /// The lake keeps none, or not one of these.
-pub async fn chosen(lake: &LakeSchema, names: &[String]) -> Result<Vec<StoredPattern>> {
+pub async fn chosen(lake: &Lake, names: &[String]) -> Result<Vec<StoredPattern>> {
     let all = lake.records::<StoredPattern>().await?;
     let mut chosen = vec![];
     match names.is_empty() {
@@ -264,7 +264,7 @@ impl TryFrom<&StoredPattern> for Pattern {
 }
 
 /// A pattern of the lake by its name.
-pub async fn get(lake: &LakeSchema, id: &str) -> Result<StoredPattern> {
+pub async fn get(lake: &Lake, id: &str) -> Result<StoredPattern> {
     let all = lake.records::<StoredPattern>().await?;
     if let Some(found) = all.iter().find(|p| p.id == id) {
         return Ok(found.clone());
@@ -293,7 +293,7 @@ fn id_of(closes: &[f64]) -> String {
 }
 
 /// What a text stands for: numbers, or a pattern of the lake by its name.
-pub async fn of_text(lake: &LakeSchema, text: &str) -> Result<Pattern> {
+pub async fn of_text(lake: &Lake, text: &str) -> Result<Pattern> {
     let numbers = text.trim_start().starts_with(['[', '+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     if numbers {
         let closes = numbers_of(text).map_err(|e| Error::invalid(format!("a pattern of numbers: {e}")))?;

@@ -123,9 +123,9 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
     let name = table.to_string();
     let plain = table.strip_suffix(READABLE);
     let timeframe = plain.unwrap_or(table).strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok());
-    let known = session.tables().timeframes();
+    let known = session.lake().timeframes();
     if let Some(timeframe) = timeframe.filter(|t| !known.contains(t) && !known.is_empty()) {
-        let source = source_of(session.tables(), timeframe)?;
+        let source = source_of(session.lake(), timeframe)?;
         let (suffix, option) = if plain.is_some() { (READABLE, ", readable => 'true'") } else { ("", "") };
         let table = session.context().table_provider(TableReference::bare(format!("candles_{source}{suffix}"))).await?;
         let sql = format!("candles('{timeframe}'{option})");
@@ -145,11 +145,11 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
             if !said.contains("not found") && !said.contains("No table named") {
                 return Err(error.into());
             }
-            let known = session.tables().table_names();
+            let known = session.lake().table_names();
             let hint = match closest(table, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if known.is_empty() => {
-                    format!("{} holds none yet: tallow ingest FILE", session.tables().lake().url)
+                    format!("{} holds none yet: tallow ingest FILE", session.lake().options().url)
                 }
                 None => format!("tables: {}", known.join(", ")),
             };
@@ -171,9 +171,9 @@ pub(super) async fn timeframe_of(session: &Session, table: &str) -> Result<Strin
     if let Some(timeframe) = table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok()) {
         return Ok(timeframe.to_string());
     }
-    let bars = match session.tables().bars(table).await {
+    let bars = match session.lake().bars(table).await {
         // A file that cannot be read does not hide what the others hold.
-        Err(error) => session.tables().bars(&format!("{table}{READABLE}")).await.map_err(|_| error)?,
+        Err(error) => session.lake().bars(&format!("{table}{READABLE}")).await.map_err(|_| error)?,
         known => known?,
     };
     Ok(bars.map_or_else(|| table.to_string(), |(timeframe, _)| timeframe.to_string()))

@@ -6,7 +6,7 @@ use crate::Session;
 use crate::quoting::quoted;
 use std::str::FromStr;
 use tallow_common::{Error, Result};
-use tallow_lake::{IngestSummary, LakeSchema, READABLE};
+use tallow_lake::{IngestSummary, Lake, READABLE};
 use tallow_udfs::candle::Timeframe;
 
 /// What stands where no bar is.
@@ -87,7 +87,7 @@ impl Resample {
         if fill == Fill::Null {
             return Err(Error::invalid("fill 'null': a bar without a close is not stored; use none or prev_close"));
         }
-        let lake = session.tables();
+        let lake = session.lake();
         let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };
         let origin = origin.or(own);
         let wanted = Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) };
@@ -102,7 +102,7 @@ impl Resample {
 
 /// SQL that yields bars, and where these begin. Smaller bars without trades set no price of a larger one that has trades
 /// (see `candlestick`).
-pub async fn sql(lake: &LakeSchema, wanted: Wanted<'_>) -> Result<(String, String)> {
+pub async fn sql(lake: &Lake, wanted: Wanted<'_>) -> Result<(String, String)> {
     let Wanted { timeframe, from, origin, fill, anew, readable } = wanted;
     let table = |timeframe: Timeframe| match readable {
         true => quoted(&format!("candles_{timeframe}{READABLE}")),
@@ -141,13 +141,13 @@ pub async fn sql(lake: &LakeSchema, wanted: Wanted<'_>) -> Result<(String, Strin
 }
 
 /// The stored timeframe that has bars of a timeframe, or that they are made from, and where its bars begin.
-pub async fn stored_source(lake: &LakeSchema, timeframe: Timeframe) -> Result<(Timeframe, String)> {
+pub async fn stored_source(lake: &Lake, timeframe: Timeframe) -> Result<(Timeframe, String)> {
     let source = source_of(lake, timeframe)?;
     Ok((source, lake.origin(source).await?.unwrap_or_else(|| "utc".to_string())))
 }
 
 /// The stored timeframe that has bars of a timeframe, or that they are made from.
-pub fn source_of(lake: &LakeSchema, timeframe: Timeframe) -> Result<Timeframe> {
+pub fn source_of(lake: &Lake, timeframe: Timeframe) -> Result<Timeframe> {
     let known = lake.timeframes();
     if known.contains(&timeframe) { Ok(timeframe) } else { source(&known, timeframe, None) }
 }

@@ -16,7 +16,7 @@ use tallow_common::{Error, Result};
 use tallow_engine::cancellation::Cancellation;
 use tallow_engine::dialect::{Params, Parsed};
 use tallow_engine::{Engine, EngineOptions, Extend, resources};
-use tallow_lake::{Computed, IngestOptions, IngestProgress, IngestSummary, LakeSchema, StoredFormula, Stores, Written};
+use tallow_lake::{Computed, IngestOptions, IngestProgress, IngestSummary, Lake, StoredFormula, Stores, Written};
 use tallow_udfs::candle::Timeframe;
 
 /// What a session works with.
@@ -64,14 +64,14 @@ impl Settings {
 /// An engine over a lake.
 pub struct Session {
     engine: Engine,
-    lake: Arc<LakeSchema>,
+    lake: Arc<Lake>,
     stores: Arc<Stores>,
     extensions: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
 impl Session {
     /// Joins an engine with the lake whose tables are registered in it and the stores that both read from.
-    pub fn new(engine: Engine, lake: Arc<LakeSchema>, stores: Arc<Stores>) -> Session {
+    pub fn new(engine: Engine, lake: Arc<Lake>, stores: Arc<Stores>) -> Session {
         Session { engine, lake, stores, extensions: HashMap::new() }
     }
 
@@ -99,8 +99,8 @@ impl Session {
         self.engine.context()
     }
 
-    /// The tables of the lake.
-    pub fn tables(&self) -> &LakeSchema {
+    /// The lake.
+    pub fn lake(&self) -> &Lake {
         &self.lake
     }
 
@@ -117,28 +117,28 @@ impl Session {
         progress: &IngestProgress,
     ) -> Result<IngestSummary> {
         let progress = progress.clone();
-        self.care(|lake| async move { lake.ingest(timeframe, &options, &progress).await }).await
+        self.on_lake(|lake| async move { lake.ingest(timeframe, &options, &progress).await }).await
     }
 
     /// Writes a computed table whole, in one commit.
-    pub async fn replace(&self, table: &str, rows: Computed) -> Result<Written> {
+    pub async fn overwrite(&self, table: &str, rows: Computed) -> Result<Written> {
         let table = table.to_string();
         let _waiter = Cancellation::of_plan(&rows.rows).waiter();
-        self.care(|lake| async move { lake.replace(&table, rows).await }).await
+        self.on_lake(|lake| async move { lake.overwrite(&table, rows).await }).await
     }
 
     /// Adds a formula to those that the lake keeps; returns its version.
     pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
-        self.care(|lake| async move { formulas::store(&lake, formula).await }).await
+        self.on_lake(|lake| async move { formulas::store(&lake, formula).await }).await
     }
 
     /// All versions of the formulas that the lake keeps, by name and version.
     pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
-        self.care(|lake| async move { formulas::all(&lake).await }).await
+        self.on_lake(|lake| async move { formulas::all(&lake).await }).await
     }
 
     /// Runs work on the lake's tables on the session's own threads.
-    pub async fn care<T, F>(&self, work: impl FnOnce(Arc<LakeSchema>) -> F) -> Result<T>
+    pub async fn on_lake<T, F>(&self, work: impl FnOnce(Arc<Lake>) -> F) -> Result<T>
     where
         F: Future<Output = datafusion::common::Result<T>> + Send + 'static,
         T: Send + 'static,

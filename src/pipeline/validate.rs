@@ -88,7 +88,7 @@ impl Validate {
         }
         let name = table_named(&self.table);
         let by_name = name.strip_prefix("candles_").map(str::to_string);
-        let Some((name, found)) = session.tables().candle_table_despite_files(&name).await? else {
+        let Some((name, found)) = session.lake().candle_table_despite_files(&name).await? else {
             return Err(Error::invalid(format!("no candle table `{name}`; `tallow tables` lists what there is")));
         };
         let known = found.summary();

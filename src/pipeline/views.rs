@@ -17,20 +17,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
-use tallow_lake::{CandleTable, LakeSchema, READABLE};
+use tallow_lake::{CandleTable, Lake, READABLE};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::search::Windowing;
 
 /// The table functions of a session.
 pub(crate) struct Views {
-    lake: Arc<LakeSchema>,
+    lake: Arc<Lake>,
     models: Arc<Models>,
     queries: Arc<NamedQueries>,
 }
 
 impl Views {
-    pub fn new(lake: Arc<LakeSchema>, models: Arc<Models>, queries: Arc<NamedQueries>) -> Views {
+    pub fn new(lake: Arc<Lake>, models: Arc<Models>, queries: Arc<NamedQueries>) -> Views {
         Views { lake, models, queries }
     }
 }
@@ -189,7 +189,7 @@ impl TableFunctions for Views {
             Some(plain) => (plain, READABLE),
             None => (name.as_str(), ""),
         };
-        let is_file = !plain.starts_with("candles") || plain == "candles" && self.lake.lake().candles.is_some();
+        let is_file = !plain.starts_with("candles") || plain == "candles" && self.lake.options().candles.is_some();
         let columns = self.lake.columns(&name).await?;
         let own_bars = |among: &str| {
             let table = quoting::quoted(&name);

@@ -350,7 +350,7 @@ proptest! {
             check(&query(&session, sql).await);
             let series = "select count(r) as n, count(*) as rows from (select roc(close, 1) as r from candles)";
             assert_eq!(numbers(&query(&session, series).await, "rows"), [expected.len() as f64]);
-            session.care(|lake| async move { lake.optimize("candles", None).await }).await.unwrap();
+            session.on_lake(|lake| async move { lake.optimize("candles", None).await }).await.unwrap();
             check(&query(&session, sql).await);
         });
     }

@@ -313,9 +313,9 @@ async fn check_run(session: &Session, coarse: &Series, fine: &Series) {
     let mut run = LabelRun::new("4h".parse().unwrap());
     run.params = [("up", "1.5"), ("down", "1")].map(|(k, v)| (k.to_string(), v.to_string())).into();
     run.labels = vec!["triple_barrier".to_string()];
-    compare(session, &run.sql(session.tables()).await.unwrap(), &barriers, "barriers").await;
+    compare(session, &run.sql(session.lake()).await.unwrap(), &barriers, "barriers").await;
     run.labels = vec!["path_labels".to_string()];
-    compare(session, &run.sql(session.tables()).await.unwrap(), &paths, "paths").await;
+    compare(session, &run.sql(session.lake()).await.unwrap(), &paths, "paths").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,7 +359,7 @@ async fn further_lakes_equal_the_reference() {
     for lake in std::env::var("TALLOW_TEST_LAKES").iter().flat_map(|lakes| lakes.split(',')) {
         let session = tallow::open(Settings { lake: lake.to_string(), ..settings() }).await.unwrap();
         let coarse = candles(&session, "candles_4h", "4h").await;
-        let has_fine = session.tables().timeframes().iter().any(|t| t.to_string() == "1h");
+        let has_fine = session.lake().timeframes().iter().any(|t| t.to_string() == "1h");
         let fine = if has_fine { candles(&session, "candles_1h", "1h").await } else { Series::new() };
         check_run(&session, &coarse, &fine_or_own(&coarse, fine)).await;
     }
@@ -591,7 +591,7 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
     run.labels = vec!["label".to_string()];
     run.params.insert("up".to_string(), "0.5".to_string());
     assert_eq!(run.write(&session, "labels_1d", &Control::default()).await.unwrap().version, 1);
-    let columns = session.tables().columns("labels_1d").await.unwrap();
+    let columns = session.lake().columns("labels_1d").await.unwrap();
     assert_eq!(columns, ["symbol", "ts", "close", "path_timeframe", "label", "horizon_complete", "available_at"]);
     let old = query(&session, "select sum(label) as s from \"labels_1d@v0\"").await;
     let new = query(&session, "select sum(label) as s from labels_1d").await;
@@ -609,7 +609,7 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
         kind: ResultKind::Labels,
         progress: Box::new(|_| {}),
     };
-    if session.replace("labels_1d", bad).await.is_err() {
+    if session.overwrite("labels_1d", bad).await.is_err() {
         assert_eq!(numbers(&query(&session, "select sum(label) as s from labels_1d").await, "s"), numbers(&new, "s"));
     }
     // Candles are not replaced, be they files or a table.
@@ -645,7 +645,7 @@ async fn bars_without_labels_are_counted_by_reason() {
     let lake = folder.path().to_string_lossy().to_string();
     let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let run = LabelRun::new("1d".parse().unwrap());
-    assert_eq!(run.bars(session.tables()).await, Some(30));
+    assert_eq!(run.bars(session.lake()).await, Some(30));
     let written = run.write(&session, "labels_1d", &Control::default()).await.unwrap();
     // One of thirty has no high, the average true range needs fourteen, and six have less than six after them.
     let why = run.unlabelled(&session, "labels_1d").await.unwrap();
@@ -695,7 +695,7 @@ async fn a_result_is_not_written_among_the_files_of_others_or_over_other_results
         kind: ResultKind::Levels,
         progress: Box::new(|_| {}),
     };
-    let said = session.replace(&place("empty"), levels).await.unwrap_err().to_string();
+    let said = session.overwrite(&place("empty"), levels).await.unwrap_err().to_string();
     assert!(said.contains("is a table of labels, which levels do not replace"), "{said}");
 }
 
@@ -838,7 +838,7 @@ async fn the_older_rule_puts_barriers_just_before_the_levels() {
     let session = session().await;
     let mut run = LabelRun::new("4h".parse().unwrap());
     run.seed = true;
-    assert!(run.sql(session.tables()).await.unwrap_err().to_string().contains("--levels"));
+    assert!(run.sql(session.lake()).await.unwrap_err().to_string().contains("--levels"));
     run.levels = Some(tallow::pipeline::levels::Source::Auto(Default::default()));
     run.labels = vec!["triple_barrier".to_string()];
     let sql = format!(
@@ -848,7 +848,7 @@ async fn the_older_rule_puts_barriers_just_before_the_levels() {
          from ({}) r
          join (select symbol, ts, nearest_resistance(levels, price) as r, nearest_support(levels, price) as s
                from label_path('4h', levels => 'auto', own_bars => true)) p on r.symbol = p.symbol and r.ts = p.ts",
-        run.sql(session.tables()).await.unwrap()
+        run.sql(session.lake()).await.unwrap()
     );
     let got = query(&session, &sql).await;
     let value = |column: &str| numbers(&got, column)[0];
@@ -867,7 +867,7 @@ async fn widths_of_a_run_are_those_of_the_function() {
         let mut run = LabelRun::new("4h".parse().unwrap());
         run.labels = vec!["triple_barrier".to_string()];
         run.params.insert(width.0.to_string(), width.1.to_string());
-        let sql = run.sql(session.tables()).await.unwrap();
+        let sql = run.sql(session.lake()).await.unwrap();
         let told =
             query(&session, &format!("select sum(label) as s, sum(upper) as u, count(label) as n from ({sql})")).await;
         let own = format!(

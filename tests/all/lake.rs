@@ -113,7 +113,7 @@ async fn writers_at_the_same_time_lose_nothing() {
     assert_eq!(new as f64, expected);
     let session = lake(folder.path()).await;
     assert_eq!(numbers(&query(&session, ROWS).await, "n"), [expected]);
-    let versions = session.care(|lake| async move { lake.history("candles", None).await }).await.unwrap();
+    let versions = session.on_lake(|lake| async move { lake.history("candles", None).await }).await.unwrap();
     assert_eq!(versions.len(), 4);
 }
 
@@ -139,7 +139,7 @@ async fn days_beside_a_large_table_are_merged_when_read_and_gathered_in_time() {
         std::fs::remove_file(&reference).unwrap();
         let session = lake(folder.path()).await;
         assert_eq!(query(&session, &format!("{whole} candles order by 1, 2")).await, expected);
-        let table = session.tables().candle_table("candles").await.unwrap().unwrap().summary();
+        let table = session.lake().candle_table("candles").await.unwrap().unwrap().summary();
         assert!(table.files <= 9, "{} files beside each other", table.files);
         assert_eq!(table.symbols.unwrap_or(4), 4);
     }
@@ -150,13 +150,13 @@ async fn days_beside_a_large_table_are_merged_when_read_and_gathered_in_time() {
     let done = ingest(&session, "1d", IngestOptions { rewrite_bytes: Some(0), ..from(&path) }).await.unwrap();
     assert_eq!((done.restated, done.new), (1, 0));
     let before = query(&session, ROWS).await;
-    let done = session.care(|lake| async move { lake.optimize("candles", None).await }).await.unwrap();
+    let done = session.on_lake(|lake| async move { lake.optimize("candles", None).await }).await.unwrap();
     assert_eq!(done.files.1, 1);
     assert_eq!(query(&session, ROWS).await, before);
-    let again = session.care(|lake| async move { lake.optimize("candles", None).await }).await.unwrap();
+    let again = session.on_lake(|lake| async move { lake.optimize("candles", None).await }).await.unwrap();
     assert_eq!(again.version, None);
     let kept = files();
-    let gone = session.care(|lake| async move { lake.vacuum("candles", chrono::Duration::zero(), false).await });
+    let gone = session.on_lake(|lake| async move { lake.vacuum("candles", chrono::Duration::zero(), false).await });
     let gone = gone.await.unwrap();
     assert!(!gone.is_empty() && files() < kept);
     assert_eq!(query(&lake(folder.path()).await, ROWS).await, before);
@@ -212,7 +212,7 @@ async fn tables_of_others_are_written_to_only_in_their_own_types() {
         let session = lake(folder.path()).await;
         let error = ingest(&session, "1d", from(&path)).await.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
-        let optimize = session.care(|lake| async move { lake.optimize("candles", Some(1)).await }).await;
+        let optimize = session.on_lake(|lake| async move { lake.optimize("candles", Some(1)).await }).await;
         assert!(optimize.unwrap_err().to_string().contains(said));
     }
 }
@@ -266,7 +266,7 @@ async fn resampled_bars_begin_where_their_source_does() {
     let day = async || Resample::of("1d".parse().unwrap()).run(&session, &Control::default()).await.unwrap();
     let (first, second) = (day().await, day().await);
     assert_eq!((second.new, second.unchanged), (0, first.new));
-    let origin = session.care(|lake| async move { lake.origin("1d".parse()?).await }).await.unwrap();
+    let origin = session.on_lake(|lake| async move { lake.origin("1d".parse()?).await }).await.unwrap();
     assert_eq!(origin.as_deref(), Some("forex_utc1"));
 }
 

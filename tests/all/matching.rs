@@ -163,7 +163,7 @@ async fn an_alert_is_given_once_in_a_cool_down() {
     let two = alerts::claim(&session, rows(later(90 * 60)), 2, later(90 * 60)).await.unwrap();
     assert_eq!(two.rows, rows(later(90 * 60)).slice(0, 2));
     alerts::settle(&session, &two.rows, later(90 * 60), true).await.unwrap();
-    let kept = session.tables().records::<StoredAlert>().await.unwrap();
+    let kept = session.lake().records::<StoredAlert>().await.unwrap();
     assert_eq!(kept.len(), 3);
     assert!(kept.iter().all(|a| a.pattern == "cut" && a.timeframe == "1d" && a.percentile.is_some() && !a.pending));
 }
@@ -199,15 +199,15 @@ async fn alerts_of_a_former_lake_still_count() {
         alerts.push(FormerAlert { symbol, timeframe, pattern, end_ts, distance, percentile, alerted_at: START });
         Ok(())
     };
-    session.tables().change_records("ALERT", former).await.unwrap();
+    session.lake().change_records("ALERT", former).await.unwrap();
     let push = |alerts: &mut Vec<StoredAlert>| {
         assert!(!alerts[0].pending);
         let next = StoredAlert { symbol: "B".to_string(), pending: true, ..alerts[0].clone() };
         alerts.push(next);
         Ok(())
     };
-    session.tables().change_records("ALERT", push).await.unwrap();
-    let all = session.tables().records::<StoredAlert>().await.unwrap();
+    session.lake().change_records("ALERT", push).await.unwrap();
+    let all = session.lake().records::<StoredAlert>().await.unwrap();
     assert_eq!(all.iter().map(|a| (a.symbol.as_str(), a.pending)).collect::<Vec<_>>(), [("A", false), ("B", true)]);
 }
 
@@ -427,7 +427,7 @@ async fn a_pattern_may_be_added_twice_and_another_of_its_name_may_not() {
     let other = stored(&session, "dip", "S002", 100, 130).await;
     let said = patterns::add(&session, &other).await.unwrap_err().to_string();
     assert!(said.contains("another pattern `dip` already"), "{said}");
-    assert_eq!(session.tables().records::<StoredPattern>().await.unwrap(), [pattern]);
+    assert_eq!(session.lake().records::<StoredPattern>().await.unwrap(), [pattern]);
 }
 
 #[tokio::test]
@@ -463,7 +463,7 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
         (0..FEATURES.len() * 50).map(|i| if i % 31 == 0 { f64::NAN } else { random.step() }).collect();
     let own = trained.model.predict(&features, 50);
     let read = Boosted::from_json("m", &trained.model.to_json().unwrap()).unwrap();
-    let kept = tallow::pipeline::score::Models::of(&session).unwrap().load(session.tables(), "m").await.unwrap();
+    let kept = tallow::pipeline::score::Models::of(&session).unwrap().load(session.lake(), "m").await.unwrap();
     let Model::Boosted(kept) = kept.as_ref() else { panic!("{kept:?}") };
     let bits = |p: Vec<Vec<f64>>| p.into_iter().flatten().map(f64::to_bits).collect::<Vec<_>>();
     assert_eq!(bits(own.clone()), bits(read.predict(&features, 50)));
@@ -487,7 +487,7 @@ async fn keep(session: &Session, matches: &RecordBatch) {
         kind: tallow::lake::ResultKind::Matches,
         progress: Box::new(|_| {}),
     };
-    session.replace("matches_1d", computed).await.unwrap();
+    session.overwrite("matches_1d", computed).await.unwrap();
 }
 
 /// The features of a match by hand, beside those of the query.

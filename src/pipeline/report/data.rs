@@ -41,7 +41,7 @@ pub async fn source(session: &Session, table: &str) -> Result<Source> {
     let summary = from.as_ref().and_then(Relation::candles).map(CandleTable::summary);
     let version = match &summary {
         Some(summary) => summary.version,
-        None => session.tables().history(table, Some(1)).await.ok().and_then(|h| h.first().map(|e| e.version)),
+        None => session.lake().history(table, Some(1)).await.ok().and_then(|h| h.first().map(|e| e.version)),
     };
     Ok(Source {
         table: table.strip_suffix(READABLE).unwrap_or(table).to_string(),
@@ -228,7 +228,7 @@ pub async fn charts_of_labels(
     wanted: &[String],
     most: usize,
 ) -> Result<Vec<Chart>> {
-    let has_label = session.tables().columns(labels).await?.iter().any(|c| c == "label");
+    let has_label = session.lake().columns(labels).await?.iter().any(|c| c == "label");
     if !has_label {
         return Ok(vec![]);
     }

@@ -27,7 +27,7 @@ pub async fn match_page(session: &Session, job: &MatchJob, found: &Found, charts
     for (table, _) in &found.tables {
         sources.push(source(session, table).await?);
     }
-    if !session.tables().records::<StoredPattern>().await?.is_empty() {
+    if !session.lake().records::<StoredPattern>().await?.is_empty() {
         sources.push(source(session, "patterns").await?);
     }
     let mut notes = skipped_note(found.skipped.len());
@@ -37,7 +37,7 @@ pub async fn match_page(session: &Session, job: &MatchJob, found: &Found, charts
                 .to_string(),
         ),
         Some(name) => {
-            if let Model::Boosted(model) = crate::score::Models::of(session)?.load(session.tables(), name).await?.as_ref() {
+            if let Model::Boosted(model) = crate::score::Models::of(session)?.load(session.lake(), name).await?.as_ref() {
                 notes.push(format!("Model {name}: {}", model.origin.evaluation.verdict()));
             }
         }
@@ -177,7 +177,7 @@ impl LabelReport {
     pub async fn page(&self, session: &Session, control: &Control) -> Result<Page> {
         let LabelReport { table, symbols, charts, .. } = self;
         let candles = self.candles()?;
-        let columns = session.tables().columns(table).await?;
+        let columns = session.lake().columns(table).await?;
         let rows = quality_rows(session, table, control).await?;
         let charts = charts_of_labels(session, table, &candles, symbols, *charts).await?;
         if charts.is_empty() && !symbols.is_empty() {

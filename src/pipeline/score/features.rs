@@ -55,7 +55,7 @@ impl<'a> MatchTable<'a> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("#matches {}", COUNT.fetch_add(1, Ordering::Relaxed));
         let table = MemTable::try_new(matches.schema(), vec![vec![matches.clone()]])?;
-        session.tables().keep_hidden(&name, Arc::new(table));
+        session.lake().keep_hidden(&name, Arc::new(table));
         let mut table = MatchTable { session, name, candles: candles.to_string() };
         let from = relation(session, candles).await?;
         let has_volume = from.schema.index_of("volume").is_ok();
@@ -71,7 +71,7 @@ impl<'a> MatchTable<'a> {
             }
             let view = ViewTable::new(one(session, &sql).await?.into_unoptimized_plan(), None);
             table.candles = format!("{} candles", table.name);
-            session.tables().keep_hidden(&table.candles, Arc::new(view));
+            session.lake().keep_hidden(&table.candles, Arc::new(view));
         }
         Ok(table)
     }
@@ -91,9 +91,9 @@ impl<'a> MatchTable<'a> {
 
 impl Drop for MatchTable<'_> {
     fn drop(&mut self) {
-        self.session.tables().drop_hidden(&self.name);
+        self.session.lake().drop_hidden(&self.name);
         if self.candles.starts_with(&self.name) {
-            self.session.tables().drop_hidden(&self.candles);
+            self.session.lake().drop_hidden(&self.candles);
         }
     }
 }
@@ -114,7 +114,7 @@ pub async fn check_benchmark(session: &Session, candles: &str, symbol: &str) -> 
 
 /// Matches with the targets that a model tells for each, and its name.
 pub async fn scored(session: &Session, found: &Matched, model: &str, benchmark: Option<&str>) -> Result<RecordBatch> {
-    let known = Models::of(session)?.load(session.tables(), model).await?;
+    let known = Models::of(session)?.load(session.lake(), model).await?;
     let (table, matches) = (MatchTable::new(session, found).await?, &found.rows);
     let features = table.query("match_features", benchmark)?;
     let columns: Vec<String> = matches.schema().fields().iter().map(|f| format!("m.{0} as {0}", f.name())).collect();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{calls_of, closest};
-use tallow_lake::LakeSchema;
+use tallow_lake::Lake;
 
 /// The folder of models.
 const FOLDER: &str = "models";
@@ -43,7 +43,7 @@ impl Models {
     }
 
     /// Reads a model: one of the lake by its name, or a file by its path or URL, which ends in `.json` or `.onnx`.
-    pub async fn load(&self, lake: &LakeSchema, name: &str) -> Result<Arc<Model>> {
+    pub async fn load(&self, lake: &Lake, name: &str) -> Result<Arc<Model>> {
         if name == Model::WALK {
             return Ok(Arc::new(Model::Walk));
         }
@@ -91,7 +91,7 @@ impl Models {
     }
 
     /// Reads the models that statements call by name in `predict('name', ...)`.
-    pub async fn load_called(&self, lake: &LakeSchema, statements: &[Statement]) -> Result<()> {
+    pub async fn load_called(&self, lake: &Lake, statements: &[Statement]) -> Result<()> {
         for name in calls_of("predict", statements) {
             self.load(lake, &name).await?;
         }
@@ -100,13 +100,13 @@ impl Models {
 }
 
 /// The models that a lake has.
-pub async fn names(lake: &LakeSchema) -> Result<Vec<String>> {
+pub async fn names(lake: &Lake) -> Result<Vec<String>> {
     let files = lake.files_in(FOLDER).await?;
     let name = |file: &String| file.strip_suffix(".json").or_else(|| file.strip_suffix(".onnx")).map(str::to_string);
     Ok(files.iter().filter_map(name).collect())
 }
 
 /// Keeps a model in the lake.
-pub async fn keep(lake: &LakeSchema, name: &str, text: String) -> Result<()> {
+pub async fn keep(lake: &Lake, name: &str, text: String) -> Result<()> {
     Ok(lake.put_file(&format!("{FOLDER}/{name}.json"), text.into_bytes()).await?)
 }

@@ -62,7 +62,7 @@ impl TrainingRequest {
     /// The lake keeps no such patterns, or has no bars of the benchmark; the model cannot be called so.
     pub async fn prepare(self, session: &Session) -> Result<Training> {
         let TrainingRequest { patterns, model, matches, table, benchmark, scales } = self;
-        let stored = patterns::chosen(session.tables(), &patterns).await?;
+        let stored = patterns::chosen(session.lake(), &patterns).await?;
         let options = SearchOptions {
             k: matches,
             scales,
@@ -254,7 +254,7 @@ impl Trained {
     /// Keeps the model in the lake under a name.
     pub async fn keep(&self, session: &Session, name: &str) -> Result<()> {
         check_name(name)?;
-        store::keep(session.tables(), name, self.model.to_json()?).await
+        store::keep(session.lake(), name, self.model.to_json()?).await
     }
 }
 
