@@ -1,6 +1,7 @@
 //! What all floors of tallow share: errors, problems of a text, times in words, and messages without secrets.
 
 mod code;
+pub mod codec;
 mod error;
 mod problem;
 pub mod redact;

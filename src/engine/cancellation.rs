@@ -13,6 +13,7 @@ use datafusion::common::{JoinType, Result, exec_err, internal_err};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::expressions::lit;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalExprRef};
+use datafusion::physical_expr_common::physical_expr::proto_encode::PhysicalExprEncodeCtx;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
@@ -22,6 +23,7 @@ use datafusion::physical_plan::joins::{
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ColumnarValue, ExecutionPlan};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_proto::protobuf::PhysicalExprNode;
 use std::fmt::{Display, Formatter};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -242,6 +244,11 @@ impl PhysicalExpr for Asking {
 
     fn children(&self) -> Vec<&PhysicalExprRef> {
         vec![&self.inner]
+    }
+
+    /// Whoever reads the plan asks about an execution of its own.
+    fn try_to_proto(&self, context: &PhysicalExprEncodeCtx<'_>) -> Result<Option<PhysicalExprNode>> {
+        context.encode_child(&self.inner).map(Some)
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<PhysicalExprRef>) -> Result<PhysicalExprRef> {

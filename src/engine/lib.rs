@@ -6,6 +6,7 @@
 pub mod asof;
 mod bounded;
 pub mod cancellation;
+pub mod codec;
 mod context;
 pub mod dialect;
 mod engine;

@@ -1,5 +1,6 @@
 //! File formats of DataFusion whose files are read in isolation, and the sources and streams that they make.
 
+use super::codec;
 use super::isolation::{contained, contained_step, named, named_if_of_file, reading, shown, to_its_end};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -19,8 +20,10 @@ use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, LexRequirement, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::proto::ExecutionPlanEncodeCtx;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
+use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use object_store::{ObjectMeta, ObjectStore};
@@ -47,8 +50,13 @@ impl Guarded {
     }
 
     fn guard(&self, source: &Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        Arc::new(GuardedSource { inner: Arc::clone(source), store_url: self.store_url.clone() })
+        guard(source, &self.store_url)
     }
+}
+
+/// A source that reads the files of a store in isolation.
+pub(super) fn guard(source: &Arc<dyn FileSource>, store_url: &ObjectStoreUrl) -> Arc<dyn FileSource> {
+    Arc::new(GuardedSource { inner: Arc::clone(source), store_url: store_url.clone() })
 }
 
 #[async_trait]
@@ -241,6 +249,15 @@ impl FileSource for GuardedSource {
 
     fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {
         Ok(self.inner.try_pushdown_projection(projection)?.map(|source| self.with(source)))
+    }
+
+    fn try_to_proto(
+        &self,
+        config: &FileScanConfig,
+        context: &ExecutionPlanEncodeCtx<'_>,
+    ) -> Result<Option<PhysicalPlanNode>> {
+        let Some(inner) = self.inner.try_to_proto(config, context)? else { return Ok(None) };
+        Ok(Some(codec::scan(inner, config)))
     }
 
     fn apply_expressions(

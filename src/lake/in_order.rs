@@ -33,6 +33,11 @@ impl InOrderExec {
             PlanProperties::new(ordered, own.output_partitioning().clone(), own.emission_type, own.boundedness);
         InOrderExec { input, order, properties: Arc::new(properties) }
     }
+
+    /// The order.
+    pub fn order(&self) -> &LexOrdering {
+        &self.order
+    }
 }
 
 impl DisplayAs for InOrderExec {

@@ -4,6 +4,7 @@ mod as_of;
 mod blobs;
 mod catalog;
 mod clusters;
+pub mod codec;
 mod columns;
 mod delta;
 mod files;

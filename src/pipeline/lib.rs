@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod among;
 pub mod bounds;
 pub mod check;
+mod codec;
 pub mod control;
 pub mod describe;
 pub mod explain;
@@ -37,5 +38,6 @@ pub mod synth;
 pub mod validate;
 pub(crate) mod views;
 
+pub use codec::codec;
 pub use open::open;
 pub use session::{Session, Settings};

@@ -4,6 +4,7 @@
 mod asof;
 mod cancellation;
 mod cli;
+mod codec;
 mod common;
 mod damaged;
 mod dialect;

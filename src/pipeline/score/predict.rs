@@ -6,10 +6,12 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, internal_datafusion_err, internal_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, DocSection, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, DocSection, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use tallow_common::codec::FunctionKind;
 
 /// What a model makes of features: a struct with a field for each of its targets.
 #[derive(Debug)]
@@ -22,6 +24,16 @@ pub(crate) struct Predict {
 const USAGE: &str = "predict('a model', score, price_distance, ...)";
 
 impl Predict {
+    /// With the models that the session has read by then.
+    pub const KIND: FunctionKind = FunctionKind {
+        name: "predict",
+        encode: |function| match function.inner().downcast_ref::<Predict>() {
+            Some(predict) => Ok(predict.models.encode()),
+            None => internal_err!("another function is called predict"),
+        },
+        decode: |bytes| Ok(ScalarUDF::from(Predict::new(Arc::new(Models::decode(bytes)?)))),
+    };
+
     pub fn new(models: Arc<Models>) -> Predict {
         let section = DocSection { include: true, label: "Similarity", description: None };
         let doc = format!(

@@ -3,6 +3,7 @@
 use super::Model;
 use crate::Session;
 use datafusion::sql::parser::Statement;
+use prost::Message;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tallow_common::{Error, Result};
@@ -18,9 +19,36 @@ const MEMORY_SHARE: usize = 4;
 /// The models that a session has read.
 #[derive(Debug)]
 pub struct Models {
-    read: RwLock<HashMap<String, Arc<Model>>>,
+    read: RwLock<HashMap<String, Loaded>>,
     /// What each may take, in bytes.
     memory: usize,
+}
+
+/// A model, and the file that it was read from.
+#[derive(Debug, Clone)]
+struct Loaded {
+    model: Arc<Model>,
+    file: String,
+    bytes: Arc<[u8]>,
+}
+
+/// The files of models, and what each model may take, as they travel with a plan.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ModelFiles {
+    #[prost(uint64, tag = "1")]
+    memory: u64,
+    #[prost(message, repeated, tag = "2")]
+    files: Vec<ModelFile>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ModelFile {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    file: String,
+    #[prost(bytes = "vec", tag = "3")]
+    bytes: Vec<u8>,
 }
 
 impl Models {
@@ -39,7 +67,7 @@ impl Models {
         if name == Model::WALK {
             return Some(Arc::new(Model::Walk));
         }
-        self.read.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.read.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|loaded| Arc::clone(&loaded.model))
     }
 
     /// Reads a model: one of the lake by its name, or a file by its path or URL, which ends in `.json` or `.onnx`.
@@ -63,10 +91,7 @@ impl Models {
         }
         for file in candidates {
             if let Some(bytes) = lake.file(&file).await? {
-                let model = Arc::new(Model::read(&file, &bytes, self.memory)?);
-                let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
-                read.insert(name.to_string(), Arc::clone(&model));
-                return Ok(model);
+                return self.add(name, &file, &bytes);
             }
         }
         if is_path {
@@ -88,6 +113,32 @@ impl Models {
             None => format!("there are {}, and '{}', which needs no training", known.join(", "), Model::WALK),
         };
         Err(Error::invalid(format!("unknown model `{name}`; {hint}")))
+    }
+
+    fn add(&self, name: &str, file: &str, bytes: &[u8]) -> Result<Arc<Model>> {
+        let model = Arc::new(Model::read(file, bytes, self.memory)?);
+        let loaded = Loaded { model: Arc::clone(&model), file: file.to_string(), bytes: bytes.into() };
+        self.read.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), loaded);
+        Ok(model)
+    }
+
+    /// All that were read, as bytes.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let file = |(name, loaded): (&String, &Loaded)| ModelFile {
+            name: name.clone(),
+            file: loaded.file.clone(),
+            bytes: loaded.bytes.to_vec(),
+        };
+        ModelFiles { memory: self.memory as u64, files: read.iter().map(file).collect() }.encode_to_vec()
+    }
+
+    /// Those that [`Models::encode`] wrote.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Models> {
+        let ModelFiles { memory, files } = tallow_common::codec::read(bytes)?;
+        let models = Models { read: RwLock::default(), memory: memory as usize };
+        files.iter().try_for_each(|ModelFile { name, file, bytes }| models.add(name, file, bytes).map(|_| ()))?;
+        Ok(models)
     }
 
     /// Reads the models that statements call by name in `predict('name', ...)`.
