@@ -21,10 +21,16 @@ pub struct OperatorKind {
     /// Its name in the bytes.
     pub name: &'static str,
     /// Writes an operator, without its inputs; `None`: it is none of this kind.
-    pub encode: fn(&dyn ExecutionPlan, &Encoding<'_>) -> Result<Option<Vec<u8>>>,
+    pub encode: Encode,
     /// Reads an operator, over these inputs.
-    pub decode: fn(&[u8], &[Arc<dyn ExecutionPlan>], &Decoding<'_>) -> Result<Arc<dyn ExecutionPlan>>,
+    pub decode: Decode,
 }
+
+/// Writes an operator, if it is one of a kind.
+pub type Encode = fn(&dyn ExecutionPlan, &Encoding<'_>) -> Result<Option<Vec<u8>>>;
+
+/// Reads an operator of a kind, over its inputs.
+pub type Decode = fn(&[u8], &[Arc<dyn ExecutionPlan>], &Decoding<'_>) -> Result<Arc<dyn ExecutionPlan>>;
 
 /// A scalar function whose name does not say all: what it holds travels with it.
 #[derive(Debug, Clone, Copy)]
