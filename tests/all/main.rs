@@ -19,6 +19,7 @@ mod lake;
 mod layouts;
 mod leaks;
 mod limits;
+mod manual;
 mod matching;
 mod mistakes;
 mod others;
