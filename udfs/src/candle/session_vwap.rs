@@ -3,7 +3,7 @@
 use super::grid::{Grid, Origin};
 use super::timeframe::Timeframe;
 use crate::series::{
-    InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+    Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature, Text, Time,
 };
 use datafusion_common::Result;
 
@@ -11,32 +11,40 @@ use datafusion_common::Result;
 #[derive(Debug)]
 pub struct SessionVwap {
     signature: SeriesSignature,
+    ts: Input<Time>,
+    high: Input<Number>,
+    low: Input<Number>,
+    close: Input<Number>,
+    volume: Input<Number>,
+    origin: Param<Text>,
+    vwap: Output<f64>,
 }
 
 impl SessionVwap {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "session_vwap",
             "Candle Arithmetic",
             "Average of the typical price (high + low + close) / 3 weighted by volume since the session day began; null \
              until it has volume",
             "",
-        )
-        .input_of("ts", InputKind::Time, Some("ts"))
-        .input("high", Some("high"))
-        .input("low", Some("low"))
-        .input("close", Some("close"))
-        .input("volume", Some("volume"))
-        .param(
-            "origin",
-            ParamKind::Text,
-            Some(ParamValue::Text("utc".to_string())),
-            "Where a day begins: utc, forex_utc1, ny_17 or session:HH:MM@Zone",
-        )
-        .output("vwap", OutputKind::Float);
-        Self { signature }
+        );
+        Self {
+            ts: signature.input("ts", Some("ts")),
+            high: signature.input("high", Some("high")),
+            low: signature.input("low", Some("low")),
+            close: signature.input("close", Some("close")),
+            volume: signature.input("volume", Some("volume")),
+            origin: signature.text(
+                "origin",
+                Some("utc"),
+                "Where a day begins: utc, forex_utc1, ny_17 or session:HH:MM@Zone",
+            ),
+            vwap: signature.output("vwap"),
+            signature,
+        }
     }
 }
 
@@ -51,13 +59,14 @@ impl SeriesFunction for SessionVwap {
     }
 
     fn check(&self, params: &Params) -> Result<()> {
-        params.text(0).parse::<Origin>().map(|_| ())
+        params.get(self.origin).parse::<Origin>().map(|_| ())
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.float(0) {
-            let days = Grid::new(Timeframe::Day, params.text(0).parse()?).floor(inputs.time(0));
-            session_vwap(&days, [inputs.number(1), inputs.number(2), inputs.number(3)], inputs.number(4), out);
+        if let Some(out) = outputs.get(self.vwap) {
+            let days = Grid::new(Timeframe::Day, params.get(self.origin).parse()?).floor(inputs.get(self.ts));
+            let prices = [self.high, self.low, self.close].map(|price| inputs.get(price));
+            session_vwap(&days, prices, inputs.get(self.volume), out);
         }
         Ok(())
     }

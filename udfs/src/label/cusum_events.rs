@@ -1,29 +1,32 @@
 //! `cusum_events(close, threshold)`.
 
-use crate::series::{Inputs, OutputKind, Outputs, ParamKind, Params, Reach, SeriesFunction, SeriesSignature};
+use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// Bars on which the price has drifted by more than a threshold since the last event.
 #[derive(Debug)]
 pub struct CusumEvents {
     signature: SeriesSignature,
+    real: Input<Number>,
+    threshold: Param<f64>,
+    event: Output<bool>,
 }
 
 impl CusumEvents {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "cusum_events",
             super::LABELS,
             "Whether the log returns since the last event on that side add up to more than the threshold: the symmetric \
              CUSUM filter, to sample the bars that are worth a label. Does not look ahead",
             "M. Lopez de Prado, Advances in Financial Machine Learning, ch. 2.5.2",
-        )
-        .input("real", Some("close"))
-        .param("threshold", ParamKind::Real { min: 1e-9, max: 100.0 }, None, "Drift of an event, as a log return")
-        .output("event", OutputKind::Bool);
-        Self { signature }
+        );
+        let real = signature.input("real", Some("close"));
+        let threshold = signature.real("threshold", 1e-9..=100.0, None, "Drift of an event, as a log return");
+        let event = signature.output("event");
+        Self { signature, real, threshold, event }
     }
 }
 
@@ -38,8 +41,8 @@ impl SeriesFunction for CusumEvents {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.bool(0) {
-            cusum_events(inputs.number(0), params.real(0), out);
+        if let Some(out) = outputs.get(self.event) {
+            cusum_events(inputs.get(self.real), params.get(self.threshold), out);
         }
         Ok(())
     }

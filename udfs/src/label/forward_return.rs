@@ -1,28 +1,32 @@
 //! `forward_return(close, horizon)`.
 
-use crate::series::{Bars, Inputs, OutputKind, Outputs, ParamValue, Params, Reach, SeriesFunction, SeriesSignature};
+use super::path;
+use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// Return from a bar's close to that of a later bar.
 #[derive(Debug)]
 pub struct ForwardReturn {
     signature: SeriesSignature,
+    real: Input<Number>,
+    horizon: Param<usize>,
+    change: Output<f64>,
 }
 
 impl ForwardReturn {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "forward_return",
             super::LABELS,
             "Return from this close to the one `horizon` bars later, as a fraction; null where the series ends before",
             "",
-        )
-        .input("real", Some("close"))
-        .param("horizon", super::path::HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars")
-        .output("return", OutputKind::Float);
-        Self { signature }
+        );
+        let real = signature.input("real", Some("close"));
+        let horizon = path::horizon(&mut signature);
+        let change = signature.output("return");
+        Self { signature, real, horizon, change }
     }
 }
 
@@ -32,12 +36,12 @@ impl SeriesFunction for ForwardReturn {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        Reach { back: Bars::Count(0), ahead: Bars::Count(params.bars(0)) }
+        Reach::ahead(params.get(self.horizon))
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.float(0) {
-            forward_return(inputs.number(0), params.bars(0), out);
+        if let Some(out) = outputs.get(self.change) {
+            forward_return(inputs.get(self.real), params.get(self.horizon), out);
         }
         Ok(())
     }

@@ -1,80 +1,106 @@
 //! `level_labels(high, low, close, horizon, ..., levels => ..)`.
 
-use super::path::{
-    Clock, HORIZON, Path, PathSlots, clock_params, close_time, counts_by_time, entry, label_end, label_ts, option,
-    price,
-};
+use super::path::{self, BarInputs, Candles, ClockParams, PathArgs};
+use super::width::{self, Width};
 use crate::level::{BREAK, RETEST, half_height};
 use crate::series::{
-    Bars, InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+    Bars, Condition, Inputs, Levels, Number, Optional, Output, Outputs, Param, Params, Reach, SeriesFunction,
+    SeriesSignature, Time,
 };
-use datafusion_common::{Result, internal_err, plan_err};
+use datafusion_common::{Result, plan_err};
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 /// What the path of a bar does at the levels that were active when it ended.
 #[derive(Debug)]
 pub struct LevelLabels {
     signature: SeriesSignature,
+    bars: BarInputs,
+    path: PathArgs,
+    max_gap: Param<usize>,
+    timeperiod: Param<usize>,
+    levels: Optional<Levels>,
+    price: Optional<Number>,
+    entry: Optional<Condition>,
+    unit: Optional<Number>,
+    columns: Columns,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    level_touch_bars: Output<i32>,
+    level_touch_events: Output<i32>,
+    longest_touch_run: Output<i32>,
+    breakout: Output<i8>,
+    breakout_distance: Output<f64>,
+    breakout_bars: Output<i32>,
+    flip: Output<bool>,
+    event_burst: Output<bool>,
+    max_penetration: Output<f64>,
+    nearest_support: Output<f64>,
+    nearest_resistance: Output<f64>,
+    support_distance: Output<f64>,
+    resistance_distance: Output<f64>,
+    next_touch_bars: Output<i32>,
+    horizon_complete: Output<bool>,
+    available_at: Output<Time>,
+}
+
+impl Columns {
+    fn declare(signature: &mut SeriesSignature) -> Self {
+        Self {
+            level_touch_bars: signature.output("level_touch_bars"),
+            level_touch_events: signature.output("level_touch_events"),
+            longest_touch_run: signature.output("longest_touch_run"),
+            breakout: signature.output("breakout"),
+            breakout_distance: signature.output("breakout_distance"),
+            breakout_bars: signature.output("breakout_bars"),
+            flip: signature.output("flip"),
+            event_burst: signature.output("event_burst"),
+            max_penetration: signature.output("max_penetration"),
+            nearest_support: signature.output("nearest_support"),
+            nearest_resistance: signature.output("nearest_resistance"),
+            support_distance: signature.output("support_distance"),
+            resistance_distance: signature.output("resistance_distance"),
+            next_touch_bars: signature.output("next_touch_bars"),
+            horizon_complete: signature.output("horizon_complete"),
+            available_at: signature.output("available_at"),
+        }
+    }
 }
 
 /// Only levels this many widths from the price can be touched.
 const NEAR: f64 = 3.0;
+
 impl LevelLabels {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "level_labels",
             super::LABELS,
             "What the bars within the horizon do at support and resistance levels as they were known at this bar: touches, \
              breakout (1 up, -1 down, 0 none), flip, penetration; and the nearest levels. `levels` must be given",
             "",
-        )
-        .input("high", Some("high"))
-        .input("low", Some("low"))
-        .input("close", Some("close"))
-        .param("horizon", HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars")
-        .param(
-            "max_gap",
-            ParamKind::Integer { min: 0, max: 1000 },
-            Some(ParamValue::Int(1)),
-            "Bars without a touch that a run of touches survives",
-        )
-        .param(
-            "timeperiod",
-            ParamKind::Integer { min: 2, max: 100_000 },
-            Some(ParamValue::Int(14)),
-            "Bars of the average true range",
         );
-        let signature = clock_params(signature)
-            .option(option("levels", InputKind::Levels, "active levels: a list of struct{price, type}"))
-            .option(price())
-            .option(entry())
-            .option(label_ts())
-            .option(option("unit", InputKind::Number, "width in price, instead of the average true range"))
-            .option(close_time(&["available_at"]))
-            .option(label_end())
-            .output("level_touch_bars", OutputKind::Int)
-            .output("level_touch_events", OutputKind::Int)
-            .output("longest_touch_run", OutputKind::Int)
-            .output("breakout", OutputKind::Class)
-            .output("breakout_distance", OutputKind::Float)
-            .output("breakout_bars", OutputKind::Int)
-            .output("flip", OutputKind::Bool)
-            .output("event_burst", OutputKind::Bool)
-            .output("max_penetration", OutputKind::Float)
-            .output("nearest_support", OutputKind::Float)
-            .output("nearest_resistance", OutputKind::Float)
-            .output("support_distance", OutputKind::Float)
-            .output("resistance_distance", OutputKind::Float)
-            .output("next_touch_bars", OutputKind::Int)
-            .output("horizon_complete", OutputKind::Bool)
-            .output("available_at", OutputKind::Time);
-        Self { signature }
+        let bars = BarInputs::declare(&mut signature);
+        let horizon = path::horizon(&mut signature);
+        let max_gap =
+            signature.integer("max_gap", 0..=1000, Some(1), "Bars without a touch that a run of touches survives");
+        let timeperiod = width::timeperiod(&mut signature);
+        let clock = ClockParams::declare(&mut signature);
+        let levels = signature.option("levels", "active levels: a list of struct{price, type}");
+        let price = path::price(&mut signature);
+        let entry = path::entry(&mut signature);
+        let label_ts = path::label_ts(&mut signature);
+        let unit = signature.option("unit", width::UNIT);
+        let close_time = path::close_time(&mut signature);
+        let label_end = path::label_end(&mut signature);
+        let columns = Columns::declare(&mut signature);
+        let path = PathArgs { horizon, clock, label_ts, close_time, label_end };
+        Self { signature, bars, path, max_gap, timeperiod, levels, price, entry, unit, columns }
     }
 }
-
-const PATH: PathSlots = PathSlots { label_ts: 6, close_time: 8, label_end: 9 };
 
 impl SeriesFunction for LevelLabels {
     fn signature(&self) -> &SeriesSignature {
@@ -83,56 +109,34 @@ impl SeriesFunction for LevelLabels {
 
     /// `event_burst` compares with every count before.
     fn reach(&self, params: &Params) -> Reach {
-        Reach { back: Bars::Unbounded, ahead: Bars::Count(params.bars(0)) }
+        Reach { back: Bars::Unbounded, ahead: self.path.ahead(params) }
     }
 
     fn check(&self, params: &Params) -> Result<()> {
-        Clock::of(params, 3).map(|_| ())
+        self.path.check(params)
     }
 
     fn always_uses(&self, option: &str, params: &Params) -> bool {
-        option == "close_time" && counts_by_time(params, 3)
+        self.path.always_uses(option, params)
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        let (high, low, close) = (inputs.number(0), inputs.number(1), inputs.number(2));
-        let Some(levels) = inputs.pairs(3) else {
+        let columns = &self.columns;
+        let candles = self.bars.read(inputs);
+        let Candles { high, low, close } = candles;
+        let Some(levels) = inputs.optional(self.levels) else {
             return plan_err!(
                 "level_labels needs the active levels of each bar: levels => a list of struct{{price, type}}, as \
                  label_path('4h', levels => 'auto') yields them"
             );
         };
-        let path = Path::new(inputs, params.bars(0), Clock::of(params, 3)?, PATH)?;
-        let price = inputs.optional_number(4).unwrap_or(close);
-        let entry = inputs.optional_condition(5);
-        let atr;
-        let widths = match inputs.optional_number(7) {
-            Some(unit) => unit,
-            None => {
-                atr = super::barrier::atr(high, low, close, params.bars(2));
-                &atr
-            }
-        };
-        let [
-            touch_bars,
-            touch_events,
-            longest_run,
-            breakout,
-            breakout_distance,
-            breakout_bars,
-            flip,
-            event_burst,
-            max_penetration,
-            nearest_support,
-            nearest_resistance,
-            support_distance,
-            resistance_distance,
-            next_touch_bars,
-            horizon_complete,
-            available_at,
-        ] = outputs.slices()
-        else {
-            return internal_err!("level_labels has 16 outputs");
+        let path = self.path.read(inputs, params)?;
+        let price = inputs.optional(self.price).unwrap_or(close);
+        let entry = inputs.optional(self.entry);
+        let max_gap = params.get(self.max_gap);
+        let widths: Cow<'_, [f64]> = match inputs.optional(self.unit) {
+            Some(unit) => unit.into(),
+            None => Width::Atr(params.get(self.timeperiod)).of(&candles).into(),
         };
         let mut bursts = Bursts::default();
         let mut touching = vec![];
@@ -144,44 +148,44 @@ impl SeriesFunction for LevelLabels {
             }
             let (prices, sides) = levels.at(row);
             let here = Here::of(prices, sides, p);
-            nearest_support.set_float(row, here.support);
-            nearest_resistance.set_float(row, here.resistance);
-            support_distance.set_float(row, p - here.support);
-            resistance_distance.set_float(row, here.resistance - p);
+            outputs.set(columns.nearest_support, row, here.support);
+            outputs.set(columns.nearest_resistance, row, here.resistance);
+            outputs.set(columns.support_distance, row, p - here.support);
+            outputs.set(columns.resistance_distance, row, here.resistance - p);
             let (last, complete) = path.last(row);
-            horizon_complete.set_bool(row, complete);
+            outputs.set(columns.horizon_complete, row, complete);
             if !complete || last == row {
                 continue;
             }
             if let Some(time) = path.end_time(row, last) {
-                available_at.set_time(row, time);
+                outputs.set(columns.available_at, row, time);
             }
             let along = row + 1..=last;
             let (highs, lows) = (&high[along.clone()], &low[along.clone()]);
+            let bars_to = |at: usize| path.bars(row, row + 1 + at);
             if let Some(found) = here.breakout(highs, lows) {
-                let bars = |at: usize| path.bars(row, row + 1 + at);
-                breakout.set_class(row, found.side);
-                flip.set_bool(row, found.flips(highs, lows));
+                outputs.set(columns.breakout, row, found.side);
+                outputs.set(columns.flip, row, found.flips(highs, lows));
                 if found.side != 0 {
-                    breakout_distance.set_float(row, found.distance);
-                    breakout_bars.set_int(row, bars(found.at));
+                    outputs.set(columns.breakout_distance, row, found.distance);
+                    outputs.set(columns.breakout_bars, row, bars_to(found.at));
                 }
             }
-            max_penetration.set_float(row, penetration(prices, sides, p, highs, lows));
+            outputs.set(columns.max_penetration, row, penetration(prices, sides, p, highs, lows));
             let width = widths[row];
             if width.is_nan() || width <= 0.0 {
                 continue;
             }
             touches(prices, p, width, highs, lows, &mut touching);
-            let runs = Runs::of(&touching, params.bars(1));
-            touch_bars.set_int(row, runs.bars);
-            touch_events.set_int(row, runs.events);
-            longest_run.set_int(row, runs.longest);
+            let runs = Runs::of(&touching, max_gap);
+            outputs.set(columns.level_touch_bars, row, runs.bars);
+            outputs.set(columns.level_touch_events, row, runs.events);
+            outputs.set(columns.longest_touch_run, row, runs.longest);
             if let Some(first) = touching.iter().position(|t| *t) {
-                next_touch_bars.set_int(row, path.bars(row, row + 1 + first));
+                outputs.set(columns.next_touch_bars, row, bars_to(first));
             }
             if let Some(is_burst) = bursts.judge(row, along, runs.events) {
-                event_burst.set_bool(row, is_burst);
+                outputs.set(columns.event_burst, row, is_burst);
             }
         }
         Ok(())

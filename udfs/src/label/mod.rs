@@ -17,8 +17,9 @@ mod path_labels;
 mod return_quantile;
 mod sample_weights;
 mod triple_barrier;
+mod walk;
+mod width;
 
-pub(crate) use barrier::atr;
 pub use cusum_events::CusumEvents;
 pub use forward_return::ForwardReturn;
 pub use level_labels::LevelLabels;
@@ -27,6 +28,7 @@ pub use path_labels::PathLabels;
 pub use return_quantile::ReturnQuantile;
 pub use sample_weights::SampleWeights;
 pub use triple_barrier::TripleBarrier;
+pub(crate) use width::atr;
 
 /// Version of the definitions in this module; it changes whenever a label may come out differently.
 pub const VERSION: u32 = 1;

@@ -1,43 +1,91 @@
 //! The bars that follow a labelled bar.
 
 use crate::candle::Timeframe;
-use crate::series::{InputKind, Inputs, NO_TIME};
-use crate::series::{OptionDefault, ParamKind, ParamValue, Params, SeriesOption, SeriesSignature};
+use crate::series::{
+    Bars, Choice, Condition, Input, Inputs, NO_TIME, Number, OptionDefault, Optional, Param, Params, SeriesSignature,
+    Text, Time,
+};
 use datafusion_common::{Result, plan_err};
 
-/// How far a label may look, in bars of its timeframe.
-pub(super) const HORIZON: ParamKind = ParamKind::Integer { min: 1, max: 1000 };
+/// The bars that make the path: high, low and close.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BarInputs {
+    high: Input<Number>,
+    low: Input<Number>,
+    close: Input<Number>,
+}
 
-const CLOCKS: ParamKind = ParamKind::Choice(&[(0, "bars"), (1, "wall_clock")]);
+/// High, low and close of each bar.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candles<'a> {
+    pub high: &'a [f64],
+    pub low: &'a [f64],
+    pub close: &'a [f64],
+}
 
-/// Adds the parameters that say what a horizon is, which [`Clock::of`] reads.
-pub(super) fn clock_params(signature: SeriesSignature) -> SeriesSignature {
-    signature
-        .param("clock", CLOCKS, Some(ParamValue::Int(0)), "Whether a horizon counts bars that exist or hours that pass")
-        .param(
-            "timeframe",
-            ParamKind::Text,
-            Some(ParamValue::Text(String::new())),
-            "Length of a labelled bar, for the wall clock",
-        )
+impl BarInputs {
+    pub fn declare(signature: &mut SeriesSignature) -> Self {
+        Self {
+            high: signature.input("high", Some("high")),
+            low: signature.input("low", Some("low")),
+            close: signature.input("close", Some("close")),
+        }
+    }
+
+    pub fn read<'a>(&self, inputs: &Inputs<'a>) -> Candles<'a> {
+        Candles { high: inputs.get(self.high), low: inputs.get(self.low), close: inputs.get(self.close) }
+    }
+}
+
+/// How far a label looks, in bars of its timeframe.
+pub(super) fn horizon(signature: &mut SeriesSignature) -> Param<usize> {
+    signature.integer("horizon", 1..=1000, Some(6), "How far to look, in bars")
+}
+
+/// What a horizon counts, as it is given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Counting {
+    Bars,
+    WallClock,
+}
+
+impl Choice for Counting {
+    const NAMES: &'static [(Self, &'static str)] = &[(Counting::Bars, "bars"), (Counting::WallClock, "wall_clock")];
+}
+
+/// The parameters that say what a horizon counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClockParams {
+    counting: Param<Counting>,
+    timeframe: Param<Text>,
 }
 
 /// What a horizon counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Clock {
+enum Clock {
     /// Bars that exist.
     Bars,
     /// Microseconds, per bar of the horizon.
     Wall(i64),
 }
 
-impl Clock {
-    /// Reads the parameters that [`clock_params`] added, which begin at `first`.
-    pub fn of(params: &Params, first: usize) -> Result<Clock> {
-        if params.int(first) == 0 {
+impl ClockParams {
+    pub fn declare(signature: &mut SeriesSignature) -> Self {
+        Self {
+            counting: signature.choice(
+                "clock",
+                Counting::Bars,
+                "Whether a horizon counts bars that exist or hours that pass",
+            ),
+            timeframe: signature.text("timeframe", Some(""), "Length of a labelled bar, for the wall clock"),
+        }
+    }
+
+    fn read(&self, params: &Params) -> Result<Clock> {
+        if params.get(self.counting) == Counting::Bars {
             return Ok(Clock::Bars);
         }
-        match params.text(first + 1) {
+        match params.get(self.timeframe) {
             "" => plan_err!("clock 'wall_clock' needs the timeframe of the labelled bars, such as timeframe => '4h'"),
             name => match name.parse::<Timeframe>()?.fixed_length() {
                 Some(length) => Ok(Clock::Wall(length)),
@@ -47,101 +95,70 @@ impl Clock {
     }
 }
 
-/// Whether the path of a call follows from the times at which bars end.
-pub(super) fn counts_by_time(params: &Params, first: usize) -> bool {
-    params.int(first) == 1
-}
-
-/// An optional series that every label takes.
-pub(super) fn option(name: &'static str, kind: InputKind, doc: &'static str) -> SeriesOption {
-    SeriesOption { name, kind, default: OptionDefault::Nothing, doc, only_for: &[] }
+/// The price that a label starts from.
+pub(super) fn price(signature: &mut SeriesSignature) -> Optional<Number> {
+    signature.option("price", "price of a labelled bar, by default its close")
 }
 
 /// Which bars are labelled.
-pub(super) fn entry() -> SeriesOption {
-    option("entry", InputKind::Condition, "bars to label, by default those that end a bar of the label's timeframe")
+pub(super) fn entry(signature: &mut SeriesSignature) -> Optional<Condition> {
+    signature.option("entry", "bars to label, by default those that end a bar of the label's timeframe")
 }
 
 /// Where smaller bars stand for the path, the labelled bar that each lies in.
-pub(super) fn label_ts() -> SeriesOption {
-    option(
+pub(super) fn label_ts(signature: &mut SeriesSignature) -> Optional<Time> {
+    signature.option(
         "label_ts",
-        InputKind::Time,
         "where the rows are smaller bars: time of the labelled bar that a row lies in; its last row is labelled",
     )
 }
 
-/// The price that a label starts from.
-pub(super) fn price() -> SeriesOption {
-    option("price", InputKind::Number, "price of a labelled bar, by default its close")
+/// When each bar ends.
+pub(super) fn close_time(signature: &mut SeriesSignature) -> Optional<Time> {
+    signature.option_for(CLOSE_TIME, OptionDefault::CloseTime, &["available_at"], "time at which a bar ends")
 }
 
-/// When each bar ends.
-pub(super) fn close_time(only_for: &'static [&'static str]) -> SeriesOption {
-    SeriesOption {
-        name: "close_time",
-        kind: InputKind::Time,
-        default: OptionDefault::CloseTime,
-        doc: "time at which a bar ends",
-        only_for,
-    }
-}
+const CLOSE_TIME: &str = "close_time";
 
 /// When the labelled bar ends that a row lies in.
-pub(super) fn label_end() -> SeriesOption {
-    SeriesOption {
-        only_for: &["available_at"],
-        ..option(
-            "label_end",
-            InputKind::Time,
-            "where the rows are smaller bars: time at which the labelled bar ends that a row lies in; by default its close_time",
-        )
-    }
+pub(super) fn label_end(signature: &mut SeriesSignature) -> Optional<Time> {
+    signature.option_for(
+        "label_end",
+        OptionDefault::Nothing,
+        &["available_at"],
+        "where the rows are smaller bars: time at which the labelled bar ends that a row lies in; by default its close_time",
+    )
 }
 
-/// For every bar, which bars its label looks at.
-#[derive(Debug)]
-pub(super) struct Path<'a> {
-    rows: usize,
-    horizon: usize,
-    /// Whether a labelled bar ends with a row, the number of such ends up to and including it, and the rows of the ends.
-    ends: Option<(Vec<bool>, Vec<u32>, Vec<u32>)>,
-    /// With a wall clock: the last row within the horizon of each row, and whether the series reaches its end.
-    wall: Option<Vec<(u32, bool)>>,
-    close_time: Option<&'a [i64]>,
-    label_end: Option<&'a [i64]>,
-    length: i64,
-}
-
-/// Positions of the options that make a path.
+/// The arguments that a path is read from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PathSlots {
-    pub label_ts: usize,
-    pub close_time: usize,
-    pub label_end: usize,
+pub(super) struct PathArgs {
+    pub horizon: Param<usize>,
+    pub clock: ClockParams,
+    pub label_ts: Optional<Time>,
+    pub close_time: Optional<Time>,
+    pub label_end: Optional<Time>,
 }
 
-impl<'a> Path<'a> {
-    /// Reads the options at `slots`.
-    pub fn new(inputs: &Inputs<'a>, horizon: usize, clock: Clock, slots: PathSlots) -> Result<Self> {
-        let rows = inputs.len();
-        let close_time = inputs.optional_time(slots.close_time);
-        let label_end = inputs.optional_time(slots.label_end);
-        let ends = inputs.optional_time(slots.label_ts).map(|bars| {
-            let is_last = |row: usize| bars[row] != NO_TIME && bars.get(row + 1) != Some(&bars[row]);
-            let ends: Vec<bool> = (0..rows).map(is_last).collect();
-            let mut places = vec![];
-            let mut count = 0;
-            let counts = ends.iter().enumerate().map(|(row, is_end)| {
-                if *is_end {
-                    places.push(row as u32);
-                    count += 1;
-                }
-                count
-            });
-            let counts = counts.collect::<Vec<u32>>();
-            (ends, counts, places)
-        });
+impl PathArgs {
+    /// Whether the clock can count.
+    pub fn check(&self, params: &Params) -> Result<()> {
+        self.clock.read(params).map(|_| ())
+    }
+
+    /// By the wall clock every label follows from the times at which bars end.
+    pub fn always_uses(&self, option: &str, params: &Params) -> bool {
+        option == CLOSE_TIME && params.get(self.clock.counting) == Counting::WallClock
+    }
+
+    /// How far the path goes.
+    pub fn ahead(&self, params: &Params) -> Bars {
+        Bars::Count(params.get(self.horizon))
+    }
+
+    pub fn read<'a>(&self, inputs: &Inputs<'a>, params: &Params) -> Result<Path<'a>> {
+        let (horizon, clock) = (params.get(self.horizon), self.clock.read(params)?);
+        let close_time = inputs.optional(self.close_time);
         let (wall, length) = match (clock, close_time) {
             (Clock::Bars, _) => (None, 0),
             (Clock::Wall(length), Some(times)) => (Some(within(times, length * horizon as i64)), length),
@@ -151,9 +168,61 @@ impl<'a> Path<'a> {
                 );
             }
         };
-        Ok(Self { rows, horizon, ends, wall, close_time, label_end, length })
+        Ok(Path {
+            rows: inputs.len(),
+            horizon,
+            ends: inputs.optional(self.label_ts).map(Ends::of),
+            wall,
+            close_time,
+            label_end: inputs.optional(self.label_end),
+            length,
+        })
     }
+}
 
+/// For every bar, which bars its label looks at.
+#[derive(Debug)]
+pub(super) struct Path<'a> {
+    rows: usize,
+    horizon: usize,
+    /// Where smaller bars stand for the path: where the labelled bars end.
+    ends: Option<Ends>,
+    /// With a wall clock: the last row within the horizon of each row, and whether the series reaches its end.
+    wall: Option<Vec<(u32, bool)>>,
+    close_time: Option<&'a [i64]>,
+    label_end: Option<&'a [i64]>,
+    length: i64,
+}
+
+/// The rows with which labelled bars end.
+#[derive(Debug)]
+struct Ends {
+    /// Whether one ends with a row.
+    is_end: Vec<bool>,
+    /// How many end up to and including a row.
+    counts: Vec<u32>,
+    /// The rows with which they end.
+    rows: Vec<u32>,
+}
+
+impl Ends {
+    /// Of the times of the labelled bars that rows lie in.
+    fn of(times: &[i64]) -> Self {
+        let is_last = |row: usize| times[row] != NO_TIME && times.get(row + 1) != Some(&times[row]);
+        let is_end: Vec<bool> = (0..times.len()).map(is_last).collect();
+        let mut rows = vec![];
+        let mut counts = Vec::with_capacity(times.len());
+        for (row, is_end) in is_end.iter().enumerate() {
+            if *is_end {
+                rows.push(row as u32);
+            }
+            counts.push(rows.len() as u32);
+        }
+        Self { is_end, counts, rows }
+    }
+}
+
+impl Path<'_> {
     /// The last row that the label of `row` may look at, and whether the horizon ends there.
     #[inline]
     pub fn last(&self, row: usize) -> (usize, bool) {
@@ -163,9 +232,7 @@ impl<'a> Path<'a> {
         }
         let end = match &self.ends {
             None => Some(row + self.horizon).filter(|end| *end < self.rows),
-            Some((_, counts, places)) => {
-                places.get(counts[row] as usize + self.horizon - 1).map(|place| *place as usize)
-            }
+            Some(ends) => ends.rows.get(ends.counts[row] as usize + self.horizon - 1).map(|end| *end as usize),
         };
         (end.unwrap_or(self.rows - 1), end.is_some())
     }
@@ -189,14 +256,14 @@ impl<'a> Path<'a> {
     pub fn bars(&self, from: usize, to: usize) -> i32 {
         match &self.ends {
             None => (to - from) as i32,
-            Some((ends, counts, _)) => (counts[to] - counts[from]) as i32 + i32::from(!ends[to]),
+            Some(ends) => (ends.counts[to] - ends.counts[from]) as i32 + i32::from(!ends.is_end[to]),
         }
     }
 
     /// Whether a row is labelled when nothing else says so.
     #[inline]
     pub fn is_end(&self, row: usize) -> bool {
-        self.ends.as_ref().is_none_or(|(ends, ..)| ends[row])
+        self.ends.as_ref().is_none_or(|ends| ends.is_end[row])
     }
 
     /// When the horizon of `row` has ended, whose last row is `last`. By the wall clock that is when its time has passed,

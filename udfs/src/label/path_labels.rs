@@ -1,92 +1,132 @@
 //! `path_labels(high, low, close, horizon, side, clip)`.
 
-use super::path::{
-    Clock, HORIZON, Path, PathSlots, clock_params, close_time, counts_by_time, entry, label_end, label_ts, option,
-    price,
-};
+use super::path::{self, BarInputs, Candles, ClockParams, Path, PathArgs};
+use super::width::{self, Width};
 use crate::series::{
-    Bars, InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesOption,
-    SeriesSignature,
+    Choice, Condition, Inputs, Number, OptionDefault, Optional, Output, Outputs, Param, Params, Reach, SeriesFunction,
+    SeriesSignature, Time,
 };
-use datafusion_common::{Result, internal_err};
+use datafusion_common::Result;
+use std::borrow::Cow;
 
 /// What the path of a bar was like: excursions, drawdown, ranges, moments.
 #[derive(Debug)]
 pub struct PathLabels {
     signature: SeriesSignature,
+    bars: BarInputs,
+    path: PathArgs,
+    side: Param<Side>,
+    clip: Param<f64>,
+    timeperiod: Param<usize>,
+    price: Optional<Number>,
+    entry: Optional<Condition>,
+    unit: Optional<Number>,
+    range: Optional<Number>,
+    columns: Columns,
 }
 
+/// The position whose excursions are meant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Side {
+    Long,
+    Short,
+}
+
+impl Choice for Side {
+    const NAMES: &'static [(Self, &'static str)] = &[(Side::Long, "long"), (Side::Short, "short")];
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    vol_scaled_return: Output<f64>,
+    clipped: Output<bool>,
+    forward_return: Output<f64>,
+    return_sign: Output<i8>,
+    mfe: Output<f64>,
+    mae: Output<f64>,
+    mfe_pct: Output<f64>,
+    mae_pct: Output<f64>,
+    mfe_atr: Output<f64>,
+    mae_atr: Output<f64>,
+    mfe_bars: Output<i32>,
+    mae_bars: Output<i32>,
+    profit_factor: Output<f64>,
+    range_expansion: Output<f64>,
+    drawdown_depth: Output<f64>,
+    end_extremum_gap: Output<f64>,
+    time_underwater: Output<i32>,
+    path_sharpe: Output<f64>,
+    path_skew: Output<f64>,
+    horizon_complete: Output<bool>,
+    available_at: Output<Time>,
+}
+
+/// The outputs that count in widths.
 const BY_WIDTH: [&str; 4] = ["vol_scaled_return", "clipped", "mfe_atr", "mae_atr"];
+
+impl Columns {
+    fn declare(signature: &mut SeriesSignature) -> Self {
+        Self {
+            vol_scaled_return: signature.output("vol_scaled_return"),
+            clipped: signature.output("clipped"),
+            forward_return: signature.output("forward_return"),
+            return_sign: signature.output("return_sign"),
+            mfe: signature.output("mfe"),
+            mae: signature.output("mae"),
+            mfe_pct: signature.output("mfe_pct"),
+            mae_pct: signature.output("mae_pct"),
+            mfe_atr: signature.output("mfe_atr"),
+            mae_atr: signature.output("mae_atr"),
+            mfe_bars: signature.output("mfe_bars"),
+            mae_bars: signature.output("mae_bars"),
+            profit_factor: signature.output("profit_factor"),
+            range_expansion: signature.output("range_expansion"),
+            drawdown_depth: signature.output("drawdown_depth"),
+            end_extremum_gap: signature.output("end_extremum_gap"),
+            time_underwater: signature.output("time_underwater"),
+            path_sharpe: signature.output("path_sharpe"),
+            path_skew: signature.output("path_skew"),
+            horizon_complete: signature.output("horizon_complete"),
+            available_at: signature.output("available_at"),
+        }
+    }
+}
 
 impl PathLabels {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "path_labels",
             super::LABELS,
             "What the bars within the horizon did against this bar's close: returns, best and worst excursion (price, \
              fraction, ATR, bars to it), widest range, drawdown, moments of the one-bar returns. All null where the horizon goes \
              past the end",
             "",
-        )
-        .input("high", Some("high"))
-        .input("low", Some("low"))
-        .input("close", Some("close"))
-        .param("horizon", HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars")
-        .param(
-            "side",
-            ParamKind::Choice(&[(0, "long"), (1, "short")]),
-            Some(ParamValue::Int(0)),
-            "The position whose excursions are meant",
-        )
-        .param("clip", ParamKind::Real { min: 0.0, max: 1e9 }, Some(ParamValue::Real(10.0)), "Largest vol_scaled_return")
-        .param(
-            "timeperiod",
-            ParamKind::Integer { min: 2, max: 100_000 },
-            Some(ParamValue::Int(14)),
-            "Bars of the average true range",
         );
-        let signature = clock_params(signature)
-            .option(price())
-            .option(entry())
-            .option(label_ts())
-            .option(SeriesOption {
-                only_for: &BY_WIDTH,
-                ..option("unit", InputKind::Number, "width in price, instead of the average true range")
-            })
-            .option(SeriesOption {
-                only_for: &["range_expansion"],
-                ..option("range", InputKind::Number, "high - low of a labelled bar, by default that of the row")
-            })
-            .option(close_time(&["available_at"]))
-            .option(label_end())
-            .output("vol_scaled_return", OutputKind::Float)
-            .output("clipped", OutputKind::Bool)
-            .output("forward_return", OutputKind::Float)
-            .output("return_sign", OutputKind::Class)
-            .output("mfe", OutputKind::Float)
-            .output("mae", OutputKind::Float)
-            .output("mfe_pct", OutputKind::Float)
-            .output("mae_pct", OutputKind::Float)
-            .output("mfe_atr", OutputKind::Float)
-            .output("mae_atr", OutputKind::Float)
-            .output("mfe_bars", OutputKind::Int)
-            .output("mae_bars", OutputKind::Int)
-            .output("profit_factor", OutputKind::Float)
-            .output("range_expansion", OutputKind::Float)
-            .output("drawdown_depth", OutputKind::Float)
-            .output("end_extremum_gap", OutputKind::Float)
-            .output("time_underwater", OutputKind::Int)
-            .output("path_sharpe", OutputKind::Float)
-            .output("path_skew", OutputKind::Float)
-            .output("horizon_complete", OutputKind::Bool)
-            .output("available_at", OutputKind::Time);
-        Self { signature }
+        let bars = BarInputs::declare(&mut signature);
+        let horizon = path::horizon(&mut signature);
+        let side = signature.choice("side", Side::Long, "The position whose excursions are meant");
+        let clip = signature.real("clip", 0.0..=1e9, Some(10.0), "Largest vol_scaled_return");
+        let timeperiod = width::timeperiod(&mut signature);
+        let clock = ClockParams::declare(&mut signature);
+        let price = path::price(&mut signature);
+        let entry = path::entry(&mut signature);
+        let label_ts = path::label_ts(&mut signature);
+        let unit = signature.option_for("unit", OptionDefault::Nothing, &BY_WIDTH, width::UNIT);
+        let range = signature.option_for(
+            "range",
+            OptionDefault::Nothing,
+            &["range_expansion"],
+            "high - low of a labelled bar, by default that of the row",
+        );
+        let close_time = path::close_time(&mut signature);
+        let label_end = path::label_end(&mut signature);
+        let columns = Columns::declare(&mut signature);
+        let path = PathArgs { horizon, clock, label_ts, close_time, label_end };
+        Self { signature, bars, path, side, clip, timeperiod, price, entry, unit, range, columns }
     }
 }
-
-const PATH: PathSlots = PathSlots { label_ts: 5, close_time: 8, label_end: 9 };
 
 impl SeriesFunction for PathLabels {
     fn signature(&self) -> &SeriesSignature {
@@ -94,151 +134,203 @@ impl SeriesFunction for PathLabels {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        let back = super::barrier::settled("atr", params.bars(3));
-        Reach { back: Bars::Count(back), ahead: Bars::Count(params.bars(0)) }
+        Reach { back: Width::Atr(params.get(self.timeperiod)).back(), ahead: self.path.ahead(params) }
     }
 
     fn check(&self, params: &Params) -> Result<()> {
-        Clock::of(params, 4).map(|_| ())
+        self.path.check(params)
     }
 
     fn always_uses(&self, option: &str, params: &Params) -> bool {
-        option == "close_time" && counts_by_time(params, 4)
+        self.path.always_uses(option, params)
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        let (high, low, close) = (inputs.number(0), inputs.number(1), inputs.number(2));
-        let (is_short, clip) = (params.int(1) == 1, params.real(2));
-        let path = Path::new(inputs, params.bars(0), Clock::of(params, 4)?, PATH)?;
-        let price = inputs.optional_number(3).unwrap_or(close);
-        let entry = inputs.optional_condition(4);
-        let [
-            vol_scaled_return,
-            clipped,
-            forward_return,
-            return_sign,
-            mfe,
-            mae,
-            mfe_pct,
-            mae_pct,
-            mfe_atr,
-            mae_atr,
-            mfe_bars,
-            mae_bars,
-            profit_factor,
-            range_expansion,
-            drawdown_depth,
-            end_extremum_gap,
-            time_underwater,
-            path_sharpe,
-            path_skew,
-            horizon_complete,
-            available_at,
-        ] = outputs.slices()
-        else {
-            return internal_err!("path_labels has 21 outputs");
-        };
-        let wants_width = [&vol_scaled_return, &clipped, &mfe_atr, &mae_atr].iter().any(|o| o.is_wanted());
-        let wants_extremes = [&mfe, &mae, &mfe_pct, &mae_pct, &mfe_atr, &mae_atr, &mfe_bars, &mae_bars]
-            .iter()
-            .chain(&[&profit_factor, &end_extremum_gap])
-            .any(|o| o.is_wanted());
-        let wants_return = [&vol_scaled_return, &clipped, &forward_return, &return_sign, &end_extremum_gap]
-            .iter()
-            .any(|o| o.is_wanted());
-        let wants_moments = path_sharpe.is_wanted() || path_skew.is_wanted();
-        let (atr, ranges, returns);
-        let widths = match inputs.optional_number(6) {
-            Some(unit) => unit,
-            None => {
-                atr = if wants_width { super::barrier::atr(high, low, close, params.bars(3)) } else { vec![] };
-                &atr
-            }
-        };
-        ranges = if range_expansion.is_wanted() { high.iter().zip(low).map(|(h, l)| h - l).collect() } else { vec![] };
-        let range = inputs.optional_number(7).unwrap_or(&ranges);
-        returns = if wants_moments {
-            std::iter::once(f64::NAN).chain(close.windows(2).map(|c| c[1] / c[0] - 1.0)).collect()
-        } else {
-            vec![]
-        };
-
+        let labeller = self.labeller(inputs, params, outputs)?;
+        let entry = inputs.optional(self.entry);
         for row in 0..inputs.len() {
-            let is_entry = entry.map_or_else(|| path.is_end(row), |entry| entry[row]);
-            let p = price[row];
-            if !is_entry || !p.is_finite() {
-                continue;
-            }
-            let (last, complete) = path.last(row);
-            horizon_complete.set_bool(row, complete);
-            // By the wall clock a horizon may hold no bar at all.
-            if !complete || last == row {
-                continue;
-            }
-            if let Some(time) = path.end_time(row, last) {
-                available_at.set_time(row, time);
-            }
-            let along = row + 1..=last;
-            let width = if wants_width { widths[row] } else { f64::NAN };
-            let end = if wants_return { path.target(row).map(|target| price[target]) } else { None };
-            if let Some(end) = end {
-                let scaled = (end - p) / width;
-                if width > 0.0 && scaled.is_finite() {
-                    vol_scaled_return.set_float(row, scaled.clamp(-clip, clip));
-                    clipped.set_bool(row, scaled.abs() > clip);
-                }
-                forward_return.set_float(row, (end - p) / p);
-                return_sign.set_class(row, i8::from(end > p) - i8::from(end < p));
-            }
-            if wants_extremes {
-                let (top, top_at) = extreme(&high[along.clone()], 1.0);
-                let (bottom, bottom_at) = extreme(&low[along.clone()], -1.0);
-                let (gain, gain_at) = ((top - p).max(0.0), top_at);
-                let (loss, loss_at) = ((bottom - p).min(0.0), bottom_at);
-                let ((best, best_at), (worst, worst_at)) = match is_short {
-                    false => ((gain, gain_at), (loss, loss_at)),
-                    true => ((-loss, loss_at), (-gain, gain_at)),
-                };
-                mfe.set_float(row, best);
-                mae.set_float(row, worst);
-                mfe_pct.set_float(row, best / p);
-                mae_pct.set_float(row, worst / p);
-                if width > 0.0 {
-                    mfe_atr.set_float(row, best / width);
-                    mae_atr.set_float(row, worst / width);
-                }
-                if best > 0.0 {
-                    mfe_bars.set_int(row, path.bars(row, row + 1 + best_at));
-                }
-                if worst < 0.0 {
-                    mae_bars.set_int(row, path.bars(row, row + 1 + worst_at));
-                }
-                // No loss: the quotient is infinite, which becomes null.
-                profit_factor.set_float(row, best / worst.abs());
-                if let Some(end) = end.filter(|end| *end != p) {
-                    let extremum = if end > p { top } else { bottom };
-                    end_extremum_gap.set_float(row, (end - extremum).abs() / (end - p).abs());
-                }
-            }
-            if range_expansion.is_wanted() {
-                let widest = extreme(&ranges[along.clone()], 1.0).0;
-                range_expansion.set_float(row, (widest / p) / (range[row] / p) - 1.0);
-            }
-            if drawdown_depth.is_wanted() {
-                drawdown_depth.set_float(row, drawdown(p, &close[along.clone()]));
-            }
-            if time_underwater.is_wanted() {
-                let below = close[along.clone()].iter().map(|c| i32::from(*c < p)).sum();
-                time_underwater.set_int(row, below);
-            }
-            if wants_moments {
-                let first = close[row + 1] / p - 1.0;
-                let (sharpe, skew) = moments(first, &returns[row + 2..=last.max(row + 1)]);
-                path_sharpe.set_float(row, sharpe);
-                path_skew.set_float(row, skew);
+            let is_entry = entry.map_or_else(|| labeller.path.is_end(row), |entry| entry[row]);
+            if is_entry && labeller.price[row].is_finite() {
+                labeller.label(row, outputs);
             }
         }
         Ok(())
+    }
+}
+
+impl PathLabels {
+    fn labeller<'a>(&self, inputs: &Inputs<'a>, params: &Params, outputs: &Outputs<'_>) -> Result<Labeller<'a>> {
+        let columns = self.columns;
+        let candles = self.bars.read(inputs);
+        let Candles { high, low, close } = candles;
+        let wanted = Wanted::of(&columns, outputs);
+        let ranges = match wanted.range_expansion {
+            true => high.iter().zip(low).map(|(h, l)| h - l).collect(),
+            false => vec![],
+        };
+        let returns = match wanted.moments {
+            true => std::iter::once(f64::NAN).chain(close.windows(2).map(|c| c[1] / c[0] - 1.0)).collect(),
+            false => vec![],
+        };
+        let widths = match inputs.optional(self.unit) {
+            Some(unit) => unit.into(),
+            None if wanted.width => Width::Atr(params.get(self.timeperiod)).of(&candles).into(),
+            None => Cow::default(),
+        };
+        Ok(Labeller {
+            columns,
+            path: self.path.read(inputs, params)?,
+            candles,
+            price: inputs.optional(self.price).unwrap_or(close),
+            own_range: inputs.optional(self.range),
+            is_short: params.get(self.side) == Side::Short,
+            clip: params.get(self.clip),
+            wanted,
+            widths,
+            ranges,
+            returns,
+        })
+    }
+}
+
+/// Which computations anybody reads the results of.
+struct Wanted {
+    width: bool,
+    end: bool,
+    extremes: bool,
+    range_expansion: bool,
+    drawdown: bool,
+    underwater: bool,
+    moments: bool,
+}
+
+impl Wanted {
+    fn of(columns: &Columns, outputs: &Outputs<'_>) -> Self {
+        let c = columns;
+        Self {
+            width: outputs.any_wanted([c.vol_scaled_return, c.mfe_atr, c.mae_atr]) || outputs.is_wanted(c.clipped),
+            end: outputs.any_wanted([c.vol_scaled_return, c.forward_return, c.end_extremum_gap])
+                || outputs.is_wanted(c.clipped)
+                || outputs.is_wanted(c.return_sign),
+            extremes: outputs.any_wanted([c.mfe, c.mae, c.mfe_pct, c.mae_pct, c.mfe_atr, c.mae_atr])
+                || outputs.any_wanted([c.profit_factor, c.end_extremum_gap])
+                || outputs.any_wanted([c.mfe_bars, c.mae_bars]),
+            range_expansion: outputs.is_wanted(c.range_expansion),
+            drawdown: outputs.is_wanted(c.drawdown_depth),
+            underwater: outputs.is_wanted(c.time_underwater),
+            moments: outputs.any_wanted([c.path_sharpe, c.path_skew]),
+        }
+    }
+}
+
+/// Labels the bars of one series.
+struct Labeller<'a> {
+    columns: Columns,
+    wanted: Wanted,
+    path: Path<'a>,
+    candles: Candles<'a>,
+    price: &'a [f64],
+    /// High - low of the labelled bars, where the rows are smaller ones.
+    own_range: Option<&'a [f64]>,
+    is_short: bool,
+    clip: f64,
+    /// In price; empty where nobody reads what counts in them.
+    widths: Cow<'a, [f64]>,
+    /// High - low of the rows; empty where nobody asks.
+    ranges: Vec<f64>,
+    /// One-bar returns of the rows; empty where nobody asks.
+    returns: Vec<f64>,
+}
+
+impl Labeller<'_> {
+    fn label(&self, row: usize, outputs: &mut Outputs<'_>) {
+        let (last, complete) = self.path.last(row);
+        outputs.set(self.columns.horizon_complete, row, complete);
+        // By the wall clock a horizon may hold no bar at all.
+        if !complete || last == row {
+            return;
+        }
+        if let Some(time) = self.path.end_time(row, last) {
+            outputs.set(self.columns.available_at, row, time);
+        }
+        let width = if self.wanted.width { self.widths[row] } else { f64::NAN };
+        let end = if self.wanted.end { self.path.target(row).map(|target| self.price[target]) } else { None };
+        if let Some(end) = end {
+            self.forward_return(row, end, width, outputs);
+        }
+        if self.wanted.extremes {
+            self.excursions(row, last, end, width, outputs);
+        }
+        self.shape(row, last, outputs);
+    }
+
+    /// From the price of the bar to that at the end of the horizon.
+    fn forward_return(&self, row: usize, end: f64, width: f64, outputs: &mut Outputs<'_>) {
+        let (columns, p) = (&self.columns, self.price[row]);
+        let scaled = (end - p) / width;
+        if width > 0.0 && scaled.is_finite() {
+            outputs.set(columns.vol_scaled_return, row, scaled.clamp(-self.clip, self.clip));
+            outputs.set(columns.clipped, row, scaled.abs() > self.clip);
+        }
+        outputs.set(columns.forward_return, row, (end - p) / p);
+        outputs.set(columns.return_sign, row, i8::from(end > p) - i8::from(end < p));
+    }
+
+    /// The best and the worst that a position would have seen.
+    fn excursions(&self, row: usize, last: usize, end: Option<f64>, width: f64, outputs: &mut Outputs<'_>) {
+        let (columns, p) = (&self.columns, self.price[row]);
+        let (top, top_at) = extreme(&self.candles.high[row + 1..=last], 1.0);
+        let (bottom, bottom_at) = extreme(&self.candles.low[row + 1..=last], -1.0);
+        let (gain, loss) = ((top - p).max(0.0), (bottom - p).min(0.0));
+        let ((best, best_at), (worst, worst_at)) = match self.is_short {
+            false => ((gain, top_at), (loss, bottom_at)),
+            true => ((-loss, bottom_at), (-gain, top_at)),
+        };
+        outputs.set(columns.mfe, row, best);
+        outputs.set(columns.mae, row, worst);
+        outputs.set(columns.mfe_pct, row, best / p);
+        outputs.set(columns.mae_pct, row, worst / p);
+        if width > 0.0 {
+            outputs.set(columns.mfe_atr, row, best / width);
+            outputs.set(columns.mae_atr, row, worst / width);
+        }
+        if best > 0.0 {
+            outputs.set(columns.mfe_bars, row, self.path.bars(row, row + 1 + best_at));
+        }
+        if worst < 0.0 {
+            outputs.set(columns.mae_bars, row, self.path.bars(row, row + 1 + worst_at));
+        }
+        // No loss: the quotient is infinite, which becomes null.
+        outputs.set(columns.profit_factor, row, best / worst.abs());
+        if let Some(end) = end.filter(|end| *end != p) {
+            let extremum = if end > p { top } else { bottom };
+            outputs.set(columns.end_extremum_gap, row, (end - extremum).abs() / (end - p).abs());
+        }
+    }
+
+    /// What the path looked like on its way.
+    fn shape(&self, row: usize, last: usize, outputs: &mut Outputs<'_>) {
+        let (columns, p) = (&self.columns, self.price[row]);
+        let along = row + 1..=last;
+        let close = self.candles.close;
+        if self.wanted.range_expansion {
+            let widest = extreme(&self.ranges[along.clone()], 1.0).0;
+            let range = self.own_range.unwrap_or(&self.ranges)[row];
+            outputs.set(columns.range_expansion, row, (widest / p) / (range / p) - 1.0);
+        }
+        if self.wanted.drawdown {
+            outputs.set(columns.drawdown_depth, row, drawdown(p, &close[along.clone()]));
+        }
+        if self.wanted.underwater {
+            let below = close[along].iter().map(|c| i32::from(*c < p)).sum();
+            outputs.set(columns.time_underwater, row, below);
+        }
+        if self.wanted.moments {
+            let first = close[row + 1] / p - 1.0;
+            let (sharpe, skew) = moments(first, &self.returns[row + 2..=last.max(row + 1)]);
+            outputs.set(columns.path_sharpe, row, sharpe);
+            outputs.set(columns.path_skew, row, skew);
+        }
     }
 }
 

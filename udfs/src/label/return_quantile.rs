@@ -1,8 +1,9 @@
 //! `return_quantile(close, horizon, window)`.
 
 use super::forward_return::forward_return;
+use super::path;
 use crate::series::{
-    Bars, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+    Bars, Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature,
 };
 use datafusion_common::Result;
 
@@ -10,35 +11,35 @@ use datafusion_common::Result;
 #[derive(Debug)]
 pub struct ReturnQuantile {
     signature: SeriesSignature,
+    real: Input<Number>,
+    horizon: Param<usize>,
+    window: Param<usize>,
+    min_count: Param<usize>,
+    decile: Output<i32>,
 }
 
 impl ReturnQuantile {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "return_quantile",
             super::LABELS,
             "Decile, 1 to 10, of the forward return among the returns whose horizon ended within the last `window` bars, this \
              one included; equal returns count half. Null with fewer than `min_count` of them",
             "",
-        )
-        .input("real", Some("close"))
-        .param("horizon", super::path::HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars")
-        .param(
+        );
+        let real = signature.input("real", Some("close"));
+        let horizon = path::horizon(&mut signature);
+        let window = signature.integer(
             "window",
-            ParamKind::Integer { min: 10, max: 100_000 },
-            Some(ParamValue::Int(1000)),
+            10..=100_000,
+            Some(1000),
             "Bars within which the horizons of the other returns ended",
-        )
-        .param(
-            "min_count",
-            ParamKind::Integer { min: 1, max: 100_000 },
-            Some(ParamValue::Int(50)),
-            "Returns that are needed to rank among",
-        )
-        .output("decile", OutputKind::Int);
-        Self { signature }
+        );
+        let min_count = signature.integer("min_count", 1..=100_000, Some(50), "Returns that are needed to rank among");
+        let decile = signature.output("decile");
+        Self { signature, real, horizon, window, min_count, decile }
     }
 }
 
@@ -48,12 +49,15 @@ impl SeriesFunction for ReturnQuantile {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        Reach { back: Bars::Count(params.bars(0) + params.bars(1)), ahead: Bars::Count(params.bars(0)) }
+        let (horizon, window) = (params.get(self.horizon), params.get(self.window));
+        Reach { back: Bars::Count(horizon + window), ahead: Bars::Count(horizon) }
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.int(0) {
-            return_quantile(inputs.number(0), params.bars(0), params.bars(1), params.bars(2), out);
+        if let Some(out) = outputs.get(self.decile) {
+            let (horizon, window, min_count) =
+                (params.get(self.horizon), params.get(self.window), params.get(self.min_count));
+            return_quantile(inputs.get(self.real), horizon, window, min_count, out);
         }
         Ok(())
     }

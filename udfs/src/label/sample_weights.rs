@@ -1,44 +1,51 @@
 //! `sample_weights(close, bars)`.
 
 use crate::series::{
-    Bars, InputKind, Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+    Bars, Input, Inputs, Number, Optional, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature,
 };
-use datafusion_common::{Result, internal_err};
+use datafusion_common::Result;
 
-/// How much each label tells that the others do not.
+/// How much each label says that the others do not.
 #[derive(Debug)]
 pub struct SampleWeights {
     signature: SeriesSignature,
+    close: Input<Number>,
+    oldest: Param<f64>,
+    bars: Optional<Number>,
+    uniqueness: Output<f64>,
+    return_attribution: Output<f64>,
+    time_decay: Output<f64>,
 }
 
 impl SampleWeights {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "sample_weights",
             super::LABELS,
             "Weights of labels that overlap, per symbol: average uniqueness (1 over the number of labels alive, averaged over \
              the label's bars), the absolute log return that is the label's own share (mean 1 over the labels), and a decay \
              of age, linear in cumulated uniqueness. Looks at the whole series: for training, not for decisions",
             "M. Lopez de Prado, Advances in Financial Machine Learning, ch. 4",
-        )
-        .input("close", Some("close"))
-        .param(
-            "oldest",
-            ParamKind::Real { min: -0.99, max: 1.0 },
-            Some(ParamValue::Real(1.0)),
-            "Decay of the oldest label: 1 for none; below 0, the oldest labels count nothing",
-        )
-        .option(super::path::option(
-            "bars",
-            InputKind::Number,
-            "bars that a label lives, such as coalesce(bars_to_hit, horizon); bars without one have no label",
-        ))
-        .output("uniqueness", OutputKind::Float)
-        .output("return_attribution", OutputKind::Float)
-        .output("time_decay", OutputKind::Float);
-        Self { signature }
+        );
+        Self {
+            close: signature.input("close", Some("close")),
+            oldest: signature.real(
+                "oldest",
+                -0.99..=1.0,
+                Some(1.0),
+                "Decay of the oldest label: 1 for none; below 0, the oldest labels count nothing",
+            ),
+            bars: signature.option(
+                "bars",
+                "bars that a label lives, such as coalesce(bars_to_hit, horizon); bars without one have no label",
+            ),
+            uniqueness: signature.output("uniqueness"),
+            return_attribution: signature.output("return_attribution"),
+            time_decay: signature.output("time_decay"),
+            signature,
+        }
     }
 }
 
@@ -52,15 +59,11 @@ impl SeriesFunction for SampleWeights {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        let Some(bars) = inputs.optional_number(1) else { return Ok(()) };
-        let [uniqueness, return_attribution, time_decay] = outputs.slices() else {
-            return internal_err!("sample_weights has three outputs");
-        };
-        let weights = weigh(inputs.number(0), bars, params.real(0));
-        for (row, weight) in weights {
-            uniqueness.set_float(row, weight[0]);
-            return_attribution.set_float(row, weight[1]);
-            time_decay.set_float(row, weight[2]);
+        let Some(bars) = inputs.optional(self.bars) else { return Ok(()) };
+        for (row, [own, attribution, decay]) in weigh(inputs.get(self.close), bars, params.get(self.oldest)) {
+            outputs.set(self.uniqueness, row, own);
+            outputs.set(self.return_attribution, row, attribution);
+            outputs.set(self.time_decay, row, decay);
         }
         Ok(())
     }

@@ -1,26 +1,85 @@
 //! `triple_barrier(high, low, close, up, down, horizon, ...)`.
 
-use super::barrier::{Rules, Slots, Walk, level_options, multiples, rules, unit};
-use super::path::{
-    Clock, HORIZON, Path, PathSlots, clock_params, close_time, counts_by_time, entry, label_end, label_ts, option,
-    price,
-};
+use super::path::{self, BarInputs, ClockParams, PathArgs};
+use super::walk::{BarrierOptions, BarrierParams, WalkArgs};
 use crate::series::{
-    Bars, InputKind, Inputs, OptionDefault, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction,
-    SeriesOption, SeriesSignature,
+    Choice, Inputs, Name, Number, OptionDefault, Optional, Output, Outputs, Param, Params, Reach, SeriesFunction,
+    SeriesSignature, Time,
 };
-use datafusion_common::{Result, internal_err};
+use datafusion_common::Result;
 
 /// Which of three barriers the path touches first: one above, one below, and the end of the horizon.
 #[derive(Debug)]
 pub struct TripleBarrier {
     signature: SeriesSignature,
+    walk: WalkArgs,
+    vertical: Param<Vertical>,
+    side: Optional<Number>,
+    ts: Optional<Time>,
+    columns: Columns,
+}
+
+/// The label where nothing is touched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Vertical {
+    Zero,
+    /// The sign of the return.
+    Sign,
+}
+
+impl Choice for Vertical {
+    const NAMES: &'static [(Self, &'static str)] = &[(Vertical::Zero, "zero"), (Vertical::Sign, "sign")];
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    label: Output<i8>,
+    barrier: Output<Name>,
+    bars_to_hit: Output<i32>,
+    hit_ts: Output<Time>,
+    hit_price: Output<f64>,
+    upper: Output<f64>,
+    lower: Output<f64>,
+    level_adjusted: Output<bool>,
+    tied: Output<bool>,
+    atr: Output<f64>,
+    horizon_complete: Output<bool>,
+    available_at: Output<Time>,
 }
 
 const BARRIERS: [&str; 3] = ["upper", "lower", "none"];
+const UPPER: u8 = 0;
+const LOWER: u8 = 1;
+const NONE: u8 = 2;
 
-const SLOTS: Slots = Slots { price: 3, entry: 4, unit: 6, resistance: 7, support: 8, smaller: 9, side: 11 };
-const TS: usize = 12;
+impl Columns {
+    fn declare(signature: &mut SeriesSignature) -> Self {
+        Self {
+            label: signature.output("label"),
+            barrier: signature.name_output("barrier", &BARRIERS),
+            bars_to_hit: signature.output("bars_to_hit"),
+            hit_ts: signature.output("hit_ts"),
+            hit_price: signature.output("hit_price"),
+            upper: signature.output("upper"),
+            lower: signature.output("lower"),
+            level_adjusted: signature.output("level_adjusted"),
+            tied: signature.output("tied"),
+            atr: signature.output("atr"),
+            horizon_complete: signature.output("horizon_complete"),
+            available_at: signature.output("available_at"),
+        }
+    }
+
+    /// Whether anything is read that takes a walk along the path.
+    fn need_walk(&self, outputs: &Outputs<'_>) -> bool {
+        outputs.is_wanted(self.label)
+            || outputs.is_wanted(self.barrier)
+            || outputs.is_wanted(self.bars_to_hit)
+            || outputs.any_wanted([self.hit_ts, self.available_at])
+            || outputs.is_wanted(self.hit_price)
+            || outputs.is_wanted(self.tied)
+    }
+}
 
 impl TripleBarrier {
     /// The function.
@@ -32,51 +91,26 @@ impl TripleBarrier {
             "Which barrier the bars after this one touch first: upper (1), lower (-1), or none within the horizon (0). Null \
              where the width is unknown or zero, or the horizon goes past the end untouched",
             "M. Lopez de Prado, Advances in Financial Machine Learning, ch. 3; levels and ties are ours",
-        )
-        .input("high", Some("high"))
-        .input("low", Some("low"))
-        .input("close", Some("close"));
-        signature =
-            multiples(signature).param("horizon", HORIZON, Some(ParamValue::Int(6)), "How far to look, in bars");
-        signature = rules(signature).param(
+        );
+        let bars = BarInputs::declare(&mut signature);
+        let (barriers, horizon) = BarrierParams::declare(&mut signature);
+        let vertical = signature.choice(
             "vertical",
-            ParamKind::Choice(&[(0, "zero"), (1, "sign")]),
-            Some(ParamValue::Int(0)),
+            Vertical::Zero,
             "The label when nothing is touched: 0, or the sign of the return",
         );
-        signature = clock_params(signature).option(price()).option(entry()).option(label_ts()).option(unit());
-        let signature = level_options(signature)
-            .option(close_time(&["available_at"]))
-            .option(option(
-                "side",
-                InputKind::Number,
-                "1 long, -1 short: `up` is then the distance to the profit below",
-            ))
-            .option(SeriesOption {
-                name: "ts",
-                kind: InputKind::Time,
-                default: OptionDefault::Time,
-                doc: "time of a bar",
-                only_for: &["hit_ts"],
-            })
-            .option(label_end())
-            .output("label", OutputKind::Class)
-            .output("barrier", OutputKind::Choice(&BARRIERS))
-            .output("bars_to_hit", OutputKind::Int)
-            .output("hit_ts", OutputKind::Time)
-            .output("hit_price", OutputKind::Float)
-            .output("upper", OutputKind::Float)
-            .output("lower", OutputKind::Float)
-            .output("level_adjusted", OutputKind::Bool)
-            .output("tied", OutputKind::Bool)
-            .output("atr", OutputKind::Float)
-            .output("horizon_complete", OutputKind::Bool)
-            .output("available_at", OutputKind::Time);
-        Self { signature }
+        let clock = ClockParams::declare(&mut signature);
+        let (options, label_ts) = BarrierOptions::declare(&mut signature);
+        let close_time = path::close_time(&mut signature);
+        let side = signature.option("side", "1 long, -1 short: `up` is then the distance to the profit below");
+        let ts = signature.option_for("ts", OptionDefault::Time, &["hit_ts"], "time of a bar");
+        let label_end = path::label_end(&mut signature);
+        let columns = Columns::declare(&mut signature);
+        let path = PathArgs { horizon, clock, label_ts, close_time, label_end };
+        let walk = WalkArgs { bars, barriers, options, path };
+        Self { signature, walk, vertical, side, ts, columns }
     }
 }
-
-const PATH: PathSlots = PathSlots { label_ts: 5, close_time: 10, label_end: 13 };
 
 impl SeriesFunction for TripleBarrier {
     fn signature(&self) -> &SeriesSignature {
@@ -84,87 +118,67 @@ impl SeriesFunction for TripleBarrier {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        Reach { back: Bars::Count(Rules::of(params, 3).back()), ahead: Bars::Count(params.bars(2)) }
+        Reach { back: self.walk.back(params), ahead: self.walk.path.ahead(params) }
     }
 
     fn check(&self, params: &Params) -> Result<()> {
-        Clock::of(params, 13).map(|_| ())
+        self.walk.path.check(params)
     }
 
     fn always_uses(&self, option: &str, params: &Params) -> bool {
-        option == "close_time" && counts_by_time(params, 13)
+        self.walk.path.always_uses(option, params)
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        let rules = Rules::of(params, 3);
-        let by_sign = params.int(12) == 1;
-        let path = Path::new(inputs, params.bars(2), Clock::of(params, 13)?, PATH)?;
-        let walk = Walk::new(inputs, &SLOTS, &rules, path);
-        let widths = rules.widths(inputs, SLOTS.unit);
-        let ts = inputs.optional_time(TS);
-        let [
-            label,
-            barrier,
-            bars_to_hit,
-            hit_ts,
-            hit_price,
-            upper,
-            lower,
-            level_adjusted,
-            tied,
-            atr,
-            horizon_complete,
-            available_at,
-        ] = outputs.slices()
-        else {
-            return internal_err!("triple_barrier has twelve outputs");
-        };
-        let walks = label.is_wanted()
-            || [&barrier, &bars_to_hit, &hit_ts, &hit_price, &tied, &available_at].iter().any(|o| o.is_wanted());
-        for (row, &width) in widths.iter().enumerate() {
+        let columns = &self.columns;
+        let walk = self.walk.read(inputs, params, inputs.optional(self.side))?;
+        let vertical = params.get(self.vertical);
+        let ts = inputs.optional(self.ts);
+        let need_walk = columns.need_walk(outputs);
+        for row in 0..inputs.len() {
             if !walk.is_entry(row) {
                 continue;
             }
-            atr.set_float(row, width);
+            outputs.set(columns.atr, row, walk.widths[row]);
             let (last, complete) = walk.path.last(row);
-            horizon_complete.set_bool(row, complete);
-            let Some(barriers) = walk.barriers(&rules, row, width) else { continue };
-            upper.set_float(row, barriers.upper);
-            lower.set_float(row, barriers.lower);
-            level_adjusted.set_bool(row, barriers.adjusted);
-            if !walks {
+            outputs.set(columns.horizon_complete, row, complete);
+            let Some(barriers) = walk.barriers(row) else { continue };
+            outputs.set(columns.upper, row, barriers.upper);
+            outputs.set(columns.lower, row, barriers.lower);
+            outputs.set(columns.level_adjusted, row, barriers.adjusted);
+            if !need_walk {
                 continue;
             }
-            let known = match walk.touch(&rules, row, last, &barriers) {
+            let known_at = match walk.touch(row, last, &barriers, walk.tie) {
                 Some(touch) => {
-                    tied.set_bool(row, touch.tied);
-                    bars_to_hit.set_int(row, walk.path.bars(row, touch.row));
+                    outputs.set(columns.tied, row, touch.tied);
+                    outputs.set(columns.bars_to_hit, row, walk.path.bars(row, touch.row));
                     if let Some(ts) = ts {
-                        hit_ts.set_time(row, ts[touch.row]);
+                        outputs.set(columns.hit_ts, row, ts[touch.row]);
                     }
                     if touch.side != 0 {
-                        label.set_class(row, touch.side);
-                        barrier.set_choice(row, u8::from(touch.side < 0));
-                        hit_price.set_float(row, touch.price);
+                        outputs.set(columns.label, row, touch.side);
+                        outputs.set(columns.barrier, row, if touch.side > 0 { UPPER } else { LOWER });
+                        outputs.set(columns.hit_price, row, touch.price);
                     }
                     walk.path.close_time(touch.row)
                 }
                 // By the wall clock a horizon may hold no bar at all: then nothing is known.
                 None if complete && last > row => {
-                    tied.set_bool(row, false);
-                    barrier.set_choice(row, 2);
-                    if !by_sign {
-                        label.set_class(row, 0);
+                    outputs.set(columns.tied, row, false);
+                    outputs.set(columns.barrier, row, NONE);
+                    if vertical == Vertical::Zero {
+                        outputs.set(columns.label, row, 0);
                     } else if let Some(target) = walk.path.target(row) {
                         let change = walk.price[target] - walk.price[row];
-                        label.set_class(row, i8::from(change > 0.0) - i8::from(change < 0.0));
+                        outputs.set(columns.label, row, i8::from(change > 0.0) - i8::from(change < 0.0));
                     }
                     walk.path.end_time(row, last)
                 }
                 None => continue,
             };
-            if let Some(time) = known {
-                available_at.set_time(row, time);
+            if let Some(time) = known_at {
+                outputs.set(columns.available_at, row, time);
             }
         }
         Ok(())

@@ -1,14 +1,15 @@
 //! `pivot_high(high, k)` and `pivot_low(low, k)`.
 
-use crate::series::{
-    Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
-};
+use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// A swing pivot, reported when it is confirmed.
 #[derive(Debug)]
 pub struct Pivot {
     signature: SeriesSignature,
+    real: Input<Number>,
+    k: Param<usize>,
+    pivot: Output<f64>,
     high: bool,
 }
 
@@ -28,11 +29,11 @@ impl Pivot {
             "{what} on the bar that confirms it, which is the k-th after the pivot; null on all other bars. The pivot is \
              beyond the k bars before it and not exceeded by the k bars after it"
         );
-        let signature = SeriesSignature::new(name, "Levels", &doc, "")
-            .input("real", Some(column))
-            .param("k", ParamKind::Integer { min: 1, max: 10_000 }, Some(ParamValue::Int(5)), "Bars on each side")
-            .output("pivot", OutputKind::Float);
-        Self { signature, high }
+        let mut signature = SeriesSignature::new(name, "Levels", &doc, "");
+        let real = signature.input("real", Some(column));
+        let k = signature.integer("k", 1..=10_000, Some(5), "Bars on each side");
+        let pivot = signature.output("pivot");
+        Self { signature, real, k, pivot, high }
     }
 }
 
@@ -42,12 +43,12 @@ impl SeriesFunction for Pivot {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        Reach::back(2 * params.bars(0))
+        Reach::back(2 * params.get(self.k))
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.float(0) {
-            pivot(inputs.number(0), params.bars(0), self.high, out);
+        if let Some(out) = outputs.get(self.pivot) {
+            pivot(inputs.get(self.real), params.get(self.k), self.high, out);
         }
         Ok(())
     }

@@ -1,28 +1,30 @@
 //! `bars_since(condition)`.
 
 use super::EVENTS;
-use crate::series::{InputKind, Inputs, OutputKind, Outputs, Params, Reach, SeriesFunction, SeriesSignature};
+use crate::series::{Condition, Input, Inputs, Output, Outputs, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// Bars since a condition was last true.
 #[derive(Debug)]
 pub struct BarsSince {
     signature: SeriesSignature,
+    condition: Input<Condition>,
+    bars: Output<i32>,
 }
 
 impl BarsSince {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "bars_since",
             EVENTS,
             "Bars since the condition was last true: 0 on that bar, null before it was ever true",
             "",
-        )
-        .input_of("condition", InputKind::Condition, None)
-        .output("bars", OutputKind::Int);
-        Self { signature }
+        );
+        let condition = signature.input("condition", None);
+        let bars = signature.output("bars");
+        Self { signature, condition, bars }
     }
 }
 
@@ -36,9 +38,9 @@ impl SeriesFunction for BarsSince {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, _: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.int(0) {
+        if let Some(out) = outputs.get(self.bars) {
             let mut last = None;
-            for (row, (hit, out)) in inputs.condition(0).iter().zip(out).enumerate() {
+            for (row, (hit, out)) in inputs.get(self.condition).iter().zip(out).enumerate() {
                 if *hit {
                     last = Some(row);
                 }

@@ -1,13 +1,16 @@
 //! `crosses_above(a, b)` and `crosses_below(a, b)`.
 
 use super::EVENTS;
-use crate::series::{Inputs, OutputKind, Outputs, Params, Reach, SeriesFunction, SeriesSignature};
+use crate::series::{Input, Inputs, Number, Output, Outputs, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// True on the bar where one series crosses another.
 #[derive(Debug)]
 pub struct Crosses {
     signature: SeriesSignature,
+    a: Input<Number>,
+    b: Input<Number>,
+    crosses: Output<bool>,
     above: bool,
 }
 
@@ -27,11 +30,10 @@ impl Crosses {
     }
 
     fn new(name: &str, doc: &str, above: bool) -> Self {
-        let signature = SeriesSignature::new(name, EVENTS, doc, "")
-            .input("a", None)
-            .input("b", None)
-            .output("crosses", OutputKind::Bool);
-        Self { signature, above }
+        let mut signature = SeriesSignature::new(name, EVENTS, doc, "");
+        let (a, b) = (signature.input("a", None), signature.input("b", None));
+        let crosses = signature.output("crosses");
+        Self { signature, a, b, crosses, above }
     }
 }
 
@@ -49,8 +51,8 @@ impl SeriesFunction for Crosses {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, _: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        let (a, b) = (inputs.number(0), inputs.number(1));
-        if let Some(out) = outputs.bool(0) {
+        let (a, b) = (inputs.get(self.a), inputs.get(self.b));
+        if let Some(out) = outputs.get(self.crosses) {
             if self.above { crosses_above(a, b, out) } else { crosses_above(b, a, out) }
         }
         Ok(())

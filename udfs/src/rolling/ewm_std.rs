@@ -1,32 +1,33 @@
 //! `ewm_std(x, span)`.
 
 use super::STATISTICS;
-use crate::series::{
-    Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
-};
+use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// Exponentially weighted standard deviation.
 #[derive(Debug)]
 pub struct EwmStd {
     signature: SeriesSignature,
+    real: Input<Number>,
+    span: Param<usize>,
+    std: Output<f64>,
 }
 
 impl EwmStd {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "ewm_std",
             STATISTICS,
             "Exponentially weighted standard deviation with decay 2 / (span + 1), unbiased, weights normalised over the \
              bars seen so far; null on the first bar",
             "pandas `Series.ewm(span=span).std()`",
-        )
-        .input("real", Some("close"))
-        .param("span", ParamKind::Integer { min: 2, max: 100_000 }, Some(ParamValue::Int(20)), "Span of the decay, in bars")
-        .output("std", OutputKind::Float);
-        Self { signature }
+        );
+        let real = signature.input("real", Some("close"));
+        let span = signature.integer("span", 2..=100_000, Some(20), "Span of the decay, in bars");
+        let std = signature.output("std");
+        Self { signature, real, span, std }
     }
 }
 
@@ -38,7 +39,7 @@ impl SeriesFunction for EwmStd {
     /// The weight of the forgotten past, `(1 - alpha)^back`, is below 1e-20: a variance of that share is 1e-10 of a
     /// standard deviation.
     fn reach(&self, params: &Params) -> Reach {
-        let keep: f64 = 1.0 - 2.0 / (params.real(0) + 1.0);
+        let keep: f64 = 1.0 - 2.0 / (params.get(self.span) as f64 + 1.0);
         Reach::back((1e-20f64.ln() / keep.ln()).ceil() as usize)
     }
 
@@ -47,8 +48,8 @@ impl SeriesFunction for EwmStd {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.float(0) {
-            ewm_std(inputs.number(0), params.real(0), out);
+        if let Some(out) = outputs.get(self.std) {
+            ewm_std(inputs.get(self.real), params.get(self.span) as f64, out);
         }
         Ok(())
     }

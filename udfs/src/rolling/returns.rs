@@ -1,15 +1,16 @@
 //! `log_return(x, periods)` and `simple_return(x, periods)`.
 
 use super::STATISTICS;
-use crate::series::{
-    Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
-};
+use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// The return over a number of bars.
 #[derive(Debug)]
 pub struct Returns {
     signature: SeriesSignature,
+    real: Input<Number>,
+    periods: Param<usize>,
+    change: Output<f64>,
     log: bool,
 }
 
@@ -25,16 +26,11 @@ impl Returns {
     }
 
     fn new(name: &str, doc: &str, log: bool) -> Self {
-        let signature = SeriesSignature::new(name, STATISTICS, doc, "")
-            .input("real", Some("close"))
-            .param(
-                "periods",
-                ParamKind::Integer { min: 1, max: 1_000_000 },
-                Some(ParamValue::Int(1)),
-                "Bars between the two prices",
-            )
-            .output("return", OutputKind::Float);
-        Self { signature, log }
+        let mut signature = SeriesSignature::new(name, STATISTICS, doc, "");
+        let real = signature.input("real", Some("close"));
+        let periods = signature.integer("periods", 1..=1_000_000, Some(1), "Bars between the two prices");
+        let change = signature.output("return");
+        Self { signature, real, periods, change, log }
     }
 }
 
@@ -44,12 +40,12 @@ impl SeriesFunction for Returns {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        Reach::back(params.bars(0))
+        Reach::back(params.get(self.periods))
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        let (x, n) = (inputs.number(0), params.bars(0));
-        if let Some(out) = outputs.float(0)
+        let (x, n) = (inputs.get(self.real), params.get(self.periods));
+        if let Some(out) = outputs.get(self.change)
             && n < x.len()
         {
             for ((out, now), then) in out[n..].iter_mut().zip(&x[n..]).zip(x) {

@@ -1,37 +1,33 @@
 //! `z_score(x, timeperiod)`.
 
 use super::STATISTICS;
-use crate::series::{
-    Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
-};
+use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// Distance from the rolling mean in population standard deviations.
 #[derive(Debug)]
 pub struct ZScore {
     signature: SeriesSignature,
+    real: Input<Number>,
+    timeperiod: Param<usize>,
+    z: Output<f64>,
 }
 
 impl ZScore {
     /// The function.
     #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
-        let signature = SeriesSignature::new(
+        let mut signature = SeriesSignature::new(
             "z_score",
             STATISTICS,
             "(x - mean) / population standard deviation over the last `timeperiod` bars; null where they are all equal",
             "",
-        )
-        .input("real", Some("close"))
-        .param(
-            "timeperiod",
-            ParamKind::Integer { min: 2, max: 100_000 },
-            Some(ParamValue::Int(20)),
-            "Bars in the window",
-        )
-        .output("z", OutputKind::Float);
-        let signature = SeriesSignature { aliases: vec!["zscore".to_string()], ..signature };
-        Self { signature }
+        );
+        signature.aliases.push("zscore".to_string());
+        let real = signature.input("real", Some("close"));
+        let timeperiod = signature.integer("timeperiod", 2..=100_000, Some(20), "Bars in the window");
+        let z = signature.output("z");
+        Self { signature, real, timeperiod, z }
     }
 }
 
@@ -41,12 +37,12 @@ impl SeriesFunction for ZScore {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        Reach::back(params.bars(0) - 1)
+        Reach::back(params.get(self.timeperiod) - 1)
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.float(0) {
-            z_score(inputs.number(0), params.bars(0), out);
+        if let Some(out) = outputs.get(self.z) {
+            z_score(inputs.get(self.real), params.get(self.timeperiod), out);
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! One bound call: from Arrow arrays of a whole series to output columns.
 
-use super::io::{InputSlice, Inputs, NO_CHOICE, NO_CLASS, NO_INT, NO_TIME, OutputSlice, Outputs, Pairs};
+use super::inputs::{InputKind, InputSlice, Inputs, NO_TIME, Pairs};
+use super::outputs::{NO_CHOICE, NO_CLASS, NO_INT, OutputKind, OutputSlice, Outputs};
 use super::params::Params;
-use super::signature::{InputKind, OutputKind, SeriesSignature};
+use super::signature::SeriesSignature;
 use super::{Reach, SeriesFunction};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int8Array, Int32Array, StringViewArray, StructArray,
@@ -60,14 +61,19 @@ pub struct SeriesCall {
 impl SeriesCall {
     /// Binds `params`, which come from [`SeriesSignature::resolve`]; all outputs are wanted.
     pub fn try_new(function: Arc<dyn SeriesFunction>, params: Params) -> Result<Self> {
+        let signature = function.signature();
+        if !signature.fits(&params) {
+            return internal_err!("{}: the parameters are not those of its signature", signature.name);
+        }
         function.check(&params)?;
-        let wanted = OutputSet::all(function.signature());
-        let given = vec![false; function.signature().options.len()];
+        let wanted = OutputSet::all(signature);
+        let given = vec![false; signature.options.len()];
         Ok(Self { function, params, wanted, given })
     }
 
     /// Says which of the optional series are among the arguments, after the required ones.
-    pub fn with_options(mut self, given: Vec<bool>) -> Self {
+    pub fn with_options(mut self, mut given: Vec<bool>) -> Self {
+        given.resize(self.function.signature().options.len(), false);
         self.given = given;
         self
     }
@@ -150,25 +156,23 @@ impl SeriesCall {
             });
         }
         match valid {
-            None => {
-                let slices: Vec<_> = owned.iter().map(Column::slice).collect();
-                self.function.evaluate(&Inputs::new(&slices, rows), &self.params, &mut out.last(rows))
-            }
+            None => self.compute(&owned, rows, &mut out.last(rows)),
             Some(valid) if valid.is_empty() => Ok(()),
             Some(valid) => {
                 let compact: Vec<_> = owned.iter().map(|c| c.take(&valid)).collect();
-                let slices: Vec<_> = compact.iter().map(Column::slice).collect();
                 let mut dense = OutputBuilder::with_capacity(self, valid.len());
                 dense.grow(valid.len());
-                self.function.evaluate(
-                    &Inputs::new(&slices, valid.len()),
-                    &self.params,
-                    &mut dense.last(valid.len()),
-                )?;
+                self.compute(&compact, valid.len(), &mut dense.last(valid.len()))?;
                 out.scatter(&dense, &valid, rows);
                 Ok(())
             }
         }
+    }
+
+    fn compute(&self, columns: &[Column<'_>], rows: usize, outputs: &mut Outputs<'_>) -> Result<()> {
+        let slices: Vec<_> = columns.iter().map(Column::slice).collect();
+        let (required, optional) = slices.split_at(self.function.signature().inputs.len());
+        self.function.evaluate(&Inputs::new(required, optional, rows), &self.params, outputs)
     }
 }
 
@@ -177,8 +181,17 @@ enum Column<'a> {
     Number(std::borrow::Cow<'a, [f64]>, Option<&'a NullBuffer>),
     Condition(Vec<bool>, Option<&'a NullBuffer>),
     Time(std::borrow::Cow<'a, [i64]>, Option<&'a NullBuffer>),
-    Pairs { rows: Vec<(usize, usize)>, first: std::borrow::Cow<'a, [f64]>, second: std::borrow::Cow<'a, [f64]> },
+    Levels(Lists<'a>),
+    SmallerBars(Lists<'a>),
     Absent,
+}
+
+/// A list of pairs on every bar.
+struct Lists<'a> {
+    /// Where the pairs of each bar stand: first, count.
+    rows: Vec<(usize, usize)>,
+    first: std::borrow::Cow<'a, [f64]>,
+    second: std::borrow::Cow<'a, [f64]>,
 }
 
 impl<'a> Column<'a> {
@@ -196,7 +209,8 @@ impl<'a> Column<'a> {
                 array.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?.values()[..].into(),
                 nulls,
             ),
-            InputKind::Levels | InputKind::SmallerBars => Column::pairs(array)?,
+            InputKind::Levels => Column::Levels(Lists::of(array)?),
+            InputKind::SmallerBars => Column::SmallerBars(Lists::of(array)?),
         })
     }
 
@@ -224,10 +238,43 @@ impl<'a> Column<'a> {
         })
     }
 
+    fn nulls(&self) -> Option<&'a NullBuffer> {
+        match self {
+            Column::Number(_, nulls) | Column::Condition(_, nulls) | Column::Time(_, nulls) => {
+                nulls.filter(|n| n.null_count() > 0)
+            }
+            Column::Levels(_) | Column::SmallerBars(_) | Column::Absent => None,
+        }
+    }
+
+    fn slice(&self) -> InputSlice<'_> {
+        match self {
+            Column::Number(values, _) => InputSlice::Number(values),
+            Column::Condition(values, _) => InputSlice::Condition(values),
+            Column::Time(values, _) => InputSlice::Time(values),
+            Column::Levels(lists) => InputSlice::Levels(lists.pairs()),
+            Column::SmallerBars(lists) => InputSlice::SmallerBars(lists.pairs()),
+            Column::Absent => InputSlice::Absent,
+        }
+    }
+
+    fn take(&self, rows: &[usize]) -> Column<'_> {
+        match self {
+            Column::Absent => Column::Absent,
+            Column::Levels(lists) => Column::Levels(lists.take(rows)),
+            Column::SmallerBars(lists) => Column::SmallerBars(lists.take(rows)),
+            Column::Number(values, _) => Column::Number(rows.iter().map(|&i| values[i]).collect(), None),
+            Column::Condition(values, _) => Column::Condition(rows.iter().map(|&i| values[i]).collect(), None),
+            Column::Time(values, _) => Column::Time(rows.iter().map(|&i| values[i]).collect(), None),
+        }
+    }
+}
+
+impl<'a> Lists<'a> {
     /// Lists of pairs of which the second is a number, or a text that begins with r (resistance, 1) or not (support, -1).
-    fn pairs(array: &'a ArrayRef) -> Result<Self> {
+    fn of(array: &'a ArrayRef) -> Result<Self> {
         if array.data_type().is_null() {
-            return Ok(Column::Pairs { rows: vec![(0, 0); array.len()], first: vec![].into(), second: vec![].into() });
+            return Ok(Self { rows: vec![(0, 0); array.len()], first: vec![].into(), second: vec![].into() });
         }
         let wrong = || internal_datafusion_err!("series argument of type {}, not a list of pairs", array.data_type());
         let lists = array.as_list_opt::<i32>().ok_or_else(wrong)?;
@@ -257,39 +304,18 @@ impl<'a> Column<'a> {
                 .collect(),
             None => number(items.column(1)).ok_or_else(wrong)?,
         };
-        Ok(Column::Pairs { rows, first, second })
+        Ok(Self { rows, first, second })
     }
 
-    fn nulls(&self) -> Option<&'a NullBuffer> {
-        match self {
-            Column::Number(_, nulls) | Column::Condition(_, nulls) | Column::Time(_, nulls) => {
-                nulls.filter(|n| n.null_count() > 0)
-            }
-            Column::Pairs { .. } | Column::Absent => None,
-        }
+    fn pairs(&self) -> Pairs<'_> {
+        Pairs { rows: &self.rows, first: &self.first, second: &self.second }
     }
 
-    fn slice(&self) -> InputSlice<'_> {
-        match self {
-            Column::Number(values, _) => InputSlice::Number(values),
-            Column::Condition(values, _) => InputSlice::Condition(values),
-            Column::Time(values, _) => InputSlice::Time(values),
-            Column::Pairs { rows, first, second } => InputSlice::Pairs(Pairs { rows, first, second }),
-            Column::Absent => InputSlice::Absent,
-        }
-    }
-
-    fn take(&self, rows: &[usize]) -> Column<'_> {
-        match self {
-            Column::Absent => Column::Absent,
-            Column::Pairs { rows: lists, first, second } => Column::Pairs {
-                rows: rows.iter().map(|&i| lists[i]).collect(),
-                first: first.as_ref().into(),
-                second: second.as_ref().into(),
-            },
-            Column::Number(values, _) => Column::Number(rows.iter().map(|&i| values[i]).collect(), None),
-            Column::Condition(values, _) => Column::Condition(rows.iter().map(|&i| values[i]).collect(), None),
-            Column::Time(values, _) => Column::Time(rows.iter().map(|&i| values[i]).collect(), None),
+    fn take(&self, rows: &[usize]) -> Lists<'_> {
+        Lists {
+            rows: rows.iter().map(|&i| self.rows[i]).collect(),
+            first: self.first.as_ref().into(),
+            second: self.second.as_ref().into(),
         }
     }
 }

@@ -10,21 +10,28 @@
 //!   over it, so "the previous bar" is always the previous valid bar.
 //! * Rows before the first value (warm-up) are null. NaN and infinity never leave a function.
 //! * Positions are given as bars ago (0 is this bar).
+//! * Arguments and outputs are declared in the signature and reached through the handles that it returns.
 
 mod call;
-mod io;
+mod handle;
+mod inputs;
+mod outputs;
 mod params;
 mod reach;
 mod signature;
 mod window;
 
 pub use call::{OutputBuilder, OutputSet, SeriesCall};
-pub use io::{InputSlice, Inputs, NO_CHOICE, NO_CLASS, NO_INT, NO_TIME, OutputSlice, Outputs, Pairs};
-pub use params::{ParamValue, Params};
-pub use reach::{Bars, Reach};
-pub use signature::{
-    InputKind, OptionDefault, OutputField, OutputKind, ParamKind, Parameter, SeriesInput, SeriesOption, SeriesSignature,
+pub use inputs::{
+    Condition, Input, InputKind, InputSlice, InputType, Inputs, Levels, NO_TIME, Number, OptionDefault, Optional,
+    Pairs, SeriesInput, SeriesOption, SmallerBars, Time,
 };
+pub use outputs::{
+    NO_CHOICE, NO_CLASS, NO_INT, Name, Output, OutputField, OutputKind, OutputSlice, OutputType, Outputs, PlainOutput,
+};
+pub use params::{Choice, Param, ParamKind, ParamType, ParamValue, Parameter, Params, Text};
+pub use reach::{Bars, Reach};
+pub use signature::SeriesSignature;
 pub use window::SeriesWindow;
 pub(crate) use window::{check_window, literal};
 
@@ -64,8 +71,8 @@ pub trait SeriesFunction: Debug + Send + Sync + Any {
 
     /// Computes one whole series.
     ///
-    /// `inputs` are contiguous slices of equal, non-zero length, the required ones without missing values. Every slice of
-    /// `outputs` has that length and starts out as "no value" ([`f64::NAN`], [`NO_INT`], `None`, ...); what the function leaves untouched,
-    /// or fills with a value that is not finite, becomes null.
+    /// `inputs` are contiguous slices of equal, non-zero length, the required ones without missing values. Every column of
+    /// `outputs` has that length and starts out as "no value" ([`f64::NAN`], [`NO_INT`], `None`, ...); what the function
+    /// leaves untouched, or fills with a value that is not finite, becomes null.
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()>;
 }

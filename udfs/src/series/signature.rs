@@ -1,12 +1,28 @@
 //! What a series function is called with and what it returns, as data.
 
-use super::params::{ParamValue, Params};
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use super::inputs::{Input, InputType, OptionDefault, Optional, SeriesInput, SeriesOption};
+use super::outputs::{Name, Output, OutputField, OutputKind, PlainOutput};
+use super::params::{Choice, Param, ParamKind, ParamValue, Parameter, Params, Text};
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{Result, plan_err};
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Name, inputs, parameters, outputs and documentation of a series function: the one place where a default stands.
+///
+/// What is declared is read through the handle that declaring it returns, so that a function keeps no position and no
+/// type of an argument a second time:
+///
+/// ```
+/// use tallow_udfs::series::{Input, Number, Param, SeriesSignature};
+///
+/// let mut signature = SeriesSignature::new("momentum", "Momentum Indicators", "Change over `periods` bars", "");
+/// let price: Input<Number> = signature.input("price", Some("close"));
+/// let periods: Param<usize> = signature.integer("periods", 1..=1000, Some(10), "Bars between the two prices");
+/// let change = signature.output::<f64>("change");
+/// assert_eq!(signature.usage(), "momentum(price, periods => 10)");
+/// ```
 #[derive(Debug, Clone)]
 pub struct SeriesSignature {
     /// The SQL name, lower case.
@@ -29,189 +45,9 @@ pub struct SeriesSignature {
     pub outputs: Vec<OutputField>,
 }
 
-/// A series argument.
-#[derive(Debug, Clone)]
-pub struct SeriesInput {
-    /// The argument's name.
-    pub name: String,
-    /// Its type.
-    pub kind: InputKind,
-    /// The candle column that stands in when the series arguments are omitted.
-    pub default: Option<&'static str>,
-}
-
-/// A series argument that may be left out. A bar on which it is missing is still a bar.
-#[derive(Debug, Clone)]
-pub struct SeriesOption {
-    /// The argument's name.
-    pub name: &'static str,
-    /// Its type.
-    pub kind: InputKind,
-    /// What an engine that knows the table puts in its place.
-    pub default: OptionDefault,
-    /// One line.
-    pub doc: &'static str,
-    /// The outputs that use it; empty: all. Where none of them is read, it is not computed.
-    pub only_for: &'static [&'static str],
-}
-
-/// What stands for an optional series that is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptionDefault {
-    /// Nothing.
-    Nothing,
-    /// The time of the bar: the key that the series is ordered by.
-    Time,
-    /// The time at which the bar ends, where the length of the table's bars is known.
-    CloseTime,
-}
-
-/// The type of a series argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InputKind {
-    /// Any numeric type, computed as float64.
-    Number,
-    /// Boolean.
-    Condition,
-    /// Timestamp; computed as microseconds since the epoch, UTC.
-    Time,
-    /// Price levels: `list<struct{price, type}>`, type `support` or `resistance`.
-    Levels,
-    /// Smaller bars inside a bar: `list<struct{high, low}>`.
-    SmallerBars,
-}
-
-impl InputKind {
-    /// The Arrow type that arguments are coerced to.
-    pub fn data_type(self) -> DataType {
-        match self {
-            InputKind::Number => DataType::Float64,
-            InputKind::Condition => DataType::Boolean,
-            InputKind::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            InputKind::Levels => pairs_type(("price", DataType::Float64), ("type", DataType::Utf8)),
-            InputKind::SmallerBars => pairs_type(("high", DataType::Float64), ("low", DataType::Float64)),
-        }
-    }
-
-    /// What it holds, in words.
-    pub fn describe(self) -> &'static str {
-        match self {
-            InputKind::Number => "numbers",
-            InputKind::Condition => "booleans",
-            InputKind::Time => "timestamps",
-            InputKind::Levels => "lists of struct{price, type}",
-            InputKind::SmallerBars => "lists of struct{high, low}",
-        }
-    }
-
-    /// Whether a column of this type can be used.
-    pub fn accepts(self, data_type: &DataType) -> bool {
-        match self {
-            InputKind::Number => data_type.is_numeric() || data_type.is_null(),
-            InputKind::Condition => matches!(data_type, DataType::Boolean | DataType::Null),
-            InputKind::Time => {
-                matches!(data_type, DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 | DataType::Null)
-            }
-            InputKind::Levels => is_list_of(data_type, ["price", "type"]),
-            InputKind::SmallerBars => is_list_of(data_type, ["high", "low"]),
-        }
-    }
-}
-
-fn pairs_type(first: (&str, DataType), second: (&str, DataType)) -> DataType {
-    let fields = [first, second].map(|(name, kind)| Field::new(name, kind, true)).to_vec();
-    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields.into()), true)))
-}
-
-fn is_list_of(data_type: &DataType, names: [&str; 2]) -> bool {
-    match data_type {
-        DataType::Null => true,
-        DataType::List(item) | DataType::LargeList(item) => match item.data_type() {
-            DataType::Struct(fields) => fields.iter().map(|f| f.name().as_str()).eq(names),
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// A literal argument.
-#[derive(Debug, Clone)]
-pub struct Parameter {
-    /// The argument's name.
-    pub name: String,
-    /// Type and range.
-    pub kind: ParamKind,
-    /// `None`: it must be given.
-    pub default: Option<ParamValue>,
-    /// One line.
-    pub doc: &'static str,
-}
-
-/// Type and range of a literal argument.
-#[derive(Debug, Clone)]
-pub enum ParamKind {
-    /// A whole number in `min..=max`.
-    Integer {
-        /// Smallest accepted value.
-        min: i64,
-        /// Largest accepted value.
-        max: i64,
-    },
-    /// A number in `min..=max`.
-    Real {
-        /// Smallest accepted value.
-        min: f64,
-        /// Largest accepted value.
-        max: f64,
-    },
-    /// One of a list, given by number or by name.
-    Choice(&'static [(i64, &'static str)]),
-    /// Text; the function checks it.
-    Text,
-}
-
-/// One output column.
-#[derive(Debug, Clone)]
-pub struct OutputField {
-    /// Field name inside the struct; unused when it is the only output.
-    pub name: String,
-    /// Its type.
-    pub kind: OutputKind,
-}
-
-/// The type of an output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputKind {
-    /// float64
-    Float,
-    /// int32
-    Int,
-    /// boolean
-    Bool,
-    /// int8: a class such as -1, 0, 1
-    Class,
-    /// Timestamp in microseconds, UTC
-    Time,
-    /// Text, one of these
-    Choice(&'static [&'static str]),
-}
-
-impl OutputKind {
-    /// The Arrow type.
-    pub fn data_type(self) -> DataType {
-        match self {
-            OutputKind::Float => DataType::Float64,
-            OutputKind::Int => DataType::Int32,
-            OutputKind::Bool => DataType::Boolean,
-            OutputKind::Class => DataType::Int8,
-            OutputKind::Time => InputKind::Time.data_type(),
-            OutputKind::Choice(_) => DataType::Utf8View,
-        }
-    }
-}
-
+/// Declaring arguments and outputs.
 impl SeriesSignature {
-    /// Starts a signature; the builder methods add the rest.
+    /// A signature without arguments.
     pub fn new(name: &str, group: &'static str, doc: &str, source: &'static str) -> Self {
         Self {
             name: name.to_string(),
@@ -226,35 +62,86 @@ impl SeriesSignature {
         }
     }
 
-    /// Adds a numeric series.
-    pub fn input(self, name: &str, default: Option<&'static str>) -> Self {
-        self.input_of(name, InputKind::Number, default)
+    /// Adds a series; `default` is the candle column that stands in where the series are omitted.
+    pub fn input<T: InputType>(&mut self, name: &str, default: Option<&'static str>) -> Input<T> {
+        self.inputs.push(SeriesInput { name: name.to_string(), kind: T::KIND, default });
+        Input::new(self.inputs.len() - 1)
     }
 
-    /// Adds a series of the given kind.
-    pub fn input_of(mut self, name: &str, kind: InputKind, default: Option<&'static str>) -> Self {
-        self.inputs.push(SeriesInput { name: name.to_string(), kind, default });
-        self
+    /// Adds a parameter that is a whole number, such as a count of bars.
+    pub fn integer(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<usize>,
+        default: Option<usize>,
+        doc: &'static str,
+    ) -> Param<usize> {
+        let kind = ParamKind::Integer { min: *range.start() as i64, max: *range.end() as i64 };
+        self.param(name, kind, default.map(|value| ParamValue::Int(value as i64)), doc)
     }
 
-    /// Adds a parameter.
-    pub fn param(mut self, name: &str, kind: ParamKind, default: Option<ParamValue>, doc: &'static str) -> Self {
+    /// Adds a parameter that is a number.
+    pub fn real(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<f64>,
+        default: Option<f64>,
+        doc: &'static str,
+    ) -> Param<f64> {
+        let kind = ParamKind::Real { min: *range.start(), max: *range.end() };
+        self.param(name, kind, default.map(ParamValue::Real), doc)
+    }
+
+    /// Adds a parameter that is one of a few names.
+    pub fn choice<T: Choice>(&mut self, name: &str, default: T, doc: &'static str) -> Param<T> {
+        let names = (0..).zip(T::NAMES).map(|(number, (_, name))| (number, *name)).collect();
+        // A default that has no name has no number either: its first reading fails.
+        let default = T::NAMES.iter().position(|(choice, _)| *choice == default).map_or(-1, |place| place as i64);
+        self.param(name, ParamKind::Choice(names), Some(ParamValue::Int(default)), doc)
+    }
+
+    /// Adds a parameter that is a text, which the function checks.
+    pub fn text(&mut self, name: &str, default: Option<&str>, doc: &'static str) -> Param<Text> {
+        self.param(name, ParamKind::Text, default.map(|value| ParamValue::Text(value.to_string())), doc)
+    }
+
+    /// The caller sees to it that the kind is read as `T`.
+    fn param<T>(&mut self, name: &str, kind: ParamKind, default: Option<ParamValue>, doc: &'static str) -> Param<T> {
         self.params.push(Parameter { name: name.to_string(), kind, default, doc });
-        self
+        Param::new(self.params.len() - 1)
     }
 
-    /// Adds an optional series.
-    pub fn option(mut self, option: SeriesOption) -> Self {
-        self.options.push(option);
-        self
+    /// Adds a series that may be left out.
+    pub fn option<T: InputType>(&mut self, name: &'static str, doc: &'static str) -> Optional<T> {
+        self.option_for(name, OptionDefault::Nothing, &[], doc)
+    }
+
+    /// Adds a series that may be left out, for which an engine may put something, and which only some outputs use.
+    pub fn option_for<T: InputType>(
+        &mut self,
+        name: &'static str,
+        default: OptionDefault,
+        only_for: &'static [&'static str],
+        doc: &'static str,
+    ) -> Optional<T> {
+        self.options.push(SeriesOption { name, kind: T::KIND, default, doc, only_for });
+        Optional::new(self.options.len() - 1)
     }
 
     /// Adds an output.
-    pub fn output(mut self, name: &str, kind: OutputKind) -> Self {
-        self.outputs.push(OutputField { name: name.to_string(), kind });
-        self
+    pub fn output<T: PlainOutput>(&mut self, name: &str) -> Output<T> {
+        self.outputs.push(OutputField { name: name.to_string(), kind: T::KIND });
+        Output::new(self.outputs.len() - 1)
     }
 
+    /// Adds an output that is one of a few names.
+    pub fn name_output(&mut self, name: &str, names: &'static [&'static str]) -> Output<Name> {
+        self.outputs.push(OutputField { name: name.to_string(), kind: OutputKind::Choice(names) });
+        Output::new(self.outputs.len() - 1)
+    }
+}
+
+impl SeriesSignature {
     /// The Arrow type of a call's result.
     pub fn return_type(&self) -> DataType {
         match self.outputs.as_slice() {
@@ -316,7 +203,7 @@ impl SeriesSignature {
         let mut values = Vec::with_capacity(self.params.len());
         for (i, param) in self.params.iter().enumerate() {
             let value = match given.get(i) {
-                Some(value) => param.check(value, self)?,
+                Some(value) => self.checked(param, value)?,
                 None => match &param.default {
                     Some(value) => value.clone(),
                     None => return plan_err!("{} needs `{}`: {}", self.name, param.name, self.usage()),
@@ -326,66 +213,27 @@ impl SeriesSignature {
         }
         Ok(Params::new(values))
     }
-}
 
-impl Parameter {
-    /// The value in the parameter's own type, or an error that says what was expected.
-    fn check(&self, value: &ParamValue, signature: &SeriesSignature) -> Result<ParamValue> {
-        let checked = match (&self.kind, value) {
-            (ParamKind::Integer { min, max }, ParamValue::Int(v)) if (min..=max).contains(&v) => Some(value.clone()),
-            (ParamKind::Integer { min, max }, ParamValue::Real(v))
-                if v.fract() == 0.0 && (*min as f64..=*max as f64).contains(v) =>
-            {
-                Some(ParamValue::Int(*v as i64))
-            }
-            (ParamKind::Real { min, max }, v) => v.as_f64().filter(|v| (min..=max).contains(&v)).map(ParamValue::Real),
-            (ParamKind::Choice(values), ParamValue::Int(v)) if values.iter().any(|(n, _)| n == v) => {
-                Some(value.clone())
-            }
-            (ParamKind::Choice(values), ParamValue::Text(v)) => {
-                values.iter().find(|(_, name)| name.eq_ignore_ascii_case(v)).map(|(n, _)| ParamValue::Int(*n))
-            }
-            (ParamKind::Text, ParamValue::Text(_)) => Some(value.clone()),
-            _ => None,
-        };
-        match checked {
+    /// A value in the parameter's own type, or an error that says what was expected.
+    fn checked(&self, param: &Parameter, value: &ParamValue) -> Result<ParamValue> {
+        match param.accept(value) {
             Some(value) => Ok(value),
             None => plan_err!(
                 "parameter `{}` of {} is {}, expected {}: {}",
+                param.name,
                 self.name,
-                signature.name,
                 value,
-                self.expected(),
-                signature.usage()
+                param.expected(),
+                self.usage()
             ),
         }
     }
 
-    /// What a value has to be, in words.
-    pub fn expected(&self) -> String {
-        match &self.kind {
-            ParamKind::Integer { min, max } => format!("a whole number from {min} to {max}"),
-            ParamKind::Real { min, max } if *min <= -1e37 && *max >= 1e37 => "a number".to_string(),
-            ParamKind::Real { min, max } if *max >= 1e37 => format!("a number from {min} up"),
-            ParamKind::Real { min, max } => format!("a number from {min} to {max}"),
-            ParamKind::Choice(values) => {
-                let names: Vec<_> =
-                    values.iter().map(|(n, name)| format!("{n} ('{}')", name.to_ascii_lowercase())).collect();
-                format!("one of {}", names.join(", "))
-            }
-            ParamKind::Text => "text".to_string(),
-        }
-    }
-
-    /// A value as it would be typed.
-    pub fn show(&self, value: &ParamValue) -> String {
-        match (&self.kind, value) {
-            (ParamKind::Choice(values), ParamValue::Int(v)) => values
-                .iter()
-                .find(|(n, _)| n == v)
-                .map_or_else(|| v.to_string(), |(_, name)| format!("'{}'", name.to_ascii_lowercase())),
-            _ => value.to_string(),
-        }
+    /// Whether parameters may be of this signature: as many values as are declared, each of its kind.
+    pub(super) fn fits(&self, params: &Params) -> bool {
+        let values = params.values();
+        values.len() == self.params.len()
+            && self.params.iter().zip(values).all(|(param, value)| param.kind.holds(value))
     }
 }
 
@@ -396,25 +244,25 @@ pub(super) fn return_field(signature: &SeriesSignature, name: &str) -> FieldRef 
 
 #[cfg(test)]
 mod tests {
+    use super::super::inputs::{InputSlice, Inputs, Number, Time};
+    use super::super::outputs::{OutputSlice, Outputs};
     use super::*;
 
-    fn rsi() -> SeriesSignature {
-        SeriesSignature::new("rsi", "Momentum", "", "").input("real", Some("close")).param(
-            "timeperiod",
-            ParamKind::Integer { min: 2, max: 100 },
-            Some(ParamValue::Int(14)),
-            "",
-        )
+    fn rsi() -> (SeriesSignature, Param<usize>) {
+        let mut signature = SeriesSignature::new("rsi", "Momentum", "", "");
+        signature.input::<Number>("real", Some("close"));
+        let period = signature.integer("timeperiod", 2..=100, Some(14), "");
+        (signature, period)
     }
 
     #[test]
     fn usage_shows_defaults() {
-        assert_eq!(rsi().usage(), "rsi(real, timeperiod => 14)");
+        assert_eq!(rsi().0.usage(), "rsi(real, timeperiod => 14)");
     }
 
     #[test]
     fn a_value_out_of_range_names_parameter_value_and_range() {
-        let message = rsi().resolve(&[ParamValue::Int(0)]).unwrap_err().strip_backtrace();
+        let message = rsi().0.resolve(&[ParamValue::Int(0)]).unwrap_err().strip_backtrace();
         assert!(
             message.contains("parameter `timeperiod` of rsi is 0, expected a whole number from 2 to 100"),
             "{message}"
@@ -423,7 +271,96 @@ mod tests {
 
     #[test]
     fn a_whole_float_is_an_integer() {
-        assert_eq!(rsi().resolve(&[ParamValue::Real(9.0)]).unwrap().int(0), 9);
-        assert!(rsi().resolve(&[ParamValue::Real(9.5)]).is_err());
+        let (signature, period) = rsi();
+        assert_eq!(signature.resolve(&[ParamValue::Real(9.0)]).unwrap().get(period), 9);
+        assert!(signature.resolve(&[ParamValue::Real(9.5)]).is_err());
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Side {
+        Long,
+        Short,
+        /// Not among the names.
+        Neither,
+    }
+
+    impl Choice for Side {
+        const NAMES: &'static [(Self, &'static str)] = &[(Side::Long, "long"), (Side::Short, "short")];
+    }
+
+    #[test]
+    fn every_kind_is_read_as_what_was_declared() {
+        let mut signature = SeriesSignature::new("f", "", "", "");
+        let side = signature.choice("side", Side::Short, "");
+        let bars = signature.integer("bars", 1..=5, Some(3), "");
+        let share = signature.real("share", 0.0..=1.0, Some(0.5), "");
+        let zone = signature.text("zone", None, "");
+        assert_eq!(signature.usage(), "f(side => 'short', bars => 3, share => 0.5, zone)");
+        let text = |t: &str| ParamValue::Text(t.to_string());
+        // A number that is whole is a number all the same.
+        let given = [text("LONG"), ParamValue::Int(2), ParamValue::Int(1), text("utc")];
+        let params = signature.resolve(&given).unwrap();
+        assert_eq!(
+            (params.get(side), params.get(bars), params.get(share), params.get(zone)),
+            (Side::Long, 2, 1.0, "utc")
+        );
+        let by_number = signature.resolve(&[ParamValue::Int(1), ParamValue::Int(2), ParamValue::Int(1), text("")]);
+        assert_eq!(by_number.unwrap().get(side), Side::Short);
+    }
+
+    #[test]
+    #[should_panic(expected = "parameter 0 is read through a handle of another signature")]
+    fn a_default_without_a_name_is_never_read_as_another() {
+        let mut signature = SeriesSignature::new("f", "", "", "");
+        let side = signature.choice("side", Side::Neither, "");
+        let _ = signature.resolve(&[]).unwrap().get(side);
+    }
+
+    #[test]
+    #[should_panic(expected = "parameter 1 is read through a handle of another signature")]
+    fn a_parameter_of_another_kind_is_never_read_as_zero() {
+        let (mut other, _) = rsi();
+        let share = other.real("share", 0.0..=1.0, None, "");
+        let mut signature = rsi().0;
+        signature.integer("share", 0..=1, Some(1), "");
+        let _ = signature.resolve(&[]).unwrap().get(share);
+    }
+
+    #[test]
+    #[should_panic(expected = "series 1 is read through a handle of another signature")]
+    fn a_series_of_another_kind_is_never_read_as_empty() {
+        let (mut signature, _) = rsi();
+        let ts = signature.input::<Time>("ts", None);
+        let slices = [InputSlice::Number(&[1.0]), InputSlice::Number(&[2.0])];
+        let _ = Inputs::new(&slices, &[], 1).get(ts);
+    }
+
+    #[test]
+    #[should_panic(expected = "optional series 0 is read through a handle of another signature")]
+    fn an_option_of_another_kind_is_never_taken_for_absent() {
+        let (mut signature, _) = rsi();
+        let ts = signature.option::<Time>("ts", "");
+        assert_eq!(Inputs::new(&[], &[InputSlice::Absent], 1).optional(ts), None);
+        let _ = Inputs::new(&[], &[InputSlice::Number(&[2.0])], 1).optional(ts);
+    }
+
+    #[test]
+    #[should_panic(expected = "output 0 is read through a handle of another signature")]
+    fn an_output_of_another_kind_is_never_taken_for_unwanted() {
+        let (mut signature, _) = rsi();
+        let count = signature.output::<i32>("count");
+        let mut column = [f64::NAN];
+        assert!(Outputs::new(vec![OutputSlice::Unwanted]).get(count).is_none());
+        Outputs::new(vec![OutputSlice::Float(&mut column)]).set(count, 0, 1);
+    }
+
+    #[test]
+    fn parameters_of_another_signature_do_not_fit() {
+        let (signature, _) = rsi();
+        assert!(signature.fits(&signature.resolve(&[]).unwrap()));
+        let mut other = SeriesSignature::new("f", "", "", "");
+        assert!(!signature.fits(&other.resolve(&[]).unwrap()), "too few");
+        other.real("timeperiod", 2.0..=100.0, Some(14.0), "");
+        assert!(!signature.fits(&other.resolve(&[]).unwrap()), "another kind");
     }
 }

@@ -4,7 +4,7 @@ use super::many::{LANES, dtw_many, side_by_side};
 use super::reference::{Channels, Reference};
 use super::znorm::znorm_into;
 use crate::series::{
-    Inputs, OutputKind, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+    Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature, Text,
 };
 use datafusion_common::{Result, plan_datafusion_err};
 
@@ -12,6 +12,10 @@ use datafusion_common::{Result, plan_datafusion_err};
 #[derive(Debug)]
 pub struct DtwLatest {
     signature: SeriesSignature,
+    real: Input<Number>,
+    reference: Param<Text>,
+    band: Param<f64>,
+    distance: Output<f64>,
 }
 
 impl Default for DtwLatest {
@@ -19,17 +23,17 @@ impl Default for DtwLatest {
         let doc = "Distance of the bars up to this one from a reference of as many values, such as '1 3 2 4 3': DTW of \
                    z-normalised values under a band, over the root of the length";
         let source = "Sakoe and Chiba, IEEE TASSP 26 (1978)";
-        let signature = SeriesSignature::new("dtw_latest", "Similarity", doc, source)
-            .input("real", Some("close"))
-            .param("reference", ParamKind::Text, None, "Its values, with spaces or commas between them")
-            .param(
-                "band",
-                ParamKind::Real { min: 0.0, max: 1.0 },
-                Some(ParamValue::Real(Channels::PRICE.price_band)),
-                "Share of the length that a path may stray from the diagonal",
-            )
-            .output("distance", OutputKind::Float);
-        Self { signature }
+        let mut signature = SeriesSignature::new("dtw_latest", "Similarity", doc, source);
+        let real = signature.input("real", Some("close"));
+        let reference = signature.text("reference", None, "Its values, with spaces or commas between them");
+        let band = signature.real(
+            "band",
+            0.0..=1.0,
+            Some(Channels::PRICE.price_band),
+            "Share of the length that a path may stray from the diagonal",
+        );
+        let distance = signature.output("distance");
+        Self { signature, real, reference, band, distance }
     }
 }
 
@@ -49,10 +53,13 @@ pub fn numbers_of(text: &str) -> Result<Vec<f64>, String> {
         .collect()
 }
 
-fn reference(params: &Params) -> Result<Reference> {
-    let channels = Channels { price_band: params.real(1), ..Channels::PRICE };
-    let made = numbers_of(params.text(0)).and_then(|values| Reference::new(&values, 0, channels, &[1.0]));
-    made.map_err(|said| plan_datafusion_err!("`reference` of dtw_latest: {said}"))
+impl DtwLatest {
+    fn reference(&self, params: &Params) -> Result<Reference> {
+        let channels = Channels { price_band: params.get(self.band), ..Channels::PRICE };
+        let values = numbers_of(params.get(self.reference));
+        let reference = values.and_then(|values| Reference::new(&values, 0, channels, &[1.0]));
+        reference.map_err(|reason| plan_datafusion_err!("`reference` of dtw_latest: {reason}"))
+    }
 }
 
 impl SeriesFunction for DtwLatest {
@@ -61,18 +68,18 @@ impl SeriesFunction for DtwLatest {
     }
 
     fn reach(&self, params: &Params) -> Reach {
-        Reach::back(reference(params).map_or(0, |r| r.length - 1))
+        Reach::back(self.reference(params).map_or(0, |r| r.length - 1))
     }
 
     fn check(&self, params: &Params) -> Result<()> {
-        reference(params).map(|_| ())
+        self.reference(params).map(|_| ())
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        let (x, reference) = (inputs.number(0), reference(params)?);
+        let (x, reference) = (inputs.get(self.real), self.reference(params)?);
         let n = reference.length;
-        let Some(out) = outputs.float(0).filter(|out| out.len() >= n) else { return Ok(()) };
-        let band = super::band::Band::fraction(n, n, params.real(1));
+        let Some(out) = outputs.get(self.distance).filter(|out| out.len() >= n) else { return Ok(()) };
+        let band = super::band::Band::fraction(n, n, params.get(self.band));
         let mut windows = vec![vec![]; LANES];
         let (mut batch, mut line) = (vec![], vec![]);
         for (group, out) in out[n - 1..].chunks_mut(LANES).enumerate() {

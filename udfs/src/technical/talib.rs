@@ -2,10 +2,10 @@
 
 use super::names;
 use crate::series::{
-    Inputs, NO_INT, OutputKind, OutputSlice, Outputs, ParamKind, ParamValue, Params, Reach, SeriesFunction,
-    SeriesSignature,
+    Input, Inputs, NO_INT, Number, OutputField, OutputKind, OutputSlice, Outputs, ParamKind, ParamValue, Parameter,
+    Params, Reach, SeriesFunction, SeriesSignature,
 };
-use datafusion_common::{Result, exec_err, plan_err};
+use datafusion_common::{Result, exec_err, internal_err, plan_err};
 use std::sync::{Arc, LazyLock};
 use ta_lib::abstract_api::{FUNCS, FuncFlags, FuncInfo, InputType, OptInputType, OutputType, ParamHolder};
 use ta_lib::{Core, FuncUnstId, RetCode};
@@ -24,6 +24,7 @@ const COMPONENTS: [&str; 5] = ["open", "high", "low", "close", "volume"];
 /// Where a series argument goes: which TA-Lib input, and which component of it if that is a price bundle.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
+    series: Input<Number>,
     input: usize,
     component: Option<usize>,
 }
@@ -52,14 +53,14 @@ impl TaLib {
             if described.kind == InputType::Price {
                 for (component, column) in COMPONENTS.iter().enumerate() {
                     if described.flags.bits() & (1 << component) != 0 {
-                        signature = signature.input(column, Some(column));
-                        slots.push(Slot { input, component: Some(component) });
+                        let series = signature.input(column, Some(column));
+                        slots.push(Slot { series, input, component: Some(component) });
                     }
                 }
             } else {
                 let default = (plain == 1).then_some("close");
-                signature = signature.input(&names::input(described.param_name), default);
-                slots.push(Slot { input, component: None });
+                let series = signature.input(&names::input(described.param_name), default);
+                slots.push(Slot { series, input, component: None });
             }
         }
         for opt in info.opt_inputs {
@@ -71,20 +72,22 @@ impl TaLib {
                 OptInputType::RealRange { min, max, default, .. } => {
                     (ParamKind::Real { min, max }, ParamValue::Real(default))
                 }
-                OptInputType::IntegerList { values, default } => (ParamKind::Choice(values), ParamValue::Int(default)),
+                OptInputType::IntegerList { values, default } => {
+                    (ParamKind::Choice(values.to_vec()), ParamValue::Int(default))
+                }
                 OptInputType::RealList { default, .. } => {
                     (ParamKind::Real { min: f64::MIN, max: f64::MAX }, ParamValue::Real(default))
                 }
             };
             let required = name == "timeperiod" && names::requires_period(info);
-            signature = signature.param(&name, kind, (!required).then_some(default), opt.hint);
+            signature.params.push(Parameter { name, kind, default: (!required).then_some(default), doc: opt.hint });
         }
         for output in info.outputs {
             let kind = match output.kind {
                 OutputType::Real => OutputKind::Float,
                 OutputType::Integer => OutputKind::Int,
             };
-            signature = signature.output(&names::output(output.param_name), kind);
+            signature.outputs.push(OutputField { name: names::output(output.param_name), kind });
         }
         Self { info, signature, slots }
     }
@@ -96,14 +99,11 @@ impl TaLib {
 
     fn call<'a>(&self, core: &'a Core, params: &Params) -> Result<ParamHolder<'a>> {
         let mut call = self.info.id.new_call(core);
-        for (i, opt) in self.info.opt_inputs.iter().enumerate() {
-            let set = match opt.kind {
-                OptInputType::IntegerRange { .. } | OptInputType::IntegerList { .. } => {
-                    call.set_opt_input(i, i32::try_from(params.int(i)).unwrap_or(i32::MAX)).map(|_| ())
-                }
-                OptInputType::RealRange { .. } | OptInputType::RealList { .. } => {
-                    call.set_opt_input(i, params.real(i)).map(|_| ())
-                }
+        for (i, value) in params.values().iter().enumerate() {
+            let set = match value {
+                ParamValue::Int(v) => call.set_opt_input(i, i32::try_from(*v).unwrap_or(i32::MAX)).map(|_| ()),
+                ParamValue::Real(v) => call.set_opt_input(i, *v).map(|_| ()),
+                ParamValue::Text(_) => return internal_err!("{}: TA-Lib has no texts", self.signature.name),
             };
             set.or_else(|code| self.refused(code, params))?;
         }
@@ -161,8 +161,8 @@ impl SeriesFunction for TaLib {
             return Ok(());
         }
         let mut prices = [[None; 5]; 2];
-        for (index, slot) in self.slots.iter().enumerate() {
-            let series = inputs.number(index);
+        for slot in &self.slots {
+            let series = inputs.get(slot.series);
             let bound = match slot.component {
                 Some(component) => {
                     prices[slot.input][component] = Some(series);
@@ -215,7 +215,7 @@ impl SeriesFunction for TaLib {
         }
         for (index, output) in self.info.outputs.iter().enumerate() {
             if names::is_position(self.info.name, output.param_name)
-                && let Some(values) = outputs.int(index)
+                && let OutputSlice::Int(values) = &mut outputs.slices()[index]
             {
                 bars_ago(&mut values[warm_up..], warm_up);
             }

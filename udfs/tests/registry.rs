@@ -1,0 +1,101 @@
+//! What must hold for every function of the crate, in any session.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::DataType;
+use std::sync::Arc;
+use tallow_udfs::all_series_functions;
+use tallow_udfs::series::{InputKind, OutputKind, ParamKind, ParamValue, SeriesCall, SeriesFunction, SeriesSignature};
+
+const BARS: usize = 120;
+
+/// Some series of a kind.
+fn series(kind: InputKind) -> ArrayRef {
+    let prices = || Float64Array::from_iter_values((0..BARS).map(|i| 100.0 + (i * 7 % 13) as f64));
+    match kind {
+        InputKind::Number => Arc::new(prices()),
+        InputKind::Condition => Arc::new((0..BARS).map(|i| Some(i % 3 > 0)).collect::<BooleanArray>()),
+        InputKind::Time => {
+            let hours = (0..BARS as i64).map(|i| i * 3_600_000_000);
+            Arc::new(TimestampMicrosecondArray::from_iter_values(hours).with_timezone("UTC"))
+        }
+        InputKind::Levels => one_pair(kind, Arc::new(StringArray::from(vec!["support"; BARS]))),
+        InputKind::SmallerBars => one_pair(kind, Arc::new(prices())),
+    }
+}
+
+/// On every bar a list of one pair.
+fn one_pair(kind: InputKind, second: ArrayRef) -> ArrayRef {
+    let DataType::List(item) = kind.data_type() else { panic!("{kind:?} is no list") };
+    let DataType::Struct(fields) = item.data_type().clone() else { panic!("{kind:?} is no list of structs") };
+    let items = StructArray::new(fields, vec![series(InputKind::Number), second], None);
+    Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1; BARS]), Arc::new(items), None))
+}
+
+/// A value of every parameter.
+fn defaults(signature: &SeriesSignature) -> Vec<ParamValue> {
+    let required = |kind: &ParamKind| match kind {
+        ParamKind::Text => ParamValue::Text("1 3 2 4 3 5".to_string()),
+        _ => ParamValue::Int(20),
+    };
+    signature.params.iter().map(|p| p.default.clone().unwrap_or_else(|| required(&p.kind))).collect()
+}
+
+/// The defaults, and every choice of every parameter that has some.
+fn variants(signature: &SeriesSignature) -> Vec<Vec<ParamValue>> {
+    let defaults = defaults(signature);
+    let mut variants = vec![defaults.clone()];
+    for (place, param) in signature.params.iter().enumerate() {
+        if let ParamKind::Choice(choices) = &param.kind {
+            variants.extend(choices.iter().map(|(number, _)| {
+                let mut variant = defaults.clone();
+                variant[place] = ParamValue::Int(*number);
+                // A clock that counts hours asks how many.
+                if let Some(timeframe) = signature.params.iter().position(|p| p.name == "timeframe") {
+                    variant[timeframe] = ParamValue::Text("1h".to_string());
+                }
+                variant
+            }));
+        }
+    }
+    variants
+}
+
+/// A handle that reads another kind than was declared, or a choice without a value, would end the call.
+#[test]
+fn every_argument_is_read_as_what_it_was_declared() {
+    for function in all_series_functions() {
+        let signature = function.signature();
+        for variant in variants(signature) {
+            let call = SeriesCall::try_new(Arc::clone(function), signature.resolve(&variant).unwrap());
+            let call = call.unwrap().with_options(vec![true; signature.options.len()]);
+            let kinds = signature.inputs.iter().map(|i| i.kind).chain(signature.options.iter().map(|o| o.kind));
+            let args: Vec<ArrayRef> = kinds.map(series).collect();
+            let result = call.evaluate(&args, BARS).unwrap_or_else(|error| panic!("{}: {error}", signature.name));
+            assert_eq!((result.len(), result.data_type()), (BARS, &signature.return_type()), "{}", signature.name);
+        }
+    }
+}
+
+#[test]
+fn parameters_of_another_function_are_refused() {
+    let [rsi, vwap] = ["rsi", "session_vwap"].map(|name| tallow_udfs::series_function(name).unwrap());
+    let params = rsi.signature().resolve(&[]).unwrap();
+    let error = SeriesCall::try_new(Arc::clone(vwap) as Arc<dyn SeriesFunction>, params).unwrap_err();
+    assert!(error.to_string().contains("session_vwap: the parameters are not those of its signature"), "{error}");
+}
+
+/// Names of up to twelve bytes stand inside the views that make a column of them.
+#[test]
+fn names_in_outputs_are_short() {
+    for signature in all_series_functions().iter().map(|f| f.signature()) {
+        for output in &signature.outputs {
+            if let OutputKind::Choice(names) = output.kind {
+                assert!(names.iter().all(|name| name.len() <= 12), "{}: {names:?}", signature.name);
+            }
+        }
+    }
+}
