@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod damaged;
 mod dialect;
+mod examples;
 mod floors;
 mod formulas;
 mod fuzz;

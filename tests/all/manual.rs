@@ -94,8 +94,10 @@ impl Place {
     fn with_lake() -> Place {
         static LAKE: LazyLock<Place> = LazyLock::new(|| {
             let place = Place::new();
-            let (status, said) = place.run("export TALLOW_LAKE=~/market
-                 tallow ingest data/candles/1d -t 1d && tallow ingest data/candles/4h -t 4h");
+            let (status, said) = place.run(
+                "export TALLOW_LAKE=~/market
+                 tallow ingest data/candles/1d -t 1d && tallow ingest data/candles/4h -t 4h",
+            );
             assert_eq!(status, 0, "{said}");
             place
         });
@@ -232,6 +234,22 @@ fn the_readme_is_short_and_its_links_lead_somewhere() {
         let address = link.split(')').next().unwrap();
         let file = address.split('#').next().unwrap();
         assert!(address.starts_with("https://") || Path::new(ROOT).join(file).exists(), "{address}");
+    }
+}
+
+#[test]
+fn files_that_the_guides_name_are_there() {
+    for guide in ["src/README.md", "tests/README.md"] {
+        let text = std::fs::read_to_string(Path::new(ROOT).join(guide)).unwrap();
+        let quoted = text.split('`').skip(1).step_by(2);
+        let paths = quoted.filter(|word| word.contains('/') && !word.contains([' ', '*', '\n', ':']));
+        for path in paths {
+            assert!(Path::new(ROOT).join(path).exists(), "{guide}: `{path}`");
+        }
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let folder = Path::new(ROOT).join(guide).parent().unwrap().to_path_buf();
+            assert!(link.starts_with("https://") || folder.join(link).exists(), "{guide}: {link}");
+        }
     }
 }
 
