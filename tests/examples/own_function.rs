@@ -50,7 +50,7 @@ impl SeriesFunction for Streak {
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let Some(out) = outputs.get(self.streak) else { return Ok(()) };
         let most = params.get(self.most) as i32;
-        let mut streak = 0;
+        let mut streak = 0i32;
         // The first bar has none before it: what is left untouched is null.
         for (pair, out) in inputs.get(self.x).windows(2).zip(&mut out[1..]) {
             streak = match pair[1].total_cmp(&pair[0]) {

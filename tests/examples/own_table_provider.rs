@@ -89,7 +89,8 @@ impl TableProvider for Vendor {
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let session = tallow::open(tallow::Settings { lake: "data".to_string(), ..Default::default() }).await?;
     let schema = fetch("")?.schema();
-    let bars = ["ABC", "DEFGH", "IJ"].map(|symbol| Arc::new(Bars(symbol.to_string(), Arc::clone(&schema))) as _);
+    let bars = ["ABC", "DEFGH", "IJ"]
+        .map(|symbol| Arc::new(Bars(symbol.to_string(), Arc::clone(&schema))) as Arc<dyn PartitionStream>);
     session.context().register_table("vendor", Arc::new(Vendor(bars.to_vec(), schema)))?;
 
     let newest = "select symbol, ts, close, rsi(14), atr(14) from vendor qualify ts = max(ts) over () order by symbol";
