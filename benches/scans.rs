@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tallow::Settings;
 use tallow::engine::dialect::{Formula, Params};
-use tallow::pipeline::scan::{Control, Scan};
+use tallow::pipeline::control::Control;
+use tallow::pipeline::scan::Scan;
 
 const FORMULA: &str = "rsi(14) < 45 and close > sma(50) and adx(14) > 20 and macd(12, 26, 9).macdhist < 0 and close > bbands(20, 2).lowerband";
 
@@ -55,7 +56,7 @@ async fn main() {
             let symbols = Some(vec![format!("S{:05}", i * 7 % 2500)]);
             let scan = Scan { symbols, table: table.clone(), ..Scan::of(formula.clone()) };
             let start = Instant::now();
-            let mut run = scan.run(&session, Control::default()).await.unwrap();
+            let mut run = scan.run(&session, &Control::default()).await.unwrap();
             while let Some(batch) = run.next().await {
                 black_box(batch.unwrap());
             }

@@ -2,13 +2,23 @@
 
 use super::Failure;
 use super::args::Global;
-use super::commands::out;
+use super::commands::{Context, Run};
+use super::output::out;
 use crate::Error;
 use crate::engine::resources;
 use crate::{Session, Settings};
+use clap::Args as ClapArgs;
 use serde::Deserialize;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ConfigArgs {}
+
+impl Run for ConfigArgs {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
+        cx.config.show()
+    }
+}
 
 /// `tallow.toml` in the working folder.
 #[derive(Debug, Default, Deserialize)]
@@ -56,7 +66,7 @@ fn layer<T>(
         return Ok(Layered { value, from: "flag" });
     }
     if let Ok(text) = std::env::var(name) {
-        let value = parse(&text).map_err(|e| Error::Setting(format!("{name}: {e}")))?;
+        let value = parse(&text).map_err(|e| Error::invalid(format!("{name}: {e}")))?;
         return Ok(Layered { value, from: "environment" });
     }
     Ok(match file {
@@ -81,12 +91,12 @@ impl Config {
         let text = |t: &str| Ok(t.to_string());
         let path = |t: &str| Ok(Some(PathBuf::from(t)));
         let bytes =
-            |t: &str| resources::parse_bytes(t).map_err(|e| Error::Setting(format!("tallow.toml: memory: {e}")));
+            |t: &str| resources::parse_bytes(t).map_err(|e| Error::invalid(format!("tallow.toml: memory: {e}")));
         let number = |t: &str| {
             t.parse()
                 .ok()
                 .filter(|n| *n > 0)
-                .ok_or_else(|| Error::Setting(format!("threads '{t}': expected a number from 1")))
+                .ok_or_else(|| Error::invalid(format!("threads '{t}': expected a number from 1")))
         };
         Ok(Config {
             lake: layer(flags.lake.clone(), "TALLOW_LAKE", text, file.lake, "./data".to_string())?,
@@ -145,7 +155,7 @@ impl Config {
         .await
     }
 
-    pub fn show(&self) -> Result<(), Failure> {
+    fn show(&self) -> Result<(), Failure> {
         let path = |p: &Option<PathBuf>| p.as_ref().map_or_else(|| "-".to_string(), |p| p.display().to_string());
         let rows = [
             ("lake", self.lake.value.clone(), self.lake.from),
@@ -165,7 +175,7 @@ impl Config {
 
 fn read(path: &Path) -> Result<File, Error> {
     match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|e| Error::Setting(format!("{}: {}", path.display(), e.message()))),
+        Ok(text) => toml::from_str(&text).map_err(|e| Error::invalid(format!("{}: {}", path.display(), e.message()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
         Err(error) => Err(Error::File(path.display().to_string(), error)),
     }

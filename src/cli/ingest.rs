@@ -1,41 +1,81 @@
 //! `tallow ingest`.
 
 use super::Failure;
-use super::args::IngestArgs;
-use super::config::Config;
-use super::left_out::partial;
+use super::args::values::{origin, parsed};
+use super::commands::{Context, Run};
 use super::progress::Progress;
-use crate::lake::{IngestOptions, IngestProgress, IngestSummary, Naming};
-use crate::pipeline::scan::Failure as LeftOut;
+use super::skipped::partial;
+use crate::lake::{IngestOptions, IngestSummary, Naming};
+use crate::pipeline::control::{self, Control, Unit};
+use crate::pipeline::ingest::Ingest;
+use clap::Args as ClapArgs;
 use std::io::Write;
-use std::time::Duration;
+use std::sync::Arc;
+use tallow_udfs::candle::Timeframe;
 
-pub(super) async fn ingest(config: &Config, args: IngestArgs) -> Result<(), Failure> {
-    let (timeframe, dry_run) = (args.timeframe, args.dry_run);
-    let options = options(args)?;
-    let session = config.session().await?;
-    let (progress, so_far) = (Progress::new(config, None, "rows"), IngestProgress::default());
-    let work = session.ingest(timeframe, options, &so_far);
-    futures::pin_mut!(work);
-    let done = loop {
-        tokio::select! {
-            done = &mut work => break done,
-            () = tokio::time::sleep(Duration::from_millis(200)) => follow(&progress, &so_far),
-        }
-    };
-    progress.clear();
-    let summary = done?;
-    show(&summary, dry_run).map_err(|_| Failure::ClosedPipe)?;
-    progress.finish(None, summary.rows, session.bytes_read());
-    partial(&summary.unreadable.iter().map(LeftOut::from).collect::<Vec<_>>())
+#[derive(Debug, ClapArgs)]
+pub(super) struct IngestArgs {
+    /// Files, folders, globs and URLs: csv, tsv, ndjson, parquet, arrow, also .gz and .zst
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<String>,
+    /// Length of the bars: 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo, or another such as 45m, 3h, 2d
+    #[arg(long, short, value_name = "TF", value_parser = parsed::<Timeframe>)]
+    pub timeframe: Timeframe,
+    /// A column of the table and the file's name for it, such as ts='Gmt time'; ts=Date+Time joins two; x=- drops one
+    #[arg(long, value_name = "NAME=COLUMN")]
+    pub map: Vec<String>,
+    /// The columns of files without a header, in order
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub columns: Option<Vec<String>>,
+    /// The symbol of all rows
+    #[arg(long, value_name = "SYMBOL", conflicts_with = "symbol_from")]
+    pub symbol: Option<String>,
+    /// A pattern on each file's path; its first group is the symbol
+    #[arg(long, value_name = "REGEX")]
+    pub symbol_from: Option<String>,
+    /// Zone of times that name none [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub tz: Option<String>,
+    /// How times are written, such as '%d/%m/%Y %H:%M' [default: recognised]
+    #[arg(long, value_name = "FORMAT")]
+    pub time_format: Option<String>,
+    /// Multiply prices, such as 1e-5 for points
+    #[arg(long, value_name = "FACTOR")]
+    pub scale: Option<f64>,
+    /// Times are those of the close, not of the open
+    #[arg(long)]
+    pub close_as_ts: bool,
+    /// Where bars begin: utc, forex_utc1, ny_17, session:HH:MM@Zone [default: the table's, else utc]
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub origin: Option<String>,
+    /// Read and check, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Run for IngestArgs {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
+        let (timeframe, dry_run) = (self.timeframe, self.dry_run);
+        let ingest = Ingest { timeframe, options: options(self)? };
+        let session = cx.config.session().await?;
+        let progress = Arc::new(Progress::new(&cx.config, None, "rows"));
+        let shown = Arc::clone(&progress);
+        let control = Control::followed(Arc::new(move |so_far| follow(&shown, so_far)));
+        let done = ingest.run(&session, &control).await;
+        progress.clear();
+        let (summary, skipped) = done?;
+        show(&summary, dry_run).map_err(|_| Failure::ClosedPipe)?;
+        progress.finish(None, summary.rows, session.bytes_read());
+        partial(&skipped)
+    }
 }
 
 /// First the files are read; rows that have to be sorted are merged when all have been.
-fn follow(progress: &Progress, so_far: &IngestProgress) {
-    let rows = so_far.rows();
-    match (so_far.merged(), so_far.bytes()) {
-        (Some(merged), _) => progress.share(merged, rows, &format!("{merged} of {rows} rows merged")),
-        (None, (read, all)) => progress.share(read, all, &format!("{rows} rows read")),
+fn follow(progress: &Progress, control::Progress { unit, done, total, rows }: control::Progress) {
+    let of = total.unwrap_or_default();
+    match unit {
+        Unit::Bytes => progress.share(done, of, &format!("{rows} rows read")),
+        _ => progress.share(done, of, &format!("{done} of {rows} rows merged")),
     }
 }
 
@@ -51,9 +91,6 @@ fn options(args: IngestArgs) -> Result<IngestOptions, Failure> {
     }
     let pattern =
         |text: String| regex::Regex::new(&text).map_err(|e| Failure::Usage(format!("--symbol-from '{text}': {e}")));
-    if let Some(scale) = args.scale.filter(|s| !s.is_finite() || *s <= 0.0) {
-        return Err(Failure::Usage(format!("--scale {scale}: expected a number above 0, such as 1e-5")));
-    }
     Ok(IngestOptions {
         sources: args.sources,
         columns: args.columns,

@@ -1,26 +1,44 @@
-//! The command line: arguments, formats, progress, exit status. No analytics.
+//! The command line: one file a command, which parses what was typed, calls a use-case of the pipeline, and prints.
 
 mod args;
-mod care;
+mod check;
 mod commands;
 mod config;
+mod describe;
 mod destination;
+mod explain;
+mod formula;
+mod functions;
+mod given;
 mod help;
+mod history;
 mod ingest;
 mod label;
-mod left_out;
+mod levels;
 mod matching;
+mod optimize;
 mod output;
 mod pattern;
+mod pictures;
 mod portable;
 mod progress;
+mod query;
 mod repl;
 mod report;
+mod resample;
+mod run;
 mod scan;
+mod skipped;
+mod statement;
+mod synth;
+mod tables;
+mod vacuum;
+mod validate;
 
 use crate::Error;
-use args::{Args, Command};
+use args::Args;
 use clap::FromArgMatches;
+use commands::{Command, Context, Run};
 use std::process::ExitCode;
 use std::task::Poll;
 use std::time::Duration;
@@ -42,7 +60,7 @@ const PARTIAL: u8 = 3;
 enum Failure {
     Error(Error),
     Usage(String),
-    /// Some of it failed, which was told; the rest is done.
+    /// Some of it failed, which was reported; the rest is done.
     Partial,
     /// It was interrupted, and what was complete is done.
     Interrupted,
@@ -52,7 +70,12 @@ enum Failure {
 
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure::Error(error.into())
+        match error.into() {
+            Error::Request(said) => Failure::Usage(said),
+            // Arguments are called as the options that give them.
+            Error::Argument(name, said) => Failure::Usage(format!("--{}{said}", name.replace('_', "-"))),
+            error => Failure::Error(error),
+        }
     }
 }
 
@@ -62,7 +85,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const STACK: usize = 32 << 20;
 
 /// How a command ended; `None`: it was stopped.
-type Outcome = Option<Result<(), Failure>>;
+type Ended = Option<Result<(), Failure>>;
 
 /// What is wrong with a value that was typed.
 fn usage(error: Error) -> Failure {
@@ -118,7 +141,7 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 /// Runs a command on a thread of its own, so that an interrupt is heard whatever the command is busy with.
-async fn attended(args: Args, give_back_soon: fn()) -> std::io::Result<Outcome> {
+async fn attended(args: Args, give_back_soon: fn()) -> std::io::Result<Ended> {
     let mut interrupt = std::pin::pin!(interrupted());
     // From here on the process hears of interrupts, and is not ended by them.
     if std::future::poll_fn(|cx| Poll::Ready(interrupt.as_mut().poll(cx).is_ready())).await {
@@ -158,7 +181,7 @@ fn begin(
     give_back_soon: fn(),
     cancel: CancellationToken,
     stop: CancellationToken,
-) -> std::io::Result<oneshot::Receiver<std::io::Result<Outcome>>> {
+) -> std::io::Result<oneshot::Receiver<std::io::Result<Ended>>> {
     let (tell, done) = oneshot::channel();
     let work = move || {
         let outcome = runtime().map(|runtime| {
@@ -189,30 +212,10 @@ async fn dispatch(args: Args, cancel: CancellationToken, give_back_soon: fn()) -
     if config.limits_memory() {
         give_back_soon();
     }
+    let cx = Context { config, cancel };
     match args.command {
-        None => repl::run(&config).await,
-        Some(Command::Query(query)) => commands::query(&config, query).await,
-        Some(Command::Run(run)) => commands::run(&config, run).await,
-        Some(Command::Explain(explain)) => commands::explain(&config, explain).await,
-        Some(Command::Functions(functions)) => commands::functions(&functions),
-        Some(Command::Tables) => commands::tables(&config).await,
-        Some(Command::Describe(describe)) => commands::describe(&config, describe).await,
-        Some(Command::Scan(args)) => scan::scan(&config, *args, cancel).await,
-        Some(Command::Formula(command)) => scan::formula(&config, command).await,
-        Some(Command::Pattern(command)) => pattern::pattern(&config, command).await,
-        Some(Command::Match(args)) => matching::search(&config, *args).await,
-        Some(Command::Report(command)) => report::report(&config, *command, cancel).await,
-        Some(Command::Label(args)) => label::label(&config, *args).await,
-        Some(Command::Levels(args)) => label::levels(&config, args).await,
-        Some(Command::Check(args)) => label::check(&config, args).await,
-        Some(Command::Ingest(args)) => ingest::ingest(&config, *args).await,
-        Some(Command::Validate(args)) => care::validate(&config, args).await,
-        Some(Command::Optimize(args)) => care::optimize(&config, args).await,
-        Some(Command::Resample(args)) => care::resample(&config, args).await,
-        Some(Command::Vacuum(args)) => care::vacuum(&config, args).await,
-        Some(Command::History(args)) => care::history(&config, args).await,
-        Some(Command::Synth(synth)) => commands::synth(&config, &synth),
-        Some(Command::Config) => config.show(),
+        None => repl::run(&cx.config).await,
+        Some(command) => command.run(&cx).await,
     }
 }
 

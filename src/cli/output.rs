@@ -2,9 +2,11 @@
 
 use super::Failure;
 use super::args::{Format, OutputArgs};
+use super::config::Config;
 use super::destination::{Opened, Stream, Target, open};
 use super::portable::{portable, ported};
 use crate::Error;
+use crate::engine::dialect::Problems;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use arrow::ipc::writer::{FileWriter, StreamWriter};
@@ -13,8 +15,39 @@ use comfy_table::{CellAlignment, Table};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
-use std::fmt::Display;
+use std::fmt::{Arguments, Display};
 use std::io::Write;
+use tallow_common::redact::redacted;
+
+/// Writes a line to standard output, without the secrets of URLs; a closed pipe ends the command quietly.
+macro_rules! out {
+    ($($arg:tt)*) => {
+        crate::cli::output::line(format_args!($($arg)*))?
+    };
+}
+pub(super) use out;
+
+/// See `out!`.
+pub(super) fn line(said: Arguments<'_>) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{}", redacted(&said.to_string())).map_err(|_| Failure::ClosedPipe)
+}
+
+/// Writes a line to standard error.
+pub(super) fn note(said: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{said}");
+}
+
+/// Shows what is allowed and probably not meant.
+pub(super) fn warn(config: &Config, warnings: &Problems) {
+    if !config.quiet && !warnings.list.is_empty() {
+        note(format_args!("warning: {}", warnings.to_string().replace("\n\n", "\nwarning: ")));
+    }
+}
+
+/// A time as a day.
+pub(super) fn date(ts: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(ts).map(|t| t.format("%Y-%m-%d").to_string()).unwrap_or_default()
+}
 
 /// A row group of a result file is encoded in memory and ends when it takes this much.
 const ROW_GROUP_BYTES: usize = 8 << 20;

@@ -1,55 +1,134 @@
 //! `tallow pattern`.
 
-use super::args::{PatternAddArgs, PatternCommand, TrainArgs};
-use super::commands::{out, run_text};
-use super::config::Config;
-use super::left_out::partial;
-use super::matching::{no_pattern, timeframe_of};
+use super::args::OutputArgs;
+use super::args::values::{end, positive, time};
+use super::commands::{Context, Run};
+use super::output::{note, out};
 use super::progress::Progress;
-use super::scan::table_of;
-use super::{Failure, usage};
+use super::skipped::partial;
+use super::{Failure, given, statement, usage};
 use crate::Error;
 use crate::Session;
-use crate::engine::dialect::Params;
 use crate::lake::StoredPattern;
-use crate::pipeline::alerts;
 use crate::pipeline::patterns::{self, Source};
-use crate::pipeline::score::{self, Evaluation, Training};
-use crate::pipeline::search::{self, MatchRun, Pattern, SearchOptions};
-use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use crate::pipeline::score::{Evaluation, TrainingRequest};
+use crate::pipeline::search::{self, Pattern};
+use clap::{Args as ClapArgs, Subcommand};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 use tallow_udfs::similarity::numbers_of;
-use tallow_udfs::similarity::random::Null;
 
-pub(super) async fn pattern(config: &Config, command: PatternCommand) -> Result<(), Failure> {
-    let session = config.session().await?;
-    match command {
-        PatternCommand::Add(args) => add(&session, args).await,
-        PatternCommand::List(args) => {
-            let sql = "select id, label, symbol, timeframe, start_ts, end_ts, bars, active, description from patterns \
-                       order by id";
-            if session.tables().records::<StoredPattern>().await?.is_empty() {
-                return Err(no_pattern().into());
+#[derive(Debug, Subcommand)]
+pub(super) enum PatternCommand {
+    /// Keep a stretch of a chart, or a list of numbers, as a pattern
+    Add(PatternAddArgs),
+    /// List the patterns that the lake keeps
+    List(OutputOnlyArgs),
+    /// Show a pattern
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Let `tallow match --all` look for a pattern again
+    Activate {
+        /// Its name
+        name: String,
+    },
+    /// Keep a pattern, but let `tallow match --all` pass over it
+    Deactivate {
+        /// Its name
+        name: String,
+    },
+    /// Train a model on what came after the matches of patterns, and tell how well it does out of sample
+    Train(Box<TrainArgs>),
+    /// Remove a pattern for good
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PatternAddArgs {
+    /// What it is to be called: letters, digits, _ and -
+    pub name: String,
+    /// The symbol to cut it from
+    #[arg(long, value_name = "SYMBOL", required_unless_present = "values")]
+    pub symbol: Option<String>,
+    /// Its first day or instant
+    #[arg(long, value_name = "TIME", requires = "symbol", value_parser = time)]
+    pub from: Option<i64>,
+    /// Its last day or instant, which belongs to it
+    #[arg(long, value_name = "TIME", requires = "symbol", value_parser = end)]
+    pub to: Option<i64>,
+    /// Length of the bars, or a table or file of candles [default: the lake's days]
+    #[arg(long, short, value_name = "TF|TABLE")]
+    pub timeframe: Option<String>,
+    /// Its closes, oldest first, in place of a symbol: '1 3 2 4 3'; - for standard input
+    #[arg(long, value_name = "NUMBERS", conflicts_with_all = ["symbol", "timeframe"], allow_hyphen_values = true)]
+    pub values: Option<String>,
+    /// A word for its kind
+    #[arg(long, value_name = "WORD", default_value = "")]
+    pub label: String,
+    /// A sentence about it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub description: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OutputOnlyArgs {
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct TrainArgs {
+    /// Patterns that the lake keeps [default: all active ones]
+    #[arg(value_name = "PATTERN")]
+    pub patterns: Vec<String>,
+    /// What the model is to be called
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// Matches of each pattern to learn from, the nearest ones
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = positive)]
+    pub matches: usize,
+    /// Length of the bars, or a table or file of candles [default: the lake's days]
+    #[arg(long, short, value_name = "TF|TABLE")]
+    pub timeframe: Option<String>,
+    /// The symbol of an index [default: all symbols with equal weights]
+    #[arg(long, value_name = "SYMBOL")]
+    pub benchmark: Option<String>,
+    /// Lengths of windows as multiples of the pattern's
+    #[arg(long, value_name = "FACTOR,...", default_value = "0.9,0.95,1,1.05,1.1")]
+    pub scales: String,
+}
+
+impl Run for PatternCommand {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
+        let session = cx.config.session().await?;
+        match self {
+            PatternCommand::Add(args) => add(&session, args).await,
+            PatternCommand::List(args) => {
+                statement::run(&session, &cx.config, &patterns::list(&session).await?, &args.output).await
             }
-            run_text(&session, config, sql, &Params::default(), &args.output).await
-        }
-        PatternCommand::Show { name } => show(&patterns::get(session.tables(), &name).await?),
-        PatternCommand::Activate { name } => set_active(&session, &name, true).await,
-        PatternCommand::Deactivate { name } => set_active(&session, &name, false).await,
-        PatternCommand::Train(args) => train(&session, config, *args).await,
-        PatternCommand::Remove { name } => {
-            patterns::get(session.tables(), &name).await?;
-            let gone = name.clone();
-            let change = move |all: &mut Vec<StoredPattern>| {
-                all.retain(|p| p.id != gone);
+            PatternCommand::Show { name } => show(&patterns::get(session.tables(), &name).await?),
+            PatternCommand::Activate { name } => {
+                patterns::set_active(&session, &name, true).await?;
+                out!("{name} is active");
                 Ok(())
-            };
-            session.care(|lake| async move { lake.change_records("REMOVE PATTERN", change).await }).await?;
-            alerts::forget(&session, &name).await?;
-            out!("removed {name}");
-            Ok(())
+            }
+            PatternCommand::Deactivate { name } => {
+                patterns::set_active(&session, &name, false).await?;
+                out!("{name} is not active");
+                Ok(())
+            }
+            PatternCommand::Train(args) => train(cx, &session, *args).await,
+            PatternCommand::Remove { name } => {
+                patterns::remove(&session, &name).await?;
+                out!("removed {name}");
+                Ok(())
+            }
         }
     }
 }
@@ -66,14 +145,13 @@ async fn add(session: &Session, args: PatternAddArgs) -> Result<(), Failure> {
             Source::Values(numbers_of(&text).map_err(|e| Failure::Usage(format!("--values: {e}")))?)
         }
         (None, Some(symbol)) => {
-            let table = table_of(args.timeframe.as_deref())?;
+            let table = given::table_of(args.timeframe.as_deref())?;
             let (Some(from), Some(to)) = (args.from, args.to) else {
                 return Err(Failure::Usage(
                     "--symbol needs --from and --to, the first and the last day of the pattern".to_string(),
                 ));
             };
-            let timeframe = timeframe_of(session, &table).await?;
-            Source::Bars { timeframe, table, symbol, from, to }
+            Source::bars(session, table, symbol, from, to).await?
         }
         (None, None) => return Err(Failure::Usage("expected --symbol or --values".to_string())),
     };
@@ -116,55 +194,19 @@ fn sparkline(values: &[f64]) -> String {
     shown.iter().map(block).collect()
 }
 
-async fn set_active(session: &Session, name: &str, active: bool) -> Result<(), Failure> {
-    patterns::get(session.tables(), name).await?;
-    let id = name.to_string();
-    let change = move |all: &mut Vec<StoredPattern>| {
-        all.iter_mut().filter(|p| p.id == id).for_each(|p| p.active = active);
-        Ok(())
-    };
-    session.care(|lake| async move { lake.change_records("CHANGE PATTERN", change).await }).await?;
-    out!("{name} is {}", if active { "active" } else { "not active" });
-    Ok(())
-}
-
-async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<(), Failure> {
+async fn train(cx: &Context, session: &Session, args: TrainArgs) -> Result<(), Failure> {
     let started = Instant::now();
-    let all = session.tables().records::<StoredPattern>().await?;
-    let stored: Vec<StoredPattern> = match args.patterns.is_empty() {
-        true => all.into_iter().filter(|p| p.active).collect(),
-        false => {
-            let chosen: BTreeSet<&String> = args.patterns.iter().collect();
-            let mut stored = vec![];
-            for id in chosen {
-                stored.push(patterns::get(session.tables(), id).await?);
-            }
-            stored
-        }
-    };
-    if stored.is_empty() {
-        return Err(no_pattern().into());
-    }
-    let options = SearchOptions {
-        k: args.matches,
+    let request = TrainingRequest {
+        patterns: args.patterns,
+        model: args.model.clone(),
+        matches: args.matches,
+        table: given::table_of(args.timeframe.as_deref())?,
+        benchmark: args.benchmark,
         scales: search::scales(&args.scales).map_err(usage)?,
-        // The pattern's own bars are as good an example as any, and nobody looks at percentiles.
-        self_matches: true,
-        null: Null { size: 0, ..SearchOptions::default().null },
-        thinned: true,
-        ..SearchOptions::default()
     };
-    let patterns = stored.iter().map(Pattern::try_from).collect::<crate::Result<Vec<_>>>()?;
-    let run = MatchRun { patterns, options, exact: true, percentile: None };
-    let table = table_of(args.timeframe.as_deref())?;
-    let timeframe = timeframe_of(session, &table).await?;
-    if let Some(symbol) = &args.benchmark {
-        score::check_benchmark(session, &table, symbol).await?;
-    }
-    score::check_name(&args.model)?;
-    let training = Training { run, table, timeframe, benchmark: args.benchmark };
-    let progress = Arc::new(Progress::new(config, None, "symbols"));
-    let trained = training.train(session, progress.follow()).await;
+    let training = request.prepare(session).await?;
+    let progress = Arc::new(Progress::new(&cx.config, None, "symbols"));
+    let trained = training.train(session, &progress.control()).await;
     progress.clear();
     let trained = trained?;
     trained.keep(session, &args.model).await?;
@@ -174,10 +216,10 @@ async fn train(session: &Session, config: &Config, args: TrainArgs) -> Result<()
     out!("rows       {} of {} matches have a future that is known", origin.rows, trained.matches);
     out!("tested     {} rows out of sample, in {} purged folds", origin.evaluation.rows, origin.evaluation.folds);
     show_evaluation(&origin.evaluation)?;
-    if !config.quiet {
-        let _ = writeln!(std::io::stderr(), "{:.1} s", started.elapsed().as_secs_f64());
+    if !cx.config.quiet {
+        note(format_args!("{:.1} s", started.elapsed().as_secs_f64()));
     }
-    partial(&trained.failures)
+    partial(&trained.skipped)
 }
 
 fn show_evaluation(evaluation: &Evaluation) -> Result<(), Failure> {

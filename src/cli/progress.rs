@@ -1,9 +1,8 @@
 //! A progress bar on a terminal, and the summary after a long job.
 
 use super::config::Config;
-use crate::pipeline::search::OnSymbols;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::metrics::MetricValue;
+use crate::pipeline::control::{self, Control};
+use crate::pipeline::outcome::Statistics;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -36,15 +35,18 @@ impl Progress {
         Progress { bar, started: Instant::now(), quiet, verbose: config.verbose, unit: unit.to_string() }
     }
 
-    /// Shows how many symbols are done.
-    pub fn follow(self: &Arc<Self>) -> OnSymbols {
-        let told = Arc::clone(self);
-        Arc::new(move |done, total| {
-            if let Some(total) = total {
-                told.of(total);
+    /// Work that this shows the progress of.
+    pub fn control(self: &Arc<Self>) -> Control {
+        let shown = Arc::clone(self);
+        Control::followed(Arc::new(move |control::Progress { done, total, .. }| {
+            if shown.bar.is_finished() {
+                shown.bar.reset();
             }
-            told.set(done);
-        })
+            if let Some(total) = total {
+                shown.of(total);
+            }
+            shown.set(done);
+        }))
     }
 
     pub fn set(&self, position: u64) {
@@ -70,10 +72,6 @@ impl Progress {
         self.bar.set_position(done);
     }
 
-    pub fn add(&self, rows: u64) {
-        self.bar.inc(rows);
-    }
-
     /// Takes the bar off the screen, before a result is printed there.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
@@ -88,26 +86,23 @@ impl Progress {
     }
 
     /// Ends the bar; after a long job, or with `--verbose`, says what it took.
-    pub fn finish(self, plan: Option<&Arc<dyn ExecutionPlan>>, rows: u64, bytes_read: u64) {
+    pub fn finish(&self, statistics: Option<&Statistics>, rows: u64, bytes_read: u64) {
         self.bar.finish_and_clear();
         let took = self.started.elapsed();
         if self.quiet || (took < LONG && !self.verbose) {
             return;
         }
         let mut parts = vec![if rows == 1 { "1 row".to_string() } else { format!("{rows} rows") }];
-        if let Some(plan) = plan {
-            let symbols = sum(plan, &["series"]);
-            if symbols > 0 {
-                parts.push(format!("{symbols} series"));
-            }
+        if let Some(series) = statistics.map(Statistics::series).filter(|series| *series > 0) {
+            parts.push(format!("{series} series"));
         }
         parts.push(format!("{:.2} s", took.as_secs_f64()));
         parts.push(format!("{:.2} MB read", bytes_read as f64 / 1e6));
         if let Some(peak) = peak_memory() {
             parts.push(format!("{} MB peak memory", peak / 1000));
         }
-        if let Some(plan) = plan {
-            parts.push(format!("{:.1} MB spilled", sum(plan, &["spilled_bytes"]) as f64 / 1e6));
+        if let Some(statistics) = statistics {
+            parts.push(format!("{:.1} MB spilled", statistics.spilled_bytes() as f64 / 1e6));
         }
         let _ = writeln!(std::io::stderr(), "{}", parts.join(", "));
     }
@@ -123,15 +118,6 @@ const SHARE: &str = "{wide_bar} {percent} %, {msg}, {eta} left";
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-/// A metric summed over a plan.
-fn sum(plan: &Arc<dyn ExecutionPlan>, names: &[&str]) -> usize {
-    let own: usize = plan.metrics().map_or(0, |metrics| {
-        let values = metrics.iter().map(|m| m.value());
-        values.filter(|v| names.contains(&v.name())).map(MetricValue::as_usize).sum()
-    });
-    own + plan.children().into_iter().map(|child| sum(child, names)).sum::<usize>()
 }
 
 /// The most memory that the process has had resident, in kB, where the system tells.

@@ -2,13 +2,12 @@
 
 use super::Failure;
 use super::args::{Format, OutputArgs};
-use super::commands::run_text;
 use super::config::Config;
-use super::destination;
+use super::{destination, statement};
 use crate::Error;
 use crate::Session;
-use crate::engine::dialect::Params;
 use crate::pipeline::functions::describe_all;
+use crate::pipeline::query::Query;
 use clap::ValueEnum;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use rustyline::completion::Completer;
@@ -120,7 +119,7 @@ async fn script(session: &Session, config: &Config, state: &mut State, text: &st
 async fn handle(session: &Session, config: &Config, state: &mut State, input: &str) -> Result<bool, Failure> {
     if !input.starts_with('.') {
         let started = Instant::now();
-        run_text(session, config, input, &Params::default(), &state.output).await?;
+        statement::run(session, config, &Query::of(input), &state.output).await?;
         if state.timer {
             let _ = writeln!(std::io::stderr(), "{:.3} s", started.elapsed().as_secs_f64());
         }
@@ -142,14 +141,14 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
                     let _ = writeln!(out, "{:<12} {}", field.name(), field.data_type());
                 }
             }
-            None => return Err(Error::Setting(format!("no table `{table}`")).into()),
+            None => return Err(Error::invalid(format!("no table `{table}`")).into()),
         },
         (".functions", pattern) => {
             let all = describe_all();
             let matches = |text: &String| text.to_ascii_lowercase().contains(&pattern.to_ascii_lowercase());
             let found: Vec<_> = all.iter().filter(|f| [&f.name, &f.family, &f.doc].into_iter().any(matches)).collect();
             if found.is_empty() {
-                return Err(Error::Setting(format!("no function matches `{pattern}`")).into());
+                return Err(Error::invalid(format!("no function matches `{pattern}`")).into());
             }
             for f in found {
                 let _ = writeln!(out, "{:<60} {}", f.usage, f.doc);
@@ -169,7 +168,7 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
         }
         (".read", file) if !file.is_empty() => {
             let text = std::fs::read_to_string(file).map_err(|e| Error::File(file.to_string(), e))?;
-            run_text(session, config, &text, &Params::default(), &state.output).await?;
+            statement::run(session, config, &Query::of(text), &state.output).await?;
         }
         _ => return Err(Failure::Usage(format!("unknown command `{input}`; .help lists all"))),
     }

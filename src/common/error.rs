@@ -25,6 +25,19 @@ pub enum Error {
         /// What to try.
         hint: Option<String>,
     },
+    /// A request that makes no sense by itself, whatever the lake holds.
+    #[error("{}", without_secrets(.0))]
+    Request(String),
+    /// An argument of a request that makes no sense by itself or beside the others: its name, and what follows it in the
+    /// message, as in `cluster`, ` -1: expected a number from 0 up`.
+    #[error("{}{}", .0, without_secrets(.1))]
+    Argument(&'static str, String),
+    /// Whoever asked for the work stopped it.
+    #[error("cancelled")]
+    Cancelled,
+    /// The work took longer than it may.
+    #[error("out of time")]
+    TimedOut,
     /// Planning or execution failed.
     #[error("{}", readable(.0))]
     DataFusion(#[source] DataFusionError),
@@ -69,7 +82,9 @@ impl Error {
     /// What kind of thing went wrong.
     pub fn code(&self) -> Code {
         match self {
-            Error::Text(_) => Code::Invalid,
+            Error::Text(_) | Error::Request(_) | Error::Argument(..) => Code::Invalid,
+            Error::Cancelled => Code::Cancelled,
+            Error::TimedOut => Code::Timeout,
             Error::Known { code, .. } => *code,
             Error::DataFusion(error) => code_of(error),
             Error::File(_, error) => code_of_io(error),
@@ -87,7 +102,7 @@ impl Error {
         match self {
             Error::Text(problems) => problems.list.first().and_then(|p| p.help.as_deref()),
             Error::Known { hint, .. } => hint.as_deref(),
-            Error::DataFusion(_) | Error::File(..) => None,
+            _ => None,
         }
     }
 }
@@ -165,7 +180,9 @@ fn code_of_other(error: &(dyn StdError + Send + Sync + 'static)) -> Code {
     } else if let Some(inner) = error.downcast_ref::<object_store::Error>() {
         match inner {
             object_store::Error::NotFound { .. } => Code::NotFound,
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Code::Forbidden,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                Code::Forbidden
+            }
             object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => Code::Conflict,
             _ => Code::Unavailable,
         }

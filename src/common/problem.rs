@@ -42,7 +42,7 @@ impl Problem {
 }
 
 /// All problems of a text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Problems {
     /// The text.
     pub text: String,

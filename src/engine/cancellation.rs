@@ -21,7 +21,7 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ColumnarValue, ExecutionPlan};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use std::fmt::{Display, Formatter};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -71,10 +71,14 @@ impl Cancellation {
         context.session_config().get_extension::<Cancellation>().map(|c| c.as_ref().clone()).unwrap_or_default()
     }
 
-    /// What operators are given that are to ask for it.
-    pub fn context(&self, session: &SessionContext) -> Arc<TaskContext> {
+    /// What operators are given that are to ask for it, with whatever else they look for in the configuration.
+    pub fn context(
+        &self,
+        session: &SessionContext,
+        extend: impl FnOnce(SessionConfig) -> SessionConfig,
+    ) -> Arc<TaskContext> {
         let context = TaskContext::from(session);
-        let config = context.session_config().clone().with_extension(Arc::new(self.clone()));
+        let config = extend(context.session_config().clone()).with_extension(Arc::new(self.clone()));
         Arc::new(context.with_session_config(config))
     }
 

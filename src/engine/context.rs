@@ -3,16 +3,15 @@
 use super::asof::{AsofFilter, AsofJoins, AsofPlanner, Marker};
 use super::bounded::{self, Unfolded};
 use super::cancellation::CancelJoins;
-use super::fold::FoldPlanner;
 use super::holding;
 use super::large_top::LargeTop;
 use super::merge_join::MergeJoinRule;
 use super::nested::{NestedCalls, NestedWindows};
+use super::node::NodePlanner;
 use super::pool::Pool;
 use super::resources;
 use super::series_exec::SeriesRule;
-use super::tap::TapPlanner;
-use super::unnested::{UnnestedPlanner, UnnestedRelations, UnnestedRows};
+use super::unnested::{UnnestedRelations, UnnestedRows};
 use crate::engine::EngineOptions;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -99,8 +98,7 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         state: &dyn Session,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 4] =
-            [Arc::new(AsofPlanner), Arc::new(UnnestedPlanner), Arc::new(TapPlanner), Arc::new(FoldPlanner)];
+        let ours: [Arc<dyn ExtensionPlanner + Send + Sync>; 2] = [Arc::new(AsofPlanner), Arc::new(NodePlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(ours.to_vec());
         let all = state.config().target_partitions();
         let fewer = holding::partitions(plan, self.memory)?.filter(|partitions| *partitions < all);

@@ -12,7 +12,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use futures::{FutureExt, Stream, StreamExt};
 use std::future::Future;
@@ -63,7 +63,7 @@ impl Engine {
         functions: Vec<ScalarUDF>,
     ) -> Result<Engine> {
         if options.threads == 0 {
-            return Err(Error::Setting("threads 0: expected at least 1".to_string()));
+            return Err(Error::invalid("threads 0: expected at least 1".to_string()));
         }
         let context = context(options, stores, functions)?;
         let failed = |e| Error::File("starting threads".to_string(), e);
@@ -138,11 +138,15 @@ impl Engine {
     }
 
     /// Executes a plan on the engine's threads; dropping the stream stops it. A panic there is an error here: the rows
-    /// before it are not all that there are.
-    pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
+    /// before it are not all that there are. `extend` adds what operators look for in the configuration of this one execution.
+    pub fn execute(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        extend: Extend<'_>,
+    ) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
         let cancellation = Cancellation::of_plan(&plan);
         let waiter = cancellation.waiter();
-        let task = cancellation.context(&self.context);
+        let task = cancellation.context(&self.context, extend);
         let (sender, receiver) = futures::channel::mpsc::channel(2);
         let work = async move {
             let mut sender = sender;
@@ -195,16 +199,19 @@ impl Engine {
     {
         match &self.cpu {
             Some(cpu) => Ok(cpu.handle().spawn(work)),
-            None => Err(Error::Setting("the engine is closed".to_string())),
+            None => Err(Error::invalid("the engine is closed".to_string())),
         }
     }
 
     /// Where time is kept, however busy the other threads are.
     pub fn clock(&self) -> Result<Handle> {
-        let closed = || Error::Setting("the engine is closed".to_string());
+        let closed = || Error::invalid("the engine is closed".to_string());
         self.clock.as_ref().map(|clock| clock.handle().clone()).ok_or_else(closed)
     }
 }
+
+/// Puts extensions into the configuration of an execution, where its operators find them.
+pub type Extend<'a> = &'a (dyn Fn(SessionConfig) -> SessionConfig + Sync);
 
 struct AbortOnDrop(tokio::task::AbortHandle);
 

@@ -1,14 +1,15 @@
 //! How far the columns of a plan look into the past and the future, in bars of each table that they come from.
 
 use super::asof::AsofJoin;
+use super::node::{self, NodeReach};
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, Result, ScalarValue};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Expr, Join, LogicalPlan, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
-    WindowUDF,
+    Expr, Join, LogicalPlan, Operator, UserDefinedLogicalNode, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition, WindowUDF,
 };
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
@@ -211,33 +212,7 @@ fn of_plan(plan: &LogicalPlan) -> Shape {
             Shape { columns, times, rows, has_gaps: below.has_gaps, ..Shape::default() }
         }
         LogicalPlan::Join(join) => joined(of_plan(&join.left).settled(), of_plan(&join.right).settled(), join, width),
-        LogicalPlan::Extension(extension) => {
-            let inputs = extension.node.inputs();
-            match (extension.node.as_any().downcast_ref::<AsofJoin>(), inputs.as_slice()) {
-                (Some(asof), [left, right]) => {
-                    let (mut left, below) = (of_plan(left), right);
-                    let right = of_plan(below);
-                    // Matched by their end, bars made of smaller ones had ended.
-                    let (_, op, end) = &asof.matching;
-                    let ended = matches!(right.edge(end, below.schema()), Some(Edge::End(_)));
-                    let right = match op {
-                        Operator::GtEq | Operator::Gt if ended => right,
-                        _ => right.settled(),
-                    };
-                    // The nearest row may lie any number of bars away.
-                    let away = match asof.matching.1 {
-                        Operator::GtEq | Operator::Gt => Reach::history(),
-                        _ => UNKNOWN,
-                    };
-                    left.times.extend(right.times.iter().map(|_| false));
-                    left.edges.resize(width, None);
-                    left.columns.extend(right.columns.into_iter().map(|c| c.under(away)));
-                    left
-                }
-                (None, [input]) if input.schema().fields().len() == width => of_plan(input),
-                _ => unknown(plan),
-            }
-        }
+        LogicalPlan::Extension(extension) => of_extension(plan, extension.node.as_ref(), width),
         LogicalPlan::Union(union) => {
             let parts: Vec<Shape> = union.inputs.iter().map(|input| of_plan(input)).collect();
             let edges = common_edges(&parts, width);
@@ -284,6 +259,31 @@ pub fn fades_by_movement(plan: &LogicalPlan) -> Result<bool> {
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)
+}
+
+/// A node that DataFusion does not know: of those that do not state how far they look, nothing is known.
+fn of_extension(plan: &LogicalPlan, node: &dyn UserDefinedLogicalNode, width: usize) -> Shape {
+    let stated = node::reach(node);
+    match (node.as_any().downcast_ref::<AsofJoin>(), node.inputs().as_slice()) {
+        (Some(asof), [left, right]) => asof_joined(asof, left, right, width),
+        (None, [input]) if stated == Some(NodeReach::OfInput) && input.schema().fields().len() == width => {
+            of_plan(input)
+        }
+        _ => unknown(plan),
+    }
+}
+
+/// An as-of join: every left row, with the nearest of the right rows.
+fn asof_joined(asof: &AsofJoin, left: &LogicalPlan, below: &LogicalPlan, width: usize) -> Shape {
+    let (mut left, right) = (of_plan(left), of_plan(below));
+    // Matched by their end, bars made of smaller ones had ended.
+    let ended = matches!(right.edge(&asof.matching.2, below.schema()), Some(Edge::End(_)));
+    let right = if ended && asof.looks_back() { right } else { right.settled() };
+    let away = asof.reach();
+    left.times.extend(right.times.iter().map(|_| false));
+    left.edges.resize(width, None);
+    left.columns.extend(right.columns.into_iter().map(|c| c.under(away)));
+    left
 }
 
 /// A join: bars with bars of the same time, or with rows that are no bars; else nothing is known of the right side.
@@ -595,4 +595,102 @@ fn of_frame(frame: &WindowFrame) -> Reach {
         _ => Bars::Count(0),
     };
     Reach { back, ahead }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{Phase, UnaryNode, above};
+    use arrow::datatypes::{Field, Schema, TimeUnit};
+    use datafusion::common::{DFSchemaRef, internal_err};
+    use datafusion::logical_expr::logical_plan::table_scan;
+    use datafusion::logical_expr::{Extension, UserDefinedLogicalNodeCore};
+    use datafusion::physical_plan::ExecutionPlan;
+    use std::sync::Arc;
+
+    fn bars() -> LogicalPlan {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let fields = [("symbol", DataType::Utf8), ("ts", time), ("close", DataType::Float64)];
+        let schema = Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).to_vec());
+        table_scan(Some("candles"), &schema, None).unwrap().build().unwrap()
+    }
+
+    /// A node that somebody added, whose rows look like those of its input.
+    #[derive(Debug, PartialEq, Eq, Hash, PartialOrd)]
+    struct Foreign(LogicalPlan);
+
+    impl UserDefinedLogicalNodeCore for Foreign {
+        fn name(&self) -> &str {
+            "Foreign"
+        }
+
+        fn inputs(&self) -> Vec<&LogicalPlan> {
+            vec![&self.0]
+        }
+
+        fn schema(&self) -> &DFSchemaRef {
+            self.0.schema()
+        }
+
+        fn expressions(&self) -> Vec<Expr> {
+            vec![]
+        }
+
+        fn fmt_for_explain(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+            write!(f, "Foreign")
+        }
+
+        fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+            Ok(Foreign(inputs.remove(0)))
+        }
+    }
+
+    /// A node of ours that states this.
+    #[derive(Debug)]
+    struct Stating(NodeReach);
+
+    impl UnaryNode for Stating {
+        fn name(&self) -> &'static str {
+            "Stating"
+        }
+
+        fn describe(&self) -> String {
+            "Stating".to_string()
+        }
+
+        fn schema(&self, input: &DFSchemaRef) -> Result<DFSchemaRef> {
+            Ok(Arc::clone(input))
+        }
+
+        fn input_columns(&self, output: &[usize], _: &DFSchema) -> Vec<usize> {
+            output.to_vec()
+        }
+
+        fn reach(&self) -> NodeReach {
+            self.0
+        }
+
+        fn operator(&self, _: Phase, _: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+            internal_err!("it is not executed")
+        }
+
+        fn spec(&self) -> Result<Vec<u8>> {
+            Ok(vec![])
+        }
+    }
+
+    #[test]
+    fn a_node_that_states_no_reach_is_not_taken_for_harmless() {
+        let foreign = LogicalPlan::Extension(Extension { node: Arc::new(Foreign(bars())) });
+        let of_foreign = reach(&foreign);
+        assert_eq!((of_foreign.total().furthest(), of_foreign.is_of_bars), (UNKNOWN, false));
+    }
+
+    #[test]
+    fn a_node_is_taken_at_its_word() {
+        let of = |stated| reach(&above(bars(), Arc::new(Stating(stated))).unwrap());
+        assert_eq!(of(NodeReach::OfInput), reach(&bars()));
+        assert_eq!(of(NodeReach::OfInput).total().furthest(), Reach::NONE);
+        assert_eq!(of(NodeReach::Unknown).total().furthest(), UNKNOWN);
+    }
 }

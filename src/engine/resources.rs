@@ -46,7 +46,7 @@ pub fn parse_bytes(text: &str) -> Result<usize> {
     };
     match text[..digits].parse::<f64>().map(|n| n * unit) {
         Ok(bytes) if bytes >= 1.0 => Ok(bytes as usize),
-        _ => Err(Error::Setting(format!("'{text}' is no size: expected a number of bytes such as 512m or 2g"))),
+        _ => Err(Error::invalid(format!("'{text}' is no size: expected a number of bytes such as 512m or 2g"))),
     }
 }
 

@@ -5,22 +5,16 @@
 //! `group by symbol, level_id` loses the second. A node without any dependency is put above every relation with an unnest
 //! while SQL is planned, and above every unnest before analysis; it does nothing else and vanishes from the physical plan.
 
-use async_trait::async_trait;
-use datafusion::catalog::Session;
+use super::node::{NodeKind, NodeReach, Phase, UnaryNode, above};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchemaRef, FunctionalDependencies, Result, plan_err};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::common::{DFSchema, DFSchemaRef, FunctionalDependencies, Result};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use datafusion::sql::sqlparser::ast::TableFactor;
 use std::cell::Cell;
-use std::cmp::Ordering;
-use std::collections::HashSet;
-use std::fmt::Formatter;
 use std::sync::Arc;
 
 /// Puts `Unnested` above every relation of a FROM clause that holds an unnest.
@@ -79,87 +73,47 @@ impl AnalyzerRule for UnnestedRows {
 }
 
 /// The rows of its input, of which nothing is known to be unique.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Unnested {
-    input: LogicalPlan,
-    schema: DFSchemaRef,
-}
+#[derive(Debug)]
+pub(super) struct Unnested;
 
 impl Unnested {
-    fn new(input: LogicalPlan) -> Result<Self> {
-        let schema = input.schema().as_ref().clone();
-        let schema = schema.with_functional_dependencies(FunctionalDependencies::empty())?;
-        Ok(Self { input, schema: Arc::new(schema) })
-    }
+    pub const KIND: NodeKind = NodeKind { name: "Unnested", decode: |_| Ok(Arc::new(Unnested)) };
 
     fn above(input: LogicalPlan) -> Result<LogicalPlan> {
-        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self::new(input)?) }))
+        above(input, Arc::new(Unnested))
     }
 }
 
-impl PartialOrd for Unnested {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.input.partial_cmp(&other.input)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for Unnested {
-    fn name(&self) -> &str {
-        "Unnested"
+impl UnaryNode for Unnested {
+    fn name(&self) -> &'static str {
+        Self::KIND.name
     }
 
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
+    fn describe(&self) -> String {
+        Self::KIND.name.to_string()
     }
 
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
+    fn schema(&self, input: &DFSchemaRef) -> Result<DFSchemaRef> {
+        Ok(Arc::new(input.as_ref().clone().with_functional_dependencies(FunctionalDependencies::empty())?))
     }
 
-    fn expressions(&self) -> Vec<Expr> {
-        vec![]
+    fn input_columns(&self, output: &[usize], _: &DFSchema) -> Vec<usize> {
+        output.to_vec()
     }
 
-    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        HashSet::new()
+    fn reach(&self) -> NodeReach {
+        NodeReach::OfInput
     }
 
-    fn fmt_for_explain(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Unnested")
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        match (inputs.pop(), inputs.is_empty()) {
-            (Some(input), true) => Self::new(input),
-            _ => plan_err!("Unnested has one input"),
-        }
-    }
-
-    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        Some(vec![output_columns.to_vec()])
-    }
-
-    fn supports_limit_pushdown(&self) -> bool {
+    fn is_transparent(&self) -> bool {
         true
     }
-}
 
-/// Plans the node as its input.
-#[derive(Debug)]
-pub struct UnnestedPlanner;
+    fn operator(&self, _: Phase, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(input)
+    }
 
-#[async_trait]
-impl ExtensionPlanner for UnnestedPlanner {
-    async fn plan_extension(
-        &self,
-        _: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        _: &[&LogicalPlan],
-        inputs: &[Arc<dyn ExecutionPlan>],
-        _: &dyn Session,
-        _: &PhysicalPlanningContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let is_own = node.as_any().is::<Unnested>();
-        Ok(inputs.first().filter(|_| is_own).cloned())
+    fn spec(&self) -> Result<Vec<u8>> {
+        Ok(vec![])
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Cluster {
     pub bytes: u64,
 }
 
-/// Files in clusters, in symbol order. Files without a proven order are one cluster, with everything they may touch.
+/// Files in clusters, in symbol order. If the order of any file is unproven, all of them are one cluster.
 pub(super) fn clusters(files: &[DataFile], profiles: &[Profile]) -> Vec<Cluster> {
     if profiles.iter().any(|p| !p.sorted) {
         let bytes = files.iter().map(|f| f.meta.size).sum();

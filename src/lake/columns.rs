@@ -5,8 +5,8 @@
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
-/// Canonical names, and by which other names they are recognised, after the canonical name itself; in any case and with
-/// any signs between the words.
+/// Canonical names and the other names by which they are recognised, in order of preference. Case and the signs between
+/// words do not matter.
 pub(super) const NAMES: [(&str, &[&str]); 7] = [
     ("symbol", &["ticker", "sym", "name", "instrument"]),
     ("ts", &["timestamp", "datetime", "date", "time", "open_time", "opentime", "gmt_time"]),
@@ -17,14 +17,17 @@ pub(super) const NAMES: [(&str, &[&str]); 7] = [
     ("volume", &["v", "vol", "tick_volume", "tickvol"]),
 ];
 
+/// The numbers of a candle: columns that every table of candles that tallow writes has.
+pub(super) const PRICES: [&str; 5] = ["open", "high", "low", "close", "volume"];
+
 /// A name in lower case with `_` between its words, as every engine accepts it.
 pub(super) fn plain(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
 }
 
-/// The time type of candles.
-pub fn instant() -> DataType {
+/// The type of all times in tables of candles: microseconds in UTC.
+pub fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -53,7 +56,7 @@ pub(super) fn has_close(file: &Schema) -> bool {
 impl Columns {
     /// Recognises the columns of a file of bars; `None` if it has no time.
     ///
-    /// `epoch` is a value of the time column where that column is a whole number; its size tells the unit.
+    /// `epoch` is a value of the time column where that column is a whole number; its size gives the unit.
     pub fn recognise(file: &Schema, epoch: Option<i64>, text_format: bool) -> Option<Columns> {
         let mut names: Vec<String> = file.fields().iter().map(|f| f.name().clone()).collect();
         for (canonical, others) in NAMES {
@@ -87,7 +90,7 @@ fn target(field: &Field, name: &str, epoch: Option<i64>, text_format: bool) -> D
             DataType::Timestamp(unit(epoch.unwrap_or_default()), Some("UTC".into()))
         }
         ("ts", DataType::Int64) => DataType::Int64,
-        ("ts", _) => instant(),
+        ("ts", _) => timestamp_type(),
         ("symbol", _) => DataType::Utf8View,
         ("open" | "high" | "low" | "close" | "volume", _) => DataType::Float64,
         (_, DataType::Utf8 | DataType::LargeUtf8) => DataType::Utf8View,
@@ -124,7 +127,7 @@ mod tests {
         ]);
         let columns = Columns::recognise(&file, None, false).unwrap();
         assert_eq!(columns.names, ["ts", "open", "close", "Adj Close", "symbol"]);
-        assert_eq!(columns.read.field(0).data_type(), &instant());
+        assert_eq!(columns.read.field(0).data_type(), &timestamp_type());
         assert_eq!(columns.read.field(2).data_type(), &DataType::Float64);
         assert_eq!((columns.ts, columns.symbol), (0, Some(4)));
     }
@@ -138,18 +141,18 @@ mod tests {
 
     #[test]
     fn the_canonical_name_wins_over_a_synonym() {
-        let file = schema(&[("date", DataType::Date32), ("ts", instant()), ("close", DataType::Float64)]);
+        let file = schema(&[("date", DataType::Date32), ("ts", timestamp_type()), ("close", DataType::Float64)]);
         assert_eq!(Columns::recognise(&file, None, false).unwrap().names, ["date", "ts", "close"]);
     }
 
     #[test]
     fn a_file_without_time_or_close_is_no_candle_file() {
-        assert!(!has_close(&schema(&[("ts", instant()), ("open", DataType::Float64)])));
+        assert!(!has_close(&schema(&[("ts", timestamp_type()), ("open", DataType::Float64)])));
         assert!(Columns::recognise(&schema(&[("open", DataType::Float64)]), None, false).is_none());
     }
 
     #[test]
-    fn the_size_of_an_epoch_tells_its_unit() {
+    fn the_size_of_an_epoch_gives_its_unit() {
         assert_eq!(unit(1_700_000_000), TimeUnit::Second);
         assert_eq!(unit(1_700_000_000_000), TimeUnit::Millisecond);
         assert_eq!(unit(1_700_000_000_000_000), TimeUnit::Microsecond);

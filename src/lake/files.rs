@@ -1,8 +1,9 @@
 //! Which files a path, glob, folder or URL stands for, and their common format.
 
-use super::border::{self, Guarded};
 use super::columns::{NAMES, plain};
 use super::delta::{Log, Snapshot};
+use super::guarded::Guarded;
+use super::isolation;
 use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{Result, plan_err};
@@ -29,7 +30,7 @@ pub(super) enum Kind {
     Arrow,
 }
 
-/// Format and compression, told by the file name.
+/// Format and compression, as the file name gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Format {
     pub kind: Kind,
@@ -37,7 +38,7 @@ pub(super) struct Format {
 }
 
 impl Format {
-    /// Whether columns are told by their places.
+    /// Whether columns are identified by position.
     pub fn is_delimited(self) -> bool {
         matches!(self.kind, Kind::Csv | Kind::Tsv)
     }
@@ -59,7 +60,7 @@ impl Format {
         Some(Format { kind, compression })
     }
 
-    /// What reads files of this format in a store, inside the border.
+    /// The reader of files of this format in a store.
     pub fn reader(&self, session: &dyn Session, store_url: &ObjectStoreUrl) -> Arc<dyn FileFormat> {
         let format: Arc<dyn FileFormat> = match self.kind {
             Kind::Parquet => {
@@ -81,9 +82,9 @@ impl Format {
     }
 }
 
-/// Files whose schemas are on their way to be found out.
+/// Files whose schemas are inferred at the same time.
 const SCHEMAS_AT_ONCE: usize = 1024;
-/// Schemas that files share.
+/// Distinct schemas that are remembered, so that files can share them.
 const USUAL_SCHEMAS: usize = 64;
 
 /// Parquet without compression around it, as tables with a log have it.
@@ -99,7 +100,7 @@ pub(super) struct Files {
     pub files: Vec<ObjectMeta>,
 }
 
-/// Written into a table's folder by tallow. Without a log that names it, such a file is no part of anything yet.
+/// Whether tallow wrote the file into a table's folder. Without a log that names it, it is not part of the table.
 fn is_uncommitted(meta: &ObjectMeta) -> bool {
     meta.location.filename().is_some_and(|name| name.ends_with(super::writer::SUFFIX))
 }
@@ -111,14 +112,14 @@ impl Files {
         let store_url = url.object_store();
         let store = session.runtime_env().object_store(&store_url)?;
         let listed: Vec<ObjectMeta> = url.list_all_files(session, store.as_ref(), "").await?.try_collect().await?;
-        let left_out = |meta: &ObjectMeta| {
+        let is_skipped = |meta: &ObjectMeta| {
             let uncommitted = url.is_collection() && is_uncommitted(meta);
             uncommitted
                 || url.strip_prefix(&meta.location).is_some_and(|mut parts| parts.any(|p| p.starts_with(['_', '.'])))
         };
         let mut files: Vec<(Format, ObjectMeta)> = listed
             .into_iter()
-            .filter(|meta| !left_out(meta))
+            .filter(|meta| !is_skipped(meta))
             .filter_map(|meta| Some((Format::of(meta.location.as_ref())?, meta)))
             .collect();
         files.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));
@@ -148,7 +149,7 @@ impl Files {
         }
     }
 
-    /// A file without a byte is no file of any format.
+    /// Refuses files without a byte, which are valid in no format.
     pub fn check_not_empty(&self) -> Result<()> {
         match self.files.iter().find(|meta| meta.size == 0) {
             Some(meta) => plan_err!("{} is empty (0 bytes)", self.shown(meta)),
@@ -160,7 +161,7 @@ impl Files {
     pub async fn schema(&self, session: &dyn Session, alike: bool) -> Result<SchemaRef> {
         let files = if alike { &self.files[..1] } else { &self.files };
         let inferred = if self.format.is_delimited() && files.len() > 1 {
-            // Their columns are told by their places, and whole numbers in one may have decimals in another.
+            // Their columns are identified by position, and whole numbers in one may have decimals in another.
             let schemas = self.schemas(session).await?;
             match odd(&schemas).first() {
                 Some((file, reason)) => plan_err!("{}: {reason}", self.shown(&self.files[*file])),
@@ -172,7 +173,7 @@ impl Files {
         match inferred {
             Ok(schema) if schema.fields().is_empty() => plan_err!("{} has no columns", self.location),
             Ok(schema) => Ok(schema),
-            Err(error) => Err(border::named(&self.location, error)),
+            Err(error) => Err(isolation::named(&self.location, error)),
         }
     }
 
@@ -210,18 +211,18 @@ impl Files {
         Ok(if self.format.is_delimited() { odd(&schemas) } else { unlike(&schemas) })
     }
 
-    /// A file by the path or URL that finds it.
+    /// The path or URL of a file, for messages.
     pub fn shown(&self, file: &ObjectMeta) -> String {
-        border::shown(&self.store_url, &file.location)
+        isolation::shown(&self.store_url, &file.location)
     }
 
-    /// What reads them.
+    /// The reader of these files.
     pub fn reader(&self, session: &dyn Session) -> Arc<dyn FileFormat> {
         self.format.reader(session, &self.store_url)
     }
 }
 
-/// What the values of a column are, as far as files of one table must agree.
+/// The kind of values that a column holds: files of one table must agree on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Values {
     Numbers,
@@ -249,7 +250,7 @@ impl Values {
     }
 }
 
-/// What occurs most often; of as many, what comes first.
+/// The most frequent item; of equally frequent ones, the first.
 fn most<T: Ord + Clone>(all: impl Iterator<Item = T>) -> Option<T> {
     let mut counts: BTreeMap<T, (usize, std::cmp::Reverse<usize>)> = BTreeMap::new();
     for (i, one) in all.enumerate() {
@@ -287,7 +288,7 @@ fn odd(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
     schemas.iter().enumerate().filter_map(|(file, schema)| Some((file, reason(schema)?))).collect()
 }
 
-/// Files whose columns have other types than those of the same names in most others; columns are told by their names.
+/// Files whose columns have other types than those of the same names in most others; columns are identified by name.
 fn unlike(schemas: &[SchemaRef]) -> Vec<(usize, String)> {
     let types = |schema: &SchemaRef| schema.fields().iter().map(|f| format!("{f:?}")).collect::<Vec<_>>();
     let usual = most(schemas.iter().map(types));
@@ -317,7 +318,7 @@ fn merged(schemas: &[SchemaRef]) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new((0..first.fields().len()).map(column).collect::<Fields>())))
 }
 
-/// A file's name without what tells its format and compression; what else follows a dot belongs to the name, as in BRK.B.
+/// A file's name without the extensions for format and compression; anything else after a dot belongs to the name, as in BRK.B.
 fn without_extensions(name: &str) -> &str {
     if Format::of(name).is_none() {
         return name;

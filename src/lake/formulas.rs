@@ -1,10 +1,8 @@
-//! The formulas that a lake keeps: the table `formulas`, one row a version, added to and never changed.
+//! The formulas that a lake keeps: rows of the table `formulas`, one a version.
 
-use super::catalog::LakeSchema;
-use super::columns::instant;
-use super::records::Record;
+use super::columns::timestamp_type;
+use super::small_table::Record;
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
 use serde::{Deserialize, Serialize};
 
 /// A version of a formula.
@@ -53,7 +51,7 @@ impl Record for StoredFormula {
             ("tags", DataType::Utf8),
             ("description", DataType::Utf8),
             ("formula", DataType::Utf8),
-            ("created_at", instant()),
+            ("created_at", timestamp_type()),
         ]
     }
 }
@@ -69,32 +67,5 @@ mod words {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
         let text = String::deserialize(deserializer)?;
         Ok(text.split_whitespace().map(str::to_string).collect())
-    }
-}
-
-impl LakeSchema {
-    /// All versions of the formulas that the lake keeps, by name and version.
-    pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
-        let mut all = self.records::<StoredFormula>().await?;
-        all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-        Ok(all)
-    }
-
-    /// Adds a formula as the next version of its name, which is returned; one that is the newest version already is not
-    /// added again. Two writers at the same time get two versions.
-    pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
-        self.change_records("FORMULA", move |all: &mut Vec<StoredFormula>| {
-            let newest = all.iter().filter(|f| f.name == formula.name).max_by_key(|f| f.version);
-            let same = |known: &&StoredFormula| {
-                StoredFormula { version: known.version, created_at: known.created_at, ..formula.clone() } == **known
-            };
-            if let Some(known) = newest.filter(same) {
-                return Ok(known.version);
-            }
-            let version = newest.map_or(0, |f| f.version) + 1;
-            all.push(StoredFormula { version, ..formula.clone() });
-            Ok(version)
-        })
-        .await
     }
 }

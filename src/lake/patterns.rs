@@ -1,7 +1,7 @@
-//! What the lake keeps about likeness: the patterns that are searched for, and the alerts that were given.
+//! The patterns that a lake is searched for, and the alerts that were given for them.
 
-use super::columns::instant;
-use super::records::Record;
+use super::columns::timestamp_type;
+use super::small_table::Record;
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
@@ -41,14 +41,14 @@ impl Record for StoredPattern {
             ("id", DataType::Utf8),
             ("symbol", DataType::Utf8),
             ("timeframe", DataType::Utf8),
-            ("start_ts", instant()),
-            ("end_ts", instant()),
+            ("start_ts", timestamp_type()),
+            ("end_ts", timestamp_type()),
             ("label", DataType::Utf8),
             ("description", DataType::Utf8),
             ("active", DataType::Boolean),
             ("bars", DataType::Int64),
             ("closes", DataType::Utf8),
-            ("created_at", instant()),
+            ("created_at", timestamp_type()),
         ]
     }
 }
@@ -83,10 +83,10 @@ impl Record for StoredAlert {
             ("symbol", DataType::Utf8),
             ("timeframe", DataType::Utf8),
             ("pattern", DataType::Utf8),
-            ("end_ts", instant()),
+            ("end_ts", timestamp_type()),
             ("distance", DataType::Float64),
             ("percentile", DataType::Float64),
-            ("alerted_at", instant()),
+            ("alerted_at", timestamp_type()),
             ("pending", DataType::Boolean),
         ]
     }

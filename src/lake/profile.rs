@@ -58,7 +58,7 @@ pub(super) struct Profile {
     pub runs: Vec<Run>,
     /// Empty for formats that have none.
     pub row_groups: Vec<RowGroup>,
-    /// Tells files of the same schema; 0 where it is not known without reading on.
+    /// A hash of the file's schema; 0 where it is not known without reading further.
     pub schema: u64,
 }
 
@@ -77,7 +77,7 @@ impl Profile {
         self.runs[run].start..end
     }
 
-    /// Without room for more: there may be a hundred thousand of them.
+    /// Without spare capacity: there may be a hundred thousand of them.
     fn trimmed(mut self) -> Profile {
         self.runs.shrink_to_fit();
         self.row_groups.shrink_to_fit();
@@ -132,7 +132,7 @@ impl ProfileCache {
         self.folder.as_ref().map(|folder| folder.join(format!("{:016x}.json", hasher.finish())))
     }
 
-    /// What is known of the files of a table; a file that has changed since is left out.
+    /// What is known of the files of a table; a file that has changed since is not among them.
     pub(super) fn load(&self, location: &str, files: &[object_store::ObjectMeta]) -> Known {
         let Some(text) = self.file(location).and_then(|path| std::fs::read(path).ok()) else { return Known::default() };
         let read = serde_json::from_slice::<CacheFile<Entry<String, Profile>>>(&text);
@@ -199,12 +199,12 @@ impl Profiler {
         Self { profile: Profile { rows: 0, sorted: true, runs: vec![], row_groups, schema }, last: None }
     }
 
-    /// Whether reading on can still change anything but the row count.
+    /// Whether the rows so far are sorted; if not, only the row count can still change.
     pub fn is_sorted(&self) -> bool {
         self.profile.sorted
     }
 
-    /// Takes in a stretch of rows of one symbol; `times` is not empty, `None` where a time is null.
+    /// Adds a stretch of rows of one symbol; `times` is not empty, `None` where a time is null.
     pub fn stretch(&mut self, symbol: Option<&str>, times: Option<&[i64]>, rows: usize) {
         let start = self.profile.rows;
         self.profile.rows += rows;

@@ -1,6 +1,6 @@
 //! The proof that a file is sorted: symbol and time read once.
 
-use super::columns::instant;
+use super::columns::timestamp_type;
 use super::files::{Format, Kind, symbol_of};
 use super::profile::{Profile, Profiler, RowGroup, Run};
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
@@ -174,7 +174,7 @@ impl Prover {
 fn microseconds(times: &ArrayRef) -> Result<ArrayRef> {
     let times = match times.data_type() {
         DataType::Int64 => return Ok(Arc::clone(times)),
-        _ => cast(times, &instant())?,
+        _ => cast(times, &timestamp_type())?,
     };
     Ok(arrow::array::make_array(times.to_data().into_builder().data_type(DataType::Int64).build()?))
 }

@@ -1,7 +1,7 @@
-//! How sorted files are cut into partitions at symbol borders.
+//! How sorted files are cut into partitions at symbol boundaries.
 
 use super::profile::Profile;
-use super::wanted::Wanted;
+use super::pruning::Selection;
 use std::ops::Range;
 
 /// Rows of one file that a partition reads, and the symbols they hold.
@@ -55,12 +55,12 @@ pub(super) fn chains(profiles: &[Profile]) -> Vec<Vec<usize>> {
     chains
 }
 
-/// Cuts files into at most `partitions` parts of about equal rows, at symbol borders, leaving out what is not wanted. A
+/// Cuts files into at most `partitions` parts of about equal rows, at symbol boundaries, leaving out what is not selected. A
 /// file whose rows cannot be addressed (`divisible` false) stays whole.
 pub(super) fn cut(
     profiles: &[Profile],
     order: &[usize],
-    wanted: &Wanted,
+    selection: &Selection,
     divisible: bool,
     partitions: usize,
 ) -> Ranges {
@@ -68,9 +68,9 @@ pub(super) fn cut(
         .iter()
         .flat_map(|&file| {
             let runs = &profiles[file].runs;
-            let wanted: Vec<usize> = (0..runs.len()).filter(|&r| wanted.touches(&runs[r])).collect();
-            let whole = if wanted.is_empty() { vec![] } else { vec![(file, 0..runs.len())] };
-            if divisible { wanted.into_iter().map(|r| (file, r..r + 1)).collect() } else { whole }
+            let selected: Vec<usize> = (0..runs.len()).filter(|&r| selection.touches(&runs[r])).collect();
+            let whole = if selected.is_empty() { vec![] } else { vec![(file, 0..runs.len())] };
+            if divisible { selected.into_iter().map(|r| (file, r..r + 1)).collect() } else { whole }
         })
         .collect();
     let length = |(file, runs): &(usize, Range<usize>)| -> usize {
@@ -147,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn one_big_file_is_cut_at_a_symbol_border() {
+    fn one_big_file_is_cut_at_a_symbol_boundary() {
         let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
-        let cut = cut(&files, &[0], &Wanted::default(), true, 2);
+        let cut = cut(&files, &[0], &Selection::default(), true, 2);
         assert_eq!(cut.partitions.len(), 2);
         assert_eq!(cut.partitions[0][0].rows, vec![0..20]);
         assert_eq!(
@@ -159,10 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_wanted_symbols_are_read() {
+    fn only_the_selected_symbols_are_read() {
         let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
         let symbols = Some(BTreeSet::from(["A".to_string(), "C".to_string()]));
-        let cut = cut(&files, &[0], &Wanted { symbols, ..Wanted::default() }, true, 1);
+        let cut = cut(&files, &[0], &Selection { symbols, ..Selection::default() }, true, 1);
         assert_eq!(cut.partitions[0][0].rows, vec![0..10, 20..40]);
         assert_eq!(cut.rows, 30);
     }
@@ -191,7 +191,7 @@ mod tests {
             let all: Vec<(&str, usize)> = names.iter().map(String::as_str).zip(sizes.iter().copied()).collect();
             let files: Vec<Profile> = all.chunks(per_file).map(profile).collect();
             let order = disjoint_order(&files).unwrap();
-            let cut = cut(&files, &order, &Wanted::default(), true, partitions);
+            let cut = cut(&files, &order, &Selection::default(), true, partitions);
             prop_assert!(cut.partitions.len() <= partitions);
             prop_assert_eq!(cut.rows, sizes.iter().sum::<usize>());
             for (i, file) in files.iter().enumerate() {

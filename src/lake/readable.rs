@@ -1,8 +1,8 @@
-//! Which files of a table can be read: told by reading each of them whole.
+//! Which files of a table can be read: found out by reading each of them to its end.
 
-use super::border;
 use super::columns::Columns;
 use super::files::{Files, Kind, symbol_of};
+use super::isolation;
 use super::proof::{check_rows, footer, rows_named};
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, Result, exec_err};
@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use object_store::ObjectMeta;
 use std::sync::Arc;
 
-/// A file that was left out.
+/// A file that was skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// Its path.
@@ -33,7 +33,7 @@ pub(super) async fn readable(state: &Arc<SessionState>, files: &Files) -> Result
         async move {
             let task = datafusion::common::runtime::SpawnedTask::spawn({
                 let meta = meta.clone();
-                async move { border::reading(&files.shown(&meta), read_whole(&state, &files, meta.clone())).await }
+                async move { isolation::reading(&files.shown(&meta), read_whole(&state, &files, meta.clone())).await }
             });
             match task.join().await {
                 Ok(done) => (meta, done),

@@ -1,4 +1,4 @@
-//! Object stores by URL, made when a URL first names them, and what is read from them.
+//! Object stores by URL, opened when a URL first names them, and how much is read from them.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -118,7 +118,7 @@ impl Display for Counted {
 }
 
 impl Counted {
-    /// Refuses ranges that a damaged footer makes up: a store may ask for their memory before it looks at the file.
+    /// Refuses ranges beyond the file, as a damaged footer gives them: a store may allocate them before it looks at the file.
     async fn check_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> object_store::Result<()> {
         const USUAL: u64 = 16 << 20;
         if ranges.iter().all(|r| r.start <= r.end && r.end - r.start <= USUAL) {

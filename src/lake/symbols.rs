@@ -1,6 +1,6 @@
-//! Which symbols a table of candles has: as its files are known to hold them, else read once.
+//! Which symbols a table of candles has: taken from the profiles of its files where these name all, else read once.
 
-use super::catalog::LakeSchema;
+use super::catalog::Lake;
 use super::profile::Run;
 use super::table::CandleTable;
 use arrow::array::AsArray;
@@ -18,16 +18,15 @@ use tokio::sync::OnceCell;
 /// The symbols of a table, once somebody has asked for them.
 pub(super) type Symbols = Arc<OnceCell<Arc<BTreeSet<String>>>>;
 
-impl LakeSchema {
+impl Lake {
     /// The symbols of a table of candles; `None`, where it is none.
     pub async fn symbols(&self, name: &str) -> Result<Option<Arc<BTreeSet<String>>>> {
         let Some(provider) = self.table(name).await? else { return Ok(None) };
         let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(None) };
-        let state = self.state()?;
         let symbols = table.symbols.get_or_try_init(|| async {
-            match table.told_symbols() {
-                Some(told) => Ok(Arc::new(told)),
-                None => table.read_symbols(&state).await.map(Arc::new),
+            match table.profiled_symbols() {
+                Some(listed) => Ok(Arc::new(listed)),
+                None => table.read_symbols(self.state()).await.map(Arc::new),
             }
         });
         symbols.await.cloned().map(Some)
@@ -36,7 +35,7 @@ impl LakeSchema {
 
 impl CandleTable {
     /// The symbols, where every file is known to be sorted and no stretch of it holds more than two.
-    fn told_symbols(&self) -> Option<BTreeSet<String>> {
+    fn profiled_symbols(&self) -> Option<BTreeSet<String>> {
         let mut all = BTreeSet::new();
         for profile in self.profiles.iter().filter(|p| p.rows > 0) {
             if !profile.sorted || profile.runs.iter().any(|run| run.symbols > 2) {

@@ -19,7 +19,7 @@ pub async fn sql(lake: &LakeSchema, table: &str, actions: &str) -> Result<String
     let columns = lake.columns(actions).await?;
     for needed in ["symbol", "ts"] {
         if !columns.iter().any(|c| c == needed) {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "the actions in '{actions}' have no column `{needed}`: expected symbol, ts, split_ratio, dividend; found {}",
                 columns.join(", ")
             )));
@@ -27,7 +27,7 @@ pub async fn sql(lake: &LakeSchema, table: &str, actions: &str) -> Result<String
     }
     let has = |name: &str| columns.iter().any(|c| c == name);
     if !has("split_ratio") && !has("dividend") {
-        return Err(Error::Setting(format!(
+        return Err(Error::invalid(format!(
             "the actions in '{actions}' have neither split_ratio nor dividend; found {}",
             columns.join(", ")
         )));

@@ -1,6 +1,6 @@
 //! Plans over some symbols only.
 
-use super::relation::Failure;
+use super::outcome::Skipped;
 use super::rows::texts;
 use crate::Session;
 use datafusion::common::Column;
@@ -22,7 +22,7 @@ pub fn among(frame: DataFrame, symbols: &[String]) -> Result<DataFrame> {
         None => Ok(Transformed::no(node)),
     })?;
     if !restricted.transformed {
-        return Err(Error::Setting(
+        return Err(Error::invalid(
             "only some symbols are asked for, and no table that is read has the columns symbol and ts".to_string(),
         ));
     }
@@ -30,7 +30,7 @@ pub fn among(frame: DataFrame, symbols: &[String]) -> Result<DataFrame> {
 }
 
 /// Symbols of which no table that a plan reads has a bar.
-pub async fn absent(session: &Session, plan: &LogicalPlan, symbols: &[String]) -> Result<Vec<Failure>> {
+pub async fn absent(session: &Session, plan: &LogicalPlan, symbols: &[String]) -> Result<Vec<Skipped>> {
     let mut tables: Vec<(LogicalPlan, Expr)> = vec![];
     plan.apply_with_subqueries(|node| {
         if let Some(symbol) = symbol_of_bars(node)
@@ -53,12 +53,12 @@ pub async fn absent(session: &Session, plan: &LogicalPlan, symbols: &[String]) -
     for (table, symbol) in &tables {
         known.extend(names(session, LogicalPlanBuilder::from(table.clone()), symbol).await?);
     }
-    let failure = |symbol: &String| {
+    let skipped = |symbol: &String| {
         let near = closest(symbol, known.iter().map(String::as_str)).map(|near| format!("; did you mean {near}?"));
         let reason = format!("no data: no table that is read has a bar of it{}", near.unwrap_or_default());
-        Failure { symbol: symbol.clone(), reason }
+        Skipped { symbol: symbol.clone(), reason }
     };
-    Ok(absent.into_iter().map(failure).collect())
+    Ok(absent.into_iter().map(skipped).collect())
 }
 
 /// The different symbols of a plan.

@@ -44,7 +44,7 @@ pub fn instant(text: &str) -> Result<i64> {
     };
     let utc = day().or_else(time).map(|t| t.and_utc().timestamp_micros());
     utc.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_micros())).ok_or_else(|| {
-        Error::Setting(format!("'{text}' is no time: expected a day such as 2024-01-31, or 2024-01-31T09:30Z"))
+        Error::invalid(format!("'{text}' is no time: expected a day such as 2024-01-31, or 2024-01-31T09:30Z"))
     })
 }
 
@@ -62,7 +62,7 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
     if let (Some(from), Some(to)) = (range.from, range.to)
         && from >= to
     {
-        return Err(Error::Setting("the range is empty: its first day must lie before its last".to_string()));
+        return Err(Error::invalid("the range is empty: its first day must lie before its last".to_string()));
     }
     let (state, plan) = frame.into_parts();
     let plan = in_range::bound(plan, range)?;
@@ -121,7 +121,7 @@ fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
         }
     }
     let Some(ts) = time_column(&plan) else {
-        return Err(Error::Setting(
+        return Err(Error::invalid(
             "--from and --to need a column `ts` in the result: add it, or bound the time in WHERE".to_string(),
         ));
     };
@@ -237,33 +237,33 @@ async fn one_time(session: &Session, sql: &str) -> Result<Option<i64>> {
 pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<DataFrame> {
     let (state, plan) = frame.into_parts();
     if plan.schema().fields().iter().any(|f| f.name() == "available_at") {
-        return Err(Error::Setting("--available-at: the result has a column available_at already".to_string()));
+        return Err(Error::invalid("--available-at: the result has a column available_at already".to_string()));
     }
     let optimized = session.optimized(&plan).await?;
     let told = reach(&optimized);
     if !told.is_of_bars {
-        return Err(Error::Setting(
+        return Err(Error::invalid(
             "--available-at needs the column `ts` of a table in the result, as it is there".to_string(),
         ));
     }
     let sources = told.total();
     let tables: BTreeSet<&str> = sources.tables().map(|(name, _)| name).collect();
     let [table] = tables.into_iter().collect::<Vec<_>>()[..] else {
-        return Err(Error::Setting(
+        return Err(Error::invalid(
             "--available-at needs a result of one table; where there are several, write max(bar_end(..)) of theirs"
                 .to_string(),
         ));
     };
     let Bars::Count(ahead) = sources.furthest().ahead else {
-        return Err(Error::Setting(
+        return Err(Error::invalid(
             "--available-at: how far the result looks ahead is not bounded (see `tallow explain`)".to_string(),
         ));
     };
     let Some((timeframe, origin)) = session.tables().bars(table).await? else {
-        return Err(Error::Setting(format!("--available-at: the length of the bars of `{table}` is not known")));
+        return Err(Error::invalid(format!("--available-at: the length of the bars of `{table}` is not known")));
     };
     let Some(ts) = time_column(&plan) else {
-        return Err(Error::Setting("--available-at needs a column `ts` in the result".to_string()));
+        return Err(Error::invalid("--available-at needs a column `ts` in the result".to_string()));
     };
     let frame = DataFrame::new(state.clone(), plan.clone());
     if ahead == 0 {
@@ -273,7 +273,7 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
         return Ok(frame.select(all.collect::<Vec<_>>())?);
     }
     if !plan.schema().fields().iter().any(|f| f.name() == "symbol") {
-        return Err(Error::Setting("--available-at needs the columns `symbol` and `ts` in the result".to_string()));
+        return Err(Error::invalid("--available-at needs the columns `symbol` and `ts` in the result".to_string()));
     }
     let read = Read::of(&optimized)?.remove(table).unwrap_or_default();
     let valid = Read { by_movement: false, ..read }.counted(table, "true");

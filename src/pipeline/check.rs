@@ -4,6 +4,9 @@
 //! of a bar that had ended by then must come out the same; where it does not, it depends on what came later.
 
 use super::bounds::{known_at, tables_of};
+use super::control::Control;
+use super::formulas;
+use super::named::NamedQueries;
 use crate::Session;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
@@ -105,7 +108,12 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether anything looks ahead.
     pub fn leaks(&self) -> bool {
-        self.columns.iter().any(|c| c.verdict() == Verdict::Leak)
+        !self.leaking().is_empty()
+    }
+
+    /// The columns that look ahead.
+    pub fn leaking(&self) -> Vec<&str> {
+        self.columns.iter().filter(|c| c.verdict() == Verdict::Leak).map(|c| c.name.as_str()).collect()
     }
 }
 
@@ -114,11 +122,46 @@ const ROWS: &str = "(which rows)";
 /// Relative difference, by the column's largest value, that rounding may leave.
 const TOLERANCE: f64 = 1e-9;
 
-/// Checks one statement. A text that is no statement is an expression over `candles`.
-pub async fn check(session: &Session, text: &str, params: &Params, options: &CheckOptions) -> Result<CheckReport> {
+/// A query to check.
+#[derive(Debug, Clone, Default)]
+pub struct Check {
+    /// One statement; a text that is none is an expression over `candles`.
+    pub text: String,
+    /// Values for `:name` in it.
+    pub params: Params,
+    /// How much is tried.
+    pub options: CheckOptions,
+}
+
+impl Check {
+    /// The check of a named query, of a formula that the lake keeps, or else of the text itself.
+    ///
+    /// # Errors
+    /// A parameter that the query does not have, or one that it needs is not given.
+    pub async fn resolve(session: &Session, queries: &NamedQueries, text: &str, given: &Params) -> Result<Check> {
+        let options = CheckOptions::default();
+        if let Some(query) = queries.get(text.trim()) {
+            return Ok(Check { text: query.sql.clone(), params: query.complete(given)?, options });
+        }
+        let stored = formulas::find(session, text).await?;
+        let text = stored.map_or_else(|| text.to_string(), |stored| stored.formula);
+        Ok(Check { text, params: given.clone(), options })
+    }
+
+    /// Checks it.
+    ///
+    /// # Errors
+    /// It cannot be run, or its result is not about bars; or the check was stopped.
+    pub async fn run(&self, session: &Session, control: &Control) -> Result<CheckReport> {
+        let checked = check(session, &self.text, &self.params, &self.options);
+        control.limit(&session.engine().clock()?, checked).await
+    }
+}
+
+async fn check(session: &Session, text: &str, params: &Params, options: &CheckOptions) -> Result<CheckReport> {
     let statement = match first_word(text).as_str() {
         "" => {
-            return Err(Error::Setting(
+            return Err(Error::invalid(
                 "there is nothing to check: give a query, its name, or an expression".to_string(),
             ));
         }
@@ -131,7 +174,7 @@ pub async fn check(session: &Session, text: &str, params: &Params, options: &Che
     let declared = reach(&session.optimized(&plan).await?);
     let schema = plan.schema();
     if !schema.fields().iter().any(|f| f.name() == "ts") {
-        return Err(Error::Setting(
+        return Err(Error::invalid(
             "check needs a column `ts` in the result, the time of the bar that a row is about; it may be added to the query"
                 .to_string(),
         ));

@@ -1,16 +1,20 @@
 //! Label runs: every label of a timeframe, as one query over the lake, written as a table.
 
+use super::control::Control;
 use super::label_path::{self, PathOptions};
 use super::levels::Source;
+use super::materialize::{Materialization, ResultTable, result_table};
+use super::query::Query;
 use super::quoting;
 use super::resample::{self, Wanted};
+use super::rows::texts;
 use crate::Session;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, HashMap};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
-use tallow_lake::{Computed, LakeSchema, ResultKind, Written};
+use tallow_lake::{LakeSchema, ResultKind, Written};
 use tallow_udfs::candle::Timeframe;
 use tallow_udfs::label::VERSION;
 use tallow_udfs::series_function;
@@ -75,7 +79,7 @@ impl LabelRun {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("expected all, a group ({}) or a label of one", GROUPS.join(", ")),
                 };
-                return Err(Error::Setting(format!("unknown label `{label}`; {hint}")));
+                return Err(Error::invalid(format!("unknown label `{label}`; {hint}")));
             }
         }
         all.retain(|(group, name)| self.labels.iter().any(|l| l == group || l == name));
@@ -88,7 +92,7 @@ impl LabelRun {
             None => Ok(default),
             Some(text) => text.parse().ok().filter(|v| range.contains(v)).ok_or_else(|| {
                 let (low, high) = (range.start(), range.end());
-                Error::Setting(format!("{name} {text}: expected a number from {low} to {high}"))
+                Error::invalid(format!("{name} {text}: expected a number from {low} to {high}"))
             }),
         };
         let period = number("timeperiod", 14.0, 2.0..=100_000.0)?;
@@ -99,7 +103,7 @@ impl LabelRun {
             "atr" => Ok(Some(format!("atr(high, low, close, {period})"))),
             "pct" => Ok(Some(format!("close * {share:?}"))),
             "sigma" => Ok(Some(format!("close * ewm_std(simple_return(close, 1), {span})"))),
-            other => Err(Error::Setting(format!("width {other}: expected atr, pct or sigma"))),
+            other => Err(Error::invalid(format!("width {other}: expected atr, pct or sigma"))),
         }
     }
 
@@ -124,12 +128,12 @@ impl LabelRun {
     /// SQL for the labels: `symbol, ts, close, path_timeframe`, the labels, `horizon_complete, available_at`, in order.
     pub async fn sql(&self, lake: &LakeSchema) -> Result<String> {
         if self.seed && self.levels.is_none() {
-            return Err(Error::Setting(
+            return Err(Error::invalid(
                 "preset 'seed' places barriers by levels: give --levels auto, or a table".to_string(),
             ));
         }
         if !(1..=1000).contains(&self.horizon) {
-            return Err(Error::Setting(format!("horizon {}: expected 1 to 1000 bars", self.horizon)));
+            return Err(Error::invalid(format!("horizon {}: expected 1 to 1000 bars", self.horizon)));
         }
         let columns = self.columns()?;
         let refine = self.params.get("tie").is_some_and(|tie| tie == "refine");
@@ -199,7 +203,7 @@ impl LabelRun {
     }
 
     /// Everything that decides what the labels are, as one line.
-    fn told(&self) -> String {
+    fn fingerprint(&self) -> String {
         let params: BTreeMap<&str, serde_json::Value> = [
             ("timeframe", self.timeframe.to_string().into()),
             ("horizon", self.horizon.into()),
@@ -213,29 +217,33 @@ impl LabelRun {
         serde_json::to_string(&params).unwrap_or_default()
     }
 
-    /// Runs and writes the table; `progress` is told the rows so far.
-    pub async fn write(
-        &self,
-        session: &Session,
-        table: &str,
-        progress: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<Written> {
-        let sql = self.sql(session.tables()).await?;
-        let frame = session.sql(&sql).await?;
-        let rows = session.plan(frame).await?;
+    /// The name of the table to write: as it is given, or that of the timeframe.
+    ///
+    /// # Errors
+    /// What is given cannot be the name of a table of labels.
+    pub fn table(&self, given: Option<&str>) -> Result<String> {
+        result_table(ResultKind::Labels, given.unwrap_or(&self.timeframe.to_string()))
+    }
+
+    /// Runs and writes the table.
+    ///
+    /// # Errors
+    /// The labels cannot be computed, or something else than labels of these bars is in the place of the table.
+    pub async fn write(&self, session: &Session, table: &str, control: &Control) -> Result<Written> {
+        let rows = Materialization::of_sql(session, &self.sql(session.tables()).await?).await?;
+        let rows = rows.ordered().expecting(self.bars(session.tables()).await);
         let (_, origin) = resample::sql(session.tables(), Wanted::of(self.timeframe)).await?;
-        let told = self.told();
+        let fingerprint = self.fingerprint();
         let properties: HashMap<String, String> = [
             ("tallow.timeframe".to_string(), self.timeframe.to_string()),
             ("tallow.origin".to_string(), origin),
             ("tallow.label.version".to_string(), VERSION.to_string()),
-            ("tallow.label.params_hash".to_string(), format!("{:016x}", fnv1a(told.as_bytes()))),
-            ("tallow.label.params".to_string(), told),
+            ("tallow.label.params_hash".to_string(), format!("{:016x}", fnv1a(fingerprint.as_bytes()))),
+            ("tallow.label.params".to_string(), fingerprint),
         ]
         .into();
-        let computed =
-            Computed { rows, ordered: true, properties, kind: ResultKind::Labels, progress: Box::new(progress) };
-        session.replace(table, computed).await
+        let table = ResultTable { name: table.to_string(), kind: ResultKind::Labels, properties };
+        rows.overwrite(session, &table, control).await
     }
 }
 
@@ -248,6 +256,17 @@ pub struct Unlabelled {
     pub warm_up: u64,
     /// Their horizon is not over.
     pub open: u64,
+}
+
+/// Labels of one table that walked the same bars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walked {
+    /// The length of these bars.
+    pub timeframe: String,
+    /// The labels.
+    pub labels: i64,
+    /// Their symbols.
+    pub symbols: i64,
 }
 
 impl LabelRun {
@@ -285,14 +304,51 @@ impl LabelRun {
     }
 }
 
+/// Over which bars the labels of a table walked.
+pub async fn walked(session: &Session, table: &str) -> Result<Vec<Walked>> {
+    let sql = format!(
+        "select path_timeframe, count(*), count(distinct symbol) from {} group by path_timeframe order by 1",
+        quoting::quoted(table)
+    );
+    let mut all = vec![];
+    for batch in session.collect(session.sql(&sql).await?).await? {
+        let counts = [1, 2].map(|i| batch.column(i).as_primitive::<Int64Type>().values().to_vec());
+        let rows = texts(batch.column(0))?.into_iter().enumerate();
+        all.extend(rows.map(|(i, timeframe)| Walked { timeframe, labels: counts[0][i], symbols: counts[1][i] }));
+    }
+    Ok(all)
+}
+
+/// Symbols of a table none of whose bars has a label yet, and how many bars these are.
+pub async fn without_labels(session: &Session, table: &str) -> Result<Vec<(String, i64)>> {
+    let sql = format!(
+        "select symbol, count(*) from {} group by symbol having count(available_at) = 0 order by symbol",
+        quoting::quoted(table)
+    );
+    let mut all = vec![];
+    for batch in session.collect(session.sql(&sql).await?).await? {
+        let bars = batch.column(1).as_primitive::<Int64Type>().values();
+        all.extend(texts(batch.column(0))?.into_iter().zip(bars.iter().copied()));
+    }
+    Ok(all)
+}
+
 /// FNV-1a, which stays the same whatever the program is built with.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// SQL for the quality of a table of labels: `measure, value, verdict`.
-pub fn quality(table: &str, columns: &[String]) -> String {
-    let table = super::quoting::quoted(table);
+/// The query for the quality of a table of labels: `measure, value, verdict`.
+///
+/// # Errors
+/// There is no such table.
+pub async fn quality(session: &Session, table: &str) -> Result<Query> {
+    let columns = session.tables().columns(table).await?;
+    Ok(Query::of(quality_sql(table, &columns)))
+}
+
+fn quality_sql(table: &str, columns: &[String]) -> String {
+    let table = quoting::quoted(table);
     let has = |name: &str| columns.iter().any(|c| c == name);
     let mut parts = vec![
         format!(

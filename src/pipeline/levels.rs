@@ -1,9 +1,14 @@
-//! Support and resistance levels, as SQL.
+//! Support and resistance levels: as SQL, shown and stored.
 
+use super::control::Control;
+use super::materialize::{Materialization, ResultTable};
+use super::query::Query;
 use super::quoting::quoted;
 use super::resample::{self, Wanted};
-use tallow_common::{Error, Result};
-use tallow_lake::LakeSchema;
+use crate::Session;
+use std::collections::HashMap;
+use tallow_common::{Error, Result, readable};
+use tallow_lake::{LakeSchema, Written, tables_of_levels};
 use tallow_udfs::candle::Timeframe;
 
 /// How levels are found.
@@ -36,6 +41,91 @@ pub enum Source {
         /// Their events.
         events: Option<String>,
     },
+}
+
+impl Source {
+    /// `none`, `auto` (levels are found in the bars), or a table of levels.
+    ///
+    /// # Errors
+    /// Events without a table of levels.
+    pub fn parse(text: &str, events: Option<String>) -> Result<Option<Source>> {
+        match text {
+            "none" | "auto" if events.is_some() => {
+                Err(Error::Request("events of levels belong to a table of levels: name that too".to_string()))
+            }
+            "none" => Ok(None),
+            "auto" => Ok(Some(Source::Auto(Detection::default()))),
+            table => Ok(Some(Source::Tables { levels: table.to_string(), events })),
+        }
+    }
+}
+
+/// The levels of a timeframe.
+#[derive(Debug, Clone)]
+pub struct Levels {
+    /// Length of the bars that they are found in.
+    pub timeframe: Timeframe,
+    /// How they are found.
+    pub detection: Detection,
+}
+
+impl Levels {
+    fn check(&self) -> Result<()> {
+        let cluster = self.detection.cluster;
+        if !(0.0..=1e6).contains(&cluster) {
+            return Err(Error::Argument("cluster", format!(" {cluster}: expected a number from 0 up")));
+        }
+        Ok(())
+    }
+
+    /// The query for the levels, or for what happened to them.
+    ///
+    /// # Errors
+    /// The lake has no such bars.
+    pub async fn query(&self, session: &Session, of_events: bool) -> Result<Query> {
+        self.check()?;
+        let (lake, Levels { timeframe, detection }) = (session.tables(), self);
+        Ok(Query::of(match of_events {
+            true => format!("select * from ({}) order by symbol, ts", events(lake, *timeframe, *detection).await?),
+            false => {
+                format!("select * from ({}) order by symbol, created_at", levels(lake, *timeframe, *detection).await?)
+            }
+        }))
+    }
+
+    /// Writes the levels and their events as two tables, each in one commit; `each` is called after each.
+    ///
+    /// # Errors
+    /// A name that cannot be that of such tables; something else is in their place; or computing or writing them failed.
+    pub async fn write(
+        &self,
+        session: &Session,
+        into: &str,
+        control: &Control,
+        mut each: impl FnMut(&str, &Written),
+    ) -> Result<()> {
+        self.check()?;
+        let (lake, Levels { timeframe, detection }) = (session.tables(), self);
+        let levels = levels(lake, *timeframe, *detection).await?;
+        let events = events(lake, *timeframe, *detection).await?;
+        let Detection { k, cluster, max_age } = *detection;
+        let params = serde_json::json!({ "k": k, "cluster": cluster, "max_age": max_age });
+        let properties: HashMap<String, String> = [
+            ("tallow.levels.timeframe".to_string(), timeframe.to_string()),
+            ("tallow.levels.params".to_string(), params.to_string()),
+        ]
+        .into();
+        let tables = tables_of_levels(into).map_err(|error| Error::Request(readable(&error)))?;
+        let tables = tables.map(|(kind, name)| ResultTable { name, kind, properties: properties.clone() });
+        for table in &tables {
+            table.check(session).await?;
+        }
+        for (table, sql) in tables.iter().zip([levels, events]) {
+            let rows = Materialization::of_sql(session, &sql).await?;
+            each(&table.name, &rows.overwrite(session, table, control).await?);
+        }
+        Ok(())
+    }
 }
 
 /// SQL for what happens to the levels found in a timeframe: `level_id, symbol, timeframe, ts, event, price`.
@@ -85,7 +175,7 @@ async fn told(lake: &LakeSchema, timeframe: Timeframe, levels: &str, events: Opt
     let has = |name: &str| columns.iter().any(|c| c == name);
     for needed in ["symbol", "level_id", "price", "initial_type", "created_at"] {
         if !has(needed) {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "the levels in '{levels}' have no column `{needed}`: expected symbol, level_id, price, initial_type, \
                  created_at; found {}",
                 columns.join(", ")
@@ -108,7 +198,7 @@ async fn told(lake: &LakeSchema, timeframe: Timeframe, levels: &str, events: Opt
     if let Some(events) = events {
         let known = lake.columns(events).await?;
         if let Some(missing) = ["level_id", "ts", "event"].iter().find(|n| !known.iter().any(|c| c == **n)) {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "the level events in '{events}' have no column `{missing}`: expected level_id, ts, event; found {}",
                 known.join(", ")
             )));

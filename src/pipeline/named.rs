@@ -60,7 +60,7 @@ impl NamedQueries {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some_and(|e| e == "sql") {
                 let text = std::fs::read_to_string(&path).map_err(|e| Error::File(path.display().to_string(), e))?;
-                self.add(&text).map_err(|e| Error::Setting(format!("{}: {e}", path.display())))?;
+                self.add(&text).map_err(|e| Error::invalid(format!("{}: {e}", path.display())))?;
             }
         }
         Ok(())
@@ -88,7 +88,7 @@ impl NamedQueries {
             let near = closest(name, self.0.keys().map(String::as_str));
             let hint =
                 near.map_or_else(|| "`tallow run --list` shows all".to_string(), |n| format!("did you mean `{n}`?"));
-            Error::Setting(format!("unknown query `{name}`; {hint}"))
+            Error::invalid(format!("unknown query `{name}`; {hint}"))
         })
     }
 }
@@ -105,7 +105,7 @@ impl NamedQuery {
                     None if known.is_empty() => "it takes none".to_string(),
                     None => format!("it takes: {}", known.join(", ")),
                 };
-                return Err(Error::Setting(format!("query `{}` has no parameter `{name}`; {hint}", self.name)));
+                return Err(Error::invalid(format!("query `{}` has no parameter `{name}`; {hint}", self.name)));
             }
         }
         let mut complete = given.clone();
@@ -114,7 +114,7 @@ impl NamedQuery {
                 (Some(_), _) => {}
                 (None, Some(default)) => complete.set(&param.name, default),
                 (None, None) => {
-                    return Err(Error::Setting(format!(
+                    return Err(Error::invalid(format!(
                         "query `{}` needs --param {}=VALUE: {}",
                         self.name, param.name, param.doc
                     )));
@@ -146,7 +146,7 @@ fn parse(text: &str) -> Result<NamedQuery> {
     }
     match name {
         Some(name) => Ok(NamedQuery { name, doc, params, sql: text.to_string() }),
-        None => Err(Error::Setting("a named query begins with `-- name: NAME`".to_string())),
+        None => Err(Error::invalid("a named query begins with `-- name: NAME`".to_string())),
     }
 }
 

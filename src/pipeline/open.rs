@@ -12,7 +12,7 @@ use datafusion::logical_expr::ScalarUDF;
 use std::sync::Arc;
 use tallow_common::Result;
 use tallow_engine::Engine;
-use tallow_lake::{Lake, LakeSchema, ProfileCache, Stores};
+use tallow_lake::{LakeOptions, LakeSchema, ProfileCache, Stores};
 
 /// Opens a session over a lake, with named queries that come with the program.
 pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session> {
@@ -22,11 +22,9 @@ pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session>
     let engine = Engine::new(&settings.engine(), Arc::clone(&stores) as _, functions)?;
     let context = engine.context();
     let as_of = settings.as_of.as_deref().map(str::parse).transpose()?;
-    let lake = Lake { url: settings.lake.clone(), candles: settings.candles.clone(), as_of };
+    let lake = LakeOptions { url: settings.lake.clone(), candles: settings.candles.clone(), as_of };
     let cache = ProfileCache::new(settings.cache_dir.clone());
-    let lake = Arc::new(LakeSchema::open(lake, cache, &context.state()).await?);
-    let state = context.state_weak_ref();
-    lake.belongs_to(Box::new(move || state.upgrade().map(|s| s.read().clone())));
+    let lake = Arc::new(LakeSchema::open(lake, cache, context.state()).await?);
     let catalog = MemoryCatalogProvider::new();
     catalog.register_schema("public", Arc::clone(&lake) as Arc<dyn SchemaProvider>)?;
     catalog.register_schema("system", system_schema()?)?;

@@ -1,15 +1,17 @@
 //! The patterns that a lake keeps: cut from its candles, or given as numbers.
 
+use super::alerts;
+use super::query::Query;
 use crate::Session;
 use crate::quoting;
-use crate::relation::{Relation, despite_files, one};
+use crate::relation::{Relation, despite_files, one, timeframe_of};
 use crate::rows;
-use crate::search::Pattern;
+use crate::search::{Pattern, length};
+use std::collections::BTreeSet;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
 use tallow_lake::{LakeSchema, StoredPattern};
-use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::numbers_of;
 use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
 use tallow_udfs::similarity::search::Excluded;
@@ -37,11 +39,19 @@ pub enum Source {
     Values(Vec<f64>),
 }
 
+impl Source {
+    /// The bars of a symbol in a table, from one time to another, both included.
+    pub async fn bars(session: &Session, table: String, symbol: String, from: i64, to: i64) -> Result<Source> {
+        let timeframe = timeframe_of(session, &table).await?;
+        Ok(Source::Bars { table, timeframe, symbol, from, to })
+    }
+}
+
 /// Cuts a pattern out. It is not kept yet.
 pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPattern> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if id.is_empty() || !id.starts_with(|c: char| c.is_ascii_alphabetic()) || !id.chars().all(fits) {
-        return Err(Error::Setting(format!(
+        return Err(Error::invalid(format!(
             "'{id}' cannot be a pattern's name: expected a letter, then letters, digits, _ and -"
         )));
     }
@@ -62,7 +72,7 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
         Source::Values(values) => (values, 0),
         Source::Bars { table, timeframe, symbol, from, to } => {
             if from > to {
-                return Err(Error::Setting(format!(
+                return Err(Error::invalid(format!(
                     "the first bar of '{id}' must not come after its last: is --from after --to?"
                 )));
             }
@@ -75,10 +85,10 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
             let first = times.partition_point(|t| *t < from);
             let end = times.partition_point(|t| *t <= to);
             let (Some(&start_ts), Some(&end_ts)) = (times.get(first), times[..end].last()) else {
-                return Err(Error::Setting(no_bars(&symbol, &times)));
+                return Err(Error::invalid(no_bars(&symbol, &times)));
             };
             if first >= end {
-                return Err(Error::Setting(no_bars(&symbol, &times)));
+                return Err(Error::invalid(no_bars(&symbol, &times)));
             }
             let lead = first.min(WARM_UP);
             pattern.symbol = Some(symbol);
@@ -89,10 +99,10 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
     };
     let bars = closes.len() - lead;
     if bars > LONGEST {
-        return Err(Error::Setting(format!("a pattern of {bars} bars: expected at most {LONGEST}")));
+        return Err(Error::invalid(format!("a pattern of {bars} bars: expected at most {LONGEST}")));
     }
     Reference::new(&closes, lead, Channels::PRICE, &[1.0])
-        .map_err(|said| Error::Setting(format!("pattern '{id}': {said}")))?;
+        .map_err(|said| Error::invalid(format!("pattern '{id}': {said}")))?;
     pattern.bars = bars as i64;
     pattern.closes = closes.iter().map(|c| format!("{c}")).collect::<Vec<_>>().join(" ");
     Ok(pattern)
@@ -117,10 +127,77 @@ pub async fn add(session: &Session, pattern: &StoredPattern) -> Result<bool> {
     if known == (StoredPattern { active, created_at, ..pattern.clone() }) {
         return Ok(false);
     }
-    Err(Error::Setting(format!(
+    Err(Error::invalid(format!(
         "there is another pattern `{0}` already: `tallow pattern remove {0}` makes room",
         pattern.id
     )))
+}
+
+/// Whether runs that look for all active patterns look for this one.
+///
+/// # Errors
+/// The lake has no such pattern.
+pub async fn set_active(session: &Session, id: &str, active: bool) -> Result<()> {
+    get(session.tables(), id).await?;
+    let id = id.to_string();
+    let change = move |all: &mut Vec<StoredPattern>| {
+        all.iter_mut().filter(|p| p.id == id).for_each(|p| p.active = active);
+        Ok(())
+    };
+    session.care(|lake| async move { lake.change_records("CHANGE PATTERN", change).await }).await
+}
+
+/// Removes a pattern and what is remembered of its alerts.
+///
+/// # Errors
+/// The lake has no such pattern.
+pub async fn remove(session: &Session, id: &str) -> Result<()> {
+    get(session.tables(), id).await?;
+    let gone = id.to_string();
+    let change = move |all: &mut Vec<StoredPattern>| {
+        all.retain(|p| p.id != gone);
+        Ok(())
+    };
+    session.care(|lake| async move { lake.change_records("REMOVE PATTERN", change).await }).await?;
+    alerts::forget(session, id).await
+}
+
+/// The query for the patterns that the lake keeps.
+///
+/// # Errors
+/// It keeps none.
+pub async fn list(session: &Session) -> Result<Query> {
+    if session.tables().records::<StoredPattern>().await?.is_empty() {
+        return Err(none());
+    }
+    Ok(Query::of(
+        "select id, label, symbol, timeframe, start_ts, end_ts, bars, active, description from patterns order by id",
+    ))
+}
+
+/// The active patterns, or those of some names, each once.
+///
+/// # Errors
+/// The lake keeps none, or not one of these.
+pub async fn chosen(lake: &LakeSchema, names: &[String]) -> Result<Vec<StoredPattern>> {
+    let all = lake.records::<StoredPattern>().await?;
+    let mut chosen = vec![];
+    match names.is_empty() {
+        true => chosen.extend(all.into_iter().filter(|p| p.active)),
+        false => {
+            for name in names.iter().collect::<BTreeSet<_>>() {
+                chosen.push(get(lake, name).await?);
+            }
+        }
+    }
+    if chosen.is_empty() { Err(none()) } else { Ok(chosen) }
+}
+
+/// The lake keeps no pattern.
+pub(super) fn none() -> Error {
+    Error::invalid(
+        "the lake keeps no pattern yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30",
+    )
 }
 
 fn no_bars(symbol: &str, times: &[i64]) -> String {
@@ -129,8 +206,8 @@ fn no_bars(symbol: &str, times: &[i64]) -> String {
 }
 
 async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Result<Error> {
-    if let Some(file) = from.left_out().into_iter().find(|file| file.symbol == symbol) {
-        return Ok(Error::Setting(format!("there are no bars of '{symbol}': {}", file.reason)));
+    if let Some(file) = from.skipped().into_iter().find(|file| file.symbol == symbol) {
+        return Ok(Error::invalid(format!("there are no bars of '{symbol}': {}", file.reason)));
     }
     let sql = format!("select distinct symbol from {}", from.sql);
     let mut known = vec![];
@@ -141,7 +218,7 @@ async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Res
     let near = known.iter().find(|k| k.eq_ignore_ascii_case(symbol)).map(String::as_str);
     let near = near.or_else(|| closest(symbol, known.iter().map(String::as_str)));
     let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-    Ok(Error::Setting(format!("there are no bars of '{symbol}'{hint}")))
+    Ok(Error::invalid(format!("there are no bars of '{symbol}'{hint}")))
 }
 
 /// Times and closes of the bars of a symbol that have a close.
@@ -155,7 +232,7 @@ async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(
     for batch in session.collect(one(session, &sql).await?).await? {
         for (time, close) in rows::times(batch.column(0))?.into_iter().zip(rows::numbers(batch.column(1))?) {
             if times.last() == Some(&time) {
-                return Err(Error::Setting(format!("'{symbol}' has two bars at {}", shown(time))));
+                return Err(Error::invalid(format!("'{symbol}' has two bars at {}", shown(time))));
             }
             if close.is_finite() {
                 times.push(time);
@@ -166,19 +243,13 @@ async fn closes_of(session: &Session, from: &Relation, symbol: &str) -> Result<(
     Ok((times, closes))
 }
 
-/// Microseconds of a bar, at most; 0 where that is not known.
-pub(super) fn length(timeframe: &str) -> i64 {
-    const MONTH: i64 = 31 * 24 * 3_600_000_000;
-    timeframe.parse::<Timeframe>().map_or(0, |t| t.fixed_length().unwrap_or(MONTH))
-}
-
 impl TryFrom<&StoredPattern> for Pattern {
     type Error = Error;
 
     /// The pattern as it is searched for. Closes that cannot be read, which only another program can have written, are an
     /// error.
     fn try_from(stored: &StoredPattern) -> Result<Pattern> {
-        let closes = numbers_of(&stored.closes).map_err(|e| Error::Setting(format!("pattern '{}': {e}", stored.id)))?;
+        let closes = numbers_of(&stored.closes).map_err(|e| Error::invalid(format!("pattern '{}': {e}", stored.id)))?;
         let lead = closes.len().saturating_sub(stored.bars.max(0) as usize);
         let origin = match (&stored.symbol, stored.start_ts, stored.end_ts) {
             (Some(symbol), Some(from), Some(last)) => {
@@ -199,7 +270,7 @@ pub async fn get(lake: &LakeSchema, id: &str) -> Result<StoredPattern> {
         return Ok(found.clone());
     }
     if id.trim().is_empty() {
-        return Err(Error::Setting("expected the name of a pattern, or its closes: '1 3 2 4 3'".to_string()));
+        return Err(Error::invalid("expected the name of a pattern, or its closes: '1 3 2 4 3'".to_string()));
     }
     let hint = match closest(id, all.iter().map(|p| p.id.as_str())) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -209,7 +280,7 @@ pub async fn get(lake: &LakeSchema, id: &str) -> Result<StoredPattern> {
         }
         None => "`tallow pattern list` shows all".to_string(),
     };
-    Err(Error::Setting(format!("unknown pattern `{id}`; {hint}")))
+    Err(Error::invalid(format!("unknown pattern `{id}`; {hint}")))
 }
 
 /// A name for a pattern of numbers, the same for the same numbers.
@@ -225,7 +296,7 @@ fn id_of(closes: &[f64]) -> String {
 pub async fn of_text(lake: &LakeSchema, text: &str) -> Result<Pattern> {
     let numbers = text.trim_start().starts_with(['[', '+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     if numbers {
-        let closes = numbers_of(text).map_err(|e| Error::Setting(format!("a pattern of numbers: {e}")))?;
+        let closes = numbers_of(text).map_err(|e| Error::invalid(format!("a pattern of numbers: {e}")))?;
         return Ok(Pattern { id: id_of(&closes), closes, lead: 0, origin: None, timeframe: None });
     }
     Pattern::try_from(&get(lake, text).await?)

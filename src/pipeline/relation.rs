@@ -1,5 +1,6 @@
 //! Where the bars of a scan or a search come from, and what of it cannot be read.
 
+use super::outcome::Skipped;
 use super::quoting::quoted;
 use super::resample::source_of;
 use super::rows::{texts, times};
@@ -17,15 +18,6 @@ use tallow_engine::dialect::{Params, closest};
 use tallow_engine::reach::{PlanReach, reach, reach_at_end};
 use tallow_lake::{CandleTable, READABLE, Unreadable};
 use tallow_udfs::candle::Timeframe;
-
-/// A symbol, or a file, that was left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The symbol, as far as it is known.
-    pub symbol: String,
-    /// What is wrong.
-    pub reason: String,
-}
 
 /// Where bars come from.
 pub(super) struct Relation {
@@ -51,14 +43,14 @@ impl Relation {
         self.table.as_ref()?.downcast_ref()
     }
 
-    /// Its files that were left out.
-    pub fn left_out(&self) -> Vec<Failure> {
+    /// Its files that were skipped.
+    pub fn skipped(&self) -> Vec<Skipped> {
         self.candles().map(unreadable).unwrap_or_default()
     }
 
     /// Symbols with two bars of one time in the table that these bars are made of, where nothing rules such out: in what
     /// they make up they would not be seen.
-    pub async fn doubled(&self, session: &Session) -> Result<Vec<Failure>> {
+    pub async fn doubled(&self, session: &Session) -> Result<Vec<Skipped>> {
         let Some(table) = self.table.as_ref().filter(|_| !self.is_stored) else { return Ok(vec![]) };
         if self.candles().is_none_or(|table| table.summary().version.is_some()) {
             return Ok(vec![]);
@@ -67,28 +59,28 @@ impl Relation {
         let twice = bars.aggregate(vec![col("symbol"), col("ts")], vec![count(lit(1)).alias("n")])?;
         let twice =
             twice.filter(col("n").gt(lit(1)))?.aggregate(vec![col("symbol")], vec![min(col("ts")).alias("ts")])?;
-        let mut failures = vec![];
+        let mut doubled = vec![];
         for batch in session.collect(twice.sort(vec![col("symbol").sort(true, false)])?).await? {
             let found = texts(batch.column(0))?.into_iter().zip(times(batch.column(1))?);
-            failures.extend(found.map(|(symbol, ts)| Failure { symbol, reason: format!("two bars at {}", shown(ts)) }));
+            doubled.extend(found.map(|(symbol, ts)| Skipped { symbol, reason: format!("two bars at {}", shown(ts)) }));
         }
-        Ok(failures)
+        Ok(doubled)
     }
 }
 
-impl From<&Unreadable> for Failure {
-    fn from(file: &Unreadable) -> Failure {
+impl From<&Unreadable> for Skipped {
+    fn from(file: &Unreadable) -> Skipped {
         let reason = match file.reason.contains(&file.path) {
             true => file.reason.clone(),
             false => format!("cannot read {}: {}", file.path, file.reason),
         };
-        Failure { symbol: file.symbol.clone(), reason }
+        Skipped { symbol: file.symbol.clone(), reason }
     }
 }
 
-/// The files of a table that were left out.
-pub(super) fn unreadable(table: &CandleTable) -> Vec<Failure> {
-    table.unreadable().iter().map(Failure::from).collect()
+/// The files of a table that were skipped.
+pub(super) fn unreadable(table: &CandleTable) -> Vec<Skipped> {
+    table.unreadable().iter().map(Skipped::from).collect()
 }
 
 /// Does something with the bars of a table. Where that fails, perhaps for a file that cannot be read, tries again without
@@ -106,7 +98,7 @@ pub(super) async fn despite_files<T>(
     match over(table).await {
         Err(Error::DataFusion(error)) if may_be_a_file(&error) && !table.ends_with(READABLE) => {
             match relation(session, &format!("{table}{READABLE}")).await {
-                Ok(from) if !from.left_out().is_empty() => {
+                Ok(from) if !from.skipped().is_empty() => {
                     let done = work(&from).await?;
                     Ok((from, done))
                 }
@@ -144,7 +136,7 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
         Ok(provider) => {
             let schema = provider.schema();
             match ["symbol", "ts"].into_iter().find(|c| schema.index_of(c).is_err()) {
-                Some(missing) => Err(Error::Setting(format!("`{table}` is no table of candles: it has no {missing}"))),
+                Some(missing) => Err(Error::invalid(format!("`{table}` is no table of candles: it has no {missing}"))),
                 None => Ok(Relation { name, sql: quoted(table), schema, table: Some(provider), is_stored: true }),
             }
         }
@@ -161,9 +153,30 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
                 }
                 None => format!("tables: {}", known.join(", ")),
             };
-            Err(Error::Setting(format!("unknown table `{table}`; {hint}")))
+            Err(Error::invalid(format!("unknown table `{table}`; {hint}")))
         }
     }
+}
+
+/// A table by its name, its timeframe or its path.
+pub(super) fn table_named(given: &str) -> String {
+    match given.parse::<Timeframe>() {
+        Ok(timeframe) => format!("candles_{timeframe}"),
+        Err(_) => given.to_string(),
+    }
+}
+
+/// What the bars of a table are called in a result.
+pub(super) async fn timeframe_of(session: &Session, table: &str) -> Result<String> {
+    if let Some(timeframe) = table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok()) {
+        return Ok(timeframe.to_string());
+    }
+    let bars = match session.tables().bars(table).await {
+        // A file that cannot be read does not hide what the others hold.
+        Err(error) => session.tables().bars(&format!("{table}{READABLE}")).await.map_err(|_| error)?,
+        known => known?,
+    };
+    Ok(bars.map_or_else(|| table.to_string(), |(timeframe, _)| timeframe.to_string()))
 }
 
 /// Plans one statement of ours.
@@ -171,6 +184,6 @@ pub(super) async fn one(session: &Session, sql: &str) -> Result<DataFrame> {
     let mut parsed = session.parse(sql, &Params::default()).await?;
     match parsed.statements.pop() {
         Some(statement) => session.frame(statement).await,
-        None => Err(Error::Setting(format!("no statement in {sql}"))),
+        None => Err(Error::invalid(format!("no statement in {sql}"))),
     }
 }

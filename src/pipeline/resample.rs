@@ -1,5 +1,7 @@
-//! Larger bars from smaller ones, as SQL.
+//! Larger bars from smaller ones: as SQL, and stored.
 
+use super::control::Control;
+use super::materialize::Materialization;
 use crate::Session;
 use crate::quoting::quoted;
 use std::str::FromStr;
@@ -27,7 +29,7 @@ impl FromStr for Fill {
             "none" => Ok(Fill::None),
             "prev_close" => Ok(Fill::PrevClose),
             "null" => Ok(Fill::Null),
-            _ => Err(Error::Setting(format!("unknown fill '{name}': expected none, prev_close or null"))),
+            _ => Err(Error::invalid(format!("unknown fill '{name}': expected none, prev_close or null"))),
         }
     }
 }
@@ -53,6 +55,48 @@ impl Wanted<'_> {
     /// The bars of a timeframe, stored or made.
     pub fn of(timeframe: Timeframe) -> Self {
         Wanted { timeframe, from: None, origin: None, fill: Fill::None, anew: false, readable: false }
+    }
+}
+
+/// Bars that are made of shorter ones, to be stored in the lake.
+#[derive(Debug, Clone)]
+pub struct Resample {
+    /// Their length.
+    pub timeframe: Timeframe,
+    /// Make them from these; by default from the longest stored that divide theirs.
+    pub from: Option<Timeframe>,
+    /// Where bars begin; by default where those of the table do, or else those that they are made from.
+    pub origin: Option<String>,
+    /// What stands where no bar is.
+    pub fill: Fill,
+}
+
+impl Resample {
+    /// Bars of a timeframe from the longest that divide it, one wherever there is a shorter one.
+    pub fn of(timeframe: Timeframe) -> Resample {
+        Resample { timeframe, from: None, origin: None, fill: Fill::None }
+    }
+
+    /// Makes the bars that have ended and merges them into the lake's table; a second run changes nothing unless the
+    /// shorter bars have changed.
+    ///
+    /// # Errors
+    /// The lake has no bars that they can be made of; or computing or writing them failed or was stopped.
+    pub async fn run(&self, session: &Session, control: &Control) -> Result<IngestSummary> {
+        let Resample { timeframe, from, origin, fill } = self.clone();
+        if fill == Fill::Null {
+            return Err(Error::invalid("fill 'null': a bar without a close is not stored; use none or prev_close"));
+        }
+        let lake = session.tables();
+        let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };
+        let origin = origin.or(own);
+        let wanted = Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) };
+        let (bars, origin) = sql(lake, wanted).await?;
+        let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
+        // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
+        let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
+        let bars = Materialization::of_sql(session, &sql).await?;
+        bars.merge(session, timeframe, origin, control).await
     }
 }
 
@@ -113,15 +157,15 @@ fn source(known: &[Timeframe], timeframe: Timeframe, from: Option<Timeframe>) ->
     let listed = || known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if let Some(from) = from {
         if !known.contains(&from) {
-            return Err(Error::Setting(format!("the lake has no {from} bars; it has {}", listed())));
+            return Err(Error::invalid(format!("the lake has no {from} bars; it has {}", listed())));
         }
         if !from.divides(timeframe) {
-            return Err(Error::Setting(format!("{from} bars do not make up {timeframe} bars")));
+            return Err(Error::invalid(format!("{from} bars do not make up {timeframe} bars")));
         }
         return Ok(from);
     }
     known.iter().copied().filter(|t| t.divides(timeframe)).max().ok_or_else(|| {
-        Error::Setting(match known.is_empty() {
+        Error::invalid(match known.is_empty() {
             true => format!("the lake has no candles to make {timeframe} bars from"),
             false => format!("no stored timeframe divides {timeframe}; the lake has {}", listed()),
         })
@@ -153,31 +197,6 @@ pub fn made_from(
          from {table}{inside} group by symbol, {floor})",
         parts.join(", ")
     )
-}
-
-/// Makes bars of a timeframe from the bars of a shorter one and merges them into the lake's table; a second run changes
-/// nothing unless the shorter bars have changed.
-pub async fn store(
-    session: &Session,
-    timeframe: Timeframe,
-    from: Option<Timeframe>,
-    origin: Option<&str>,
-    fill: Fill,
-) -> Result<IngestSummary> {
-    if fill == Fill::Null {
-        let said = "fill 'null': a bar without a close is not stored; use none or prev_close";
-        return Err(Error::Setting(said.to_string()));
-    }
-    let lake = session.tables();
-    let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };
-    let origin = origin.map(str::to_string).or(own);
-    let wanted = Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) };
-    let (bars, origin) = sql(lake, wanted).await?;
-    let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
-    // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
-    let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
-    let rows = session.plan(session.sql(&sql).await?).await?;
-    session.merge(timeframe, origin, rows).await
 }
 
 #[cfg(test)]

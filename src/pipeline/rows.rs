@@ -13,7 +13,7 @@ pub fn texts(column: &ArrayRef) -> Result<Vec<String>> {
 
 /// Times in microseconds since the epoch.
 pub fn times(column: &ArrayRef) -> Result<Vec<i64>> {
-    let column = cast(&cast(column, &tallow_lake::instant())?, &DataType::Int64)?;
+    let column = cast(&cast(column, &tallow_lake::timestamp_type())?, &DataType::Int64)?;
     Ok(column.as_primitive::<Int64Type>().values().to_vec())
 }
 
@@ -26,5 +26,5 @@ pub fn numbers(column: &ArrayRef) -> Result<Vec<f64>> {
 
 /// A column by its name.
 pub fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    rows.column_by_name(name).ok_or_else(|| tallow_common::Error::Setting(format!("the rows have no column `{name}`")))
+    rows.column_by_name(name).ok_or_else(|| tallow_common::Error::invalid(format!("the rows have no column `{name}`")))
 }

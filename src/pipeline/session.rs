@@ -1,5 +1,6 @@
 //! A session: an engine over a lake.
 
+use crate::formulas;
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::cancellation::Cancellation;
 use tallow_engine::dialect::{Params, Parsed};
-use tallow_engine::{Engine, EngineOptions, resources};
+use tallow_engine::{Engine, EngineOptions, Extend, resources};
 use tallow_lake::{Computed, IngestOptions, IngestProgress, IngestSummary, LakeSchema, StoredFormula, Stores, Written};
 use tallow_udfs::candle::Timeframe;
 
@@ -84,7 +85,7 @@ impl Session {
     /// What was added of a type.
     pub fn extension<T: Any + Send + Sync>(&self) -> Result<Arc<T>> {
         let known = self.extensions.get(&TypeId::of::<T>()).cloned();
-        let missing = || Error::Setting(format!("this session has no {}", std::any::type_name::<T>()));
+        let missing = || Error::invalid(format!("this session has no {}", std::any::type_name::<T>()));
         known.and_then(|e| e.downcast().ok()).ok_or_else(missing)
     }
 
@@ -119,17 +120,6 @@ impl Session {
         self.care(|lake| async move { lake.ingest(timeframe, &options, &progress).await }).await
     }
 
-    /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe.
-    pub async fn merge(
-        &self,
-        timeframe: Timeframe,
-        origin: String,
-        rows: Arc<dyn ExecutionPlan>,
-    ) -> Result<IngestSummary> {
-        let _waiter = Cancellation::of_plan(&rows).waiter();
-        self.care(|lake| async move { lake.merge(timeframe, &origin, rows).await }).await
-    }
-
     /// Writes a computed table whole, in one commit.
     pub async fn replace(&self, table: &str, rows: Computed) -> Result<Written> {
         let table = table.to_string();
@@ -139,12 +129,12 @@ impl Session {
 
     /// Adds a formula to those that the lake keeps; returns its version.
     pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
-        self.care(|lake| async move { lake.add_formula(formula).await }).await
+        self.care(|lake| async move { formulas::store(&lake, formula).await }).await
     }
 
     /// All versions of the formulas that the lake keeps, by name and version.
     pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
-        self.care(|lake| async move { lake.formulas().await }).await
+        self.care(|lake| async move { formulas::all(&lake).await }).await
     }
 
     /// Runs work on the lake's tables on the session's own threads.
@@ -169,8 +159,8 @@ impl Session {
         }
         match (statements.pop(), statements.is_empty()) {
             (Some(statement), true) => self.frame(statement).await,
-            (None, _) => Err(Error::Setting("the text holds no statement".to_string())),
-            _ => Err(Error::Setting("the text holds several statements; run them one by one".to_string())),
+            (None, _) => Err(Error::invalid("the text holds no statement".to_string())),
+            _ => Err(Error::invalid("the text holds several statements; run them one by one".to_string())),
         }
     }
 
@@ -201,8 +191,13 @@ impl Session {
 
     /// All rows of a frame.
     pub async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
+        self.collect_with(frame, &|config| config).await
+    }
+
+    /// As [`Session::collect`], with what operators look for in the configuration of this one execution.
+    pub(crate) async fn collect_with(&self, frame: DataFrame, extend: Extend<'_>) -> Result<Vec<RecordBatch>> {
         let plan = self.plan(frame).await?;
-        let mut stream = self.execute(plan)?;
+        let mut stream = self.execute_with(plan, extend)?;
         let mut batches = vec![];
         while let Some(batch) = stream.next().await {
             batches.push(batch?);
@@ -212,6 +207,15 @@ impl Session {
 
     /// Executes a plan on the session's own threads; dropping the stream stops it.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
-        self.engine.execute(plan)
+        self.execute_with(plan, &|config| config)
+    }
+
+    /// As [`Session::execute`], with what operators look for in the configuration of this one execution.
+    pub(crate) fn execute_with(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        extend: Extend<'_>,
+    ) -> Result<impl Stream<Item = Result<RecordBatch>> + use<>> {
+        self.engine.execute(plan, extend)
     }
 }

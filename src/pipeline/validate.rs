@@ -1,7 +1,14 @@
-//! What is wrong with stored candles, as SQL: one row an issue, and a summary of each symbol.
+//! `Validate`: what is wrong with stored candles: one row an issue, or a summary of each symbol.
 
+use super::outcome::Skipped;
+use super::query::Query;
+use super::relation::table_named;
+use crate::Session;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use std::str::FromStr;
 use tallow_common::{Error, Result};
+use tallow_udfs::candle::Timeframe;
 
 /// Which bars a market should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,7 +30,7 @@ impl FromStr for Calendar {
             "observed" => Ok(Calendar::Observed),
             "24/7" => Ok(Calendar::Always),
             "weekdays" => Ok(Calendar::Weekdays),
-            _ => Err(Error::Setting(format!("unknown calendar '{name}': expected observed, 24/7 or weekdays"))),
+            _ => Err(Error::invalid(format!("unknown calendar '{name}': expected observed, 24/7 or weekdays"))),
         }
     }
 }
@@ -41,6 +48,76 @@ pub struct Validation {
     pub calendar: Calendar,
     /// A one-bar move larger than this ratio is a jump.
     pub jump: f64,
+}
+
+/// Candles to validate.
+#[derive(Debug, Clone)]
+pub struct Validate {
+    /// The table: a name, a timeframe, a path or URL.
+    pub table: String,
+    /// The length of its bars; by default as the table says, or else days.
+    pub timeframe: Option<Timeframe>,
+    /// Where they begin; by default as the table says, or else in UTC.
+    pub origin: Option<String>,
+    /// Which bars it should have.
+    pub calendar: Calendar,
+    /// A one-bar move larger than this ratio is a jump.
+    pub jump: f64,
+}
+
+/// Candles that are ready to be validated.
+#[derive(Debug, Clone)]
+pub struct Validated {
+    /// How they are judged.
+    pub validation: Validation,
+    /// Rows of the table.
+    pub rows: usize,
+    /// Files that cannot be read, which the table is read without.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Validate {
+    /// Finds the table.
+    ///
+    /// # Errors
+    /// There is no such table of candles.
+    pub async fn prepare(self, session: &Session) -> Result<Validated> {
+        let jump = self.jump;
+        if !jump.is_finite() || jump <= 1.0 {
+            return Err(Error::Argument("jump", format!(" {jump}: expected a ratio above 1, such as 1.5")));
+        }
+        let name = table_named(&self.table);
+        let by_name = name.strip_prefix("candles_").map(str::to_string);
+        let Some((name, found)) = session.tables().candle_table_despite_files(&name).await? else {
+            return Err(Error::invalid(format!("no candle table `{name}`; `tallow tables` lists what there is")));
+        };
+        let known = found.summary();
+        let timeframe: Timeframe = match self.timeframe {
+            Some(timeframe) => timeframe,
+            None => known.timeframe.or(by_name).unwrap_or_else(|| "1d".to_string()).parse()?,
+        };
+        let (timeframe, calendar) = (timeframe.to_string(), self.calendar);
+        let origin = self.origin.or(known.origin).unwrap_or_else(|| "utc".to_string());
+        let validation = Validation { table: name, timeframe, origin, calendar, jump };
+        let skipped = found.unreadable().iter().map(Skipped::from).collect();
+        Ok(Validated { validation, rows: known.rows, skipped })
+    }
+}
+
+impl Validated {
+    /// The query for the issues, or for a summary of each symbol.
+    pub fn query(&self, summary: bool) -> Query {
+        Query::of(if summary { self.validation.summary() } else { self.validation.issues() })
+    }
+
+    /// How many errors and warnings there are.
+    pub async fn counts(&self, session: &Session) -> Result<(i64, i64)> {
+        let of = |severity: &str| format!("count(*) filter (where severity = '{severity}')");
+        let sql = format!("select {}, {} from ({})", of("error"), of("warning"), self.validation.issues());
+        let batches = session.collect(session.sql(&sql).await?).await?;
+        let number = |i: usize| batches.first().map_or(0, |b| b.column(i).as_primitive::<Int64Type>().value(0));
+        Ok((number(0), number(1)))
+    }
 }
 
 /// Share of missing bars above which a symbol is not valid.

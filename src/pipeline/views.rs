@@ -47,7 +47,7 @@ impl Views {
                 }
                 false => "`tallow tables` lists them",
             };
-            return Err(Error::Setting(format!("there is no table `{table}`; {hint}")));
+            return Err(Error::invalid(format!("there is no table `{table}`; {hint}")));
         };
         let input = LogicalPlanBuilder::scan(table.replace('.', "_"), provider_as_source(provider), None)?.build()?;
         let plan = search::plan(input, vec![sought], &options)?;
@@ -55,12 +55,12 @@ impl Views {
         self.lake.keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
         let share = |text: &str| {
             let wrong =
-                || Error::Setting(format!("percentile => '{text}': expected a share from 0 to 1, such as 0.99"));
+                || Error::invalid(format!("percentile => '{text}': expected a share from 0 to 1, such as 0.99"));
             text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(wrong)
         };
         let least = named.get("percentile").map(share).transpose()?;
         if least.is_some() && options.null.size == 0 {
-            return Err(Error::Setting("percentile needs random windows: null => 0 leaves none".to_string()));
+            return Err(Error::invalid("percentile needs random windows: null => 0 leaves none".to_string()));
         }
         let among = least.map(|least| format!(" where percentile >= {least}")).unwrap_or_default();
         Ok(format!("select * from {} as dtw_search{among}", quoting::quoted(&name)))
@@ -182,7 +182,7 @@ impl TableFunctions for Views {
             }
             Base::Table(name) => match self.lake.bars(name).await? {
                 Some((own, origin)) => (name.clone(), own, origin),
-                None => return Err(Error::Setting(format!("the length of the bars of `{name}` is not known"))),
+                None => return Err(Error::invalid(format!("the length of the bars of `{name}` is not known"))),
             },
         };
         let (plain, suffix) = match name.strip_suffix(READABLE) {
@@ -201,7 +201,7 @@ impl TableFunctions for Views {
             }
             if !own.divides(timeframe) {
                 let said = format!("{own} bars of `{plain}` do not make up {timeframe} bars");
-                return Err(Error::Setting(said));
+                return Err(Error::invalid(said));
             }
             Ok(resample::made_from(&table, volume, own, &origin, timeframe, &origin))
         };
@@ -235,9 +235,9 @@ impl TableFunctions for Views {
 
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {
         let Some((_, usage, allowed)) = USAGE.iter().find(|(known, ..)| *known == name) else {
-            return Err(Error::Setting(format!("unknown table function `{name}`")));
+            return Err(Error::invalid(format!("unknown table function `{name}`")));
         };
-        let wrong = |said: String| Error::Setting(format!("{said}: {usage}"));
+        let wrong = |said: String| Error::invalid(format!("{said}: {usage}"));
         if let ("query", [query]) = (name, arguments.positional.as_slice()) {
             let query = self.queries.find(query)?;
             let mut given = Params::default();
@@ -293,7 +293,7 @@ impl Named<'_> {
     fn number<T: std::str::FromStr>(&self, name: &str, default: T, expected: &str) -> Result<T> {
         match self.get(name) {
             None => Ok(default),
-            Some(text) => text.parse().map_err(|_| Error::Setting(format!("{name} => '{text}': expected {expected}"))),
+            Some(text) => text.parse().map_err(|_| Error::invalid(format!("{name} => '{text}': expected {expected}"))),
         }
     }
 
@@ -313,7 +313,7 @@ impl Named<'_> {
             || !bars.contains(&detection.max_age)
             || !(0.0..=1e6).contains(&detection.cluster)
         {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "levels with k {}, cluster {}, max_age {}: expected bars from 1 to 10000, and a cluster from 0 up",
                 detection.k, detection.cluster, detection.max_age
             )));
@@ -326,15 +326,15 @@ impl Named<'_> {
         let windowing = match self.get("mode") {
             None | Some("history") => Windowing::History,
             Some("latest") => Windowing::Latest,
-            Some(other) => return Err(Error::Setting(format!("mode => '{other}': expected 'history' or 'latest'"))),
+            Some(other) => return Err(Error::invalid(format!("mode => '{other}': expected 'history' or 'latest'"))),
         };
         let k = self.number("k", default.k, "a whole number from 1 up")?;
         if !(1..=1_000_000).contains(&k) {
-            return Err(Error::Setting(format!("k => {k}: expected a whole number from 1 to 1000000")));
+            return Err(Error::invalid(format!("k => {k}: expected a whole number from 1 to 1000000")));
         }
         let size = self.number("null", default.null.size, "a number of random windows")?;
         if size > 1_000_000 {
-            return Err(Error::Setting(format!("null => {size}: expected a number of random windows up to 1000000")));
+            return Err(Error::invalid(format!("null => {size}: expected a number of random windows up to 1000000")));
         }
         Ok(SearchOptions {
             windowing,

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tallow::engine::dialect::Formula;
-use tallow::pipeline::scan::{Control, Ended, Scan};
+use tallow::pipeline::control::Control;
+use tallow::pipeline::scan::{Ended, Scan};
 use tallow::pipeline::search::{Pattern, SearchOptions, search};
 use tallow::{Session, Settings};
 use tallow_udfs::similarity::reference::{Channels, Reference};
@@ -151,10 +152,10 @@ async fn a_scan_that_is_stuck_is_given_up() {
         let held = Held::default();
         // All of its threads are held.
         let (session, begun) = telling(2, held.hold()).await;
-        let control = Control::default();
+        let control = timeout.map_or_else(Control::default, |time| Control::default().within(time));
         let cancel = control.cancel.clone();
         let run = async {
-            let mut run = Scan { timeout, ..scan.clone() }.run(&session, control).await.unwrap();
+            let mut run = scan.run(&session, &control).await.unwrap();
             assert!(run.next().await.is_none(), "a stuck scan has no matches");
             run.summary()
         };

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tallow::engine::dialect::Formula;
 use tallow::lake::IngestOptions;
-use tallow::pipeline::scan::{Control, Scan};
+use tallow::pipeline::control::Control;
+use tallow::pipeline::scan::Scan;
 use tallow::{Session, Settings};
 
 /// SplitMix64: the same seed gives the same damage everywhere.
@@ -115,14 +116,14 @@ async fn no_damage_to_a_file_is_a_panic() {
                 check(&error.to_string(), seed);
             }
             let scan = Scan { table: table.to_string(), ..Scan::of(Formula::parse("close > sma(3)").unwrap()) };
-            match scan.run(&session, Control::default()).await {
+            match scan.run(&session, &Control::default()).await {
                 Ok(mut run) => {
                     while let Some(batch) = run.next().await {
                         if let Err(error) = batch {
                             check(&error.to_string(), seed);
                         }
                     }
-                    run.summary().failures.iter().for_each(|failure| check(&failure.reason, seed));
+                    run.summary().skipped.iter().for_each(|failure| check(&failure.reason, seed));
                 }
                 Err(error) => check(&error.to_string(), seed),
             }
@@ -195,15 +196,15 @@ async fn the_files_beside_a_damaged_one_are_delivered() {
         assert!(error.to_string().contains("B.parquet"), "seed {seed}: {error}");
 
         let scan = Scan::of(Formula::parse("open + high + low + close + volume > 0").unwrap());
-        let mut run = scan.run(&session, Control::default()).await.unwrap();
+        let mut run = scan.run(&session, &Control::default()).await.unwrap();
         let mut found = 0;
         while let Some(batch) = run.next().await {
             found += batch.unwrap().num_rows();
         }
         let summary = run.summary();
-        assert_eq!((found, summary.failures.len()), (80, 1), "seed {seed}: {:?}", summary.failures);
-        assert_eq!(summary.failures[0].symbol, "B");
-        assert!(summary.failures[0].reason.contains("B.parquet"), "seed {seed}: {:?}", summary.failures);
+        assert_eq!((found, summary.skipped.len()), (80, 1), "seed {seed}: {:?}", summary.skipped);
+        assert_eq!(summary.skipped[0].symbol, "B");
+        assert!(summary.skipped[0].reason.contains("B.parquet"), "seed {seed}: {:?}", summary.skipped);
 
         let other = lake(&folder.path().join("other")).await;
         let done = ingest(&other, "1d", from(&days)).await.unwrap();

@@ -12,8 +12,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use tallow::engine::dialect::{Formula, Params};
 use tallow::pipeline::bounds::{Range, bounded, instant};
+use tallow::pipeline::control::Control;
 use tallow::pipeline::functions::describe_all;
-use tallow::pipeline::scan::{Control, Group, Rank, Scan, Sweep};
+use tallow::pipeline::scan::{Group, Rank, Scan, Sweep};
 use tallow::{Error, Session};
 use texts::{Function, Texts};
 
@@ -186,7 +187,7 @@ fn scan(Case { seed, text }: &Case) -> Result<Scan, Error> {
 }
 
 async fn matches_of(session: &Session, case: &Case) -> Result<usize, Error> {
-    let mut run = scan(case)?.run(session, Control::default()).await?;
+    let mut run = scan(case)?.run(session, &Control::default()).await?;
     let mut rows = 0;
     while let Some(batch) = run.next().await {
         rows += batch?.num_rows();

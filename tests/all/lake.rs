@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tallow::Settings;
 use tallow::lake::IngestOptions;
-use tallow::pipeline::resample::Fill;
+use tallow::pipeline::control::Control;
+use tallow::pipeline::resample::Resample;
 use tallow::pipeline::synth::Synth;
 
 const ROWS: &str = "select count(*) as n, sum(close) as s from candles";
@@ -262,8 +263,8 @@ async fn resampled_bars_begin_where_their_source_does() {
     std::fs::write(&path, format!("symbol,ts,close\n{rows}")).unwrap();
     let options = IngestOptions { origin: Some("forex_utc1".to_string()), ..from(&path) };
     ingest(&session, "4h", options).await.unwrap();
-    let day = || tallow::pipeline::resample::store(&session, "1d".parse().unwrap(), None, None, Fill::None);
-    let (first, second) = (day().await.unwrap(), day().await.unwrap());
+    let day = async || Resample::of("1d".parse().unwrap()).run(&session, &Control::default()).await.unwrap();
+    let (first, second) = (day().await, day().await);
     assert_eq!((second.new, second.unchanged), (0, first.new));
     let origin = session.care(|lake| async move { lake.origin("1d".parse()?).await }).await.unwrap();
     assert_eq!(origin.as_deref(), Some("forex_utc1"));
@@ -304,11 +305,10 @@ async fn resampled_bars_are_those_of_the_longer_timeframe() {
     assert_eq!(numbers(&filled, "volume"), [6.0, 0.0, 2.0, 0.0]);
     let empty = query(&session, "select * from candles('4h', fill => 'null') order by ts").await;
     assert!(numbers(&empty, "close")[1].is_nan());
-    let done =
-        tallow::pipeline::resample::store(&session, "4h".parse().unwrap(), None, None, Fill::None).await.unwrap();
+    let resample = Resample::of("4h".parse().unwrap());
+    let done = resample.run(&session, &Control::default()).await.unwrap();
     assert_eq!((done.new, done.version), (3, Some(0)));
-    let again =
-        tallow::pipeline::resample::store(&session, "4h".parse().unwrap(), None, None, Fill::None).await.unwrap();
+    let again = resample.run(&session, &Control::default()).await.unwrap();
     assert_eq!((again.unchanged, again.version), (3, None));
     let stored = plan(&session, "select * from candles('4h')").await;
     assert!(stored.contains("candles/4h") && !stored.contains("AggregateExec"), "{stored}");

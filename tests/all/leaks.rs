@@ -2,12 +2,14 @@
 
 use crate::common::session;
 use tallow::engine::dialect::Params;
-use tallow::pipeline::check::{CheckOptions, CheckReport, check};
+use tallow::pipeline::check::{Check, CheckOptions, CheckReport};
+use tallow::pipeline::control::Control;
 
 async fn report(text: &str, params: &Params) -> CheckReport {
     let session = session().await;
     let options = CheckOptions { cuts: 4, symbols: 15, timeframe: None };
-    check(&session, text, params, &options).await.unwrap_or_else(|e| panic!("{text}\n{e}"))
+    let check = Check { text: text.to_string(), params: params.clone(), options };
+    check.run(&session, &Control::default()).await.unwrap_or_else(|e| panic!("{text}\n{e}"))
 }
 
 /// Ten ways to look ahead without saying so.

@@ -33,4 +33,5 @@ mod scans;
 mod similarity;
 mod slt;
 mod timeframes;
+mod use_cases;
 mod warm_up;

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 use tallow::lake::{Record, StoredAlert, StoredPattern};
 use tallow::pipeline::alerts::{self, Alerts};
+use tallow::pipeline::control::{Control, OnProgress, Progress};
 use tallow::pipeline::patterns::{self, Source};
 use tallow::pipeline::score::{self, Boosted, FEATURES, Model, Training};
-use tallow::pipeline::search::{MatchRun, OnSymbols, Pattern, SearchOptions};
+use tallow::pipeline::search::{MatchRun, Pattern, SearchOptions};
 use tallow::{Session, Settings};
 use tallow_udfs::similarity::reference::Channels;
 use tallow_udfs::similarity::search::Windowing;
@@ -19,10 +20,6 @@ async fn stored(session: &Session, id: &str, symbol: &str, from: i64, to: i64) -
     let (from, to) = (START + from * DAY, START + to * DAY);
     let source = Source::Bars { table: "candles_1d".into(), timeframe: "1d".into(), symbol: symbol.into(), from, to };
     patterns::cut(session, id, source).await.unwrap()
-}
-
-fn unwatched() -> OnSymbols {
-    Arc::new(|_, _| ())
 }
 
 fn run(patterns: Vec<Pattern>, options: SearchOptions) -> MatchRun {
@@ -40,7 +37,8 @@ async fn a_pattern_finds_itself_only_when_it_may() {
     assert_eq!((sought.lead, sought.closes.len()), (59, 140));
     for self_matches in [true, false] {
         let options = SearchOptions { self_matches, k: 200, ..SearchOptions::default() };
-        let found = run(vec![sought.clone()], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
+        let found =
+            run(vec![sought.clone()], options).run(&session, "candles_1d", "1d", &Control::default()).await.unwrap();
         let symbols = found.rows["symbol"].as_string::<i32>();
         let starts = found.rows["start_ts"].as_primitive::<TimestampMicrosecondType>();
         let ends = found.rows["end_ts"].as_primitive::<TimestampMicrosecondType>();
@@ -60,13 +58,15 @@ async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
     let session = lake(folder.path(), &bars).await;
     let sought = Pattern::try_from(&stored(&session, "cut", "S004", 80, 120).await).unwrap();
     let options = SearchOptions { windowing: Windowing::Latest, k: 5, ..SearchOptions::default() };
-    let screened =
-        run(vec![sought.clone()], options.clone()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
+    let screened = run(vec![sought.clone()], options.clone())
+        .run(&session, "candles_1d", "1d", &Control::default())
+        .await
+        .unwrap();
     let (_, counts) = &screened.stages[0];
     assert_eq!(counts.prescreened, Some((60, 12)));
     assert_eq!(counts.stages.symbols, 12);
     let exact = MatchRun { exact: true, ..run(vec![sought.clone()], options) };
-    let exact = exact.run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
+    let exact = exact.run(&session, "candles_1d", "1d", &Control::default()).await.unwrap();
     assert_eq!(exact.stages[0].1.prescreened, None);
     assert_eq!(exact.stages[0].1.stages.symbols, 60);
     // The same random windows tell the percentiles of both.
@@ -82,7 +82,7 @@ async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
     let shared: Vec<_> = shared.collect();
     assert!(!shared.is_empty() && shared.iter().all(|(a, b)| a == b), "{shared:?}");
     let history = SearchOptions { k: 5, ..SearchOptions::default() };
-    let history = run(vec![sought], history).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
+    let history = run(vec![sought], history).run(&session, "candles_1d", "1d", &Control::default()).await.unwrap();
     let stages = history.stages[0].1.stages;
     let dropped = stages.keogh + stages.keogh_reversed + stages.abandoned + stages.whole;
     // What is left of the windows shares a bar with the pattern's own.
@@ -100,11 +100,18 @@ async fn percentiles_do_not_depend_on_what_else_is_searched_for() {
         patterns.push(Pattern::try_from(&stored(&session, &format!("p{i}"), "S004", from, to).await).unwrap());
     }
     let options = SearchOptions { k: 4, ..SearchOptions::default() };
-    let all = run(patterns.clone(), options.clone()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap().rows;
+    let all = run(patterns.clone(), options.clone())
+        .run(&session, "candles_1d", "1d", &Control::default())
+        .await
+        .unwrap()
+        .rows;
     let mut one_by_one = vec![];
     for pattern in patterns {
-        let rows =
-            run(vec![pattern], options.clone()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap().rows;
+        let rows = run(vec![pattern], options.clone())
+            .run(&session, "candles_1d", "1d", &Control::default())
+            .await
+            .unwrap()
+            .rows;
         one_by_one.push(rows);
     }
     assert_eq!(all, arrow::compute::concat_batches(&all.schema(), &one_by_one).unwrap());
@@ -118,7 +125,7 @@ async fn an_alert_is_given_once_in_a_cool_down() {
     let session = lake(folder.path(), &bars).await;
     let sought = Pattern::try_from(&stored(&session, "cut", "S004", 80, 120).await).unwrap();
     let options = SearchOptions { windowing: Windowing::Latest, k: 3, ..SearchOptions::default() };
-    let found = run(vec![sought], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
+    let found = run(vec![sought], options).run(&session, "candles_1d", "1d", &Control::default()).await.unwrap();
     let cooldown = std::time::Duration::from_secs(24 * 3600);
     let at = |hours: i64| Alerts { cooldown, now: START + hours * 3_600_000_000 };
     // The same matches with bars of that hour.
@@ -218,7 +225,7 @@ async fn bars_that_are_made_of_smaller_ones_are_searched_too() {
     };
     let sought = Pattern::try_from(&patterns::cut(&session, "weeks", weeks).await.unwrap()).unwrap();
     let options = SearchOptions { self_matches: true, k: 1, ..SearchOptions::default() };
-    let found = run(vec![sought], options).run(&session, "candles_1w", "1w", unwatched()).await.unwrap();
+    let found = run(vec![sought], options).run(&session, "candles_1w", "1w", &Control::default()).await.unwrap();
     assert_eq!((found.rows["symbol"].as_string::<i32>().value(0), numbers(&found.rows, "distance")[0]), ("S004", 0.0));
     let scored = score::scored(&session, &found, "heuristic", None).await.unwrap();
     assert!(numbers(&scored, "gain_5")[0] > 0.0);
@@ -238,7 +245,7 @@ async fn the_prescreen_spends_no_place_on_what_cannot_match() {
     let options = SearchOptions { windowing: Windowing::Latest, k: 20, ..SearchOptions::default() };
     let search = async |sought: &Pattern, exact| {
         let search = MatchRun { exact, ..run(vec![sought.clone()], options.clone()) };
-        search.run(&session, "candles_1d", "1d", unwatched()).await.unwrap()
+        search.run(&session, "candles_1d", "1d", &Control::default()).await.unwrap()
     };
     let sought = Pattern::try_from(&stored(&session, "cut", "S04", 140, 199).await).unwrap();
     let screened = search(&sought, false).await;
@@ -268,8 +275,8 @@ async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
         Pattern { id: "p".into(), closes: bars[5].2[60..120].to_vec(), lead: 0, origin: None, timeframe: None };
     for windowing in [Windowing::History, Windowing::Latest] {
         let options = SearchOptions { k: 20, windowing, ..SearchOptions::default() };
-        let found = run(vec![sought.clone()], options).run(&session, &table, "1d", unwatched()).await.unwrap();
-        let left_out: Vec<_> = found.failures.iter().map(|f| (f.symbol.as_str(), f.reason.as_str())).collect();
+        let found = run(vec![sought.clone()], options).run(&session, &table, "1d", &Control::default()).await.unwrap();
+        let left_out: Vec<_> = found.skipped.iter().map(|f| (f.symbol.as_str(), f.reason.as_str())).collect();
         assert_eq!(left_out, [("S003", "two bars at 2020-01-07")]);
         assert!(found.rows.num_rows() > 9);
         let scored = score::scored(&session, &found, "heuristic", None).await.unwrap();
@@ -283,8 +290,8 @@ async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
     let made = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let options = SearchOptions { k: 20, ..SearchOptions::default() };
     let short = Pattern { closes: bars[5].2[60..72].to_vec(), ..sought.clone() };
-    let weeks = run(vec![short], options).run(&made, "candles_1w", "1w", unwatched()).await.unwrap();
-    assert_eq!(weeks.failures.iter().map(|f| f.symbol.as_str()).collect::<Vec<_>>(), ["S003"]);
+    let weeks = run(vec![short], options).run(&made, "candles_1w", "1w", &Control::default()).await.unwrap();
+    assert_eq!(weeks.skipped.iter().map(|f| f.symbol.as_str()).collect::<Vec<_>>(), ["S003"]);
     assert!(weeks.rows["symbol"].as_string::<i32>().iter().all(|symbol| symbol != Some("S003")));
     let source = Source::Bars {
         table: "candles_1d".into(),
@@ -315,7 +322,7 @@ async fn bars_of_other_lengths_that_share_time_with_a_pattern_are_its_own() {
     let search = async |sought: &Pattern, timeframe: &str| {
         let options = SearchOptions { k: 10_000, channels: Some(Channels::PRICE), ..SearchOptions::default() };
         let table = format!("candles_{timeframe}");
-        run(vec![sought.clone()], options).run(&session, &table, timeframe, unwatched()).await.unwrap().rows
+        run(vec![sought.clone()], options).run(&session, &table, timeframe, &Control::default()).await.unwrap().rows
     };
     // Weeks sought in days: no day of the last week, which begins with the pattern's last time.
     let (from, last) = (monday + 10 * week, monday + 20 * week);
@@ -346,17 +353,17 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
         Pattern { id: "p".into(), closes: bars[5].2[60..120].to_vec(), lead: 0, origin: None, timeframe: None };
     let options = SearchOptions { k: 4, ..SearchOptions::default() };
     let search = run(vec![sought], options);
-    let whole = search.run(&session, &table, "1d", unwatched()).await.unwrap();
-    assert!(whole.failures.is_empty());
+    let whole = search.run(&session, &table, "1d", &Control::default()).await.unwrap();
+    assert!(whole.skipped.is_empty());
     std::fs::write(folder.path().join("broken.parquet"), "no candles").unwrap();
     let session = tallow::open(settings()).await.unwrap();
     let done = Arc::new(Mutex::new(vec![]));
     let told = Arc::clone(&done);
-    let watch: OnSymbols = Arc::new(move |symbols, of| told.lock().unwrap().push((symbols, of)));
-    let rest = search.run(&session, &table, "1d", watch).await.unwrap();
+    let watch: OnProgress = Arc::new(move |Progress { done, total, .. }| told.lock().unwrap().push((done, total)));
+    let rest = search.run(&session, &table, "1d", &Control::followed(watch)).await.unwrap();
     assert_eq!(rest.rows, whole.rows);
-    assert_eq!(rest.failures.len(), 1);
-    assert!(rest.failures[0].reason.contains("broken.parquet"), "{:?}", rest.failures);
+    assert_eq!(rest.skipped.len(), 1);
+    assert!(rest.skipped[0].reason.contains("broken.parquet"), "{:?}", rest.skipped);
     let mut done = done.lock().unwrap().clone();
     done.sort();
     assert_eq!(done, (1..=15).map(|i| (i, Some(15))).collect::<Vec<_>>());
@@ -370,8 +377,8 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
     let options = SearchOptions { k: 4, ..SearchOptions::default() };
     let closes = bars[5].2[60..80].to_vec();
     let sought = Pattern { id: "p".into(), closes, lead: 0, origin: None, timeframe: None };
-    let weeks = run(vec![sought], options).run(&session, "candles_1w", "1w", unwatched()).await.unwrap();
-    assert_eq!((weeks.rows.num_rows(), weeks.failures.len()), (4, 1));
+    let weeks = run(vec![sought], options).run(&session, "candles_1w", "1w", &Control::default()).await.unwrap();
+    assert_eq!((weeks.rows.num_rows(), weeks.skipped.len()), (4, 1));
     let scored = score::scored(&session, &weeks, "heuristic", None).await.unwrap();
     assert_eq!(scored.num_rows(), 4);
 }
@@ -436,19 +443,19 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
         timeframe: "1d".into(),
         benchmark: None,
     };
-    let trained = training.train(&session, unwatched()).await.unwrap();
+    let trained = training.train(&session, &Control::default()).await.unwrap();
     let evaluation = &trained.model.origin.evaluation;
     assert_eq!((evaluation.folds, evaluation.targets.len()), (5, 4));
     // Walks have no edge, and the verdict says so.
     assert!(evaluation.verdict().starts_with("No edge"), "{}", evaluation.verdict());
-    let again = training.train(&session, unwatched()).await.unwrap();
+    let again = training.train(&session, &Control::default()).await.unwrap();
     assert_eq!(trained.model.origin.evaluation, again.model.origin.evaluation);
     // From closes below zero, as spreads have them, nothing gains a percentage: such matches teach nothing.
     let file = folder.path().join("spreads.parquet");
     let (times, prices) = (bars[0].1.clone(), bars[0].2.iter().map(|p| 90.0 - p).collect());
     write(&file, &bars.iter().cloned().chain([("SPREAD".to_string(), times, prices)]).collect());
     let spreads = Training { table: file.display().to_string(), ..training.clone() };
-    let spreads = spreads.train(&session, unwatched()).await.unwrap();
+    let spreads = spreads.train(&session, &Control::default()).await.unwrap();
     assert!(spreads.model.origin.rows + 5 < spreads.matches, "{} of {}", spreads.model.origin.rows, spreads.matches);
     trained.keep(&session, "m").await.unwrap();
     let mut random = Random(1);
@@ -462,8 +469,10 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
     assert_eq!(bits(own.clone()), bits(read.predict(&features, 50)));
     assert_eq!(bits(own), bits(kept.predict(&features, 50)));
     // Scored from the command's side: each match has the targets that the model tells of its features.
-    let found =
-        run(vec![sought], SearchOptions::default()).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
+    let found = run(vec![sought], SearchOptions::default())
+        .run(&session, "candles_1d", "1d", &Control::default())
+        .await
+        .unwrap();
     let scored = score::scored(&session, &found, "m", None).await.unwrap();
     assert_eq!(scored.num_rows(), found.rows.num_rows());
     assert!(numbers(&scored, "gain_5").iter().all(|g| (0.0..=1.0).contains(g)));
@@ -489,7 +498,7 @@ async fn the_features_of_a_match_are_those_that_its_bars_give() {
     let session = lake(folder.path(), &bars).await;
     let sought = Pattern::try_from(&stored(&session, "cut", "S004", 100, 139).await).unwrap();
     let options = SearchOptions { k: 40, ..SearchOptions::default() };
-    let found = run(vec![sought], options).run(&session, "candles_1d", "1d", unwatched()).await.unwrap();
+    let found = run(vec![sought], options).run(&session, "candles_1d", "1d", &Control::default()).await.unwrap();
     keep(&session, &found.rows).await;
     let features = query(&session, "select * from query('match_features') order by score desc").await;
     let targets = query(&session, "select * from query('match_targets')").await;

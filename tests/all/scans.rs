@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tallow::engine::dialect::Formula;
 use tallow::lake::StoredFormula;
 use tallow::pipeline::bounds::{Range, instant};
+use tallow::pipeline::control::{Control, Progress};
 use tallow::pipeline::formulas;
-use tallow::pipeline::scan::{Control, Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
+use tallow::pipeline::scan::{Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
 use tallow::{Session, Settings};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,7 @@ async fn run(session: &Session, scan: &Scan) -> (RecordBatch, Summary) {
 }
 
 async fn try_run(session: &Session, scan: &Scan) -> tallow::Result<(RecordBatch, Summary)> {
-    let mut run = scan.run(session, Control::default()).await?;
+    let mut run = scan.run(session, &Control::default()).await?;
     let mut batches = vec![];
     while let Some(batch) = run.next().await {
         batches.push(batch?);
@@ -62,7 +63,7 @@ async fn a_scan_is_the_query_that_it_says_it_is() {
         let symbols: BTreeSet<_> = keys(&rows).into_iter().map(|k| k.0).collect();
         assert_eq!(summary.with_matches, symbols.len() as u64);
         assert_eq!((summary.asked, summary.scanned, summary.bars), (505, 505, 619_040));
-        assert_eq!((summary.ended, summary.failures.len()), (Ended::Complete, 0));
+        assert_eq!((summary.ended, summary.skipped.len()), (Ended::Complete, 0));
     }
 }
 
@@ -148,7 +149,7 @@ async fn newest_ranked_grouped_and_listed() {
                 let rank = rank.map(|text| Rank::parse(text).unwrap());
                 let arranged = Scan { group, rank: rank.clone(), last, top, ..scan("rsi(:n 14) < 25") };
                 let (rows, summary) = run(&session, &arranged).await;
-                assert!(rows.num_rows() > 0 && summary.failures.is_empty(), "{arranged:?}");
+                assert!(rows.num_rows() > 0 && summary.skipped.is_empty(), "{arranged:?}");
                 if let (Some(Group::Symbol), Some(rank), Some(top)) = (group, &rank, top) {
                     let mut best: BTreeMap<String, Vec<f64>> = BTreeMap::new();
                     let name = match rank.by.to_string().as_str() {
@@ -170,7 +171,7 @@ async fn newest_ranked_grouped_and_listed() {
     let (rows, summary) = run(&session, &watched).await;
     assert!(keys(&rows).iter().all(|(s, _)| s == "AAPL" || s == "MSFT"));
     assert_eq!((summary.asked, summary.scanned, summary.bars), (3, 2, 2518));
-    let [failure] = summary.failures.try_into().unwrap();
+    let [failure] = summary.skipped.try_into().unwrap();
     assert!(failure.symbol == "AAPLE" && failure.reason.contains("did you mean AAPL?"), "{failure:?}");
     let watched = Scan { symbols: Some(vec!["MSFT".to_string()]), ..scan("rsi(14)@1w > 50 and rsi(14) > 50") };
     assert_eq!(run(&session, &watched).await.1.bars, 1259);
@@ -264,7 +265,7 @@ async fn a_column_that_the_formula_does_not_read_may_be_empty() {
     ] {
         let rank = rank.map(|text| Rank::parse(text).unwrap());
         let (rows, summary) = run(&session, &Scan { table: table.clone(), rank, ..scan(formula) }).await;
-        assert_eq!(summary.failures.len(), failures, "{formula}: {:?}", summary.failures);
+        assert_eq!(summary.skipped.len(), failures, "{formula}: {:?}", summary.skipped);
         assert!(rows.num_rows() > 0 && numbers(&rows, "volume").iter().all(|v| v.is_nan() || *v > 0.0));
     }
     let out = tallow(&["scan", "close > 0", "-t", &table]);
@@ -320,7 +321,7 @@ async fn what_cannot_be_scanned_says_why() {
     // What is the same for every bar needs no bars: nobody is missing.
     let never = Scan { symbols: Some(vec!["AAPL".to_string()]), ..scan("1 > 2") };
     let (_, summary) = run(&session, &never).await;
-    assert!(summary.failures.is_empty(), "{summary:?}");
+    assert!(summary.skipped.is_empty(), "{summary:?}");
     let ranked = Scan { rank: Some(Rank::parse("close > 1").unwrap()), ..scan("rsi(14) < 30") };
     assert!(try_run(&session, &ranked).await.unwrap_err().to_string().contains("is a condition, not a number"));
     let allowed = Scan { allow_lookahead: true, ..scan("lead(close, 2) > 1.2 * close") };
@@ -470,7 +471,7 @@ async fn what_is_wrong_in_another_timeframe_is_told_too() {
     write_parquet(&folder.path().join("candles/1w/weeks.parquet"), &weeks, 50);
     let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let (rows, summary) = run(&session, &Scan { table: "candles_1d".to_string(), ..scan("close@1w > 0") }).await;
-    let reasons: Vec<_> = summary.failures.iter().map(|f| format!("{}: {}", f.symbol, f.reason)).collect();
+    let reasons: Vec<_> = summary.skipped.iter().map(|f| format!("{}: {}", f.symbol, f.reason)).collect();
     assert_eq!(summary.scanned, 4);
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     assert!(reasons[0].starts_with("A: in another timeframe: 1 bar with NaN in close"), "{reasons:?}");
@@ -489,7 +490,7 @@ async fn bars_that_are_not_stored_are_made() {
     let session = session().await;
     // The lake's days hold stocks, its 4h bars others.
     let (rows, summary) = run(&session, &Scan { table: "candles_4h".to_string(), ..scan("rsi(14)@1d < 30") }).await;
-    assert!(rows.num_rows() > 100 && summary.failures.is_empty(), "{summary:?}");
+    assert!(rows.num_rows() > 100 && summary.skipped.is_empty(), "{summary:?}");
     let ranked = Scan { rank: Some(Rank::parse("rsi(14)@1d asc").unwrap()), top: Some(9), ..scan("rsi(14) < 40") };
     let (rows, _) = run(&session, &Scan { table: "candles_4h".to_string(), ..ranked }).await;
     let by = numbers(&rows, "rsi(14)@1d");
@@ -515,7 +516,7 @@ async fn a_bar_with_nan_is_no_match_either_way() {
     for formula in ["close > 1", "not close <= 1", "close > 1 or close <= 1"] {
         let (rows, summary) = run(&session, &Scan { table: table.clone(), ..scan(formula) }).await;
         assert_eq!((rows.num_rows(), summary.scanned), (59, 2), "{formula}");
-        assert_eq!(summary.failures[0].reason, "1 bar with NaN in close, passed over");
+        assert_eq!(summary.skipped[0].reason, "1 bar with NaN in close, passed over");
     }
 }
 
@@ -558,14 +559,14 @@ async fn a_cancelled_scan_delivers_whole_symbols() {
     let cancel = CancellationToken::new();
     let (told, stop) = (Arc::new(AtomicU64::new(0)), cancel.clone());
     let seen = Arc::clone(&told);
-    let progress = Arc::new(move |done: u64, total: Option<u64>| {
+    let progress = Arc::new(move |Progress { done, total, .. }: Progress| {
         assert_eq!(total, Some(400));
         seen.fetch_max(done, Ordering::Relaxed);
         if done == 40 {
             stop.cancel();
         }
     });
-    let mut run = scan.run(&session, Control { progress, cancel }).await.unwrap();
+    let mut run = scan.run(&session, &Control { progress, cancel, deadline: None }).await.unwrap();
     let mut part = BTreeMap::new();
     while let Some(batch) = run.next().await {
         part.extend(counts(&batch.unwrap()));
@@ -581,13 +582,13 @@ async fn a_cancelled_scan_delivers_whole_symbols() {
 async fn running_out_of_time_ends_one_scan_and_not_all_that_share_a_token() {
     let session = session().await;
     let control = Control::default();
-    let short = Scan { timeout: Some(std::time::Duration::from_nanos(1)), ..scan("rsi(14) < 30") };
-    let mut run = short.run(&session, control.clone()).await.unwrap();
+    let short = control.clone().within(std::time::Duration::from_nanos(1));
+    let mut run = scan("rsi(14) < 30").run(&session, &short).await.unwrap();
     while let Some(batch) = run.next().await {
         batch.unwrap();
     }
     assert!(!control.cancel.is_cancelled());
-    let mut next = scan("rsi(14) < 30").run(&session, control).await.unwrap();
+    let mut next = scan("rsi(14) < 30").run(&session, &control).await.unwrap();
     while let Some(batch) = next.next().await {
         batch.unwrap();
     }

@@ -3,7 +3,8 @@
 use crate::common::{assert_close, batch, numbers, plan, query, settings, walk, write_parquet};
 use crate::ingest::{from, ingest, lake};
 use std::path::Path;
-use tallow::pipeline::resample::Fill;
+use tallow::pipeline::control::Control;
+use tallow::pipeline::resample::Resample;
 use tallow::{Session, Settings};
 
 const WEEKS: &str = "select symbol, ts, close@1w as week, sma(3)@1w as average from candles_1d order by symbol, ts";
@@ -68,7 +69,7 @@ async fn symbols_of_a_lake_are_read_where_its_log_does_not_tell_them() {
     write_parquet(&first, &of(0..50), 5_000);
     write_parquet(&rest, &of(50..60), 5_000);
     ingest(&session, "1d", from(&first)).await.unwrap();
-    tallow::pipeline::resample::store(&session, "1w".parse().unwrap(), None, None, Fill::None).await.unwrap();
+    Resample::of("1w".parse().unwrap()).run(&session, &Control::default()).await.unwrap();
     let plan = plan(&session, WEEKS).await;
     assert!(!plan.contains("UnionExec"), "{plan}");
     // The same session sees that there are more symbols by now.

@@ -3,6 +3,7 @@
 use arrow::array::{Array, ArrayRef, ListArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
+use datafusion_common::ScalarValue;
 use std::sync::Arc;
 
 /// The type of lists of an item.
@@ -11,7 +12,7 @@ pub(crate) fn list_of(item: DataType) -> DataType {
 }
 
 /// One list that holds all items.
-pub(crate) fn one_list(items: ArrayRef) -> ListArray {
+pub(crate) fn list_value(items: ArrayRef) -> ScalarValue {
     let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-    ListArray::new(field, OffsetBuffer::from_lengths([items.len()]), items, None)
+    ScalarValue::List(Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([items.len()]), items, None)))
 }

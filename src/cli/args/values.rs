@@ -7,7 +7,7 @@ use std::str::FromStr;
 use tallow_udfs::candle::Origin;
 
 /// A value of a type that knows how it is written.
-pub(super) fn parsed<T>(text: &str) -> Result<T, Error>
+pub(in crate::cli) fn parsed<T>(text: &str) -> Result<T, Error>
 where
     T: FromStr,
     Error: From<T::Err>,
@@ -16,30 +16,35 @@ where
 }
 
 /// A number from 1 up.
-pub(super) fn positive(text: &str) -> Result<usize, String> {
+pub(in crate::cli) fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number from 1".to_string())
 }
 
 /// A day or an instant, in microseconds since the epoch.
-pub(super) fn time(text: &str) -> Result<i64, Error> {
+pub(in crate::cli) fn time(text: &str) -> Result<i64, Error> {
     bounds::instant(text.trim())
 }
 
 /// A day or an instant, as [`time`]; the end of a day that is given without a time.
-pub(super) fn end(text: &str) -> Result<i64, Error> {
+pub(in crate::cli) fn end(text: &str) -> Result<i64, Error> {
     const DAY: i64 = 86_400_000_000;
     let at = time(text)?;
     Ok(if text.trim().len() == "2024-01-31".len() { at + DAY - 1 } else { at })
 }
 
 /// Where bars begin, as it is written.
-pub(super) fn origin(text: &str) -> Result<String, Error> {
+pub(in crate::cli) fn origin(text: &str) -> Result<String, Error> {
     let _: Origin = text.parse()?;
     Ok(text.to_string())
 }
 
 /// A version or a time, as it is written.
-pub(super) fn as_of(text: &str) -> Result<String, Error> {
+pub(in crate::cli) fn as_of(text: &str) -> Result<String, Error> {
     let _: AsOf = text.parse()?;
     Ok(text.to_string())
+}
+
+/// What to write in place of `--to`, which is the end of a time range wherever there is one.
+pub(in crate::cli) fn into_instead(table: &str) -> Result<String, String> {
+    Err(format!("--to is the end of a time range; the table to write is named by --into {table}"))
 }

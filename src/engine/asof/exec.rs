@@ -70,6 +70,16 @@ impl AsofExec {
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
+
+    /// Expressions over the left and over the right input that must be equal.
+    pub fn on(&self) -> &[(Expr, Expr)] {
+        &self.on
+    }
+
+    /// `left op right`: the nearest right row for which this holds.
+    pub fn matching(&self) -> &(Expr, Operator, Expr) {
+        &self.matching
+    }
 }
 
 impl DisplayAs for AsofExec {

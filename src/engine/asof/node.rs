@@ -6,6 +6,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, UserDefi
 use std::cmp::Ordering;
 use std::fmt::Formatter;
 use std::sync::Arc;
+use tallow_udfs::series::{Bars, Reach};
 
 /// Every left row with the nearest right row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,6 +43,19 @@ impl AsofJoin {
         };
         let schema = Arc::new(build_join_schema(left.schema(), right.schema(), &JoinType::Left)?);
         Ok(Self { left, right, on, matching, schema })
+    }
+
+    /// Whether the nearest right row is not later than the left one.
+    pub fn looks_back(&self) -> bool {
+        matches!(self.matching.1, Operator::GtEq | Operator::Gt)
+    }
+
+    /// How far a left row looks for the nearest right row, which may lie any number of bars away.
+    pub fn reach(&self) -> Reach {
+        match self.looks_back() {
+            true => Reach::history(),
+            false => Reach { back: Bars::Unbounded, ahead: Bars::Unbounded },
+        }
     }
 }
 

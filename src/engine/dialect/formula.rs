@@ -42,7 +42,7 @@ const MAX_TOKENS: usize = 2_000;
 /// keywords. `Display` gives a text that parses to an equal formula.
 ///
 /// ```
-/// use tallow::engine::dialect::Formula;
+/// use tallow_engine::dialect::Formula;
 ///
 /// let formula = Formula::parse("rsi(:period 14)<30 AND close  crosses_above sma(20)")?;
 /// assert_eq!(formula.to_string(), "rsi(:period 14) < 30 AND close crosses_above sma(20)");

@@ -66,11 +66,11 @@ impl TableFunctions for NoTableFunctions {
     }
 
     async fn sql(&self, name: &str, _: &TableArguments) -> Result<String> {
-        Err(tallow_common::Error::Setting(format!("there is no table function `{name}`")))
+        Err(tallow_common::Error::invalid(format!("there is no table function `{name}`")))
     }
 
     async fn other_bars(&self, _: &Base, timeframe: Timeframe) -> Result<OtherBars> {
-        Err(tallow_common::Error::Setting(format!("bars of {timeframe} are looked up in a lake, and there is none")))
+        Err(tallow_common::Error::invalid(format!("bars of {timeframe} are looked up in a lake, and there is none")))
     }
 
     async fn bars(&self, _: &str) -> Option<(String, String)> {

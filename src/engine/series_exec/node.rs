@@ -85,7 +85,8 @@ impl SeriesExec {
     }
 
     /// Restricts the struct fields to compute, per window expression; `None` keeps all.
-    pub(super) fn with_wanted(&self, wanted: &[Option<Vec<String>>]) -> Self {
+    #[must_use]
+    pub fn with_wanted(&self, wanted: &[Option<Vec<String>>]) -> Self {
         let mut computations = self.computations.clone();
         for (computation, names) in computations.iter_mut().zip(wanted) {
             if let (Computation::Series { call, args }, Some(names)) = (computation, names) {
@@ -96,6 +97,17 @@ impl SeriesExec {
             }
         }
         Self::assemble(Arc::clone(&self.window), computations)
+    }
+
+    /// The struct fields that are computed, per window expression; `None`: all.
+    pub fn wanted(&self) -> Vec<Option<Vec<String>>> {
+        let fields = |computation: &Computation| {
+            let Computation::Series { call, .. } = computation else { return None };
+            let outputs = &call.function().signature().outputs;
+            let names = outputs.iter().enumerate().filter(|(i, _)| call.wanted().contains(*i));
+            Some(names.map(|(_, o)| o.name.clone()).collect::<Vec<_>>()).filter(|names| names.len() < outputs.len())
+        };
+        self.computations.iter().map(fields).collect()
     }
 
     /// The file that a partition reads, where it is a single one; for messages.

@@ -1,9 +1,10 @@
 //! From delivered rows to candles: types, times, scale, and the rules that decide which rows are taken.
 
 use super::cells::{Cells, Chunk, Texts};
-use super::mapping::{FilePlan, PRICES, Plan, SymbolOf, truth};
+use super::mapping::{FilePlan, Plan, SymbolOf, truth};
 use super::quarantine::Reject;
 use super::times::Zone;
+use crate::columns::PRICES;
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder,
     TimestampMicrosecondArray,
@@ -18,7 +19,7 @@ use tallow_udfs::candle::{Bar, Grid, Rule};
 /// The name of the column that keeps the order of delivery until rows are merged.
 pub(super) const SEQUENCE: &str = "__delivered";
 
-/// What is done to every row.
+/// How delivered values become those of candles, and which rows are taken.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub grid: Grid,
@@ -61,7 +62,7 @@ impl Scale {
     }
 }
 
-/// What became of a chunk.
+/// The result of a chunk.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Which file.
@@ -89,146 +90,206 @@ pub(super) fn delivered_schema(plan: &Plan) -> SchemaRef {
 /// Times kept for finding an origin.
 const MISPLACED_KEPT: usize = 4096;
 
+/// Prices beyond those that every candle has.
+const FURTHER_PRICES: [&str; 4] = ["bid", "ask", "vwap", "adj_close"];
+
 /// Turns a chunk into candles.
 pub(super) fn take(chunk: &Chunk, path: &str, plan: &Plan, rules: &Rules) -> Result<Taken> {
     let file = &plan.files[chunk.file];
     let rows = chunk.rows();
     let mut taken = Taken { file: chunk.file, rows: rows as u64, ..Taken::default() };
-    let mut reject = Rejects { chunk, path, list: vec![], symbols: None };
+    let mut rejects = Rejects { chunk, path, list: vec![], symbols: None };
     if let Cells::Text(table) = &chunk.cells {
         taken.rows += table.ragged.len() as u64;
-        reject.ragged(&table.ragged, file.header.len());
+        rejects.ragged(&table.ragged, file.header.len());
     }
     let symbols = symbols(chunk, &file.symbol)?;
-    reject.symbols = Some(&symbols);
-    let mut keep = vec![true; rows];
-    let (mut ts, floors) = times(chunk, file, rules)?;
-
-    // Columns after symbol and ts, in the order of the table.
-    let mut numbers: HashMap<&str, Vec<f64>> = HashMap::new();
-    let mut arrays: Vec<ArrayRef> = vec![];
-    let mut strange: HashMap<usize, usize> = HashMap::new();
-    let mut texts: Vec<(usize, ArrayRef)> = vec![];
-    for (i, field) in plan.schema.fields().iter().enumerate().skip(2) {
-        let Some(column) = file.columns[i - 2] else {
-            numbers.insert(field.name(), vec![f64::NAN; rows]);
-            continue;
-        };
-        match field.data_type() {
-            DataType::Float64 => {
-                let (mut values, bad) = chunk.numbers(column)?;
-                bad.into_iter().for_each(|row| {
-                    strange.entry(row).or_insert(column);
-                });
-                if let Some(scale) = rules.scale
-                    && field.name() != "volume"
-                    && (PRICES.contains(&field.name().as_str())
-                        || ["bid", "ask", "vwap", "adj_close"].contains(&field.name().as_str()))
-                {
-                    values.iter_mut().for_each(|v| *v = scale.apply(*v));
-                }
-                numbers.insert(field.name(), values);
-            }
-            DataType::Boolean => {
-                let text = chunk.texts(column)?;
-                let values: BooleanArray = (0..rows).map(|row| truth(text.get(row))).collect();
-                texts.push((i, Arc::new(values)));
-            }
-            _ => {
-                let text = chunk.texts(column)?;
-                let filled = |row| Some(text.get(row)).filter(|t| !t.is_empty());
-                texts.push((i, Arc::new((0..rows).map(filled).collect::<StringViewArray>())));
-            }
-        }
-    }
-    let complete = file.complete.map(|column| chunk.texts(column)).transpose()?;
-    let of = |name: &str| numbers.get(name).map(Vec::as_slice);
-    let none = vec![f64::NAN; rows];
-    let [open, high, low, close, volume] = PRICES.map(|name| of(name).unwrap_or(&none));
-    let (bid, ask) = (of("bid"), of("ask"));
-    let now = rules.grid.floor(&[rules.now])[0];
-    for row in 0..rows {
-        let Some(at) = ts[row] else {
-            keep[row] = false;
-            reject.time(row, file);
-            continue;
-        };
-        if let Some(&column) = strange.get(&row) {
-            keep[row] = false;
-            reject.one(row, Some(at), "type", &file.header[column], chunk.show(row, column), "a number");
-            continue;
-        }
-        if symbols.get(row).is_empty() {
-            keep[row] = false;
-            reject.one(row, Some(at), "symbol", "symbol", String::new(), "a symbol");
-            continue;
-        }
-        if complete.as_ref().is_some_and(|c| truth(c.get(row)) == Some(false)) {
-            keep[row] = false;
-            taken.incomplete += 1;
-            continue;
-        }
-        let bar = Bar {
-            open: open[row],
-            high: high[row],
-            low: low[row],
-            close: close[row],
-            volume: volume[row],
-            bid: bid.map_or(f64::NAN, |b| b[row]),
-            ask: ask.map_or(f64::NAN, |a| a[row]),
-        };
-        if let Some(fault) = bar.fault() {
-            if fault.rule.is_error() {
-                keep[row] = false;
-                let position = plan.schema.index_of(fault.column).ok();
-                let value = match position.and_then(|p| file.columns[p - 2]) {
-                    Some(column) => chunk.show(row, column),
-                    None => fault.value.to_string(),
-                };
-                reject.one(row, Some(at), fault.rule.name(), fault.column, value, fault.expected);
-                continue;
-            }
-            *taken.warnings.entry(fault.rule.name()).or_default() += 1;
-        }
-        if at != floors[row] {
-            keep[row] = false;
-            *taken.offsets.entry(at - floors[row]).or_default() += 1;
-            if taken.misplaced.len() < MISPLACED_KEPT {
-                taken.misplaced.push(at);
-            }
-            let value = reject.shown_time(row, file);
-            reject.one(row, Some(at), Rule::Aligned.name(), "ts", value, "the opening of a bar of the timeframe");
-            continue;
-        }
-        if at >= now {
-            keep[row] = false;
-            taken.future += 1;
-        }
-    }
-    taken.rejects = reject.list;
+    rejects.symbols = Some(&symbols);
+    let (ts, floors) = times(chunk, file, rules)?;
+    let values = Values::parse(chunk, file, plan, rules)?;
+    let missing = vec![f64::NAN; rows];
+    let number = |name: &str| values.numbers.get(name).map(Vec::as_slice);
+    let mut check = Check {
+        plan,
+        file,
+        ts: &ts,
+        floors: &floors,
+        symbols: &symbols,
+        prices: PRICES.map(|name| number(name).unwrap_or(&missing)),
+        quotes: ["bid", "ask"].map(number),
+        not_numbers: &values.not_numbers,
+        complete: file.complete.map(|column| chunk.texts(column)).transpose()?,
+        now: rules.grid.floor(&[rules.now])[0],
+        taken,
+        rejects,
+    };
+    let keep: Vec<bool> = (0..rows).map(|row| check.accepts(row)).collect();
+    let mut taken = check.taken;
+    taken.rejects = check.rejects.list;
     if keep.iter().any(|k| *k) {
-        arrays.push(symbols.into_array(rows));
-        let times: TimestampMicrosecondArray = ts.drain(..).collect();
-        arrays.push(Arc::new(times.with_timezone("UTC")));
-        let mut texts = texts.into_iter().peekable();
+        let batch = values.into_batch(chunk, plan, symbols, ts)?;
+        let is_whole = keep.iter().all(|k| *k);
+        taken.batch = Some(if is_whole { batch } else { filter_record_batch(&batch, &BooleanArray::from(keep))? });
+    }
+    Ok(taken)
+}
+
+/// The columns of a chunk after symbol and time.
+struct Values<'a> {
+    /// By name; NaN where there is none.
+    numbers: HashMap<&'a str, Vec<f64>>,
+    /// The first column of a row that holds something else than a number.
+    not_numbers: HashMap<usize, usize>,
+    /// Columns of other types, by position in the table, in order.
+    others: Vec<(usize, ArrayRef)>,
+}
+
+impl<'a> Values<'a> {
+    fn parse(chunk: &Chunk, file: &FilePlan, plan: &'a Plan, rules: &Rules) -> Result<Values<'a>> {
+        let rows = chunk.rows();
+        let mut values = Values { numbers: HashMap::new(), not_numbers: HashMap::new(), others: vec![] };
         for (i, field) in plan.schema.fields().iter().enumerate().skip(2) {
-            if let Some((_, array)) = texts.next_if(|(at, _)| *at == i) {
+            let name = field.name().as_str();
+            let Some(column) = file.columns[i - 2] else {
+                values.numbers.insert(name, vec![f64::NAN; rows]);
+                continue;
+            };
+            match field.data_type() {
+                DataType::Float64 => {
+                    let (mut numbers, bad) = chunk.numbers(column)?;
+                    bad.into_iter().for_each(|row| {
+                        values.not_numbers.entry(row).or_insert(column);
+                    });
+                    let is_price = (PRICES.contains(&name) && name != "volume") || FURTHER_PRICES.contains(&name);
+                    if let Some(scale) = rules.scale.filter(|_| is_price) {
+                        numbers.iter_mut().for_each(|v| *v = scale.apply(*v));
+                    }
+                    values.numbers.insert(name, numbers);
+                }
+                DataType::Boolean => {
+                    let text = chunk.texts(column)?;
+                    let truths: BooleanArray = (0..rows).map(|row| truth(text.get(row))).collect();
+                    values.others.push((i, Arc::new(truths)));
+                }
+                _ => {
+                    let text = chunk.texts(column)?;
+                    let filled = |row| Some(text.get(row)).filter(|t| !t.is_empty());
+                    values.others.push((i, Arc::new((0..rows).map(filled).collect::<StringViewArray>())));
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// All rows of the chunk with the order in which they were delivered.
+    fn into_batch(
+        mut self,
+        chunk: &Chunk,
+        plan: &Plan,
+        symbols: Symbols<'_>,
+        ts: Vec<Option<i64>>,
+    ) -> Result<RecordBatch> {
+        let rows = chunk.rows();
+        let times: TimestampMicrosecondArray = ts.into_iter().collect();
+        let mut arrays: Vec<ArrayRef> = vec![symbols.into_array(rows), Arc::new(times.with_timezone("UTC"))];
+        let mut others = self.others.into_iter().peekable();
+        for (i, field) in plan.schema.fields().iter().enumerate().skip(2) {
+            if let Some((_, array)) = others.next_if(|(at, _)| *at == i) {
                 arrays.push(array);
                 continue;
             }
-            let values = numbers.remove(field.name().as_str()).unwrap_or_default();
+            let numbers = self.numbers.remove(field.name().as_str()).unwrap_or_default();
             arrays.push(match field.data_type() {
-                DataType::Float64 => Arc::new(float_array(values)) as ArrayRef,
+                DataType::Float64 => Arc::new(float_array(numbers)) as ArrayRef,
                 other => arrow::array::new_null_array(other, rows),
             });
         }
         let first = i64::from(chunk.number) << 32;
         arrays.push(Arc::new(Int64Array::from_iter_values((0..rows as i64).map(|row| first + row))));
-        let batch = RecordBatch::try_new(delivered_schema(plan), arrays)?;
-        taken.batch =
-            Some(if keep.iter().all(|k| *k) { batch } else { filter_record_batch(&batch, &BooleanArray::from(keep))? });
+        Ok(RecordBatch::try_new(delivered_schema(plan), arrays)?)
     }
-    Ok(taken)
+}
+
+/// Decides which rows of a chunk are taken, and counts and keeps the others.
+struct Check<'a> {
+    plan: &'a Plan,
+    file: &'a FilePlan,
+    ts: &'a [Option<i64>],
+    /// The opening of the bar that contains each time.
+    floors: &'a [i64],
+    symbols: &'a Symbols<'a>,
+    /// In the order of [`PRICES`].
+    prices: [&'a [f64]; 5],
+    /// Bid and ask.
+    quotes: [Option<&'a [f64]>; 2],
+    not_numbers: &'a HashMap<usize, usize>,
+    complete: Option<Texts<'a>>,
+    /// The opening of the bar that has not ended yet.
+    now: i64,
+    taken: Taken,
+    rejects: Rejects<'a>,
+}
+
+impl Check<'_> {
+    fn accepts(&mut self, row: usize) -> bool {
+        let Some(at) = self.ts[row] else {
+            self.rejects.time(row, self.file);
+            return false;
+        };
+        if let Some(&column) = self.not_numbers.get(&row) {
+            let (name, value) = (&self.file.header[column], self.rejects.chunk.show(row, column));
+            self.rejects.one(row, Some(at), "type", name, value, "a number");
+            return false;
+        }
+        if self.symbols.get(row).is_empty() {
+            self.rejects.one(row, Some(at), "symbol", "symbol", String::new(), "a symbol");
+            return false;
+        }
+        if self.complete.as_ref().is_some_and(|complete| truth(complete.get(row)) == Some(false)) {
+            self.taken.incomplete += 1;
+            return false;
+        }
+        if !self.is_sound(row, at) || !self.is_aligned(row, at) {
+            return false;
+        }
+        let has_ended = at < self.now;
+        self.taken.future += u64::from(!has_ended);
+        has_ended
+    }
+
+    /// Whether prices and volume break no rule.
+    fn is_sound(&mut self, row: usize, at: i64) -> bool {
+        let [open, high, low, close, volume] = self.prices.map(|values| values[row]);
+        let [bid, ask] = self.quotes.map(|values| values.map_or(f64::NAN, |values| values[row]));
+        let Some(fault) = (Bar { open, high, low, close, volume, bid, ask }).fault() else { return true };
+        if !fault.rule.is_error() {
+            *self.taken.warnings.entry(fault.rule.name()).or_default() += 1;
+            return true;
+        }
+        let position = self.plan.schema.index_of(fault.column).ok();
+        let value = match position.and_then(|position| self.file.columns[position - 2]) {
+            Some(column) => self.rejects.chunk.show(row, column),
+            None => fault.value.to_string(),
+        };
+        self.rejects.one(row, Some(at), fault.rule.name(), fault.column, value, fault.expected);
+        false
+    }
+
+    /// Whether a bar begins at this time.
+    fn is_aligned(&mut self, row: usize, at: i64) -> bool {
+        let off = at - self.floors[row];
+        if off == 0 {
+            return true;
+        }
+        *self.taken.offsets.entry(off).or_default() += 1;
+        if self.taken.misplaced.len() < MISPLACED_KEPT {
+            self.taken.misplaced.push(at);
+        }
+        let value = self.rejects.shown_time(row, self.file);
+        let expected = "the opening of a bar of the timeframe";
+        self.rejects.one(row, Some(at), Rule::Aligned.name(), "ts", value, expected);
+        false
+    }
 }
 
 /// NaN is null: no NaN is ever stored.

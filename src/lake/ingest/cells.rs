@@ -187,7 +187,7 @@ impl Chunk {
         }
     }
 
-    /// A column of numbers; NaN where there is none. Rows that hold something else are told.
+    /// A column of numbers; NaN where there is none. Rows that hold something else are returned beside it.
     pub fn numbers(&self, column: usize) -> Result<(Vec<f64>, Vec<usize>)> {
         let mut strange = vec![];
         let values = match &self.cells {

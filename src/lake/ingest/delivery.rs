@@ -1,17 +1,15 @@
 //! The rows of a delivery as a stream, in the order in which they come or sorted, and what is counted on the way.
 
-use super::canonical::{Rules, SEQUENCE, Taken, delivered_schema, take};
+use super::IngestProgress;
+use super::canonical::{Rules, SEQUENCE, delivered_schema, take};
 use super::cells::Chunk;
 use super::mapping::{FilePlan, Plan};
-use super::origin;
-use super::quarantine::Reject;
 use super::source::{Reading, Source};
-use super::upsert::Counts;
-use super::{IngestProgress, IngestSummary};
-use crate::border::named;
+use super::tally::{Provided, Tally};
+use crate::isolation::named;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryLimit};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -24,17 +22,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt, stream};
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use tallow_udfs::candle::Timeframe;
 
-/// More rejected rows than this are a wrong mapping, not bad rows.
-const MAX_REJECTS: usize = 1_000_000;
-/// Rows after which misplaced times are judged.
-const ENOUGH_ROWS: u64 = 1_000;
-/// A rejected row is held up to three times: as it was found, as it is compared with those of the quarantine, and as it is
-/// written. All of them may take this share of the memory limit.
-const REJECTS_SHARE: usize = 4 * 3;
 /// Memory that the rows of a delivery are sorted in, at most ...
 const SORT_BYTES: usize = 400 << 20;
 /// ... and as a share of the memory limit; the rest is for what is parsed before and written after.
@@ -43,64 +33,6 @@ const SORT_SHARE: (usize, usize) = (5, 8);
 const SORT_PARTITION_BYTES: usize = 64 << 20;
 /// About what a block of text takes from when it is read until its rows are taken.
 const BLOCK_BYTES: usize = 16 << 20;
-
-/// What is counted while rows stream by.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    rows: u64,
-    incomplete: u64,
-    future: u64,
-    warnings: BTreeMap<String, u64>,
-    pub rejects: Vec<Reject>,
-    reject_bytes: usize,
-    offsets: HashMap<i64, u64>,
-    misplaced: Vec<i64>,
-    /// The file of each chunk.
-    files: Vec<usize>,
-}
-
-impl Tally {
-    fn add(&mut self, taken: &mut Taken) {
-        self.files.push(taken.file);
-        self.rows += taken.rows;
-        self.incomplete += taken.incomplete;
-        self.future += taken.future;
-        taken.warnings.drain().for_each(|(rule, n)| *self.warnings.entry(rule.to_string()).or_default() += n);
-        self.reject_bytes += taken.rejects.iter().map(Reject::bytes).sum::<usize>();
-        self.rejects.append(&mut taken.rejects);
-        taken.offsets.drain().for_each(|(offset, n)| *self.offsets.entry(offset).or_default() += n);
-        if self.misplaced.len() < ENOUGH_ROWS as usize {
-            self.misplaced.append(&mut taken.misplaced);
-        }
-    }
-
-    /// Stops where most times are off by the same amount: the bars begin elsewhere.
-    pub fn check_origin(&self, timeframe: Timeframe) -> Result<()> {
-        let off: u64 = self.offsets.values().sum();
-        if off * 2 <= self.rows {
-            return Ok(());
-        }
-        origin::explain(timeframe, &self.misplaced, off, self.rows)
-    }
-
-    pub fn summary(&self, so_far: IngestSummary, counts: &Counts) -> IngestSummary {
-        let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
-        self.rejects.iter().for_each(|r| *rejected.entry(r.rule.clone()).or_default() += 1);
-        IngestSummary {
-            rows: self.rows,
-            new: counts.new,
-            unchanged: counts.unchanged,
-            restated: counts.restated,
-            duplicates: counts.duplicates,
-            conflicting: counts.conflicting,
-            incomplete: self.incomplete,
-            future: self.future,
-            rejected,
-            warnings: self.warnings.clone(),
-            ..so_far
-        }
-    }
-}
 
 /// The rows of a delivery, as often as they are asked for.
 #[derive(Debug)]
@@ -142,7 +74,7 @@ impl Delivery {
         };
         let columns: Vec<Vec<bool>> = self.plan.files.iter().map(of_file).collect();
         let mixed = columns.iter().flatten().any(|has| !has);
-        mixed.then(|| Provided { columns, tally: Arc::clone(&self.tally) })
+        mixed.then(|| Provided::new(columns, &self.tally))
     }
 
     pub fn bytes(&self) -> u64 {
@@ -187,22 +119,7 @@ impl Delivery {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             progress.add_rows(taken.rows);
             tally.add(&mut taken);
-            let judged = if tally.rows >= ENOUGH_ROWS { tally.check_origin(timeframe) } else { Ok(()) };
-            let many = tally.rejects.len() > MAX_REJECTS || tally.reject_bytes > limit / REJECTS_SHARE;
-            let judged = judged.and_then(|()| match tally.rejects.last().filter(|_| many) {
-                Some(one) => exec_err!(
-                    "{} rows break a rule, too many to be kept under the memory limit of {} MiB, such as {} line {}: {} '{}', \
-                     expected {}; nothing was written. Are the columns and the format of the times right?",
-                    tally.rejects.len(),
-                    limit >> 20,
-                    one.source,
-                    one.line,
-                    one.column,
-                    one.value,
-                    one.expected
-                ),
-                None => Ok(()),
-            });
+            let judged = tally.check(timeframe, limit);
             std::future::ready(judged.map(|()| taken.batch))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
@@ -248,24 +165,6 @@ impl Delivery {
             MemoryLimit::Finite(bytes) => bytes,
             _ => usize::MAX,
         }
-    }
-}
-
-/// Which columns a row was delivered with, where the files of a delivery have different ones: what a file does not have,
-/// it has not said to be empty.
-#[derive(Debug)]
-pub(super) struct Provided {
-    /// By file, by column of the delivery.
-    columns: Vec<Vec<bool>>,
-    tally: Arc<Mutex<Tally>>,
-}
-
-impl Provided {
-    /// Whether the row with this number in the order of delivery came with a column.
-    pub fn has(&self, sequence: i64, column: usize) -> bool {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = usize::try_from(sequence >> 32).ok().and_then(|chunk| tally.files.get(chunk));
-        file.is_none_or(|&file| self.columns[file].get(column).is_none_or(|has| *has))
     }
 }
 

@@ -3,15 +3,12 @@
 use super::cells::{Chunk, number};
 use super::source::Source;
 use super::times::TimeFormat;
-use crate::columns::{NAMES, instant, plain};
+use crate::columns::{NAMES, PRICES, plain, timestamp_type};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Columns that every candle has.
-pub(super) const PRICES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
 /// Columns beyond those that every candle has, and by which other names they are recognised.
 const FURTHER: [(&str, &[&str]); 6] = [
@@ -29,7 +26,7 @@ const NUMBERS: [&str; 6] = ["bid", "ask", "adj_close", "trades", "vwap", "quote_
 /// Columns that only decide whether a row is taken.
 const NOT_KEPT: [&str; 1] = ["complete"];
 
-/// What the user said of the columns.
+/// What the caller says of the columns.
 #[derive(Debug, Clone, Default)]
 pub struct Naming {
     /// Column of the file by column of the table (`ts=Gmt time`); `-` drops a column (`close_time=-`). A time in two
@@ -39,7 +36,7 @@ pub struct Naming {
     pub symbol: Option<String>,
     /// A pattern on the path of a file; its first group is the symbol.
     pub symbol_from: Option<Regex>,
-    /// How times are written, where it cannot be told.
+    /// How times are written, where that cannot be inferred.
     pub time_format: Option<String>,
 }
 
@@ -122,7 +119,7 @@ pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Resul
     Ok(Recognised { symbol, ts, time_format, columns, further, header: source.names.clone() })
 }
 
-/// Puts files together. `table` is the schema of the table, where there is one.
+/// Plans how the rows of all files become rows of one table. `table` is the schema of the table, where there is one.
 pub(super) fn plan(files: &[Recognised], table: Option<&Schema>) -> Result<Plan> {
     let mut further: BTreeMap<&str, &DataType> = BTreeMap::new();
     for (name, found) in files.iter().flat_map(|f| &f.further) {
@@ -131,7 +128,7 @@ pub(super) fn plan(files: &[Recognised], table: Option<&Schema>) -> Result<Plan>
             *known = &DataType::Utf8View;
         }
     }
-    let mut fields = vec![Field::new("symbol", DataType::Utf8View, true), Field::new("ts", instant(), true)];
+    let mut fields = vec![Field::new("symbol", DataType::Utf8View, true), Field::new("ts", timestamp_type(), true)];
     let delivered = PRICES.into_iter().filter(|name| files.iter().any(|f| f.columns.contains_key(*name)));
     fields.extend(delivered.map(|name| Field::new(name, DataType::Float64, true)));
     for (name, found) in further {

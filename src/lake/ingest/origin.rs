@@ -1,4 +1,4 @@
-//! Where bars begin, told by times that fit no grid.
+//! Which origin would fit times that are off the grid.
 
 use datafusion::common::{Result, plan_err};
 use std::collections::HashMap;

@@ -1,10 +1,11 @@
-//! Rows that were not taken, and why: the table `quarantine/<timeframe>`, written after the candles of the same run.
+//! Rejected rows and why they were rejected: the table `quarantine/<timeframe>`, written after the candles of the same run.
 
-use crate::delta::{Change, Log, Outcome, Snapshot};
+use crate::delta::{Attempts, Change, Log, Snapshot};
+use crate::uncommitted::UncommittedFiles;
 use crate::writer::{Layout, TableWriter};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-/// A row that was not taken.
+/// A row that was rejected.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Reject {
     /// The file, and the line in it from 1.
@@ -29,7 +30,7 @@ pub(super) struct Reject {
 }
 
 impl Reject {
-    /// What it takes in memory.
+    /// Its size in memory.
     pub fn bytes(&self) -> usize {
         let texts = [&self.source, &self.rule, &self.column, &self.value, &self.expected, &self.row];
         size_of::<Reject>() + texts.into_iter().chain(&self.symbol).map(String::len).sum::<usize>()
@@ -44,7 +45,7 @@ pub(crate) fn schema() -> SchemaRef {
         Field::new("source", DataType::Utf8, true),
         Field::new("line", DataType::Int64, true),
         Field::new("symbol", DataType::Utf8, true),
-        Field::new("ts", crate::columns::instant(), true),
+        Field::new("ts", crate::columns::timestamp_type(), true),
     ];
     fields.extend(TEXTS.map(|name| Field::new(name, DataType::Utf8, true)));
     Arc::new(Schema::new(fields))
@@ -74,17 +75,18 @@ type Key = (String, i64, String, String, String);
 
 /// The rejects of a run on their way into the quarantine.
 ///
-/// They come after the run's candles, since rows that are seen to be rejected must belong to a delivery that came. So that
-/// a run that is killed between the two commits loses none of them, their files are written before both, and the commit of
-/// the candles names them: the next run finds what is missing.
+/// They are committed after the run's candles: rejected rows must not be seen of a delivery that failed. So that a run that is
+/// killed between the two commits loses none of them, their files are written before both, and the commit of the candles
+/// names them: the next run finds and commits what is missing.
 pub(super) struct Rejected<'a> {
+    pub files: UncommittedFiles,
     run: Run,
     rejects: &'a [Reject],
     /// The version of the quarantine that holds none of them.
     version: Option<u64>,
 }
 
-/// A run, as its commits tell of it.
+/// A run, as its commits record it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Run {
     id: String,
@@ -94,7 +96,7 @@ struct Run {
 }
 
 impl Run {
-    fn told(&self) -> Option<serde_json::Value> {
+    fn info(&self) -> Option<serde_json::Value> {
         serde_json::to_value(self).ok()
     }
 
@@ -109,83 +111,87 @@ impl Run {
         Ok(runs.into_iter().filter_map(|run| Run::deserialize(run).ok()).any(|run| run.id == self.id))
     }
 
-    async fn commit(&self, log: &Log, base: Option<&Snapshot>, adds: Vec<Add>) -> Result<Outcome> {
-        let run = Run { id: self.id.clone(), quarantine: vec![] }.told();
-        let change = Change {
-            adds,
+    /// Adds files with rejects of this run to the quarantine.
+    fn change(&self, adds: &[Add]) -> Change {
+        Change {
+            adds: adds.to_vec(),
             schema: Some(schema()),
             data_change: true,
             operation: "QUARANTINE",
-            run,
+            run: Run { id: self.id.clone(), quarantine: vec![] }.info(),
             ..Change::default()
-        };
-        log.commit(base, change).await
+        }
     }
 }
 
-/// Commits of candles among which a killed run is looked for: every run looks, so that it is one of the last.
+/// Commits of candles that are searched for a killed run: every run searches, so that it is one of the last.
 const RECENT: u64 = 10;
 
 impl<'a> Rejected<'a> {
     /// Writes the rejects of a run to files; those that the quarantine has already, from the same file and line for the
     /// same reason, are not written again.
     pub async fn write(state: &Arc<SessionState>, log: &Log, rejects: &'a [Reject]) -> Result<Rejected<'a>> {
-        let mut run = Run { id: uuid::Uuid::new_v4().to_string(), quarantine: vec![] };
-        if rejects.is_empty() {
-            return Ok(Rejected { run, rejects, version: None });
-        }
-        let base = log.snapshot(None).await?;
-        run.quarantine = write_new(state, log, base.as_ref(), rejects).await?;
-        Ok(Rejected { run, rejects, version: base.map(|base| base.version) })
+        let base = if rejects.is_empty() { None } else { log.snapshot(None).await? };
+        let files = match rejects {
+            [] => UncommittedFiles::of(log),
+            rejects => write_new(state, log, base.as_ref(), rejects).await?,
+        };
+        let run = Run { id: uuid::Uuid::new_v4().to_string(), quarantine: files.adds().to_vec() };
+        Ok(Rejected { files, run, rejects, version: base.map(|base| base.version) })
     }
 
-    /// What the commit of the candles tells of the run.
-    pub fn told(&self) -> Option<serde_json::Value> {
-        self.run.told()
+    /// What the commit of the candles records of the run.
+    pub fn run_info(&self) -> Option<serde_json::Value> {
+        self.run.info()
     }
 
     /// Adds them to the quarantine.
-    pub async fn commit(self, state: &Arc<SessionState>, log: &Log) -> Result<()> {
-        let Rejected { run, rejects, version } = self;
-        if run.quarantine.is_empty() {
+    pub async fn commit(mut self, state: &Arc<SessionState>, log: &Log) -> Result<()> {
+        if self.files.is_empty() {
             return Ok(());
         }
-        for attempt in 1..=super::ATTEMPTS {
+        // The candles' commit names these files: if this one fails, the next run adds them.
+        self.files.release();
+        let mut attempts = Attempts::default();
+        loop {
             let base = log.snapshot(None).await?;
-            let is_same = base.as_ref().map(|base| base.version) == version;
-            if is_same {
-                match run.commit(log, base.as_ref(), run.quarantine.clone()).await? {
-                    Outcome::Committed(_) => return Ok(()),
-                    Outcome::Conflict => super::pause(attempt).await,
-                }
-                continue;
-            }
-            // Another run may have taken this one for killed.
-            if let Some(base) = &base
-                && run.is_in(log, base).await?
-            {
-                return Ok(());
-            }
-            // Or it has brought the same rows, which are not to be there twice.
-            let adds = write_new(state, log, base.as_ref(), rejects).await?;
-            let done = match adds.is_empty() {
-                true => Ok(Outcome::Committed(0)),
-                false => run.commit(log, base.as_ref(), adds.clone()).await,
+            let is_same = base.as_ref().map(|base| base.version) == self.version;
+            let committed = if is_same {
+                attempts.commit(log, base.as_ref(), self.run.change(self.files.adds()), &mut []).await?
+            } else {
+                self.commit_over(state, log, base.as_ref(), &mut attempts).await?
             };
-            if matches!(done, Ok(Outcome::Committed(_))) {
-                log.discard(&run.quarantine).await;
+            if committed.is_some() {
                 return Ok(());
             }
-            log.discard(&adds).await;
-            done?;
-            super::pause(attempt).await;
         }
-        exec_err!("{}: other writers kept committing", log.location)
     }
 
-    /// Gives up what was written, since the candles did not come.
-    pub async fn discard(&self, log: &Log) {
-        log.discard(&self.run.quarantine).await;
+    /// As [`Rejected::commit`], after others have committed to the quarantine.
+    async fn commit_over(
+        &mut self,
+        state: &Arc<SessionState>,
+        log: &Log,
+        base: Option<&Snapshot>,
+        attempts: &mut Attempts,
+    ) -> Result<Option<u64>> {
+        // Another run may have taken this one for killed.
+        if let Some(base) = base
+            && self.run.is_in(log, base).await?
+        {
+            return Ok(Some(base.version));
+        }
+        // Or it has brought the same rows, which are not to be there twice.
+        let mut files = write_new(state, log, base, self.rejects).await?;
+        let committed = match files.is_empty() {
+            true => Some(base.map_or(0, |base| base.version)),
+            false => attempts.commit(log, base, self.run.change(files.adds()), &mut [&mut files]).await?,
+        };
+        if committed.is_some() {
+            self.files.reclaim();
+            self.files.discard().await;
+        }
+        Ok(committed)
     }
 }
 
@@ -197,21 +203,22 @@ pub(super) async fn recover(candles: &Log, newest: u64, log: &Log) -> Result<()>
     if runs.is_empty() {
         return Ok(());
     }
-    let mut base = log.snapshot(None).await?;
     for run in runs {
-        for attempt in 1..=super::ATTEMPTS {
-            let there = match &base {
+        let mut attempts = Attempts::default();
+        loop {
+            let base = log.snapshot(None).await?;
+            let is_there = match &base {
                 Some(base) => run.is_in(log, base).await?,
                 None => false,
             };
-            if there || !log.holds(&run.quarantine).await {
+            if is_there || !log.holds(&run.quarantine).await {
                 break;
             }
             tracing::info!("{}: adding the rejected rows of a run that was killed", log.location);
-            if let Outcome::Conflict = run.commit(log, base.as_ref(), run.quarantine.clone()).await? {
-                super::pause(attempt).await;
+            let change = run.change(&run.quarantine);
+            if attempts.commit(log, base.as_ref(), change, &mut []).await?.is_some() {
+                break;
             }
-            base = log.snapshot(None).await?;
         }
     }
     Ok(())
@@ -223,7 +230,7 @@ async fn write_new(
     log: &Log,
     base: Option<&Snapshot>,
     rejects: &[Reject],
-) -> Result<Vec<Add>> {
+) -> Result<UncommittedFiles> {
     let known = match base {
         Some(base) => known(state, log, base, rejects).await?,
         None => HashSet::new(),
@@ -238,10 +245,15 @@ async fn write_new(
         .cloned()
         .collect();
     let mut writer = TableWriter::new(log, schema(), Layout::Unsorted)?;
-    for part in fresh.chunks(1 << 16) {
+    let pushed = push_all(&mut writer, &fresh).await;
+    Ok(writer.finish(pushed).await?.0)
+}
+
+async fn push_all(writer: &mut TableWriter<'_>, rejects: &[Reject]) -> Result<()> {
+    for part in rejects.chunks(1 << 16) {
         writer.push(batch(part)?).await?;
     }
-    writer.finish().await
+    Ok(())
 }
 
 /// What the quarantine holds already of the files that these rejects come from.

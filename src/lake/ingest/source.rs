@@ -2,9 +2,9 @@
 
 use super::IngestProgress;
 use super::cells::{Cells, Chunk, TextTable};
-use crate::border::{self, shown};
 use crate::delta::Log;
 use crate::files::{Files, Format, Kind};
+use crate::isolation::{self, shown};
 use crate::proof::{check_rows, footer, rows_named};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
@@ -120,7 +120,7 @@ impl BrokenFile {
         match error.find_root() {
             // Memory is not the file's fault.
             DataFusionError::ResourcesExhausted(_) => error,
-            _ => DataFusionError::External(Box::new(BrokenFile { file, error: border::named(path, error) })),
+            _ => DataFusionError::External(Box::new(BrokenFile { file, error: isolation::named(path, error) })),
         }
     }
 }
@@ -134,7 +134,7 @@ impl Source {
         };
         opened.map_err(|error| match error.find_root() {
             // It can be read, but not as it was said to be.
-            DataFusionError::Plan(_) => border::named(&self.path, error),
+            DataFusionError::Plan(_) => isolation::named(&self.path, error),
             _ => BrokenFile::at(file, &self.path, error),
         })
     }
@@ -190,7 +190,7 @@ impl Source {
         self.types = Some(schema);
         if self.format.kind == Kind::Parquet {
             let footer = footer(&session.state, &self.store, &self.meta);
-            self.rows = Some(border::reading(&self.path, async { rows_named(footer.await?.as_ref()) }).await?);
+            self.rows = Some(isolation::reading(&self.path, async { rows_named(footer.await?.as_ref()) }).await?);
         }
         let batch = self.batches(session, Some(1000)).await?.try_next().await?;
         Ok(batch.map(|batch| Chunk { file, number: 0, first_line: 1, cells: Cells::Arrays(batch) }))

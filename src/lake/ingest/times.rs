@@ -179,7 +179,7 @@ impl TimeFormat {
 }
 
 /// A point in time in the usual forms, UTC unless it says otherwise.
-pub(crate) fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     let format = TimeFormat::detect(std::iter::once(text)).ok()?;
     DateTime::from_timestamp_micros(format.parse(text, &mut Zone::Fixed(0))?)
 }

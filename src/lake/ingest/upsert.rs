@@ -1,21 +1,19 @@
 //! Merges delivered rows into the files of a table: by (symbol, ts), the later delivery wins.
 
 use super::canonical::SEQUENCE;
-use super::delivery::Provided;
+use super::counts::Counts;
+use super::delivered::{Cursor, Delivered, comparators};
+use super::tally::Provided;
 use crate::clusters::{Cluster, clusters};
 use crate::delta::{DataFile, Log};
 use crate::table::CandleTable;
+use crate::uncommitted::UncommittedFiles;
 use crate::writer::{FILE_BYTES, Layout, TableWriter, conform};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DynComparator, RecordBatch, StringViewArray, make_comparator,
-};
-use arrow::compute::{SortOptions, concat_batches, filter_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, DynComparator, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::{Result, exec_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -24,177 +22,19 @@ pub(super) const REWRITE_BYTES: u64 = 2 << 30;
 /// Larger ones get files beside the others, until there are this many.
 pub(super) const MAX_TAILS: usize = 8;
 
-/// How many rows did what.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub new: u64,
-    pub unchanged: u64,
-    pub restated: u64,
-    /// Rows of the delivery that a later row of it repeats, and how many of those say something else.
-    pub duplicates: u64,
-    pub conflicting: u64,
-}
-
-/// Rows came in another order than by (symbol, ts); they have to be sorted first.
-#[derive(Debug, thiserror::Error)]
-#[error("the rows are not in order")]
-pub(super) struct OutOfOrder;
-
-/// Delivered rows by (symbol, ts), each key once.
-pub(super) struct Delivered {
-    rows: SendableRecordBatchStream,
-    /// The last row of what was read, which the next may replace.
-    held: Option<RecordBatch>,
-    ended: bool,
-    cursor: Cursor,
-    pub duplicates: u64,
-    pub conflicting: u64,
-}
-
-/// A place in some rows.
-#[derive(Default)]
-struct Cursor {
-    batch: Option<(RecordBatch, StringViewArray, Vec<i64>)>,
-    at: usize,
-}
-
-impl Cursor {
-    fn set(&mut self, batch: RecordBatch) -> Result<()> {
-        let symbols = batch.column(0).as_string_view().clone();
-        let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
-        if symbols.null_count() > 0 || times.null_count() > 0 {
-            return exec_err!("a row of the table has no symbol or no time");
-        }
-        let times = times.values().to_vec();
-        self.batch = Some((batch, symbols, times));
-        self.at = 0;
-        Ok(())
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.batch.as_ref().is_none_or(|(_, _, times)| self.at >= times.len())
-    }
-
-    fn key(&self) -> Option<(&str, i64)> {
-        self.batch.as_ref().filter(|(_, _, t)| self.at < t.len()).map(|(_, s, t)| (s.value(self.at), t[self.at]))
-    }
-
-    /// Takes rows from here while `wanted` holds of their keys.
-    fn take_while(&mut self, wanted: impl Fn((&str, i64)) -> bool) -> Option<RecordBatch> {
-        let (batch, symbols, times) = self.batch.as_ref()?;
-        let from = self.at;
-        while self.at < times.len() && wanted((symbols.value(self.at), times[self.at])) {
-            self.at += 1;
-        }
-        Some(batch.slice(from, self.at - from))
-    }
-
-    fn batch(&self) -> Option<&RecordBatch> {
-        self.batch.as_ref().map(|(batch, _, _)| batch)
-    }
-}
-
-impl Delivered {
-    pub fn new(rows: SendableRecordBatchStream) -> Delivered {
-        Delivered { rows, held: None, ended: false, cursor: Cursor::default(), duplicates: 0, conflicting: 0 }
-    }
-
-    /// Moves to the next row, if it is not at one. False at the end.
-    async fn fill(&mut self) -> Result<bool> {
-        while self.cursor.is_at_end() {
-            if self.ended {
-                return Ok(false);
-            }
-            let next = loop {
-                match self.rows.try_next().await? {
-                    Some(batch) if batch.num_rows() == 0 => {}
-                    other => break other,
-                }
-            };
-            let Some(batch) = next else {
-                self.ended = true;
-                if let Some(last) = self.held.take() {
-                    self.cursor.set(last)?;
-                }
-                continue;
-            };
-            let batch = match self.held.take() {
-                Some(held) => concat_batches(&batch.schema(), [&held, &batch])?,
-                None => batch,
-            };
-            let keep = self.last_of_each_key(&batch)?;
-            let last = batch.num_rows() - 1;
-            self.held = Some(alone(&batch, last)?);
-            let rows = batch.slice(0, last);
-            let rows = match keep {
-                Some(keep) => filter_record_batch(&rows, &keep.slice(0, last))?,
-                None => rows,
-            };
-            if rows.num_rows() > 0 {
-                self.cursor.set(rows)?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Which rows are the last of their key; `None` if all are.
-    fn last_of_each_key(&mut self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
-        let symbols = batch.column(0).as_string_view();
-        let times = batch.column(1).as_primitive::<TimestampMicrosecondType>().values();
-        let mut repeated: Vec<usize> = vec![];
-        for row in 1..batch.num_rows() {
-            let order = match times[row - 1].cmp(&times[row]) {
-                Ordering::Less if symbols.views()[row - 1] == symbols.views()[row] => Ordering::Less,
-                by_time => symbols.value(row - 1).cmp(symbols.value(row)).then(by_time),
-            };
-            match order {
-                Ordering::Less => {}
-                Ordering::Equal => repeated.push(row - 1),
-                Ordering::Greater => return Err(DataFusionError::External(Box::new(OutOfOrder))),
-            }
-        }
-        if repeated.is_empty() {
-            return Ok(None);
-        }
-        let values = 2..batch.num_columns() - 1;
-        let same = comparators(batch, batch, values.clone().map(|c| (c, c)))?;
-        let mut keep = vec![true; batch.num_rows()];
-        for row in repeated {
-            keep[row] = false;
-            self.duplicates += 1;
-            self.conflicting += u64::from(!same.iter().all(|c| c(row, row + 1).is_eq()));
-        }
-        Ok(Some(keep.into()))
-    }
-}
-
-/// One row that keeps nothing of the rows around it in memory.
-fn alone(batch: &RecordBatch, row: usize) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(|column| {
-        let one = column.slice(row, 1);
-        match one.as_string_view_opt() {
-            Some(text) => Arc::new(text.gc()) as ArrayRef,
-            None => one,
-        }
-    });
-    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
-}
-
-fn comparators(
-    a: &RecordBatch,
-    b: &RecordBatch,
-    columns: impl Iterator<Item = (usize, usize)>,
-) -> Result<Vec<DynComparator>> {
-    let compare = |(i, j): (usize, usize)| make_comparator(a.column(i), b.column(j), SortOptions::default());
-    Ok(columns.map(compare).collect::<Result<_, _>>()?)
-}
-
 /// What a merge leaves behind: files to add and files to remove.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Merged {
-    pub adds: Vec<Add>,
+    pub files: UncommittedFiles,
     pub removes: Vec<usize>,
     pub counts: Counts,
+}
+
+impl Merged {
+    /// Whether the table stays what it is.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.removes.is_empty()
+    }
 }
 
 /// Merges a delivery into a table.
@@ -233,28 +73,22 @@ impl Upsert<'_> {
             Some(table) => clusters(self.files, table.profiles()),
             None => vec![],
         };
-        let mut merged = Merged::default();
         let mut writer = TableWriter::new(self.log, Arc::clone(&self.schema), Layout::Sorted)?;
-        let done = self.rewrite_clusters(delivered, &clusters, &mut writer, &mut merged).await;
-        match (done, writer) {
-            (Ok(()), writer) => merged.adds.extend(writer.finish().await?),
-            (Err(error), writer) => {
-                writer.abandon().await;
-                return Err(error);
-            }
-        }
-        merged.counts.duplicates = delivered.duplicates;
-        merged.counts.conflicting = delivered.conflicting;
-        Ok(merged)
+        let done = self.rewrite_clusters(delivered, &clusters, &mut writer).await;
+        let (files, (removes, mut counts)) = writer.finish(done).await?;
+        counts.duplicates = delivered.duplicates;
+        counts.conflicting = delivered.conflicting;
+        Ok(Merged { files, removes, counts })
     }
 
+    /// Returns the files that are replaced.
     async fn rewrite_clusters(
         &self,
         delivered: &mut Delivered,
         clusters: &[Cluster],
         writer: &mut TableWriter<'_>,
-        merged: &mut Merged,
-    ) -> Result<()> {
+    ) -> Result<(Vec<usize>, Counts)> {
+        let (mut removes, mut all) = (vec![], Counts::default());
         let is_small = |c: &Cluster| c.bytes < FILE_BYTES;
         // Clusters before this one are done with.
         let mut open = 0;
@@ -278,17 +112,15 @@ impl Upsert<'_> {
             writer.cut().await?;
             let mark = writer.files().len();
             let counts = self.merge(delivered, existing, &until, Some(&mut *writer), None).await?;
-            merged.counts.new += counts.new;
-            merged.counts.unchanged += counts.unchanged;
-            merged.counts.restated += counts.restated;
+            all.add(counts);
             if counts.new + counts.restated == 0 {
                 writer.cut().await?;
                 writer.discard_since(mark).await;
             } else if let Some(i) = into {
-                merged.removes.extend(&clusters[i].files);
+                removes.extend(&clusters[i].files);
             }
         }
-        Ok(())
+        Ok((removes, all))
     }
 
     /// Writes new rows to files beside the others. `Ok(None)`: a row restates another, so files have to be rewritten.
@@ -296,7 +128,10 @@ impl Upsert<'_> {
         let Some(table) = self.table else { return Ok(None) };
         let schema = match rows.first() {
             Some(batch) => batch.schema(),
-            None => return Ok(Some(Merged::default())),
+            None => {
+                let files = UncommittedFiles::of(self.log);
+                return Ok(Some(Merged { files, removes: vec![], counts: Counts::default() }));
+            }
         };
         let times = rows.iter().flat_map(|b| b.column(1).as_primitive::<TimestampMicrosecondType>().values());
         let span = times.fold((i64::MAX, i64::MIN), |(lo, hi), t| (lo.min(*t), hi.max(*t)));
@@ -309,16 +144,14 @@ impl Upsert<'_> {
         let mut delivered = Delivered::new(Box::pin(stream));
         let mut writer = TableWriter::new(self.log, Arc::clone(&self.schema), Layout::Sorted)?;
         let counts = self.merge(&mut delivered, Some(existing), &Until::End, None, Some(&mut writer)).await;
-        let mut counts = match counts {
-            Ok(counts) if counts.restated == 0 => counts,
-            other => {
-                writer.abandon().await;
-                return other.map(|_| None);
-            }
-        };
+        if counts.as_ref().is_ok_and(|counts| counts.restated > 0) {
+            writer.abandon().await;
+            return Ok(None);
+        }
+        let (files, mut counts) = writer.finish(counts).await?;
         counts.duplicates = delivered.duplicates;
         counts.conflicting = delivered.conflicting;
-        Ok(Some(Merged { adds: writer.finish().await?, removes: vec![], counts }))
+        Ok(Some(Merged { files, removes: vec![], counts }))
     }
 
     /// Merges rows up to a symbol. `all` takes every row of the result, `fresh` only those that were not there.

@@ -22,7 +22,7 @@ fn fonts() -> Arc<usvg::fontdb::Database> {
 
 /// The chart as a PNG.
 pub fn png(chart: &Chart) -> Result<Vec<u8>> {
-    let failed = |what: &dyn std::fmt::Display| Error::Setting(format!("drawing the chart '{}': {what}", chart.title));
+    let failed = |what: &dyn std::fmt::Display| Error::invalid(format!("drawing the chart '{}': {what}", chart.title));
     let options = usvg::Options { fontdb: fonts(), font_family: "Ubuntu".to_string(), ..usvg::Options::default() };
     let tree = usvg::Tree::from_str(&chart.file(), &options).map_err(|e| failed(&e))?;
     let size = tree.size();

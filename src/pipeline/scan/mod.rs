@@ -1,23 +1,19 @@
 //! Scans: which bars of which symbols fulfil a formula, in one plan over all of them.
 
 mod age;
-mod guard;
 mod patience;
 mod run;
 mod sweep;
-mod tally;
 
-pub use super::relation::Failure;
 pub use age::MaxAge;
-pub use guard::OnProgress;
 pub use run::{Ended, ScanRun, Summary};
 pub use sweep::Sweep;
 
 use super::bounds::{Range, bounded};
+use super::control::{AbortOnDrop, Control, Progress};
 use super::quoting::{self, quoted};
 use super::relation::{Relation, despite_files, one, relation};
 use crate::Session;
-use age::AgeTap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Column;
@@ -32,34 +28,33 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
-use guard::{Guard, GuardTap};
 use patience::Patience;
-use run::{AbortOnDrop, Pass};
+use run::Pass;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Checked, Formula, FormulaKind, Params, Problems};
+use tallow_engine::node::above;
+use tallow_engine::observer::Observer;
 use tallow_engine::reach::PlanReach;
-use tallow_engine::tap::tapped;
+use tallow_engine::symbol_guard::{Findings, SymbolGuard};
+use tallow_engine::tally::Tally;
 use tallow_lake::CandleTable;
 use tallow_udfs::series::Bars;
-use tally::TallyTap;
-use tokio_util::sync::CancellationToken;
 
 /// What to look for, and where.
 ///
 /// ```no_run
-/// use tallow::engine::dialect::Formula;
-/// use tallow::pipeline::scan::{Control, Scan};
-/// use tallow::{Session, Settings};
+/// use tallow_engine::dialect::Formula;
+/// use tallow_pipeline::control::Control;
+/// use tallow_pipeline::scan::Scan;
+/// use tallow_pipeline::Session;
 ///
-/// # async fn example() -> tallow::Result<()> {
-/// let session = Session::open(Settings::default()).await?;
+/// # async fn example(session: &Session) -> tallow_common::Result<()> {
 /// let scan = Scan { last: true, ..Scan::of(Formula::parse("rsi(14) < 30")?) };
-/// let mut run = scan.run(&session, Control::default()).await?;
+/// let mut run = scan.run(session, &Control::default()).await?;
 /// while let Some(batch) = run.next().await {
 ///     println!("{} matches", batch?.num_rows());
 /// }
@@ -93,8 +88,6 @@ pub struct Scan {
     pub sweep: Sweep,
     /// A formula that looks into the future is an error otherwise.
     pub allow_lookahead: bool,
-    /// After this time, what is complete is the result.
-    pub timeout: Option<Duration>,
 }
 
 /// What matches are ordered by.
@@ -132,27 +125,15 @@ pub enum Group {
     Symbol,
 }
 
-/// How a scan is watched and stopped.
-#[derive(Clone)]
-pub struct Control {
-    /// Called with the number of symbols that are done and, where it is known, of all.
-    pub progress: Arc<dyn Fn(u64, Option<u64>) + Send + Sync>,
-    /// Ends the scan at the next symbol's border of each partition; what is complete is the result. Where that takes long, it is
-    /// given up: see [`Summary::given_up`].
-    pub cancel: CancellationToken,
-}
-
-impl Default for Control {
-    fn default() -> Self {
-        Control { progress: Arc::new(|_, _| ()), cancel: CancellationToken::new() }
-    }
-}
-
 /// The column that tells whether a bar matches.
 const MATCH: &str = "(match)";
 /// The column with the time of a symbol's newest bar.
 const NEWEST: &str = "(newest)";
 const PLACE: &str = "(place)";
+/// The tally of rows that match.
+const MATCHES: &str = "matches";
+/// The tally of newest bars, some of which are too old.
+const NEWEST_BARS: &str = "newest bars";
 
 /// A scan whose first matches are there, or who was given up before.
 struct Begun {
@@ -181,21 +162,23 @@ impl Scan {
             group: None,
             sweep: Sweep::default(),
             allow_lookahead: false,
-            timeout: None,
         }
     }
 
     /// Plans and starts it. Matches come by time, newest first, or as they are ranked or grouped, once all symbols are
-    /// done. Files that cannot be read are found and left out by a second try.
-    pub async fn run(&self, session: &Session, control: Control) -> Result<ScanRun> {
+    /// done. Files that cannot be read are found and skipped by a second try.
+    ///
+    /// A scan that is cancelled or out of time ends at the next symbol's border of each partition, and what is complete is
+    /// its result. Where that takes long, it is given up: see [`Summary::given_up`].
+    pub async fn run(&self, session: &Session, control: &Control) -> Result<ScanRun> {
         // Running out of time ends this scan, not all that share the token.
-        let control = Control { cancel: control.cancel.child_token(), ..control };
+        let control = Control { cancel: control.cancel.child_token(), ..control.clone() };
         let timed_out = Arc::new(AtomicBool::new(false));
         let clock = session.engine().clock()?;
-        let timer = self.timeout.map(|after| {
+        let timer = control.deadline.map(|deadline| {
             let (cancel, timed_out) = (control.cancel.clone(), Arc::clone(&timed_out));
             clock.spawn(async move {
-                tokio::time::sleep(after).await;
+                tokio::time::sleep_until(deadline.into()).await;
                 timed_out.store(true, Ordering::Relaxed);
                 cancel.cancel();
             })
@@ -222,39 +205,39 @@ impl Scan {
             None => from.candles().and_then(CandleTable::symbols).map(|n| n as u64),
         };
         let progress = Arc::clone(&control.progress);
-        let told = move |done: u64| {
+        let on_symbol = move |done: u64| {
             // Every tenth, for whoever follows without a terminal.
             if let Some(total) = total.filter(|total| done.is_multiple_of(total.div_ceil(10).max(1))) {
                 tracing::debug!("{done} of {total} symbols");
             }
-            progress(done, total);
+            progress(Progress::symbols(done, total));
         };
-        let guard = Arc::new(Guard::new(control.cancel.clone(), Arc::new(told)));
-        let (name, table) = (from.name.clone(), from.table.clone());
-        let mut pass = Pass { name, table, guard, tally: Arc::default(), too_old: Arc::default(), reads: true };
+        let observer = Observer::new(on_symbol).stopped_by(control.cancel.clone());
+        let findings = Findings::default();
         let planned = async {
             let (frame, warnings) = match self.sweep.is_empty() {
-                true => self.plan(session, from, &pass).await?,
-                false => self.swept(session, from, &pass).await?,
+                true => self.plan(session, from).await?,
+                false => self.swept(session, from).await?,
             };
             Ok::<_, Error>((session.plan(frame).await?, warnings))
         };
-        let late = || Error::Setting("the scan was ended before it was planned".to_string());
+        let late = || Error::invalid("the scan was ended before it was planned".to_string());
         let (plan, warnings) = patience.wait(0, planned).await.ok_or_else(late)??;
-        pass.reads = reads(&plan);
+        let (name, table, reads) = (from.name.clone(), from.table.clone(), reads(&plan));
+        let mut pass = Pass { name, table, plan: Arc::clone(&plan), findings: findings.clone(), swept: None, reads };
         let mut schema = plan.schema();
-        let mut batches = session.execute(plan)?.boxed();
+        let mut batches = session.execute_with(plan, &|config| findings.extend(observer.extend(config)))?.boxed();
         let mut given_up = false;
         if self.sweep.is_empty() {
-            match patience.wait_for(&pass.tally, batches.next()).await {
+            match patience.wait_while(|| pass.matches().0, batches.next()).await {
                 Some(first) => batches = stream::iter(first.transpose()?.map(Ok)).chain(batches).boxed(),
                 None => (batches, given_up) = (stream::empty().boxed(), true),
             }
         } else {
             let all: Option<Result<Vec<RecordBatch>>> = patience.wait(0, batches.try_collect()).await;
             given_up = all.is_none();
-            let (rows, (matches, symbols)) = self.sweep.rows(&all.transpose()?.unwrap_or_default())?;
-            pass.tally.add(matches, symbols);
+            let (rows, counts) = self.sweep.rows(&all.transpose()?.unwrap_or_default())?;
+            pass.swept = Some(counts);
             schema = rows.schema();
             batches = if given_up { stream::empty().boxed() } else { stream::iter([Ok(rows)]).boxed() };
         }
@@ -266,7 +249,7 @@ impl Scan {
         let (state, schema) = (session.context().state(), &from.schema);
         let mut checked = self.formula.check_in(&state, schema, &self.own_params())?;
         if checked.kind != FormulaKind::Condition {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "`{}` is a number, not a condition: compare it, as `{} > 0`",
                 self.formula, self.formula
             )));
@@ -274,7 +257,7 @@ impl Scan {
         if let Some(rank) = self.ranked()? {
             let of_rank = rank.by.check_in(&state, schema, &Params::default())?;
             if of_rank.kind != FormulaKind::Number {
-                return Err(Error::Setting(format!("the rank `{}` is a condition, not a number", rank.by)));
+                return Err(Error::invalid(format!("the rank `{}` is a condition, not a number", rank.by)));
             }
             checked.columns.extend(of_rank.columns);
         }
@@ -334,13 +317,12 @@ impl Scan {
         session: &Session,
         sql: &str,
         from: &Relation,
-        pass: &Pass,
         columns: BTreeSet<String>,
     ) -> Result<DataFrame> {
         // Places in this text mean nothing to whoever typed the formula.
         let frame = one(session, sql).await.map_err(|error| match error {
             Error::Text(problems) => {
-                Error::Setting(problems.list.into_iter().map(|p| p.message).collect::<Vec<_>>().join("\n"))
+                Error::invalid(problems.list.into_iter().map(|p| p.message).collect::<Vec<_>>().join("\n"))
             }
             other => other,
         })?;
@@ -357,29 +339,24 @@ impl Scan {
         }
         let frame = bounded(session, DataFrame::new(state, plan), self.range).await?;
         let (state, plan) = frame.into_parts();
-        Ok(DataFrame::new(state, self.guard_tables(plan, &pass.guard, &Arc::new(columns))?))
+        Ok(DataFrame::new(state, self.guard_tables(plan, &columns)?))
     }
 
-    async fn plan(&self, session: &Session, from: &Relation, pass: &Pass) -> Result<(DataFrame, Problems)> {
+    async fn plan(&self, session: &Session, from: &Relation) -> Result<(DataFrame, Problems)> {
         let (formula, Checked { columns, warnings, .. }) = self.checked(session, from).await?;
         let (sql, names) = self.base(&from.sql, &formula, &from.schema)?;
-        let frame = self.guarded(session, &sql, from, pass, columns).await?;
-        let frame = self.newest(frame, pass, self.oldest(session, from).await?)?;
+        let frame = self.guarded(session, &sql, from, columns).await?;
+        let frame = self.newest(frame, self.oldest(session, from).await?)?;
         let frame = frame.filter(named(MATCH))?;
         let (state, plan) = frame.into_parts();
-        let tap = Arc::new(TallyTap { tally: Some(Arc::clone(&pass.tally)), guard: Arc::clone(&pass.guard) });
-        let matches = DataFrame::new(state, tapped(plan, tap));
+        let tally = Tally { name: MATCHES.to_string(), since: None, ordered: false };
+        let matches = DataFrame::new(state, above(plan, Arc::new(tally))?);
         let matches = matches.select(names.iter().map(|n| named(n)).collect::<Vec<_>>())?;
         Ok((self.arranged(matches)?, warnings))
     }
 
     /// Puts the guard above every table, and above what filters its rows; the first is the one that the plan is about.
-    fn guard_tables(
-        &self,
-        plan: LogicalPlan,
-        guard: &Arc<Guard>,
-        columns: &Arc<BTreeSet<String>>,
-    ) -> Result<LogicalPlan> {
+    fn guard_tables(&self, plan: LogicalPlan, columns: &BTreeSet<String>) -> Result<LogicalPlan> {
         let mut beside = false;
         let symbols = self.symbols.as_ref().map(|all| Arc::new(all.iter().cloned().collect::<BTreeSet<_>>()));
         let guarded = plan.transform_down(|node| {
@@ -392,16 +369,16 @@ impl Scan {
                 Some(symbols) => node.transform_down(|node| near(node, symbols)).data()?,
                 None => node,
             };
-            let (guard, columns) = (Arc::clone(guard), Arc::clone(columns));
-            let tap = Arc::new(GuardTap { guard, symbols: symbols.clone(), columns, beside });
+            let symbols = symbols.as_ref().map(|symbols| symbols.as_ref().clone());
+            let guard = SymbolGuard { symbols, columns: columns.clone(), beside };
             beside = true;
-            Ok(Transformed::new(tapped(scan, tap), true, TreeNodeRecursion::Jump))
+            Ok(Transformed::new(above(scan, Arc::new(guard))?, true, TreeNodeRecursion::Jump))
         });
         Ok(guarded.data()?)
     }
 
     /// The newest bar of each symbol, where only that is wanted; none of symbols that ended before the oldest that counts.
-    fn newest(&self, frame: DataFrame, pass: &Pass, oldest: Option<i64>) -> Result<DataFrame> {
+    fn newest(&self, frame: DataFrame, oldest: Option<i64>) -> Result<DataFrame> {
         if !self.last {
             return Ok(frame);
         }
@@ -410,8 +387,8 @@ impl Scan {
         let frame = frame.window(vec![newest])?.filter(col("ts").eq(named(NEWEST)))?;
         let Some(oldest) = oldest else { return Ok(frame) };
         let (state, plan) = frame.into_parts();
-        let tap = AgeTap { oldest, too_old: Arc::clone(&pass.too_old), guard: Arc::clone(&pass.guard) };
-        Ok(DataFrame::new(state, tapped(plan, Arc::new(tap))))
+        let tally = Tally { name: NEWEST_BARS.to_string(), since: Some(oldest), ordered: true };
+        Ok(DataFrame::new(state, above(plan, Arc::new(tally))?))
     }
 
     /// Ranked, grouped, ordered and limited.
@@ -456,7 +433,7 @@ impl Scan {
         let of = told.columns.iter().find(|(name, sources)| name != MATCH && ahead(sources.furthest().ahead).is_some());
         let what = of.map_or_else(|| self.formula.to_string(), |(name, _)| name.clone());
         let how_far = if bars == "1" { " (1 bar)".to_string() } else { format!(" ({bars} bars)") };
-        Err(Error::Setting(format!(
+        Err(Error::invalid(format!(
             "`{what}` looks into the future{how_far}: at the time of a match it was not known; --allow-lookahead scans \
              it anyway"
         )))
@@ -514,7 +491,7 @@ fn near(node: LogicalPlan, symbols: &Arc<BTreeSet<String>>) -> datafusion::commo
     let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
     let provider = source_as_provider(&scan.source)?;
     let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(Transformed::no(node)) };
-    let source = provider_as_source(Arc::new(table.near(symbols)));
+    let source = provider_as_source(Arc::new(table.for_symbols(symbols)));
     Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
 }
 

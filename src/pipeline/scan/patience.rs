@@ -3,7 +3,6 @@
 //! Its input ends at once; what was read by then is still computed, ordered and delivered, which is the work of moments. An
 //! operator that is deep in something else, or waits for a store that does not answer, must not keep the caller.
 
-use super::tally::Tally;
 use std::future::Future;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -30,12 +29,8 @@ impl Patience {
         self.wait_while(|| matches, work).await
     }
 
-    /// As [`Patience::wait`], for work that brings matches.
-    pub async fn wait_for<T>(&self, tally: &Tally, work: impl Future<Output = T>) -> Option<T> {
-        self.wait_while(|| tally.counts().0, work).await
-    }
-
-    async fn wait_while<T>(&self, matches: impl Fn() -> u64, work: impl Future<Output = T>) -> Option<T> {
+    /// As [`Patience::wait`], for work that brings matches, counted when it was ended.
+    pub async fn wait_while<T>(&self, matches: impl Fn() -> u64, work: impl Future<Output = T>) -> Option<T> {
         let too_long = async {
             self.ended.cancelled().await;
             let time = LEAST + PER_MATCH.saturating_mul(u32::try_from(matches()).unwrap_or(u32::MAX));

@@ -1,20 +1,23 @@
 //! A scan under way, and what it found in numbers.
 
-use super::Failure;
-use super::guard::Guard;
 use super::patience::Patience;
-use super::tally::Tally;
+use super::{MATCHES, NEWEST_BARS};
+use crate::control::AbortOnDrop;
+use crate::outcome::Skipped;
 use crate::relation::unreadable;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tallow_common::Result;
 use tallow_engine::dialect::{Problems, closest};
+use tallow_engine::symbol_guard::{Fault, Findings, SymbolGuardExec};
+use tallow_engine::tally::{counted, counts};
 use tallow_lake::CandleTable;
 
 /// How a scan ended.
@@ -36,7 +39,7 @@ pub struct Summary {
     /// Symbols whose bars were read to the end.
     pub scanned: u64,
     /// Symbols and files that something is wrong with.
-    pub failures: Vec<Failure>,
+    pub skipped: Vec<Skipped>,
     /// Symbols with a match.
     pub with_matches: u64,
     /// Bars that match.
@@ -70,25 +73,19 @@ pub struct ScanRun {
     pub(super) timed_out: Arc<AtomicBool>,
     pub(super) patience: Patience,
     pub(super) given_up: bool,
-    pub(super) _timer: Option<AbortOnDrop>,
-}
-
-pub(super) struct AbortOnDrop(pub tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    pub(super) _timer: Option<AbortOnDrop<()>>,
 }
 
 /// One try at the table.
 pub(super) struct Pass {
     pub name: String,
     pub table: Option<Arc<dyn TableProvider>>,
-    pub guard: Arc<Guard>,
-    pub tally: Arc<Tally>,
-    /// Symbols that were left out for their age.
-    pub too_old: Arc<AtomicU64>,
+    /// What is executed, whose operators count.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// What is found out about symbols.
+    pub findings: Findings,
+    /// Of a sweep, whose rows are no matches: all matches, and the most symbols with any.
+    pub swept: Option<(u64, u64)>,
     /// Whether bars are read at all: a formula that is the same for every bar may need none.
     pub reads: bool,
 }
@@ -96,6 +93,17 @@ pub(super) struct Pass {
 impl Pass {
     fn candles(&self) -> Option<&CandleTable> {
         self.table.as_ref()?.downcast_ref::<CandleTable>()
+    }
+
+    /// Matches so far, and symbols that have any.
+    pub fn matches(&self) -> (u64, u64) {
+        let counts = || counts(&self.plan, MATCHES);
+        self.swept.unwrap_or_else(|| (counts().rows, counts().symbols))
+    }
+
+    /// A counter of the guards.
+    fn guarded(&self, name: &str) -> u64 {
+        counted(&self.plan, |operator| operator.is::<SymbolGuardExec>(), name)
     }
 }
 
@@ -112,7 +120,7 @@ impl ScanRun {
 
     /// The next matches.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        match self.patience.wait_for(&self.pass.tally, self.batches.next()).await {
+        match self.patience.wait_while(|| self.pass.matches().0, self.batches.next()).await {
             Some(batch) => batch,
             None => {
                 self.given_up = true;
@@ -124,50 +132,52 @@ impl ScanRun {
 
     /// The numbers, complete after the last batch was taken.
     pub fn summary(&self) -> Summary {
-        let guarded = self.pass.guard.seen();
-        let seen: BTreeSet<&str> = guarded.symbols.iter().map(String::as_str).collect();
-        let mut failures = guarded.failures;
+        let scanned = self.pass.findings.symbols();
+        let seen: BTreeSet<&str> = scanned.iter().map(String::as_str).collect();
+        let skipped = |Fault { symbol, reason }| Skipped { symbol, reason };
+        let mut skipped: Vec<Skipped> = self.pass.findings.faults().into_iter().map(skipped).collect();
         let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
         let by_name = self.pass.candles().is_some_and(CandleTable::is_named_by_files);
         let files = self.pass.candles().map(unreadable).unwrap_or_default();
-        failures.extend(files.into_iter().filter(|file| !by_name || wanted(&file.symbol)));
+        skipped.extend(files.into_iter().filter(|file| !by_name || wanted(&file.symbol)));
         for (path, symbol) in self.pass.candles().map(CandleTable::empty_files).unwrap_or_default() {
             if (!by_name || wanted(&symbol)) && !seen.contains(symbol.as_str()) {
-                failures.push(Failure { symbol, reason: format!("no data: {path} has no rows") });
+                skipped.push(Skipped { symbol, reason: format!("no data: {path} has no rows") });
             }
         }
-        let ended = match (guarded.cut_short || self.given_up, self.timed_out.load(Ordering::Relaxed)) {
+        let ended = match (self.pass.guarded("cut_short") > 0 || self.given_up, self.timed_out.load(Ordering::Relaxed))
+        {
             (false, _) => Ended::Complete,
             (true, true) => Ended::TimedOut,
             (true, false) => Ended::Cancelled,
         };
         let mut asked: BTreeSet<&str> = self.symbols.iter().flatten().map(String::as_str).collect();
         if ended == Ended::Complete && self.pass.reads {
-            let named: HashSet<String> = failures.iter().map(|f| f.symbol.clone()).collect();
+            let named: HashSet<String> = skipped.iter().map(|f| f.symbol.clone()).collect();
             for symbol in asked.iter().filter(|s| !seen.contains(*s) && !named.contains(**s)) {
                 let near = closest(symbol, seen.iter().copied()).map(|n| format!("; did you mean {n}?"));
                 let reason = format!("no data: the table has no bar of it{}", near.unwrap_or_default());
-                failures.push(Failure { symbol: (*symbol).to_string(), reason });
+                skipped.push(Skipped { symbol: (*symbol).to_string(), reason });
             }
         }
-        failures.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
+        skipped.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
         let all_asked = match &self.symbols {
             Some(_) => asked.len() as u64,
             None => {
-                asked = failures.iter().map(|f| f.symbol.as_str()).collect();
+                asked = skipped.iter().map(|f| f.symbol.as_str()).collect();
                 let more = asked.iter().filter(|s| !seen.contains(*s)).count() as u64;
                 self.total.unwrap_or(seen.len() as u64).max(seen.len() as u64) + more
             }
         };
-        let (matches, with_matches) = self.pass.tally.counts();
+        let (matches, with_matches) = self.pass.matches();
         Summary {
             asked: all_asked,
-            scanned: guarded.symbols.len() as u64,
-            failures,
+            scanned: seen.len() as u64,
+            skipped,
             with_matches,
             matches,
-            bars: guarded.bars,
-            too_old: self.pass.too_old.load(Ordering::Relaxed),
+            bars: self.pass.guarded("bars"),
+            too_old: counts(&self.pass.plan, NEWEST_BARS).dropped,
             ended,
             given_up: self.given_up,
         }

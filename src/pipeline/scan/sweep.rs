@@ -1,7 +1,6 @@
 //! One formula with many values of its parameters, in one pass over the bars.
 
-use super::tally::TallyTap;
-use super::{MATCH, Pass, Relation, Scan, named};
+use super::{MATCH, Relation, Scan, named};
 use crate::Session;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -12,7 +11,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Formula, Params, Problems};
-use tallow_engine::tap::tapped;
 
 /// More combinations than this were not meant.
 const MOST: usize = 1_000;
@@ -25,7 +23,7 @@ impl Sweep {
     /// Adds `name=5..20:5` (5, 10, 15, 20), `name=0.5..2:0.5` or `name=20,50,100`.
     pub fn add(&mut self, text: &str) -> Result<()> {
         let wrong = |said: &str| {
-            Error::Setting(format!(
+            Error::invalid(format!(
                 "--sweep '{text}': {said}; expected name=5..20:5, a start, an end and a step, or name=20,50"
             ))
         };
@@ -59,7 +57,7 @@ impl Sweep {
         }
         self.0.push((name, values));
         match self.len() > MOST {
-            true => Err(Error::Setting(format!("--sweep: {} combinations, more than {MOST}", self.len()))),
+            true => Err(Error::invalid(format!("--sweep: {} combinations, more than {MOST}", self.len()))),
             false => Ok(()),
         }
     }
@@ -137,9 +135,9 @@ fn typed(values: &[&str]) -> ArrayRef {
 
 impl Scan {
     /// The counts of every combination, in one row.
-    pub(super) async fn swept(&self, session: &Session, from: &Relation, pass: &Pass) -> Result<(DataFrame, Problems)> {
+    pub(super) async fn swept(&self, session: &Session, from: &Relation) -> Result<(DataFrame, Problems)> {
         if self.rank.is_some() || self.group.is_some() || self.top.is_some() {
-            return Err(Error::Setting(
+            return Err(Error::invalid(
                 "a sweep has one row a combination: it takes no rank, group or top".to_string(),
             ));
         }
@@ -149,7 +147,7 @@ impl Scan {
                 let names: Vec<_> = known.iter().map(|p| format!(":{}", p.name)).collect();
                 let has =
                     if names.is_empty() { "it has none".to_string() } else { format!("it has {}", names.join(", ")) };
-                return Err(Error::Setting(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
+                return Err(Error::invalid(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
             }
         }
         let (mut formulas, mut columns): (Vec<Formula>, BTreeSet<String>) = (vec![], BTreeSet::new());
@@ -161,15 +159,12 @@ impl Scan {
             warnings.get_or_insert(checked.warnings);
             formulas.push(formula);
         }
-        let Some(warnings) = warnings else { return Err(Error::Setting("an empty sweep".to_string())) };
+        let Some(warnings) = warnings else { return Err(Error::invalid("an empty sweep".to_string())) };
         let name = |i: usize| format!("{MATCH}{i}");
         let items: Vec<_> = formulas.iter().enumerate().map(|(i, f)| format!("({f}) as \"{}\"", name(i))).collect();
         let sql = format!("select symbol, ts, {} from {} as candles", items.join(", "), from.sql);
-        let frame = self.guarded(session, &sql, from, pass, columns).await?;
-        let frame = self.newest(frame, pass, self.oldest(session, from).await?)?;
-        let (state, plan) = frame.into_parts();
-        let tap = Arc::new(TallyTap { tally: None, guard: Arc::clone(&pass.guard) });
-        let frame = DataFrame::new(state, tapped(plan, tap));
+        let frame = self.guarded(session, &sql, from, columns).await?;
+        let frame = self.newest(frame, self.oldest(session, from).await?)?;
         let all = 0..formulas.len();
         let hits = all.clone().map(|i| Ok(count(lit(1)).filter(named(&name(i))).build()?.alias(name(i))));
         let frame = frame.aggregate(vec![named("symbol")], hits.collect::<Result<Vec<Expr>>>()?)?;

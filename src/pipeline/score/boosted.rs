@@ -84,7 +84,7 @@ pub(super) fn fit(features: &[f64], target: &[f64]) -> Result<GradientBooster> {
     let features = finite(features);
     let matrix = Matrix::new(&features, target.len(), features.len() / target.len().max(1));
     let mut model = booster();
-    model.fit_unweighted(&matrix, target, None).map_err(|e| Error::Setting(format!("training failed: {e}")))?;
+    model.fit_unweighted(&matrix, target, None).map_err(|e| Error::invalid(format!("training failed: {e}")))?;
     Ok(model)
 }
 
@@ -130,7 +130,7 @@ impl Boosted {
 
     /// The model as the text of a file.
     pub fn to_json(&self) -> Result<String> {
-        let dump = |e: &GradientBooster| e.json_dump().map_err(|e| Error::Setting(format!("saving the model: {e}")));
+        let dump = |e: &GradientBooster| e.json_dump().map_err(|e| Error::invalid(format!("saving the model: {e}")));
         let file = File {
             tallow_model: FORMAT,
             features: self.features.clone(),
@@ -138,12 +138,12 @@ impl Boosted {
             origin: self.origin.clone(),
             ensembles: self.ensembles.iter().map(dump).collect::<Result<_>>()?,
         };
-        serde_json::to_string(&file).map_err(|e| Error::Setting(format!("saving the model: {e}")))
+        serde_json::to_string(&file).map_err(|e| Error::invalid(format!("saving the model: {e}")))
     }
 
     /// Reads what [`Boosted::to_json`] wrote.
     pub fn from_json(name: &str, text: &str) -> Result<Boosted> {
-        let wrong = |said: String| Error::Setting(format!("model '{name}' cannot be read: {said}"));
+        let wrong = |said: String| Error::invalid(format!("model '{name}' cannot be read: {said}"));
         let file: File = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
         if file.tallow_model != FORMAT {
             return Err(wrong(format!("format {}, expected {FORMAT}", file.tallow_model)));

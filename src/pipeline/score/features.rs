@@ -51,7 +51,7 @@ pub(super) struct MatchTable<'a> {
 
 impl<'a> MatchTable<'a> {
     pub async fn new(session: &'a Session, found: &Matched) -> Result<MatchTable<'a>> {
-        let Matched { rows: matches, table: candles, failures, .. } = found;
+        let Matched { rows: matches, table: candles, skipped, .. } = found;
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("#matches {}", COUNT.fetch_add(1, Ordering::Relaxed));
         let table = MemTable::try_new(matches.schema(), vec![vec![matches.clone()]])?;
@@ -61,7 +61,7 @@ impl<'a> MatchTable<'a> {
         let has_volume = from.schema.index_of("volume").is_ok();
         // Symbols that could not be searched have no features either.
         let matched: BTreeSet<String> = texts(column(matches, "symbol")?)?.into_iter().collect();
-        let unfit: BTreeSet<&String> = failures.iter().map(|f| &f.symbol).filter(|s| !matched.contains(*s)).collect();
+        let unfit: BTreeSet<&String> = skipped.iter().map(|f| &f.symbol).filter(|s| !matched.contains(*s)).collect();
         // Bars that are made of smaller ones have no name of their own; without a volume, what is made of it is unknown.
         if !from.is_stored || !has_volume || !unfit.is_empty() {
             let volume = if has_volume { "volume" } else { "cast(null as double) as volume" };
@@ -108,7 +108,7 @@ pub async fn check_benchmark(session: &Session, candles: &str, symbol: &str) -> 
     let found = session.collect(one(session, &sql).await?).await?;
     match found.iter().any(|b| b.num_rows() > 0) {
         true => Ok(()),
-        false => Err(Error::Setting(format!("benchmark '{symbol}': there are no bars of it in {candles}"))),
+        false => Err(Error::invalid(format!("benchmark '{symbol}': there are no bars of it in {candles}"))),
     }
 }
 

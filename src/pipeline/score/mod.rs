@@ -19,4 +19,4 @@ pub use features::{FEATURES, TARGETS, check_benchmark, scored};
 pub use model::Model;
 pub(crate) use predict::Predict;
 pub use store::Models;
-pub use train::{Trained, Training, check_name};
+pub use train::{Trained, Training, TrainingRequest, check_name};

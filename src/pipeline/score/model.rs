@@ -31,9 +31,9 @@ impl Model {
             #[cfg(feature = "onnx")]
             return Ok(Model::Onnx(super::onnx::Onnx::read(name, bytes, memory)?));
             #[cfg(not(feature = "onnx"))]
-            return Err(Error::Setting(format!("model '{name}': this build reads no ONNX (cargo feature `onnx`)")));
+            return Err(Error::invalid(format!("model '{name}': this build reads no ONNX (cargo feature `onnx`)")));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| Error::Setting(format!("model '{name}' is no text")))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("model '{name}' is no text")))?;
         Ok(Model::Boosted(Box::new(Boosted::from_json(name, text)?)))
     }
 

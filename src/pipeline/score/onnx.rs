@@ -59,12 +59,12 @@ impl Onnx {
         match receiver.recv_timeout(TIME) {
             Ok(read) => read,
             Err(mpsc::RecvTimeoutError::Timeout) => Err(too_slow(name, "getting it ready", TIME)),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::Setting(format!("model '{name}' cannot be read"))),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::invalid(format!("model '{name}' cannot be read"))),
         }
     }
 
     fn ready(name: &str, bytes: &[u8], memory: usize) -> Result<Onnx> {
-        let wrong = |said: String| Error::Setting(format!("model '{name}': {said}"));
+        let wrong = |said: String| Error::invalid(format!("model '{name}': {said}"));
         let failed = |error: TractError| wrong(format!("{error:#}"));
         let mut reader = bytes;
         let framework = tract_onnx::onnx();
@@ -141,7 +141,7 @@ impl Onnx {
     fn run(&self, by_row: &[f32], rows: usize, time: Duration) -> Result<Vec<f32>> {
         let failed = |error: TractError| match error.downcast::<Error>() {
             Ok(own) => own,
-            Err(error) => Error::Setting(format!("model '{}': {error:#}", self.name)),
+            Err(error) => Error::invalid(format!("model '{}': {error:#}", self.name)),
         };
         let started = Instant::now();
         let input = Tensor::from_shape(&[rows, self.inputs], by_row).map_err(failed)?;
@@ -169,7 +169,7 @@ impl Onnx {
 
 fn too_large(name: &str, what: &str, bytes: f64, memory: usize) -> Error {
     let mebibytes = |bytes: f64| (bytes / f64::from(1 << 20)).ceil();
-    Error::Setting(format!(
+    Error::invalid(format!(
         "model '{name}': {what} needs {:.0} MiB, more than the {:.0} MiB that the memory limit leaves for a model",
         mebibytes(bytes),
         mebibytes(memory as f64)
@@ -177,7 +177,7 @@ fn too_large(name: &str, what: &str, bytes: f64, memory: usize) -> Error {
 }
 
 fn too_slow(name: &str, what: &str, time: Duration) -> Error {
-    Error::Setting(format!("model '{name}': {what} took longer than {} s, the limit for a model", time.as_secs()))
+    Error::invalid(format!("model '{name}': {what} took longer than {} s, the limit for a model", time.as_secs()))
 }
 
 /// Bytes of the largest tensor that some operator is told to make by constants, as far as these are told as numbers.

@@ -74,7 +74,7 @@ impl Models {
                 true => "there is no such file",
                 false => "expected the path of a .json or .onnx file",
             };
-            return Err(Error::Setting(format!("model '{name}': {hint}")));
+            return Err(Error::invalid(format!("model '{name}': {hint}")));
         }
         let known = names(lake).await?;
         let hint = match closest(name, known.iter().map(String::as_str)) {
@@ -87,7 +87,7 @@ impl Models {
             }
             None => format!("there are {}, and '{}', which needs no training", known.join(", "), Model::WALK),
         };
-        Err(Error::Setting(format!("unknown model `{name}`; {hint}")))
+        Err(Error::invalid(format!("unknown model `{name}`; {hint}")))
     }
 
     /// Reads the models that statements call by name in `predict('name', ...)`.

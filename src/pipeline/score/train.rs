@@ -5,12 +5,16 @@ use super::evaluation::{Evaluation, TargetScore};
 use super::features::MatchTable;
 use super::{FEATURES, TARGETS, store, walk};
 use crate::Session;
-use crate::relation::{Failure, one, relation};
+use crate::control::Control;
+use crate::outcome::Skipped;
+use crate::patterns;
+use crate::relation::{one, relation, timeframe_of};
 use crate::rows::{numbers, times};
-use crate::search::{MatchRun, Matched, OnSymbols};
+use crate::search::{MatchRun, Matched, Pattern, SearchOptions};
 use arrow::compute::concat_batches;
 use forust_ml::GradientBooster;
 use tallow_common::{Error, Result};
+use tallow_udfs::similarity::random::Null;
 
 /// Folds of the evaluation, in time.
 const FOLDS: usize = 5;
@@ -34,6 +38,51 @@ pub struct Training {
     pub benchmark: Option<String>,
 }
 
+/// A model to train.
+#[derive(Debug, Clone)]
+pub struct TrainingRequest {
+    /// Patterns that the lake keeps; none: all active ones.
+    pub patterns: Vec<String>,
+    /// What the model is to be called.
+    pub model: String,
+    /// Matches of each pattern to learn from, the nearest ones.
+    pub matches: usize,
+    /// The table of candles.
+    pub table: String,
+    /// The symbol of an index; `None`: all symbols with equal weights.
+    pub benchmark: Option<String>,
+    /// Lengths of windows, as multiples of the pattern's.
+    pub scales: Vec<f64>,
+}
+
+impl TrainingRequest {
+    /// Finds the patterns and the bars, and whether the model can be called so.
+    ///
+    /// # Errors
+    /// The lake keeps no such patterns, or has no bars of the benchmark; the model cannot be called so.
+    pub async fn prepare(self, session: &Session) -> Result<Training> {
+        let TrainingRequest { patterns, model, matches, table, benchmark, scales } = self;
+        let stored = patterns::chosen(session.tables(), &patterns).await?;
+        let options = SearchOptions {
+            k: matches,
+            scales,
+            // The pattern's own bars are as good an example as any, and nobody looks at percentiles.
+            self_matches: true,
+            null: Null { size: 0, ..SearchOptions::default().null },
+            thinned: true,
+            ..SearchOptions::default()
+        };
+        let patterns = stored.iter().map(Pattern::try_from).collect::<Result<Vec<_>>>()?;
+        let run = MatchRun { patterns, options, exact: true, percentile: None };
+        let timeframe = timeframe_of(session, &table).await?;
+        if let Some(symbol) = &benchmark {
+            super::check_benchmark(session, &table, symbol).await?;
+        }
+        check_name(&model)?;
+        Ok(Training { run, table, timeframe, benchmark })
+    }
+}
+
 /// A trained model.
 #[derive(Debug)]
 pub struct Trained {
@@ -41,8 +90,8 @@ pub struct Trained {
     pub model: Boosted,
     /// Matches that were found.
     pub matches: usize,
-    /// Files and symbols that were left out.
-    pub failures: Vec<Failure>,
+    /// Files and symbols that were not used.
+    pub skipped: Vec<Skipped>,
 }
 
 /// Training rows in the order of their ends.
@@ -60,13 +109,13 @@ impl Training {
     ///
     /// # Errors
     /// Too few matches whose future is known.
-    pub async fn train(&self, session: &Session, progress: OnSymbols) -> Result<Trained> {
-        let found = self.run.run(session, &self.table, &self.timeframe, progress).await?;
+    pub async fn train(&self, session: &Session, control: &Control) -> Result<Trained> {
+        let found = self.run.run(session, &self.table, &self.timeframe, control).await?;
         let rows = self.rows(session, &found).await?;
-        let Matched { rows: matches, table, failures, .. } = found;
+        let Matched { rows: matches, table, skipped, .. } = found;
         let count = rows.ends.len();
         if count < LEAST {
-            return Err(Error::Setting(format!(
+            return Err(Error::invalid(format!(
                 "{count} of {} matches have a future that is known, expected at least {LEAST}: {}",
                 matches.num_rows(),
                 match matches.num_rows() < self.run.options.k * self.run.patterns.len() {
@@ -85,7 +134,7 @@ impl Training {
                 Ok::<_, Error>((evaluation, ensembles))
             })?
             .await
-            .map_err(|e| Error::Setting(format!("training ended: {e}")))??;
+            .map_err(|e| Error::invalid(format!("training ended: {e}")))??;
         let from = relation(session, &table).await?;
         let origin = Origin {
             patterns: self.run.patterns.iter().map(|p| p.id.clone()).collect(),
@@ -97,7 +146,7 @@ impl Training {
         };
         let names = |of: &[&str]| of.iter().map(ToString::to_string).collect();
         let model = Boosted::new(names(&FEATURES), names(&TARGETS), origin, ensembles);
-        Ok(Trained { model, matches: matches.num_rows(), failures })
+        Ok(Trained { model, matches: matches.num_rows(), skipped })
     }
 
     async fn rows(&self, session: &Session, found: &Matched) -> Result<Rows> {
@@ -193,7 +242,7 @@ impl Rows {
 pub fn check_name(name: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() || !name.chars().all(fits) || name == super::Model::WALK {
-        return Err(Error::Setting(format!(
+        return Err(Error::invalid(format!(
             "'{name}' cannot be a model's name: expected letters, digits, _ and -, and not '{}'",
             super::Model::WALK
         )));

@@ -1,24 +1,34 @@
 //! Search for what is like a pattern: `tallow match`, `dtw_search(...)`.
 
-mod fold;
+mod aggregate;
 mod prescreen;
+mod progress;
+mod query_pattern;
 mod run;
-mod watched;
+mod samples;
+mod state;
+#[cfg(test)]
+mod tests;
 
-pub use fold::{Sought, matches_schema};
+pub use aggregate::matches_schema;
+pub use query_pattern::QueryPattern;
 pub use run::{Counts, MatchRun, Matched, nearest, rows_schema};
-pub use watched::OnSymbols;
 
+use aggregate::SearchAggregate;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
-use fold::SearchFold;
+use prescreen::Prescreen;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
-use tallow_engine::fold::folded;
+use tallow_engine::node::NodeKind;
+use tallow_engine::series_aggregate::aggregated;
+use tallow_udfs::candle::Timeframe;
 use tallow_udfs::similarity::random::Null;
-use tallow_udfs::similarity::reference::{Channels, Reference, WARM_UP};
+use tallow_udfs::similarity::reference::{Channels, WARM_UP};
 use tallow_udfs::similarity::search::{Excluded, Windowing};
-use watched::Watched;
+
+/// The plan nodes of a search.
+pub const NODES: [NodeKind; 2] = [SearchAggregate::KIND, Prescreen::KIND];
 
 /// How a search is done; the same for all of its patterns.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +43,7 @@ pub struct SearchOptions {
     pub adjust: Adjust,
     /// Lengths of windows, as multiples of the pattern's.
     pub scales: Vec<f64>,
-    /// The random windows that percentiles are told by.
+    /// The random windows that percentiles are counted in.
     pub null: Null,
     /// Whether a pattern may match the bars that it was cut from.
     pub self_matches: bool,
@@ -100,17 +110,29 @@ pub struct Pattern {
 }
 
 impl SearchOptions {
+    /// What of the options does not fit together.
+    pub(super) fn check(&self) -> Result<()> {
+        let Adjust { averages, averages_band, .. } = self.adjust;
+        let has_averages = self.channels.as_ref().is_none_or(|channels| channels.averages > 0.0);
+        match averages.or(averages_band).filter(|_| !has_averages) {
+            Some(number) => Err(Error::Argument(
+                "channels",
+                format!(" leaves the averages out, which 'averages={number}' is about"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Prepares a pattern.
     ///
     /// # Errors
-    /// What cannot be searched for: see [`Reference::new`].
-    pub fn prepare(&self, pattern: &Pattern) -> Result<Sought> {
+    /// What cannot be searched for, such as a pattern whose values are all the same.
+    pub fn prepare(&self, pattern: &Pattern) -> Result<QueryPattern> {
         let whole = if pattern.lead >= WARM_UP { Channels::BOTH } else { Channels::PRICE };
         let channels = self.adjust.apply(self.channels.clone().unwrap_or(whole));
-        let reference = Reference::new(&pattern.closes, pattern.lead, channels, &self.scales)
-            .map_err(|said| Error::Setting(format!("pattern '{}': {said}", pattern.id)))?;
         let excluded = pattern.origin.clone().filter(|_| !self.self_matches);
-        Ok(Sought { pattern: pattern.id.clone(), reference, excluded, null: None, only: None })
+        QueryPattern::new(pattern, channels, &self.scales, excluded)
+            .map_err(|said| Error::invalid(format!("pattern '{}': {said}", pattern.id)))
     }
 }
 
@@ -118,8 +140,8 @@ impl SearchOptions {
 /// columns of [`matches_schema`].
 ///
 /// ```no_run
-/// use tallow::pipeline::search::{Pattern, SearchOptions, search};
-/// # async fn example(session: &tallow::Session) -> tallow::Result<()> {
+/// use tallow_pipeline::search::{Pattern, SearchOptions, search};
+/// # async fn example(session: &tallow_pipeline::Session) -> tallow_common::Result<()> {
 /// let closes = vec![9.0, 7.0, 6.0, 5.0, 6.0, 7.0, 9.0];
 /// let pattern = Pattern { id: "dip".to_string(), closes, lead: 0, origin: None, timeframe: None };
 /// let bars = session.sql("select * from candles where volume > 1e6").await?;
@@ -129,14 +151,20 @@ impl SearchOptions {
 /// # }
 /// ```
 pub fn search(bars: DataFrame, patterns: &[Pattern], options: &SearchOptions) -> Result<DataFrame> {
-    let sought = patterns.iter().map(|p| options.prepare(p)).collect::<Result<Vec<_>>>()?;
+    let patterns = patterns.iter().map(|p| options.prepare(p)).collect::<Result<Vec<_>>>()?;
     let (state, input) = bars.into_parts();
-    Ok(DataFrame::new(state, plan(input, sought, options)?))
+    Ok(DataFrame::new(state, plan(input, patterns, options)?))
 }
 
 /// The plan of a search in a table of candles.
-pub fn plan(input: LogicalPlan, sought: Vec<Sought>, options: &SearchOptions) -> Result<LogicalPlan> {
-    Ok(folded(input, Arc::new(SearchFold::new(sought, options)))?)
+pub fn plan(input: LogicalPlan, patterns: Vec<QueryPattern>, options: &SearchOptions) -> Result<LogicalPlan> {
+    Ok(aggregated(input, Arc::new(SearchAggregate::new(patterns, options)))?)
+}
+
+/// Microseconds of a bar, at most; 0 where that is not known.
+pub(super) fn length(timeframe: &str) -> i64 {
+    const MONTH: i64 = 31 * 24 * 3_600_000_000;
+    timeframe.parse::<Timeframe>().map_or(0, |t| t.fixed_length().unwrap_or(MONTH))
 }
 
 /// The channels that a text names: `price`, or `price,averages`.
@@ -145,14 +173,14 @@ pub fn channels(text: &str) -> Result<Channels> {
     match names.as_slice() {
         ["price"] => Ok(Channels::PRICE),
         ["price", "averages"] | ["averages", "price"] => Ok(Channels::BOTH),
-        _ => Err(Error::Setting(format!("channels '{text}': expected price, or price,averages"))),
+        _ => Err(Error::invalid(format!("channels '{text}': expected price, or price,averages"))),
     }
 }
 
 /// Lengths of windows as multiples of the pattern's: `0.9,1,1.1`.
 pub fn scales(text: &str) -> Result<Vec<f64>> {
     let number = |word: &str| {
-        let wrong = || Error::Setting(format!("scale '{word}': expected numbers such as 0.9,1,1.1"));
+        let wrong = || Error::invalid(format!("scale '{word}': expected numbers such as 0.9,1,1.1"));
         word.trim().parse::<f64>().map_err(|_| wrong())
     };
     text.split(',').map(number).collect()

@@ -3,19 +3,24 @@
 //!
 //! Correlation orders symbols as the Euclidean distance of z-normalised closes does, at a fraction of the cost of DTW.
 
-use super::Watched;
-use super::fold::{Samples, Sought, merge, samples, windows, with_close};
-use arrow::array::{Float64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::Result;
+use super::aggregate::with_close;
+use super::query_pattern::PatternSpec;
+use super::samples::Samples;
+use super::state::{self, Columns, StateRow, StateRows, kind, state_schema};
+use super::{QueryPattern, SearchOptions};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{Result, internal_err};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tallow_engine::cancellation::Cancellation;
-use tallow_engine::fold::{Fold, Folding, Part};
-use tallow_udfs::similarity::compare::null_distances;
+use tallow_engine::node::{NodeKind, from_spec, to_spec};
+use tallow_engine::series_aggregate::{Accumulator, Partitions, SeriesAggregate, node};
 use tallow_udfs::similarity::descriptor::resample;
 use tallow_udfs::similarity::pearson::Correlator;
-use tallow_udfs::similarity::random::{Null, RandomWindows};
+use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::reference::Reference;
 use tallow_udfs::similarity::search::Excluded;
 
@@ -29,56 +34,136 @@ pub struct Screened {
     /// Symbols that had bars enough for a window.
     pub seen: usize,
     /// Those that correlate best.
-    pub kept: Vec<String>,
+    pub kept: BTreeSet<String>,
     /// The distances of random windows, smallest first.
     pub null: Vec<f64>,
 }
 
-/// Looks at every symbol once.
+/// Looks at every symbol once. Its result has the columns of [`state_schema`]: of each pattern the symbols that correlate best,
+/// how many were seen, and the distances of random windows; and the symbols that cannot be used.
 #[derive(Debug)]
 pub struct Prescreen {
-    sought: Arc<Vec<Sought>>,
+    patterns: Arc<Vec<QueryPattern>>,
     null: Null,
-    watched: Watched,
-    told: Arc<Mutex<Vec<Screened>>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Spec {
+    patterns: Vec<PatternSpec>,
+    null_size: usize,
+    null_seed: u64,
 }
 
 impl Prescreen {
-    pub fn new(sought: &[Sought], null: Null, watched: &Watched) -> Prescreen {
-        Prescreen { sought: Arc::new(sought.to_vec()), null, watched: watched.clone(), told: Arc::default() }
-    }
+    pub const KIND: NodeKind = NodeKind {
+        name: "prescreen",
+        decode: |spec| {
+            let Spec { patterns, null_size, null_seed } = from_spec(spec)?;
+            let patterns = Arc::new(patterns.into_iter().map(QueryPattern::of_spec).collect::<Result<_>>()?);
+            Ok(node(Arc::new(Prescreen { patterns, null: Null { size: null_size, seed: null_seed } })))
+        },
+    };
 
-    /// What was found of each pattern, once it is done.
-    pub fn told(&self) -> Arc<Mutex<Vec<Screened>>> {
-        Arc::clone(&self.told)
+    pub fn new(patterns: &[QueryPattern], options: &SearchOptions) -> Prescreen {
+        Prescreen { patterns: Arc::new(patterns.to_vec()), null: options.null }
     }
 }
 
-impl Fold for Prescreen {
+/// What a result says of so many patterns, and the symbols that cannot be used.
+pub fn screened(result: &[RecordBatch], patterns: usize) -> Result<(Vec<Screened>, BTreeMap<String, String>)> {
+    let (mut all, mut skipped) = (vec![Screened::default(); patterns], BTreeMap::new());
+    for batch in result {
+        for row in Columns::of(batch)?.rows() {
+            if row.kind == kind::SKIPPED {
+                skipped.insert(row.symbol.to_string(), row.reason.to_string());
+                continue;
+            }
+            let screened = state::at(&mut all, row.position)?;
+            match row.kind {
+                kind::CORRELATION => {
+                    screened.kept.insert(row.symbol.to_string());
+                }
+                kind::SEEN => screened.seen = state::values::<i64, 1>(row.integers)?[0] as usize,
+                kind::NULL => screened.null = row.numbers.to_vec(),
+                other => return internal_err!("'{other}' is no result of a prescreen"),
+            }
+        }
+    }
+    Ok((all, skipped))
+}
+
+impl SeriesAggregate for Prescreen {
+    fn name(&self) -> &'static str {
+        Self::KIND.name
+    }
+
     fn describe(&self) -> String {
-        format!("prescreen for {} patterns", self.sought.len())
+        format!("prescreen for {} patterns", self.patterns.len())
     }
 
     fn columns(&self) -> &[&'static str] {
         &["close"]
     }
 
-    fn schema(&self) -> SchemaRef {
-        let field = |name: &str, kind| Field::new(name, kind, true);
-        Arc::new(Schema::new(vec![
-            field("pattern", DataType::Utf8),
-            field("symbol", DataType::Utf8),
-            field("correlation", DataType::Float64),
-        ]))
+    fn state_schema(&self) -> SchemaRef {
+        state_schema()
     }
 
-    fn begin(&self) -> Arc<dyn Folding> {
-        let correlators = self.sought.iter().map(|s| Correlators::new(&s.reference)).collect();
-        let samples = samples(&self.sought, self.null);
-        let done = Mutex::new(Done { ranked: vec![vec![]; self.sought.len()], samples: samples.clone() });
-        let (sought, schema, told) = (Arc::clone(&self.sought), self.schema(), self.told());
-        let watched = self.watched.clone();
-        Arc::new(Screening(Arc::new(Shared { sought, correlators, samples, done, schema, told, watched })))
+    fn schema(&self) -> SchemaRef {
+        state_schema()
+    }
+
+    fn begin(&self) -> Arc<dyn Partitions> {
+        Arc::new(Screening(Arc::new(Shared {
+            patterns: Arc::clone(&self.patterns),
+            correlators: self.patterns.iter().map(|p| Correlators::new(&p.reference)).collect(),
+            samples: Samples::empty(&self.patterns, self.null),
+        })))
+    }
+
+    fn finish(&self, states: &[RecordBatch], _: &ExecutionPlanMetricsSet) -> Result<RecordBatch> {
+        let mut ranked: Vec<Vec<(f64, String)>> = vec![vec![]; self.patterns.len()];
+        let (mut samples, mut skipped) = (Samples::empty(&self.patterns, self.null), BTreeMap::new());
+        for batch in states {
+            for row in Columns::of(batch)?.rows() {
+                match row.kind {
+                    kind::CORRELATION => {
+                        let [correlation] = state::values(row.numbers)?;
+                        state::at(&mut ranked, row.position)?.push((correlation, row.symbol.to_string()));
+                    }
+                    kind::WINDOW => samples.read(&row)?,
+                    kind::SKIPPED => {
+                        skipped.insert(row.symbol.to_string(), row.reason.to_string());
+                    }
+                    other => return internal_err!("'{other}' is no state of a prescreen"),
+                }
+            }
+        }
+        let windows = samples.finish();
+        let mut result = StateRows::default();
+        for (position, (mut ranked, pattern)) in ranked.into_iter().zip(self.patterns.iter()).enumerate() {
+            ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            let (seen, of_pattern) = (ranked.len(), StateRow { position, ..StateRow::default() });
+            result.push(StateRow { kind: kind::SEEN, integers: &[seen as i64], ..of_pattern });
+            ranked.truncate(((seen as f64 * SHARE).ceil() as usize).max(LEAST));
+            write_correlations(&mut result, position, &ranked);
+            result.push(StateRow { kind: kind::NULL, numbers: &windows.distances(pattern), ..of_pattern });
+        }
+        result.skipped(&skipped);
+        result.finish()
+    }
+
+    fn spec(&self) -> Result<Vec<u8>> {
+        let Prescreen { patterns, null } = self;
+        let patterns = patterns.iter().map(QueryPattern::spec).collect();
+        to_spec(&Spec { patterns, null_size: null.size, null_seed: null.seed })
+    }
+}
+
+fn write_correlations(state: &mut StateRows, position: usize, ranked: &[(f64, String)]) {
+    for (correlation, symbol) in ranked {
+        let (kind, numbers) = (kind::CORRELATION, &[*correlation]);
+        state.push(StateRow { kind, position, symbol, numbers, ..StateRow::default() });
     }
 }
 
@@ -116,109 +201,77 @@ impl Correlators {
 }
 
 struct Shared {
-    sought: Arc<Vec<Sought>>,
+    patterns: Arc<Vec<QueryPattern>>,
     correlators: Vec<Correlators>,
     /// Empty samples.
-    samples: Samples,
-    done: Mutex<Done>,
-    schema: SchemaRef,
-    told: Arc<Mutex<Vec<Screened>>>,
-    watched: Watched,
-}
-
-/// What the parts that have ended found.
-struct Done {
-    /// Correlations with each pattern.
-    ranked: Vec<Vec<(f64, String)>>,
     samples: Samples,
 }
 
 struct Screening(Arc<Shared>);
 
-impl Folding for Screening {
-    fn open(&self, _: &Cancellation) -> Box<dyn Part> {
-        let ranked = vec![vec![]; self.0.sought.len()];
-        let samples = self.0.samples.clone();
-        Box::new(ScreenPart { shared: Arc::clone(&self.0), ranked, samples, product: vec![] })
-    }
-
-    fn finish(&self, _: &ExecutionPlanMetricsSet) -> Result<RecordBatch> {
-        let (mut patterns, mut symbols, mut correlations, mut told) = (vec![], vec![], vec![], vec![]);
-        let Done { ranked, samples } = {
-            let mut done = self.0.done.lock().unwrap_or_else(PoisonError::into_inner);
-            let ranked = vec![];
-            std::mem::replace(&mut *done, Done { ranked, samples: self.0.samples.clone() })
-        };
-        let windows = windows(samples);
-        for (mut ranked, sought) in ranked.into_iter().zip(self.0.sought.iter()) {
-            ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-            let seen = ranked.len();
-            ranked.truncate(((seen as f64 * SHARE).ceil() as usize).max(LEAST));
-            for (correlation, symbol) in ranked.iter() {
-                patterns.push(sought.pattern.clone());
-                symbols.push(symbol.clone());
-                correlations.push(*correlation);
-            }
-            let kept = ranked.iter().map(|(_, symbol)| symbol.clone()).collect();
-            let null = null_distances(&sought.reference, sought.excluded.as_ref(), &windows[&sought.reference.needs()]);
-            told.push(Screened { seen, kept, null });
-        }
-        *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
-        let columns: Vec<arrow::array::ArrayRef> = vec![
-            Arc::new(StringArray::from(patterns)),
-            Arc::new(StringArray::from(symbols)),
-            Arc::new(Float64Array::from(correlations)),
-        ];
-        Ok(RecordBatch::try_new(Arc::clone(&self.0.schema), columns)?)
+impl Partitions for Screening {
+    fn partition(&self, _: &Cancellation) -> Box<dyn Accumulator> {
+        Box::new(ScreenAccumulator {
+            ranked: vec![vec![]; self.0.patterns.len()],
+            samples: self.0.samples.clone(),
+            shared: Arc::clone(&self.0),
+            skipped: BTreeMap::new(),
+            product: vec![],
+        })
     }
 }
 
-struct ScreenPart {
+struct ScreenAccumulator {
     shared: Arc<Shared>,
+    /// Correlations with each pattern.
     ranked: Vec<Vec<(f64, String)>>,
     samples: Samples,
+    skipped: BTreeMap<String, String>,
     product: Vec<f64>,
 }
 
-impl Part for ScreenPart {
+impl Accumulator for ScreenAccumulator {
     fn series(&mut self, symbol: &str, ts: &[i64], columns: &[Vec<f64>]) -> Result<()> {
         let (mut times, mut closes) = (vec![], vec![]);
         with_close(ts, &columns[0], &mut times, &mut closes);
-        self.samples.values_mut().for_each(|sample| sample.symbol(symbol, &times, &closes));
-        for ((correlators, sought), ranked) in
-            self.shared.correlators.iter().zip(self.shared.sought.iter()).zip(&mut self.ranked)
+        self.samples.symbol(symbol, &times, &closes);
+        for ((correlators, pattern), ranked) in
+            self.shared.correlators.iter().zip(self.shared.patterns.iter()).zip(&mut self.ranked)
         {
             let Some(correlator) = correlators.of(closes.len()) else { continue };
             // A symbol whose newest window is the pattern itself takes nobody's place.
             let first = times[times.len() - correlators.shortest];
             let is_own =
                 |e: &Excluded| e.symbol == symbol && first <= e.to && times.last().is_some_and(|t| *t >= e.from);
-            if sought.excluded.as_ref().is_some_and(is_own) {
+            if pattern.excluded.as_ref().is_some_and(is_own) {
                 continue;
             }
             correlator.rows(&closes[closes.len() - correlator.length()..], &mut self.product);
             ranked.extend(self.product.first().map(|r| (*r, symbol.to_string())));
         }
-        self.shared.watched.symbol();
         Ok(())
     }
 
     fn unfit(&mut self, symbol: &str, reason: &str) -> Result<()> {
-        self.shared.watched.leave_out(symbol, reason)
+        self.skipped.insert(symbol.to_string(), reason.to_string());
+        Ok(())
     }
 
     fn bytes(&self) -> usize {
-        self.samples.values().map(RandomWindows::bytes).sum()
+        self.samples.bytes()
     }
 
     fn bytes_per_bar(&self) -> usize {
         32
     }
 
-    fn end(self: Box<Self>) -> Result<()> {
-        let mut done = self.shared.done.lock().unwrap_or_else(PoisonError::into_inner);
-        done.ranked.iter_mut().zip(self.ranked).for_each(|(all, own)| all.extend(own));
-        merge(&mut done.samples, self.samples);
-        Ok(())
+    fn state(self: Box<Self>) -> Result<RecordBatch> {
+        let mut state = StateRows::default();
+        for (position, ranked) in self.ranked.iter().enumerate() {
+            write_correlations(&mut state, position, ranked);
+        }
+        self.samples.write(&mut state);
+        state.skipped(&self.skipped);
+        state.finish()
     }
 }

@@ -1,23 +1,27 @@
 //! A run of `tallow match`: the patterns, the tables, and what each stage dropped.
 
-use super::fold::{SearchFold, Sought};
-use super::prescreen::Prescreen;
-use super::{OnSymbols, Pattern, SearchOptions, Watched, matches_schema};
+use super::aggregate::{SearchAggregate, matches_schema, report_schema, stages_of};
+use super::prescreen::{Prescreen, screened};
+use super::progress::observer;
+use super::state::kind;
+use super::{Pattern, QueryPattern, SearchOptions, length};
 use crate::Session;
-use crate::patterns::length;
+use crate::control::Control;
+use crate::outcome::Skipped;
 use crate::quoting;
-use crate::relation::{Failure, Relation, despite_files, one};
+use crate::relation::{Relation, despite_files, one};
 use crate::rows::{column, texts};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
 use datafusion::prelude::DataFrame;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use tallow_common::Result;
-use tallow_engine::fold::{Fold, folded};
+use tallow_engine::observer::Observer;
+use tallow_engine::series_aggregate::aggregated;
 use tallow_lake::CandleTable;
 use tallow_udfs::similarity::search::{Stages, Windowing};
 
@@ -47,7 +51,7 @@ pub struct Matched {
     /// The table that was read: without the files that cannot be, where there are such.
     pub table: String,
     /// These files, and symbols whose bars are no series, as where two have the same time.
-    pub failures: Vec<Failure>,
+    pub skipped: Vec<Skipped>,
 }
 
 /// What a pattern's search looked at.
@@ -85,31 +89,34 @@ impl MatchRun {
     /// a second try finds.
     ///
     /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
-    pub async fn run(&self, session: &Session, table: &str, timeframe: &str, progress: OnSymbols) -> Result<Matched> {
-        let search = async |from: &Relation| self.over(session, from, timeframe, &progress).await;
-        let (from, mut found) = despite_files(session, table, search).await?;
-        found.failures.splice(0..0, from.left_out());
+    pub async fn run(&self, session: &Session, table: &str, timeframe: &str, control: &Control) -> Result<Matched> {
+        let search = async |from: &Relation| self.over(session, from, timeframe, control).await;
+        let clock = session.engine().clock()?;
+        let (from, mut found) = control.limit(&clock, despite_files(session, table, search)).await?;
+        found.skipped.splice(0..0, from.skipped());
         Ok(found)
     }
 
-    async fn over(&self, session: &Session, from: &Relation, timeframe: &str, progress: &OnSymbols) -> Result<Matched> {
+    async fn over(&self, session: &Session, from: &Relation, timeframe: &str, control: &Control) -> Result<Matched> {
         let groups = self.patterns.chunks(TOGETHER);
         let symbols = from.candles().and_then(CandleTable::symbols);
-        let watched = Watched::new(Arc::clone(progress), symbols.map(|n| (n * groups.len()) as u64));
+        let observer = observer(Arc::clone(&control.progress), symbols.map(|n| (n * groups.len()) as u64));
         let mut bars = format!("select symbol, ts, close from {}", from.sql);
         let doubled = from.doubled(session).await?;
         if !doubled.is_empty() {
             bars += &format!(" where symbol not in ({})", quoting::texts(doubled.iter().map(|f| &f.symbol)));
         }
-        let (mut rows, mut stages) = (vec![], vec![]);
+        let (mut rows, mut stages, mut skipped) = (vec![], vec![], BTreeMap::new());
         for group in groups {
-            let (found, told) = self.pass(session, group, from, &bars, timeframe, &watched).await?;
-            rows.push(found);
-            stages.extend(told);
+            let pass = self.pass(session, group, from, &bars, timeframe, &observer).await?;
+            rows.push(pass.rows);
+            stages.extend(pass.stages);
+            skipped.extend(pass.skipped);
         }
         let rows = concat_batches(&rows_schema(), &rows)?;
-        let failures = [doubled, watched.left_out()].concat();
-        Ok(Matched { rows, stages, table: from.name.clone(), failures })
+        let skipped = skipped.into_iter().map(|(symbol, reason)| Skipped { symbol, reason });
+        let skipped = doubled.into_iter().chain(skipped).collect();
+        Ok(Matched { rows, stages, table: from.name.clone(), skipped })
     }
 
     async fn pass(
@@ -119,33 +126,43 @@ impl MatchRun {
         from: &Relation,
         bars: &str,
         timeframe: &str,
-        watched: &Watched,
-    ) -> Result<(RecordBatch, Vec<(String, Counts)>)> {
+        observer: &Observer,
+    ) -> Result<Pass> {
         let prepare = |pattern: &Pattern| {
-            let mut sought = self.options.prepare(pattern)?;
+            let mut prepared = self.options.prepare(pattern)?;
             // A longer bar that begins before the pattern may end in it.
-            if let (Some(own), Some(excluded)) = (&pattern.timeframe, &mut sought.excluded)
+            if let (Some(own), Some(excluded)) = (&pattern.timeframe, &mut prepared.excluded)
                 && own != timeframe
             {
                 excluded.from -= (length(timeframe) - 1).max(0);
             }
-            Ok(sought)
+            Ok(prepared)
         };
-        let sought = patterns.iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let patterns = patterns.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let (state, plan) = one(session, bars).await?.into_parts();
-        let screened = self.options.windowing == Windowing::Latest && !self.exact;
-        let (plan, sought, seen) = match screened {
-            true => self.prescreen(session, plan, sought, from, watched).await?,
-            false => (plan, sought, vec![]),
+        let screens = self.options.windowing == Windowing::Latest && !self.exact;
+        let Screen { plan, patterns, seen, mut skipped } = match screens {
+            true => self.prescreen(session, plan, patterns, from, observer).await?,
+            false => Screen { plan, patterns, seen: vec![], skipped: BTreeMap::new() },
         };
-        let fold = Arc::new(SearchFold::new(sought, &self.options).watched(watched));
-        let told = fold.told();
-        let found = DataFrame::new(state, folded(plan, fold)?);
-        let batches = session.collect(found).await?;
-        let rows = concat_batches(&matches_schema(), &batches)?;
+        let search = SearchAggregate::new(patterns, &self.options).reporting();
+        let found = DataFrame::new(state, aggregated(plan, Arc::new(search))?);
+        let batches = session.collect_with(found, &|config| observer.extend(config)).await?;
+        let report = concat_batches(&report_schema(), &batches)?;
+        let stages = stages(&report)?.into_iter().enumerate();
+        let counts = |(i, (id, stages))| (id, Counts { prescreened: seen.get(i).copied(), stages });
+        skipped.extend(skipped_symbols(&report)?);
+        Ok(Pass { rows: self.matches(&report, timeframe)?, stages: stages.map(counts).collect(), skipped })
+    }
+
+    /// The matches of a report that are near enough.
+    fn matches(&self, report: &RecordBatch, timeframe: &str) -> Result<RecordBatch> {
+        let matches = of_kind(report, kind::MATCH)?;
+        let width = matches_schema().fields().len();
+        let rows = matches.project(&(0..width).collect::<Vec<_>>())?;
         let rows = match self.percentile {
             Some(least) => {
-                let percentiles = rows.column(rows.num_columns() - 1).as_primitive::<Float64Type>();
+                let percentiles = rows.column(width - 1).as_primitive::<Float64Type>();
                 let kept: BooleanArray = percentiles.iter().map(|p| Some(p.is_some_and(|p| p >= least))).collect();
                 filter_record_batch(&rows, &kept)?
             }
@@ -153,11 +170,7 @@ impl MatchRun {
         };
         let mut columns = rows.columns().to_vec();
         columns.insert(1, Arc::new(StringArray::from(vec![timeframe; rows.num_rows()])) as ArrayRef);
-        let told = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let counts =
-            |(i, (id, stages)): (usize, (String, Stages))| (id, Counts { prescreened: seen.get(i).copied(), stages });
-        let stages = told.into_iter().enumerate().map(counts).collect();
-        Ok((RecordBatch::try_new(rows_schema(), columns)?, stages))
+        Ok(RecordBatch::try_new(rows_schema(), columns)?)
     }
 
     /// Looks at all symbols, and leaves those that correlate best with each pattern.
@@ -165,30 +178,66 @@ impl MatchRun {
         &self,
         session: &Session,
         plan: LogicalPlan,
-        mut sought: Vec<Sought>,
+        mut patterns: Vec<QueryPattern>,
         from: &Relation,
-        watched: &Watched,
-    ) -> Result<(LogicalPlan, Vec<Sought>, Vec<(usize, usize)>)> {
-        let fold = Arc::new(Prescreen::new(&sought, self.options.null, watched));
-        let told = fold.told();
-        let fold: Arc<dyn Fold> = fold;
-        session.collect(DataFrame::new(session.context().state(), folded(plan.clone(), fold)?)).await?;
-        let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+        observer: &Observer,
+    ) -> Result<Screen> {
+        let prescreen = aggregated(plan.clone(), Arc::new(Prescreen::new(&patterns, &self.options)))?;
+        let frame = DataFrame::new(session.context().state(), prescreen);
+        let result = session.collect_with(frame, &|config| observer.extend(config)).await?;
+        let (screened, skipped) = screened(&result, patterns.len())?;
         let mut all = BTreeSet::new();
         let mut seen = vec![];
-        for (sought, screened) in sought.iter_mut().zip(told) {
+        for (pattern, screened) in patterns.iter_mut().zip(screened) {
             seen.push((screened.seen, screened.kept.len()));
             all.extend(screened.kept.iter().cloned());
-            sought.only = Some(Arc::new(screened.kept.into_iter().collect::<HashSet<_>>()));
-            sought.null = Some(Arc::new(screened.null));
+            pattern.only = Some(Arc::new(screened.kept));
+            pattern.null = Some(Arc::new(screened.null));
         }
         // The others need not be read, where the table can tell where they are not.
-        let plan = match from.candles().filter(|_| from.is_stored).map(|t| t.near(&Arc::new(all))) {
+        let plan = match from.candles().filter(|_| from.is_stored).map(|t| t.for_symbols(&Arc::new(all))) {
             Some(near) => LogicalPlanBuilder::scan("candles", provider_as_source(Arc::new(near)), None)?
                 .project([col("symbol"), col("ts"), col("close")])?
                 .build()?,
             None => plan,
         };
-        Ok((plan, sought, seen))
+        Ok(Screen { plan, patterns, seen, skipped })
     }
+}
+
+/// What one pass over the table found.
+struct Pass {
+    rows: RecordBatch,
+    stages: Vec<(String, Counts)>,
+    skipped: BTreeMap<String, String>,
+}
+
+/// What the first look leaves to be searched.
+struct Screen {
+    plan: LogicalPlan,
+    patterns: Vec<QueryPattern>,
+    /// Symbols seen and kept, of each pattern; empty where there was no first look.
+    seen: Vec<(usize, usize)>,
+    skipped: BTreeMap<String, String>,
+}
+
+/// The rows of a kind.
+fn of_kind(report: &RecordBatch, kind: &str) -> Result<RecordBatch> {
+    let kinds = texts(column(report, "kind")?)?;
+    Ok(filter_record_batch(report, &kinds.iter().map(|k| Some(k == kind)).collect::<BooleanArray>())?)
+}
+
+/// What each pattern's search looked at.
+fn stages(report: &RecordBatch) -> Result<Vec<(String, Stages)>> {
+    let rows = of_kind(report, kind::STAGES)?;
+    let patterns = texts(column(&rows, "pattern")?)?;
+    let counts = column(&rows, "counts")?.as_list::<i64>();
+    let of = |(i, pattern)| Ok((pattern, stages_of(counts.value(i).as_primitive::<Int64Type>().values())?));
+    patterns.into_iter().enumerate().map(of).collect()
+}
+
+/// Symbols that could not be used, and why.
+fn skipped_symbols(report: &RecordBatch) -> Result<Vec<(String, String)>> {
+    let rows = of_kind(report, kind::SKIPPED)?;
+    Ok(texts(column(&rows, "symbol")?)?.into_iter().zip(texts(column(&rows, "reason")?)?).collect())
 }

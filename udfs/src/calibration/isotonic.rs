@@ -2,8 +2,8 @@
 
 use super::CALIBRATION;
 use super::scores::{coerced, pairs};
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, StructArray};
-use arrow::buffer::OffsetBuffer;
+use crate::list::{list_of, list_value};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StructArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -19,15 +19,13 @@ fn knot() -> Fields {
 
 /// `list<struct{x, y}>`
 fn fit_type() -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(knot()), true)))
+    list_of(DataType::Struct(knot()))
 }
 
-fn list_of(points: &[(f64, f64)]) -> ListArray {
+fn list_of_points(points: &[(f64, f64)]) -> ScalarValue {
     let x: Float64Array = points.iter().map(|p| p.0).collect();
     let y: Float64Array = points.iter().map(|p| p.1).collect();
-    let items = StructArray::new(knot(), vec![Arc::new(x), Arc::new(y)], None);
-    let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-    ListArray::new(field, OffsetBuffer::from_lengths([points.len()]), Arc::new(items), None)
+    list_value(Arc::new(StructArray::new(knot(), vec![Arc::new(x), Arc::new(y)], None)))
 }
 
 fn points_of(list: &ArrayRef) -> Result<Vec<(f64, f64)>> {
@@ -109,14 +107,14 @@ impl Accumulator for Points {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![ScalarValue::List(Arc::new(list_of(&self.0)))])
+        Ok(vec![list_of_points(&self.0)])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         if self.0.is_empty() {
             return ScalarValue::try_from(&fit_type());
         }
-        Ok(ScalarValue::List(Arc::new(list_of(&fit(&mut self.0)))))
+        Ok(list_of_points(&fit(&mut self.0)))
     }
 
     fn size(&self) -> usize {

@@ -1,7 +1,8 @@
 //! `brier(probability, outcome)` and `ece(probability, outcome)`.
 
 use super::CALIBRATION;
-use arrow::array::{ArrayRef, AsArray, Float64Array, ListArray};
+use crate::list::{list_of, list_value};
+use arrow::array::{ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -95,8 +96,7 @@ impl AggregateUDFImpl for Score {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let list = DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)));
-        Ok(vec![Arc::new(Field::new(format!("{}[bins]", args.name), list, true))])
+        Ok(vec![Arc::new(Field::new(format!("{}[bins]", args.name), list_of(DataType::Float64), true))])
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -151,9 +151,7 @@ impl Accumulator for Bins {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let sums: Float64Array = self.sums.iter().flatten().copied().map(Some).collect();
-        let field = Arc::new(Field::new_list_field(DataType::Float64, true));
-        let offsets = arrow::buffer::OffsetBuffer::from_lengths([sums.len()]);
-        Ok(vec![ScalarValue::List(Arc::new(ListArray::new(field, offsets, Arc::new(sums), None)))])
+        Ok(vec![list_value(Arc::new(sums))])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {

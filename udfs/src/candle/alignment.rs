@@ -2,8 +2,9 @@
 
 use super::grid::{Grid, Origin};
 use super::timeframe::Timeframe;
+use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion_expr::{
@@ -55,10 +56,6 @@ impl Alignment {
     }
 }
 
-fn instant() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
 impl ScalarUDFImpl for Alignment {
     fn name(&self) -> &str {
         match self.kind {
@@ -73,7 +70,7 @@ impl ScalarUDFImpl for Alignment {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(if self.kind == AlignmentKind::Aligned { DataType::Boolean } else { instant() })
+        Ok(if self.kind == AlignmentKind::Aligned { DataType::Boolean } else { InputKind::Time.data_type() })
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
@@ -91,7 +88,7 @@ impl ScalarUDFImpl for Alignment {
                 );
             }
         }
-        let mut types = vec![instant()];
+        let mut types = vec![InputKind::Time.data_type()];
         types.resize(arg_types.len(), DataType::Utf8);
         Ok(types)
     }

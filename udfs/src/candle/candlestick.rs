@@ -1,10 +1,11 @@
 //! Aggregates that build one candle: `candlestick` from bars, `candlestick_agg` from ticks, `rollup` from candles.
 
+use crate::series::InputKind;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{
@@ -14,7 +15,7 @@ use std::sync::{Arc, LazyLock};
 
 /// The fields of a candle. `turnover` is the sum of price times volume, from which the average price follows.
 pub(super) static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let time = InputKind::Time.data_type();
     let number = DataType::Float64;
     [
         ("open_time", &time),
@@ -316,7 +317,7 @@ impl<'a> Rows<'a> {
             }
             CandlestickSource::Ticks => {
                 let (price, volume) = (number(0), number(1));
-                // A trade without a price tells nothing.
+                // A trade without a price says nothing.
                 let volume = if price.is_nan() { f64::NAN } else { volume };
                 (price, price, price, price, volume, price * volume, first)
             }

@@ -1,10 +1,11 @@
-//! What makes a bar wrong: the rules of one row, and `validate_candle`, which tells the rule that a bar breaks.
+//! What makes a bar wrong: the rules of one row, and `validate_candle`, which names the rule that a bar breaks.
 
 use super::grid::{Grid, Origin};
 use super::timeframe::Timeframe;
+use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, StringBuilder, StructArray};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, Fields, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Fields, Float64Type, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::{
     ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
@@ -192,7 +193,7 @@ impl ScalarUDFImpl for ValidateCandle {
         if let Some(other) = numbers.iter().find(|t| !t.is_numeric() && !t.is_null()) {
             return plan_err!("prices and volume of validate_candle must be numbers, not {other}: {USAGE}");
         }
-        let mut types = vec![DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))];
+        let mut types = vec![InputKind::Time.data_type()];
         types.resize(6, DataType::Float64);
         types.resize(arg_types.len(), DataType::Utf8);
         Ok(types)
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_is_told() {
+    fn each_rule_is_named() {
         assert_eq!(rule(Bar { close: 0.0, ..SOUND }), Some(("close", "close")));
         assert_eq!(rule(Bar { close: f64::NAN, ..SOUND }), Some(("close", "close")));
         assert_eq!(rule(Bar { close: f64::INFINITY, ..SOUND }), Some(("close", "close")));

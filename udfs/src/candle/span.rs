@@ -2,8 +2,10 @@
 
 use super::grid::{Grid, Origin};
 use super::timeframe::Timeframe;
+use crate::list::list_of;
+use crate::series::InputKind;
 use arrow::array::{ArrayRef, AsArray, Int64Array, ListBuilder, TimestampMicrosecondBuilder};
-use arrow::datatypes::{DataType, Field, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use chrono::{DateTime, Datelike, Days, Weekday};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err, internal_datafusion_err, plan_err};
 use datafusion_expr::{
@@ -91,10 +93,6 @@ impl Span {
 const RANGE: &str = "bar_range(first, last, timeframe, origin => 'utc')";
 const MISSING: &str = "missing_bars(before, ts, timeframe, calendar, origin => 'utc')";
 
-fn instant() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
 impl ScalarUDFImpl for Span {
     fn name(&self) -> &str {
         match self.kind {
@@ -109,7 +107,7 @@ impl ScalarUDFImpl for Span {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.kind {
-            SpanKind::Range => DataType::List(Arc::new(Field::new_list_field(instant(), true))),
+            SpanKind::Range => list_of(InputKind::Time.data_type()),
             SpanKind::Missing => DataType::Int64,
         })
     }
@@ -119,7 +117,7 @@ impl ScalarUDFImpl for Span {
         if arg_types.len() != fixed && arg_types.len() != fixed + 1 {
             return plan_err!("{} takes {fixed} or {} arguments: {}", self.name(), fixed + 1, self.usage());
         }
-        let mut types = vec![instant(), instant()];
+        let mut types = vec![InputKind::Time.data_type(), InputKind::Time.data_type()];
         types.resize(arg_types.len(), DataType::Utf8);
         Ok(types)
     }
@@ -146,7 +144,7 @@ impl ScalarUDFImpl for Span {
         let pairs = from.iter().zip(to.iter()).map(|(a, b)| a.zip(b));
         let array: ArrayRef = match self.kind {
             SpanKind::Range => {
-                let values = TimestampMicrosecondBuilder::new().with_data_type(instant());
+                let values = TimestampMicrosecondBuilder::new().with_data_type(InputKind::Time.data_type());
                 let mut lists = ListBuilder::new(values);
                 for pair in pairs {
                     if let Some((first, last)) = pair {

@@ -42,7 +42,7 @@ impl Timeframe {
                              3h), or days (2d)";
 
     /// The timeframe whose bars are as long as this many microseconds. Several days are none: whether they are counted
-    /// from where [`Timeframe::Days`] are, their length does not tell.
+    /// from where [`Timeframe::Days`] are, their length alone does not say.
     pub fn of_length(length: i64) -> Option<Timeframe> {
         match length {
             DAY => Some(Timeframe::Day),
@@ -225,8 +225,8 @@ mod tests {
             let want = if name == "h" { "1h" } else { "none" };
             assert_eq!(shown(name), want, "{name}");
         }
-        let said = "7m".parse::<Timeframe>().unwrap_err().to_string();
-        assert!(said.contains("1m 3m 5m") && said.contains("45m") && said.contains("2d"), "{said}");
+        let message = "7m".parse::<Timeframe>().unwrap_err().to_string();
+        assert!(message.contains("1m 3m 5m") && message.contains("45m") && message.contains("2d"), "{message}");
     }
 
     #[test]

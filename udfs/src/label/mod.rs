@@ -28,7 +28,6 @@ pub use path_labels::PathLabels;
 pub use return_quantile::ReturnQuantile;
 pub use sample_weights::SampleWeights;
 pub use triple_barrier::TripleBarrier;
-pub(crate) use width::atr;
 
 /// Version of the definitions in this module; it changes whenever a label may come out differently.
 pub const VERSION: u32 = 1;

@@ -1,9 +1,11 @@
 //! The width of a bar: the price distance that multiples count in.
 
 use super::path::Candles;
-use crate::series::{Bars, Choice, Param, ParamValue, Params, SeriesSignature};
+use crate::rolling::{ewm_std, ewm_std_back};
+use crate::series::{Bars, Choice, Param, Params, SeriesSignature};
+use crate::technical::{atr, atr_back};
 
-/// What is said of a series of widths where the average true range is the default.
+/// The doc of a series of widths where the average true range is the default.
 pub(super) const UNIT: &str = "width in price, instead of the average true range";
 
 /// The period of a width that is an average true range.
@@ -58,10 +60,10 @@ impl Width {
     /// How many bars back it looks.
     pub fn back(self) -> Bars {
         match self {
-            Width::Atr(period) => settled("atr", period),
+            Width::Atr(period) => atr_back(period),
             Width::Percent(_) => Bars::Count(0),
             // A return looks one bar further back.
-            Width::Sigma(span) => settled("ewm_std", span) + Bars::Count(1),
+            Width::Sigma(span) => Bars::Count(ewm_std_back(span) + 1),
         }
     }
 
@@ -74,36 +76,9 @@ impl Width {
             Width::Sigma(span) => {
                 let mut sigma = vec![f64::NAN; close.len()];
                 let returns: Vec<f64> = close.windows(2).map(|c| c[1] / c[0] - 1.0).collect();
-                crate::rolling::ewm_std(&returns, span as f64, &mut sigma[1..]);
+                ewm_std(&returns, span as f64, &mut sigma[1..]);
                 sigma.iter().zip(close).map(|(sigma, close)| sigma * close).collect()
             }
         }
     }
-}
-
-/// Reach of a function with one parameter, in bars back.
-fn settled(name: &str, period: usize) -> Bars {
-    let function = crate::series_function(name);
-    let reach = function.and_then(|f| Some(f.reach(&f.signature().resolve(&[ParamValue::Int(period as i64)]).ok()?)));
-    reach.map_or(Bars::Unbounded, |reach| reach.back)
-}
-
-/// Wilder's average true range, as TA-Lib computes it: NaN on the first `period` bars.
-pub(crate) fn atr(high: &[f64], low: &[f64], close: &[f64], period: usize) -> Vec<f64> {
-    let mut out = vec![f64::NAN; close.len()];
-    let range = |i: usize| {
-        let before = close[i - 1];
-        (high[i] - low[i]).max((high[i] - before).abs()).max((low[i] - before).abs())
-    };
-    if close.len() <= period {
-        return out;
-    }
-    let length = period as f64;
-    let mut atr = (1..=period).map(range).sum::<f64>() / length;
-    out[period] = atr;
-    for (i, out) in out.iter_mut().enumerate().skip(period + 1) {
-        atr = (atr * (length - 1.0) + range(i)) / length;
-        *out = atr;
-    }
-    out
 }

@@ -1,11 +1,13 @@
 //! Support and resistance levels of one symbol, found and followed bar by bar.
 
+use super::pivot::extreme_in_the_middle;
 use super::{BREAK, RETEST, half_height};
+use crate::technical::atr;
 use std::fmt::{Display, Formatter};
 
 /// How levels are found and how long they live.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Rules {
+pub(super) struct LevelRules {
     /// Bars on each side of a swing pivot.
     pub k: usize,
     /// A pivot this many average true ranges from an active level belongs to that level.
@@ -16,9 +18,9 @@ pub(super) struct Rules {
 
 /// Bars of the average true range.
 const PERIOD: usize = 14;
-/// What happens to a level.
+/// EventKind happens to a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum EventKind {
     New,
     Touch,
     Break,
@@ -32,7 +34,7 @@ pub(super) struct Event {
     pub bar: usize,
     /// Number of the level, from 1.
     pub level: i64,
-    pub what: What,
+    pub kind: EventKind,
     /// Whether the level is a resistance: after a flip, the new side.
     pub resistance: bool,
     pub price: f64,
@@ -40,14 +42,14 @@ pub(super) struct Event {
 
 impl Display for Event {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let what = match self.what {
-            What::New => "NEW",
-            What::Touch => "TOUCH",
-            What::Break => "BREAK",
-            What::FlipTo => "FLIP_TO",
-            What::Deactivate => "DEACTIVATE",
+        let kind = match self.kind {
+            EventKind::New => "NEW",
+            EventKind::Touch => "TOUCH",
+            EventKind::Break => "BREAK",
+            EventKind::FlipTo => "FLIP_TO",
+            EventKind::Deactivate => "DEACTIVATE",
         };
-        write!(f, "{what}_{}", if self.resistance { "RESISTANCE" } else { "SUPPORT" })
+        write!(f, "{kind}_{}", if self.resistance { "RESISTANCE" } else { "SUPPORT" })
     }
 }
 
@@ -68,8 +70,8 @@ struct Level {
 /// that one. A close more than 0.2 % beyond a level breaks it; a later bar that comes back to within 0.1 % of it and closes
 /// beyond flips it to the other side, a close back through it undoes the break. A level that nothing has touched for
 /// `max_age` bars is deactivated.
-pub(super) fn detect(high: &[f64], low: &[f64], close: &[f64], rules: &Rules) -> Vec<Event> {
-    let atr = crate::label::atr(high, low, close, PERIOD);
+pub(super) fn detect(high: &[f64], low: &[f64], close: &[f64], rules: &LevelRules) -> Vec<Event> {
+    let atr = atr(high, low, close, PERIOD);
     let mut levels: Vec<Level> = vec![];
     let mut events = vec![];
     let mut number = 0;
@@ -77,19 +79,19 @@ pub(super) fn detect(high: &[f64], low: &[f64], close: &[f64], rules: &Rules) ->
         if atr[i].is_nan() {
             continue;
         }
-        let mut say = |level: &Level, what: What| {
-            events.push(Event { bar: i, level: level.number, what, resistance: level.resistance, price: level.price });
+        let mut record = |level: &Level, kind: EventKind| {
+            events.push(Event { bar: i, level: level.number, kind, resistance: level.resistance, price: level.price });
         };
         levels.retain_mut(|level| {
-            if let Some(what) = level.step(i, high[i], low[i], close[i], atr[i]) {
-                if what == What::FlipTo {
+            if let Some(kind) = level.step(i, high[i], low[i], close[i], atr[i]) {
+                if kind == EventKind::FlipTo {
                     level.resistance = !level.resistance;
                 }
-                say(level, what);
+                record(level, kind);
             }
             let is_old = i - level.last > rules.max_age;
             if is_old {
-                say(level, What::Deactivate);
+                record(level, EventKind::Deactivate);
             }
             !is_old
         });
@@ -103,13 +105,13 @@ pub(super) fn detect(high: &[f64], low: &[f64], close: &[f64], rules: &Rules) ->
                     level.last = i;
                     if !level.touching {
                         level.touching = true;
-                        say(level, What::Touch);
+                        record(level, EventKind::Touch);
                     }
                 }
                 None => {
                     number += 1;
                     let level = Level { number, price, resistance, broken: false, last: i, touching: false };
-                    say(&level, What::New);
+                    record(&level, EventKind::New);
                     levels.push(level);
                 }
             }
@@ -120,28 +122,23 @@ pub(super) fn detect(high: &[f64], low: &[f64], close: &[f64], rules: &Rules) ->
 
 /// The price of a pivot that bar `i` confirms.
 fn pivot(x: &[f64], i: usize, k: usize, high: bool) -> Option<f64> {
-    let at = i.checked_sub(k)?;
-    let first = at.checked_sub(k)?;
-    let sign = if high { 1.0 } else { -1.0 };
-    let peak = sign * x[at];
-    let before = x[first..at].iter().all(|v| sign * v < peak);
-    (before && x[at + 1..=i].iter().all(|v| sign * v <= peak)).then_some(x[at])
+    extreme_in_the_middle(&x[i.checked_sub(2 * k)?..=i], high)
 }
 
 impl Level {
-    /// What a bar does to the level.
-    fn step(&mut self, i: usize, high: f64, low: f64, close: f64, atr: f64) -> Option<What> {
+    /// EventKind a bar does to the level.
+    fn step(&mut self, i: usize, high: f64, low: f64, close: f64, atr: f64) -> Option<EventKind> {
         let half = half_height(self.price, atr);
         let touches = high >= self.price - half && low <= self.price + half;
         let before = std::mem::replace(&mut self.touching, touches);
         // Above the level counts as beyond for a resistance, below it for a support.
         let beyond = |x: f64| if self.resistance { x / self.price - 1.0 } else { 1.0 - x / self.price };
-        let what = if !self.broken {
+        let event = if !self.broken {
             if beyond(close) > BREAK {
                 self.broken = true;
-                Some(What::Break)
+                Some(EventKind::Break)
             } else if touches && !before {
-                Some(What::Touch)
+                Some(EventKind::Touch)
             } else {
                 None
             }
@@ -149,18 +146,18 @@ impl Level {
             let nearest = if self.resistance { low } else { high };
             if beyond(nearest).abs() <= RETEST && beyond(close) > 0.0 {
                 self.broken = false;
-                Some(What::FlipTo)
+                Some(EventKind::FlipTo)
             } else if beyond(close) < -BREAK {
                 self.broken = false;
-                Some(What::Touch)
+                Some(EventKind::Touch)
             } else {
                 None
             }
         };
-        if touches || what.is_some() {
+        if touches || event.is_some() {
             self.last = i;
         }
-        what
+        event
     }
 }
 
@@ -169,13 +166,13 @@ mod tests {
     use super::*;
 
     /// Bars of height 1 around these closes.
-    fn run(closes: &[f64], rules: &Rules) -> Vec<(usize, String, f64)> {
+    fn run(closes: &[f64], rules: &LevelRules) -> Vec<(usize, String, f64)> {
         let high: Vec<f64> = closes.iter().map(|c| c + 0.5).collect();
         let low: Vec<f64> = closes.iter().map(|c| c - 0.5).collect();
         detect(&high, &low, closes, rules).iter().map(|e| (e.bar, e.to_string(), e.price)).collect()
     }
 
-    const RULES: Rules = Rules { k: 2, cluster: 0.25, max_age: 20 };
+    const RULES: LevelRules = LevelRules { k: 2, cluster: 0.25, max_age: 20 };
 
     #[test]
     fn a_pivot_becomes_a_level_when_it_is_confirmed_then_breaks_and_flips() {

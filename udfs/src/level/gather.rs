@@ -1,7 +1,7 @@
 //! Aggregates over the bars or events of one symbol whose results are lists: `level_events`, `level_states`, `bar_list`.
 
-use super::detect::{Rules, detect};
-use crate::list::{list_of, one_list};
+use super::detect::{LevelRules, detect};
+use crate::list::{list_of, list_value};
 use crate::series::InputKind;
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
@@ -202,7 +202,7 @@ impl Accumulator for Gathered {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![ScalarValue::List(Arc::new(one_list(self.whole()?)))])
+        Ok(vec![list_value(self.whole()?)])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -227,7 +227,7 @@ impl Accumulator for Gathered {
         let items = self.kind.compute(&sorted)?;
         self.rows.clear();
         self.bytes = 0;
-        Ok(ScalarValue::List(Arc::new(one_list(Arc::new(items)))))
+        Ok(list_value(Arc::new(items)))
     }
 
     fn size(&self) -> usize {
@@ -250,7 +250,7 @@ fn events(rows: &[ArrayRef]) -> Result<StructArray> {
         v => plan_err!("`{name}` of level_events is {v}, expected a whole number from 1 to 10000"),
     };
     let cluster = number(5);
-    let rules = Rules {
+    let rules = LevelRules {
         k: positive("k", whole(4))?,
         cluster: if cluster.is_empty() { 0.0 } else { cluster.value(0) },
         max_age: positive("max_age", whole(6))?,

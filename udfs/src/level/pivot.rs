@@ -54,15 +54,21 @@ impl SeriesFunction for Pivot {
     }
 }
 
-/// Of equal extremes the first is the pivot: strictly beyond what came before, not exceeded by what follows.
 fn pivot(x: &[f64], k: usize, high: bool, out: &mut [f64]) {
-    let sign = if high { 1.0 } else { -1.0 };
     for (window, out) in x.windows(2 * k + 1).zip(out.iter_mut().skip(2 * k)) {
-        let peak = sign * window[k];
-        if window[..k].iter().all(|v| sign * v < peak) && window[k + 1..].iter().all(|v| sign * v <= peak) {
-            *out = window[k];
+        if let Some(price) = extreme_in_the_middle(window, high) {
+            *out = price;
         }
     }
+}
+
+/// The middle of a window of odd length, if it is a pivot. Of equal extremes the first is one: strictly beyond what came
+/// before, not exceeded by what follows.
+pub(super) fn extreme_in_the_middle(window: &[f64], high: bool) -> Option<f64> {
+    let (sign, k) = (if high { 1.0 } else { -1.0 }, window.len() / 2);
+    let peak = sign * window[k];
+    let is_pivot = window[..k].iter().all(|v| sign * v < peak) && window[k + 1..].iter().all(|v| sign * v <= peak);
+    is_pivot.then_some(window[k])
 }
 
 #[cfg(test)]

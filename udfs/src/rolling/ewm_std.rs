@@ -36,11 +36,8 @@ impl SeriesFunction for EwmStd {
         &self.signature
     }
 
-    /// The weight of the forgotten past, `(1 - alpha)^back`, is below 1e-20: a variance of that share is 1e-10 of a
-    /// standard deviation.
     fn reach(&self, params: &Params) -> Reach {
-        let keep: f64 = 1.0 - 2.0 / (params.get(self.span) as f64 + 1.0);
-        Reach::back((1e-20f64.ln() / keep.ln()).ceil() as usize)
+        Reach::back(ewm_std_back(params.get(self.span)))
     }
 
     fn is_total(&self) -> bool {
@@ -53,6 +50,13 @@ impl SeriesFunction for EwmStd {
         }
         Ok(())
     }
+}
+
+/// How many bars back it looks: the weight of the forgotten past, `(1 - alpha)^back`, is below 1e-20, and a variance of that
+/// share is 1e-10 of a standard deviation.
+pub(crate) fn ewm_std_back(span: usize) -> usize {
+    let keep: f64 = 1.0 - 2.0 / (span as f64 + 1.0);
+    (1e-20f64.ln() / keep.ln()).ceil() as usize
 }
 
 /// Welford's update with decaying weights; the unbiased correction is `1 / (1 - sum(w^2) / sum(w)^2)`.

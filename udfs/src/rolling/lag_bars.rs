@@ -71,7 +71,7 @@ impl LagBars {
 
     /// The second argument; `Some(None)` is one that is no literal.
     fn offset(&self, given: Option<Option<ParamValue>>) -> Result<usize> {
-        let said = match given {
+        let shown = match given {
             None => return Ok(1),
             Some(None) => "no literal".to_string(),
             Some(Some(value)) => {
@@ -82,7 +82,7 @@ impl LagBars {
                 }
             }
         };
-        plan_err!("`offset` of {} is {said}, expected a whole number from 1 to {MOST}: {}", self.name(), self.usage())
+        plan_err!("`offset` of {} is {shown}, expected a whole number from 1 to {MOST}: {}", self.name(), self.usage())
     }
 }
 
@@ -136,7 +136,7 @@ impl WindowUDFImpl for LagBars {
             return plan_err!("{} takes 1 to 3 arguments, not {}: {}", self.name(), types.len(), self.usage());
         }
         let mut types = types.to_vec();
-        // Of a series of nulls, the default tells the type.
+        // Of a series of nulls, the default gives the type.
         if let [series, _, default] = types.as_mut_slice()
             && series.is_null()
         {

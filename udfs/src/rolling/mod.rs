@@ -10,7 +10,7 @@ mod z_score;
 pub use bars_since::BarsSince;
 pub use crosses::Crosses;
 pub use ewm_std::EwmStd;
-pub(crate) use ewm_std::ewm_std;
+pub(crate) use ewm_std::{ewm_std, ewm_std_back};
 pub use lag_bars::LagBars;
 pub use returns::Returns;
 pub use z_score::ZScore;

@@ -1,9 +1,9 @@
 //! Series arguments: what a signature declares, and the slices that the function reads.
 
 use super::handle::foreign;
+use crate::list::list_of;
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 /// "No value" in a time input or output.
 pub const NO_TIME: i64 = i64::MIN;
@@ -91,18 +91,18 @@ impl InputKind {
             InputKind::Time => {
                 matches!(data_type, DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 | DataType::Null)
             }
-            InputKind::Levels => is_list_of(data_type, ["price", "type"]),
-            InputKind::SmallerBars => is_list_of(data_type, ["high", "low"]),
+            InputKind::Levels => is_list_of_pairs(data_type, ["price", "type"]),
+            InputKind::SmallerBars => is_list_of_pairs(data_type, ["high", "low"]),
         }
     }
 }
 
 fn pairs_type(first: (&str, DataType), second: (&str, DataType)) -> DataType {
     let fields = [first, second].map(|(name, kind)| Field::new(name, kind, true)).to_vec();
-    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields.into()), true)))
+    list_of(DataType::Struct(fields.into()))
 }
 
-fn is_list_of(data_type: &DataType, names: [&str; 2]) -> bool {
+fn is_list_of_pairs(data_type: &DataType, names: [&str; 2]) -> bool {
     match data_type {
         DataType::Null => true,
         DataType::List(item) | DataType::LargeList(item) => match item.data_type() {

@@ -1,7 +1,7 @@
 //! The adapter from a series function to a DataFusion window function.
 
-use super::SeriesFunction;
 use super::call::SeriesCall;
+use super::function::SeriesFunction;
 use super::params::{ParamValue, Params};
 use super::signature::{SeriesSignature, return_field};
 use arrow::array::ArrayRef;

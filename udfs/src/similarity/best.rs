@@ -3,7 +3,7 @@
 use super::lists::{is_numbers, numbers, values};
 use super::reference::{Channels, Reference};
 use super::search::{Search, Windowing, Worker};
-use crate::list::{list_of, one_list};
+use crate::list::{list_of, list_value};
 use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StructArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
@@ -108,7 +108,7 @@ impl AggregateUDFImpl for DtwBest {
         };
         let channels = Channels { price_band, ..Channels::PRICE };
         let reference = Reference::new(&reference, 0, channels, &[1.0])
-            .map_err(|said| plan_datafusion_err!("dtw_best: {said}: {USAGE}"))?;
+            .map_err(|reason| plan_datafusion_err!("dtw_best: {reason}: {USAGE}"))?;
         Ok(Box::new(Best { k, reference, bars: vec![] }))
     }
 
@@ -172,8 +172,4 @@ impl Accumulator for Best {
     fn size(&self) -> usize {
         size_of_val(self) + self.bars.capacity() * 16
     }
-}
-
-fn list_value(items: ArrayRef) -> ScalarValue {
-    ScalarValue::List(Arc::new(one_list(items)))
 }

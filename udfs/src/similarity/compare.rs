@@ -3,8 +3,7 @@
 use super::descriptor::{resample, slope};
 use super::many::{LANES, dtw_many, side_by_side};
 use super::random::RandomWindow;
-use super::reference::{AVERAGES, Reference, SLOPE_POINTS, Scale, Track};
-use super::search::Excluded;
+use super::reference::{AVERAGES, Excluded, Reference, SLOPE_POINTS, Scale, Track};
 use super::znorm::{znorm, znorm_into};
 
 /// How far a window is from a reference.
@@ -101,9 +100,8 @@ pub fn null_distances(reference: &Reference, excluded: Option<&Excluded>, window
     let mut lanes = Lanes::default();
     for scale in &reference.scales {
         let fits = |(_, w): &(usize, &RandomWindow)| {
-            let is_excluded = |e: &Excluded| {
-                e.symbol == w.symbol && w.ts[w.ts.len() - scale.bars] <= e.to && w.ts[w.ts.len() - 1] >= e.from
-            };
+            let is_excluded =
+                |e: &Excluded| e.symbol == w.symbol && e.overlaps(w.ts[w.ts.len() - scale.bars], w.ts[w.ts.len() - 1]);
             // A window at the beginning of a history has room for the shorter scales only.
             w.closes.len() >= warm_up + scale.bars && !excluded.is_some_and(is_excluded)
         };

@@ -227,7 +227,7 @@ pub fn dtw_abandoning(
             _ if start > live.start && start <= live.end => line[start - 1],
             _ => f64::INFINITY,
         };
-        let (mut left, mut next) = (f64::INFINITY, None::<Range>);
+        let (mut left, mut next) = (f64::INFINITY, None::<(usize, usize)>);
         for j in start..admitted.end {
             let above = if live.contains(&j) { line[j] } else { f64::INFINITY };
             if i > 0 && j > live.end && left == f64::INFINITY {
@@ -237,8 +237,8 @@ pub fn dtw_abandoning(
             let cost = difference * difference + min(min(above, diagonal), left);
             diagonal = above;
             left = if cost <= allowed {
-                let first = next.map_or(j, |n| n.first);
-                next = Some(Range { first, last: j });
+                let first = next.map_or(j, |(first, _)| first);
+                next = Some((first, j));
                 cost
             } else {
                 f64::INFINITY
@@ -246,16 +246,10 @@ pub fn dtw_abandoning(
             line[j] = left;
         }
         // In the first row, nothing but the cell before it leads to a cell.
-        let found = next?;
-        live = found.first..found.last + 1;
+        let (first, last) = next?;
+        live = first..last + 1;
     }
     (live.end == m).then(|| line[m - 1])
-}
-
-#[derive(Clone, Copy)]
-struct Range {
-    first: usize,
-    last: usize,
 }
 
 /// The distance cell by cell, as the definition says it: what the fast ones are compared with.

@@ -36,7 +36,7 @@ pub enum ListKind {
 
 /// The type of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ArgumentKind {
     List,
     Number,
     Whole,
@@ -71,17 +71,19 @@ impl ListKind {
     }
 
     /// Arguments, and how many of them are required.
-    fn arguments(self) -> (&'static [(&'static str, Kind)], usize) {
-        const BAND: (&str, Kind) = ("band", Kind::Number);
+    fn arguments(self) -> (&'static [(&'static str, ArgumentKind)], usize) {
+        const BAND: (&str, ArgumentKind) = ("band", ArgumentKind::Number);
         match self {
             ListKind::Dtw | ListKind::LbKeogh => {
-                (&[("a", Kind::List), ("b", Kind::List), BAND, ("window", Kind::Whole)], 2)
+                (&[("a", ArgumentKind::List), ("b", ArgumentKind::List), BAND, ("window", ArgumentKind::Whole)], 2)
             }
-            ListKind::ShapeDtw => (&[("a", Kind::List), ("b", Kind::List), BAND, ("descriptor", Kind::Text)], 2),
-            ListKind::Pearson => (&[("a", Kind::List), ("b", Kind::List)], 2),
-            ListKind::Znorm => (&[("x", Kind::List)], 1),
-            ListKind::Paa => (&[("x", Kind::List), ("pieces", Kind::Whole)], 2),
-            ListKind::Slope => (&[("x", Kind::List), ("points", Kind::Whole)], 1),
+            ListKind::ShapeDtw => {
+                (&[("a", ArgumentKind::List), ("b", ArgumentKind::List), BAND, ("descriptor", ArgumentKind::Text)], 2)
+            }
+            ListKind::Pearson => (&[("a", ArgumentKind::List), ("b", ArgumentKind::List)], 2),
+            ListKind::Znorm => (&[("x", ArgumentKind::List)], 1),
+            ListKind::Paa => (&[("x", ArgumentKind::List), ("pieces", ArgumentKind::Whole)], 2),
+            ListKind::Slope => (&[("x", ArgumentKind::List), ("points", ArgumentKind::Whole)], 1),
         }
     }
 
@@ -184,10 +186,10 @@ impl ScalarUDFImpl for ListFunction {
         }
         let coerced = arguments.iter().zip(given).map(|((name, kind), given)| {
             let (fits, wanted, words) = match kind {
-                Kind::List => (is_numbers(given), numbers(), "a list of numbers"),
-                Kind::Number => (given.is_numeric() || given.is_null(), DataType::Float64, "a number"),
-                Kind::Whole => (given.is_integer() || given.is_null(), DataType::Int64, "a whole number"),
-                Kind::Text => (given.is_string() || given.is_null(), DataType::Utf8, "a text"),
+                ArgumentKind::List => (is_numbers(given), numbers(), "a list of numbers"),
+                ArgumentKind::Number => (given.is_numeric() || given.is_null(), DataType::Float64, "a number"),
+                ArgumentKind::Whole => (given.is_integer() || given.is_null(), DataType::Int64, "a whole number"),
+                ArgumentKind::Text => (given.is_string() || given.is_null(), DataType::Utf8, "a text"),
             };
             match fits {
                 true => Ok(wanted),

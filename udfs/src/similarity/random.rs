@@ -1,4 +1,4 @@
-//! Random windows of many symbols: what a match is compared with to tell how unusual it is.
+//! Random windows of many symbols: what a match is compared with to see how unusual it is.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -62,7 +62,7 @@ impl RandomWindows {
         if size == 0 {
             return;
         }
-        let of_symbol = mix(seed, symbol.bytes().fold(0, |h, b| mix(h, b.into())));
+        let of_symbol = hash_of(seed, symbol);
         for end in self.least..=closes.len() {
             let hash = mix(of_symbol, ts[end - 1] as u64);
             if self.kept.len() < size || self.kept.peek().is_some_and(|top| hash < top.hash) {
@@ -85,6 +85,12 @@ impl RandomWindows {
         other.kept.into_iter().for_each(|window| self.add(window));
     }
 
+    /// Takes in a window that another one sampled.
+    pub fn window(&mut self, symbol: &str, ts: &[i64], closes: &[f64]) {
+        let hash = mix(hash_of(self.null.seed, symbol), ts.last().copied().unwrap_or_default() as u64);
+        self.add(RandomWindow { hash, symbol: symbol.to_string(), ts: ts.to_vec(), closes: closes.to_vec() });
+    }
+
     /// The windows, in the order of their hashes.
     pub fn into_windows(self) -> Vec<RandomWindow> {
         self.kept.into_sorted_vec()
@@ -100,6 +106,10 @@ impl RandomWindows {
 pub fn percentile(null: &[f64], distance: f64) -> Option<f64> {
     let nearer = null.partition_point(|d| *d <= distance);
     (!null.is_empty()).then(|| (null.len() - nearer) as f64 / null.len() as f64)
+}
+
+fn hash_of(seed: u64, symbol: &str) -> u64 {
+    mix(seed, symbol.bytes().fold(0, |h, b| mix(h, b.into())))
 }
 
 /// A step of splitmix64 over two words.
@@ -135,6 +145,9 @@ mod tests {
         let one = sample(&[&[0, 1, 2, 3, 4, 5, 6, 7]]);
         assert_eq!(one.len(), 50);
         assert_eq!(one, sample(&[&[7, 2], &[1, 0, 5], &[6, 4, 3]]));
+        let mut again = RandomWindows::new(Null { size: 50, seed: 7 }, 20, 30);
+        one.iter().rev().for_each(|w| again.window(&w.symbol, &w.ts, &w.closes));
+        assert_eq!(one, again.into_windows());
     }
 
     #[test]

@@ -99,10 +99,28 @@ pub(super) struct Track {
     pub band: Band,
     /// Of the stretch, for each bar of the window.
     pub envelope: Envelope,
-    /// Bars of the window, those that are farthest out in the stretch first: they tell soonest that a window is not alike.
+    /// Bars of the window, those that are farthest out in the stretch first: they show soonest that a window is not alike.
     pub order: Vec<u32>,
     /// What a distance counts: its weight over the root of the longer length.
     pub weight: f64,
+}
+
+/// A stretch of a symbol's bars that windows must not share a bar with, such as the one that the reference was cut from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excluded {
+    /// The symbol.
+    pub symbol: String,
+    /// Its first instant.
+    pub from: i64,
+    /// Its last instant.
+    pub to: i64,
+}
+
+impl Excluded {
+    /// Whether a window of its symbol, from the first to the last of its bars, shares a bar with it.
+    pub fn overlaps(&self, first: i64, last: i64) -> bool {
+        first <= self.to && last >= self.from
+    }
 }
 
 impl Reference {

@@ -12,6 +12,7 @@ use super::cascade::{Survivor, keogh_of_all, keogh_reversed, with_slack};
 use super::compare::{Distance, Lanes, Partial};
 use super::dtw::{Scratch, dtw_abandoning};
 use super::envelope::{Envelope, cumulative, lb_keogh_of_window, lb_kim};
+pub use super::reference::Excluded;
 use super::reference::{AVERAGES, Reference, Scale};
 use super::simd::widest;
 use super::znorm::{Windows, two_pass, znorm_into};
@@ -54,17 +55,6 @@ pub enum Windowing {
     History,
     /// Those that end with the last bar of their symbol: one match a symbol.
     Latest,
-}
-
-/// A stretch of a symbol's bars that windows must not share a bar with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Excluded {
-    /// The symbol.
-    pub symbol: String,
-    /// Its first instant.
-    pub from: i64,
-    /// Its last instant.
-    pub to: i64,
 }
 
 /// Which windows of a symbol are looked at, and which of them compete.
@@ -177,17 +167,19 @@ impl Search {
 
     /// Takes the matches of a finished symbol.
     fn finished(&self, matches: Vec<Match>) {
-        if matches.is_empty() {
-            return;
-        }
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        best.extend(matches);
-        best.sort_by(Match::rank);
-        best.truncate(self.k);
+        keep_nearest(&mut best, matches, self.k);
         if let Some(last) = best.last().filter(|_| best.len() == self.k) {
             self.limit.store(last.distance.combined.to_bits(), Relaxed);
         }
     }
+}
+
+/// Adds matches to the `k` nearest so far, nearest first.
+pub fn keep_nearest(nearest: &mut Vec<Match>, matches: impl IntoIterator<Item = Match>, k: usize) {
+    nearest.extend(matches);
+    nearest.sort_by(Match::rank);
+    nearest.truncate(k);
 }
 
 /// Whether a search is to end early; never, where nobody says so.
@@ -208,6 +200,8 @@ const LOT: usize = 1024;
 pub struct Worker {
     /// What was looked at.
     pub stages: Stages,
+    /// The nearest windows that it found itself, nearest first; others may have found nearer ones.
+    pub nearest: Vec<Match>,
     stopped: Stopped,
     tracks: Vec<Vec<f64>>,
     windows: Windows,
@@ -242,7 +236,7 @@ impl Worker {
         self.tracks = reference.channels.tracks(closes);
         let excluded = search.excluded.as_ref().filter(|e| e.symbol == symbol);
         let is_excluded =
-            |start: usize, bars: usize| excluded.is_some_and(|e| ts[start] <= e.to && ts[start + bars - 1] >= e.from);
+            |start: usize, bars: usize| excluded.is_some_and(|e| e.overlaps(ts[start], ts[start + bars - 1]));
         let mut found: Vec<Candidate> = vec![];
         let limit = search.limit();
         match search.windowing {
@@ -262,7 +256,12 @@ impl Worker {
                 }));
             }
         }
-        search.finished(apart(found, search.k, search.spacing).into_iter().map(|c| c.of(symbol, ts)).collect());
+        let matches: Vec<Match> =
+            apart(found, search.k, search.spacing).into_iter().map(|c| c.of(symbol, ts)).collect();
+        if !matches.is_empty() {
+            keep_nearest(&mut self.nearest, matches.iter().cloned(), search.k);
+            search.finished(matches);
+        }
     }
 
     /// All windows of one length whose distance is at most `limit`.

@@ -1,9 +1,9 @@
 //! `tail(x, ts, n)`: the last values of a group.
 
 use super::lists::numbers;
-use crate::list::{list_of, one_list};
+use crate::list::{list_of, list_value};
 use crate::series::InputKind;
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, Int64Array, ListBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
@@ -162,17 +162,10 @@ impl Accumulator for Last {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut list = ListBuilder::new(Float64Builder::new());
-        list.values().append_slice(&self.in_order().1);
-        list.append(true);
-        Ok(ScalarValue::List(Arc::new(list.finish())))
+        Ok(list_value(Arc::new(Float64Array::from(self.in_order().1))))
     }
 
     fn size(&self) -> usize {
         size_of_val(self) + self.kept.capacity() * 16
     }
-}
-
-fn list_value(items: ArrayRef) -> ScalarValue {
-    ScalarValue::List(Arc::new(one_list(items)))
 }

@@ -122,7 +122,7 @@ mod tests {
             let exact = znorm(window);
             for (x, z) in window.iter().zip(exact) {
                 let sliding = (x - mean) * inverse;
-                // A mean that is far from zero cannot be told better than its last digit.
+                // A mean that is far from zero cannot be known better than to its last digit.
                 let digit = 4.0 * mean.abs() * f64::EPSILON * inverse;
                 prop_assert!((sliding - z).abs() < 1e-9 * z.abs().max(1.0) + digit, "{sliding} {z}");
             }

@@ -92,6 +92,11 @@ impl TaLib {
         Self { info, signature, slots }
     }
 
+    /// The function with TA-Lib's own name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        FUNCS.iter().find(|info| info.name == name).map(Self::new)
+    }
+
     /// TA-Lib's own description.
     pub fn info(&self) -> &'static FuncInfo {
         self.info

@@ -1,0 +1,105 @@
+//! What is given on the command line, as what it stands for.
+
+use super::args::RangeArgs;
+use super::{Failure, usage};
+use crate::engine::dialect::Params;
+use crate::pipeline::bounds::Range;
+use crate::pipeline::query::QueryOptions;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+use tallow_udfs::candle::Timeframe;
+
+/// Values of parameters, each given once.
+pub(super) fn params<'a>(given: impl IntoIterator<Item = &'a String>) -> Result<Params, Failure> {
+    let mut params = Params::default();
+    for pair in given {
+        let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.trim().is_empty()) else {
+            return Err(Failure::Usage(format!("parameter '{pair}': expected NAME=VALUE, such as level=20")));
+        };
+        let name = name.trim();
+        if let Some(first) = params.get(name) {
+            return Err(Failure::Usage(format!("parameter `{name}` is given twice, as '{first}' and as '{value}'")));
+        }
+        params.set(name, value);
+    }
+    Ok(params)
+}
+
+/// `NAME=VALUE` pairs; a name that is given twice has the last value.
+pub(super) fn assignments(option: &str, given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pairs = given.iter().map(|pair| match pair.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_ascii_lowercase(), value.trim().to_string()))
+        }
+        _ => Err(Failure::Usage(format!("{option} '{pair}': expected NAME=VALUE"))),
+    });
+    pairs.collect()
+}
+
+/// The times from one up to another.
+pub(super) fn times(from: Option<i64>, to: Option<i64>) -> Result<Range, Failure> {
+    match (from, to) {
+        (Some(from), Some(to)) if from >= to => {
+            Err(Failure::Usage("the range is empty: --from must lie before --to".to_string()))
+        }
+        _ => Ok(Range { from, to }),
+    }
+}
+
+/// The symbols of `--symbols`, each once; `None` where it is not given.
+pub(super) fn symbols(given: &[String]) -> Result<Option<Vec<String>>, Failure> {
+    let mut seen = HashSet::new();
+    let names = given.iter().map(|s| s.trim()).filter(|s| !s.is_empty() && seen.insert(*s));
+    let names: Vec<String> = names.map(str::to_string).collect();
+    match (given.is_empty(), names.is_empty()) {
+        (true, _) => Ok(None),
+        (false, true) => Err(Failure::Usage("--symbols names none".to_string())),
+        (false, false) => Ok(Some(names)),
+    }
+}
+
+/// The times and symbols that a query is for, beside its other options.
+pub(super) fn options(range: &RangeArgs, others: QueryOptions) -> Result<QueryOptions, Failure> {
+    let times = times(range.from, range.to)?;
+    Ok(QueryOptions { range: times, symbols: symbols(&range.symbols)?, available_at: range.available_at, ..others })
+}
+
+/// The table of a timeframe; a table's name, a path or URL is taken as it is.
+pub(super) fn table_of(text: Option<&str>) -> Result<String, Failure> {
+    let Some(text) = text else { return Ok("candles".to_string()) };
+    match text.parse::<Timeframe>() {
+        Ok(timeframe) => Ok(format!("candles_{timeframe}")),
+        Err(_) if text.starts_with("candles") || text.contains(['/', '.', '*']) => Ok(text.to_string()),
+        Err(error) => Err(usage(error.into())),
+    }
+}
+
+/// `500ms`, `30s`, `5m`.
+pub(super) fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
+    let wrong = || Failure::Usage(format!("{option} '{text}': expected a time such as 500ms, 30s or 5m"));
+    let at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(at);
+    let number: f64 = number.parse().ok().filter(|n| *n > 0.0 && *n < 1e6).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "ms" => number / 1e3,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        "d" => number * 86_400.0,
+        _ => return Err(wrong()),
+    };
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// `7d`, `12h`, `30m`.
+pub(super) fn age(option: &str, text: &str) -> Result<chrono::Duration, Failure> {
+    let wrong = || Failure::Usage(format!("{option} '{text}': expected an age such as 7d, 12h or 30m"));
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let number: i64 = number.parse().ok().filter(|n| (0..=100_000).contains(n)).ok_or_else(wrong)?;
+    match unit {
+        "d" => Ok(chrono::Duration::days(number)),
+        "h" => Ok(chrono::Duration::hours(number)),
+        "m" => Ok(chrono::Duration::minutes(number)),
+        _ => Err(wrong()),
+    }
+}

@@ -1,0 +1,38 @@
+//! `tallow synth`.
+
+use super::Failure;
+use super::commands::{Context, Run};
+use super::progress::Progress;
+use crate::pipeline::synth::Synth;
+use clap::Args as ClapArgs;
+use std::path::PathBuf;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SynthArgs {
+    /// A .parquet file, or a folder, which gets one file per symbol
+    pub out: PathBuf,
+    /// Number of symbols
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub symbols: u32,
+    /// Daily bars of each symbol
+    #[arg(long, value_name = "N", default_value_t = 1250, value_parser = clap::value_parser!(u32).range(1..))]
+    pub bars: u32,
+    /// The same seed makes the same candles
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub seed: u64,
+}
+
+impl Run for SynthArgs {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
+        let synth = Synth { symbols: self.symbols as usize, bars: self.bars as usize, seed: self.seed };
+        let progress = Progress::new(&cx.config, Some(self.symbols.into()), "symbols");
+        let each = |done: usize| progress.set(done as u64);
+        if self.out.extension().is_some_and(|e| e == "parquet") {
+            synth.write_file(&self.out, each)?;
+        } else {
+            synth.write_folder(&self.out, each)?;
+        }
+        progress.finish(None, u64::from(self.symbols) * u64::from(self.bars), 0);
+        Ok(())
+    }
+}

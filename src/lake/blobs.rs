@@ -1,0 +1,49 @@
+//! Files beside the tables of a lake, such as models.
+
+use super::catalog::Lake;
+use datafusion::common::Result;
+use datafusion::datasource::listing::ListingTableUrl;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::sync::Arc;
+
+impl Lake {
+    /// The contents of a file: one of the lake by its path in the lake, any other by a path that begins with `/` or `.`, or by
+    /// its URL.
+    pub async fn file(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let (store, path) = self.store_of(path)?;
+        match store.get(&path).await {
+            Ok(found) => Ok(Some(found.bytes().await?.to_vec())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes a file of the lake, in the place of what it was.
+    pub async fn put_file(&self, path: &str, contents: Vec<u8>) -> Result<()> {
+        let (store, path) = self.store_of(path)?;
+        store.put(&path, contents.into()).await?;
+        Ok(())
+    }
+
+    /// The names of the files in a folder of the lake.
+    pub async fn files_in(&self, folder: &str) -> Result<Vec<String>> {
+        let (store, path) = self.store_of(folder)?;
+        let listed = match store.list_with_delimiter(Some(&path)).await {
+            Ok(listed) => listed.objects,
+            Err(object_store::Error::NotFound { .. }) => vec![],
+            Err(error) => return Err(error.into()),
+        };
+        Ok(listed.iter().filter_map(|o| o.location.filename().map(str::to_string)).collect())
+    }
+
+    fn store_of(&self, path: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        let whole = match path.starts_with(['/', '.']) || path.contains("://") {
+            true => path.to_string(),
+            false => format!("{}/{path}", self.options().url.trim_end_matches('/')),
+        };
+        let url = ListingTableUrl::parse(&whole)?;
+        let store = self.state().runtime_env().object_store(url.object_store())?;
+        Ok((store, url.prefix().clone()))
+    }
+}

@@ -1,0 +1,276 @@
+//! The lake: its tables by name, and what can be done to them.
+
+mod bars;
+mod names;
+mod provider;
+
+use super::as_of::AsOf;
+use super::delta::{Log, no_table};
+use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
+use super::kind::{CANDLES, ResultKind};
+use super::maintenance::{self, HistoryEntry, OptimizeSummary};
+use super::overwrite::{self, Computed, Written};
+use super::profile::ProfileCache;
+use super::small_table::{self, Record};
+use datafusion::catalog::{MemoryCatalogProviderList, SchemaProvider};
+use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::physical_plan::ExecutionPlan;
+use names::{TableNames, is_location};
+use provider::Cached;
+pub use provider::READABLE;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::{Debug, Formatter};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tallow_udfs::candle::Timeframe;
+
+/// Which lake is opened, and as of when.
+#[derive(Debug, Clone)]
+pub struct LakeOptions {
+    /// Path or URL; one folder per timeframe under `candles/`.
+    pub url: String,
+    /// A path, glob or URL that is `candles`, in place of the lake's default timeframe.
+    pub candles: Option<String>,
+    /// Read tables as they were; by default as they are.
+    pub as_of: Option<AsOf>,
+}
+
+/// A lake: the tables in its folder, tables registered by hand, and files by path.
+///
+/// As a [`SchemaProvider`] it can be registered in any session. What it reads and writes by itself runs on the thread that
+/// calls it.
+pub struct Lake {
+    options: LakeOptions,
+    cache: ProfileCache,
+    /// What files are read and written with. It knows no catalog, since the catalog of a session holds the lake.
+    state: Arc<SessionState>,
+    names: Mutex<TableNames>,
+    tables: Mutex<BTreeMap<String, Cached>>,
+    /// Names of hidden tables, the oldest first.
+    hidden: Mutex<VecDeque<String>>,
+}
+
+impl Lake {
+    /// Opens a lake with the configuration and the runtime of a session. A lake that is not there has no tables.
+    pub async fn open(options: LakeOptions, cache: ProfileCache, session: SessionState) -> Result<Lake> {
+        let builder = SessionStateBuilder::new_from_existing(session);
+        let state = builder.with_catalog_list(Arc::new(MemoryCatalogProviderList::new())).build();
+        let names = TableNames::list(&options.url, &state).await?;
+        Ok(Lake {
+            options,
+            cache,
+            state: Arc::new(state),
+            names: Mutex::new(names),
+            tables: Mutex::default(),
+            hidden: Mutex::default(),
+        })
+    }
+
+    /// Which lake it is.
+    pub fn options(&self) -> &LakeOptions {
+        &self.options
+    }
+
+    /// What files are read and written with.
+    pub(super) fn state(&self) -> &Arc<SessionState> {
+        &self.state
+    }
+
+    fn names(&self) -> TableNames {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Cached>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hidden(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds tables that were made since the lake was opened.
+    async fn refresh(&self) -> Result<()> {
+        let names = TableNames::list(&self.options.url, self.state.as_ref()).await?;
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        Ok(())
+    }
+
+    /// Ingests files into the table of a timeframe, which is made if it is not there.
+    pub async fn ingest(
+        &self,
+        timeframe: Timeframe,
+        options: &IngestOptions,
+        progress: &IngestProgress,
+    ) -> Result<IngestSummary> {
+        let done = ingest::ingest(&self.state, &self.cache, &self.options.url, timeframe, options, progress).await;
+        self.refresh().await?;
+        done
+    }
+
+    /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe.
+    pub async fn merge(
+        &self,
+        timeframe: Timeframe,
+        origin: &str,
+        rows: Arc<dyn ExecutionPlan>,
+    ) -> Result<IngestSummary> {
+        let done = ingest::merge_rows(&self.state, &self.cache, &self.options.url, timeframe, origin, &rows).await;
+        self.refresh().await?;
+        done
+    }
+
+    /// Puts computed rows in the place of all that a result table holds: one of the lake by its name, such as `labels_4h`,
+    /// or one at a place (see [`ResultKind::table`]).
+    pub async fn overwrite(&self, table: &str, rows: Computed) -> Result<Written> {
+        let log = self.result_log(table, rows.kind)?;
+        let written = overwrite::overwrite(&self.state, &log, rows).await?;
+        self.tables().remove(table);
+        self.refresh().await?;
+        Ok(written)
+    }
+
+    /// Whether a result may be written to a table; [`Lake::overwrite`] asks too, but by then much may be computed.
+    pub async fn check_overwrite(
+        &self,
+        table: &str,
+        kind: ResultKind,
+        properties: &HashMap<String, String>,
+    ) -> Result<()> {
+        overwrite::check(&self.state, &self.result_log(table, kind)?, kind, properties).await
+    }
+
+    fn result_log(&self, table: &str, kind: ResultKind) -> Result<Log> {
+        Log::at(self.state.as_ref(), &kind.location(&self.options.url, table)?)
+    }
+
+    /// All rows of a small table.
+    pub async fn records<T: Record>(&self) -> Result<Vec<T>> {
+        small_table::read(&self.state, &self.record_log::<T>()?).await
+    }
+
+    /// Changes the rows of a small table, in one commit.
+    pub async fn change_records<T: Record, R>(
+        &self,
+        operation: &'static str,
+        of: impl Fn(&mut Vec<T>) -> Result<R>,
+    ) -> Result<R> {
+        let result = small_table::change(&self.state, &self.record_log::<T>()?, operation, of).await?;
+        self.refresh().await?;
+        Ok(result)
+    }
+
+    fn record_log<T: Record>(&self) -> Result<Log> {
+        Log::at(self.state.as_ref(), &self.folder(T::TABLE))
+    }
+
+    /// Brings a table into the layout that is read fastest.
+    pub async fn optimize(&self, name: &str, file_bytes: Option<u64>) -> Result<OptimizeSummary> {
+        maintenance::optimize(&self.state, &self.cache, &self.log(name)?, file_bytes).await
+    }
+
+    /// The commits of a table, newest first.
+    pub async fn history(&self, name: &str, limit: Option<usize>) -> Result<Vec<HistoryEntry>> {
+        maintenance::history(&self.log(name)?, limit).await
+    }
+
+    /// Deletes the files that only versions older than `keep` need; returns their names.
+    pub async fn vacuum(&self, name: &str, keep: chrono::Duration, dry_run: bool) -> Result<Vec<String>> {
+        let log = self.log(name)?;
+        if !log.exists().await? {
+            return no_table(&log.location);
+        }
+        log.vacuum(keep, dry_run).await
+    }
+
+    /// The columns of a table of the lake or a path.
+    pub async fn columns(&self, name: &str) -> Result<Vec<String>> {
+        match self.table(name).await? {
+            Some(table) => Ok(table.schema().fields().iter().map(|f| f.name().clone()).collect()),
+            None => plan_err!("there is no table `{name}`"),
+        }
+    }
+
+    fn log(&self, name: &str) -> Result<Log> {
+        match self.location(name)? {
+            Some((location, _)) => Log::at(self.state.as_ref(), &location),
+            None => plan_err!("there is no table `{name}`; `tallow tables` lists them"),
+        }
+    }
+
+    /// A folder of the lake.
+    fn folder(&self, path: &str) -> String {
+        format!("{}/{path}/", self.options.url.trim_end_matches('/'))
+    }
+
+    /// The path, glob or URL that a name stands for, and the version that it names after `@`; `None` for a name that is
+    /// no table of the lake.
+    fn location(&self, name: &str) -> Result<Option<(String, Option<AsOf>)>> {
+        let (plain, version) = match name.rsplit_once('@') {
+            Some((plain, version)) if !version.contains('/') => {
+                let version =
+                    version.parse().map_err(|e: tallow_common::Error| DataFusionError::Plan(e.to_string()))?;
+                (plain, Some(version))
+            }
+            _ => (name, None),
+        };
+        let given = self.options.candles.clone().filter(|_| plain == CANDLES);
+        let own = given.or_else(|| self.names().folder(plain).map(|folder| self.folder(folder)));
+        let location = own.or_else(|| is_location(plain).then(|| plain.to_string()));
+        let as_of = version.or_else(|| self.options.as_of.clone());
+        Ok(location.map(|location| (location, as_of)))
+    }
+}
+
+impl Debug for Lake {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lake").field("options", &self.options).field("names", &self.names()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider};
+    use datafusion::datasource::empty::EmptyTable;
+
+    fn state() -> SessionState {
+        SessionStateBuilder::new().with_default_features().build()
+    }
+
+    async fn lake(folder: &std::path::Path, state: SessionState) -> Arc<Lake> {
+        let options = LakeOptions { url: folder.display().to_string(), candles: None, as_of: None };
+        Arc::new(Lake::open(options, ProfileCache::new(None), state).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_lake_does_not_keep_the_session_alive_that_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state();
+        let lake = lake(folder.path(), state.clone()).await;
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema("public", Arc::clone(&lake) as _).unwrap();
+        state.catalog_list().register_catalog("tallow".to_string(), Arc::new(catalog));
+        let held = Arc::downgrade(&lake);
+        drop((lake, state));
+        assert!(held.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn tables_come_by_name_and_by_path() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("candles/1d")).unwrap();
+        let text = "symbol,ts,close\nA,2024-01-01,1\nA,2024-01-02,2\n";
+        std::fs::write(folder.path().join("candles/1d/a.csv"), text).unwrap();
+        let lake = lake(folder.path(), state()).await;
+        let own = Arc::new(EmptyTable::new(Arc::new(arrow::datatypes::Schema::empty())));
+        lake.register_table("mine".to_string(), Arc::clone(&own) as _).unwrap();
+        assert_eq!(lake.table_names(), ["candles", "candles_1d", "mine"]);
+        let path = folder.path().join("candles/1d/a.csv").display().to_string();
+        for name in ["candles", "candles_1d", "candles_daily", path.as_str()] {
+            assert_eq!(lake.columns(name).await.unwrap(), ["symbol", "ts", "close"], "{name}");
+        }
+        assert!(lake.table_exist("quarantine_1d") && !lake.table_exist("quarantine_1h"));
+        assert!(lake.table("labels_1d").await.unwrap().is_none());
+        assert!(lake.register_table("candles_1d".to_string(), own).is_err());
+    }
+}

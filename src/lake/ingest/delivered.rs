@@ -1,0 +1,215 @@
+//! Delivered rows by (symbol, ts), each key once: of rows with the same key the last one counts.
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, DynComparator, RecordBatch, StringViewArray, make_comparator,
+};
+use arrow::compute::{SortOptions, concat_batches, filter_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::TryStreamExt;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// Rows came in another order than by (symbol, ts); they have to be sorted first.
+#[derive(Debug, thiserror::Error)]
+#[error("the rows are not in order")]
+pub(super) struct OutOfOrder;
+
+/// Delivered rows by (symbol, ts), each key once.
+pub(super) struct Delivered {
+    rows: SendableRecordBatchStream,
+    /// The last row of what was read, which the next may replace.
+    held: Option<RecordBatch>,
+    ended: bool,
+    pub cursor: Cursor,
+    pub duplicates: u64,
+    pub conflicting: u64,
+}
+
+/// A place in some rows.
+#[derive(Default)]
+pub(super) struct Cursor {
+    batch: Option<(RecordBatch, StringViewArray, Vec<i64>)>,
+    pub at: usize,
+}
+
+impl Cursor {
+    pub fn set(&mut self, batch: RecordBatch) -> Result<()> {
+        let symbols = batch.column(0).as_string_view().clone();
+        let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+        if symbols.null_count() > 0 || times.null_count() > 0 {
+            return exec_err!("a row of the table has no symbol or no time");
+        }
+        let times = times.values().to_vec();
+        self.batch = Some((batch, symbols, times));
+        self.at = 0;
+        Ok(())
+    }
+
+    pub fn is_at_end(&self) -> bool {
+        self.batch.as_ref().is_none_or(|(_, _, times)| self.at >= times.len())
+    }
+
+    pub fn key(&self) -> Option<(&str, i64)> {
+        self.batch.as_ref().filter(|(_, _, t)| self.at < t.len()).map(|(_, s, t)| (s.value(self.at), t[self.at]))
+    }
+
+    /// Takes rows from here while `is_part` holds for their keys.
+    pub fn take_while(&mut self, is_part: impl Fn((&str, i64)) -> bool) -> Option<RecordBatch> {
+        let (batch, symbols, times) = self.batch.as_ref()?;
+        let from = self.at;
+        while self.at < times.len() && is_part((symbols.value(self.at), times[self.at])) {
+            self.at += 1;
+        }
+        Some(batch.slice(from, self.at - from))
+    }
+
+    pub fn batch(&self) -> Option<&RecordBatch> {
+        self.batch.as_ref().map(|(batch, _, _)| batch)
+    }
+}
+
+impl Delivered {
+    pub fn new(rows: SendableRecordBatchStream) -> Delivered {
+        Delivered { rows, held: None, ended: false, cursor: Cursor::default(), duplicates: 0, conflicting: 0 }
+    }
+
+    /// Moves to the next row, if it is not at one. False at the end.
+    pub async fn fill(&mut self) -> Result<bool> {
+        while self.cursor.is_at_end() {
+            if self.ended {
+                return Ok(false);
+            }
+            let next = loop {
+                match self.rows.try_next().await? {
+                    Some(batch) if batch.num_rows() == 0 => {}
+                    other => break other,
+                }
+            };
+            let Some(batch) = next else {
+                self.ended = true;
+                if let Some(last) = self.held.take() {
+                    self.cursor.set(last)?;
+                }
+                continue;
+            };
+            let batch = match self.held.take() {
+                Some(held) => concat_batches(&batch.schema(), [&held, &batch])?,
+                None => batch,
+            };
+            let keep = self.last_of_each_key(&batch)?;
+            let last = batch.num_rows() - 1;
+            self.held = Some(alone(&batch, last)?);
+            let rows = batch.slice(0, last);
+            let rows = match keep {
+                Some(keep) => filter_record_batch(&rows, &keep.slice(0, last))?,
+                None => rows,
+            };
+            if rows.num_rows() > 0 {
+                self.cursor.set(rows)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A mask of the rows that are the last of their key; `None` if all are.
+    fn last_of_each_key(&mut self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
+        let symbols = batch.column(0).as_string_view();
+        let times = batch.column(1).as_primitive::<TimestampMicrosecondType>().values();
+        let mut repeated: Vec<usize> = vec![];
+        for row in 1..batch.num_rows() {
+            let order = match times[row - 1].cmp(&times[row]) {
+                Ordering::Less if symbols.views()[row - 1] == symbols.views()[row] => Ordering::Less,
+                by_time => symbols.value(row - 1).cmp(symbols.value(row)).then(by_time),
+            };
+            match order {
+                Ordering::Less => {}
+                Ordering::Equal => repeated.push(row - 1),
+                Ordering::Greater => return Err(DataFusionError::External(Box::new(OutOfOrder))),
+            }
+        }
+        if repeated.is_empty() {
+            return Ok(None);
+        }
+        let values = 2..batch.num_columns() - 1;
+        let same = comparators(batch, batch, values.clone().map(|c| (c, c)))?;
+        let mut keep = vec![true; batch.num_rows()];
+        for row in repeated {
+            keep[row] = false;
+            self.duplicates += 1;
+            self.conflicting += u64::from(!same.iter().all(|c| c(row, row + 1).is_eq()));
+        }
+        Ok(Some(keep.into()))
+    }
+}
+
+/// A copy of one row that does not keep the rows around it in memory.
+fn alone(batch: &RecordBatch, row: usize) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| {
+        let one = column.slice(row, 1);
+        match one.as_string_view_opt() {
+            Some(text) => Arc::new(text.gc()) as ArrayRef,
+            None => one,
+        }
+    });
+    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
+}
+
+pub(super) fn comparators(
+    a: &RecordBatch,
+    b: &RecordBatch,
+    columns: impl Iterator<Item = (usize, usize)>,
+) -> Result<Vec<DynComparator>> {
+    let compare = |(i, j): (usize, usize)| make_comparator(a.column(i), b.column(j), SortOptions::default());
+    Ok(columns.map(compare).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Float64Array, Int64Array, TimestampMicrosecondArray};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+
+    fn batch(rows: &[(&str, i64, f64)]) -> RecordBatch {
+        let symbols: StringViewArray = rows.iter().map(|row| Some(row.0)).collect();
+        let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.1)).collect();
+        let closes: Float64Array = rows.iter().map(|row| Some(row.2)).collect();
+        let order = Int64Array::from_iter_values(0..rows.len() as i64);
+        let columns: [(&str, ArrayRef); 4] = [
+            ("symbol", Arc::new(symbols)),
+            ("ts", Arc::new(times.with_timezone("UTC"))),
+            ("close", Arc::new(closes)),
+            ("order", Arc::new(order)),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    async fn keys(batches: &[&[(&str, i64, f64)]]) -> Result<(Vec<(String, i64)>, u64, u64)> {
+        let batches: Vec<_> = batches.iter().map(|rows| Ok(batch(rows))).collect();
+        let rows = RecordBatchStreamAdapter::new(batch(&[]).schema(), futures::stream::iter(batches));
+        let mut delivered = Delivered::new(Box::pin(rows));
+        let mut keys = vec![];
+        while delivered.fill().await? {
+            keys.extend(delivered.cursor.key().map(|(symbol, ts)| (symbol.to_string(), ts)));
+            delivered.cursor.at += 1;
+        }
+        Ok((keys, delivered.duplicates, delivered.conflicting))
+    }
+
+    #[tokio::test]
+    async fn the_last_row_of_a_key_counts_wherever_batches_are_cut() {
+        let rows = [("A", 1, 1.0), ("A", 1, 2.0), ("A", 2, 3.0), ("A", 2, 3.0), ("B", 1, 4.0)];
+        for cut in 0..rows.len() {
+            let (keys, duplicates, conflicting) = keys(&[&rows[..cut], &rows[cut..]]).await.unwrap();
+            assert_eq!(keys, [("A".to_string(), 1), ("A".to_string(), 2), ("B".to_string(), 1)], "cut at {cut}");
+            assert_eq!((duplicates, conflicting), (2, 1), "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_out_of_order_are_an_error() {
+        let error = keys(&[&[("B", 1, 1.0)], &[("A", 1, 1.0)]]).await.unwrap_err();
+        assert!(error.to_string().contains("not in order"), "{error}");
+    }
+}

@@ -1,0 +1,280 @@
+//! One ingest from its files to its commit.
+
+use super::canonical::{Rules, SEQUENCE, Scale};
+use super::counts::Counts;
+use super::delivered::{Delivered, OutOfOrder};
+use super::delivery::Delivery;
+use super::mapping::{self, Plan, Recognised};
+use super::quarantine::{self, Rejected};
+use super::source::{self, BrokenFile, Reading, Source};
+use super::tally::Tally;
+use super::target::Target;
+use super::times::Zone;
+use super::upsert::{MAX_TAILS, Merged, REWRITE_BYTES};
+use super::{IngestOptions, IngestProgress, IngestSummary, cause};
+use crate::delta::{Attempts, Log};
+use crate::profile::ProfileCache;
+use crate::table::CandleTable;
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::{StreamExt, TryStreamExt};
+use std::sync::Arc;
+use std::time::Instant;
+use tallow_udfs::candle::{Grid, Timeframe};
+
+/// In microseconds.
+const SECOND: i64 = 1_000_000;
+/// Deliveries up to this size may become files of their own beside a large table.
+const SMALL_DELIVERY: u64 = 256 << 20;
+
+/// Ingests files into the table of a timeframe.
+pub(crate) async fn ingest(
+    state: &Arc<SessionState>,
+    cache: &ProfileCache,
+    lake: &str,
+    timeframe: Timeframe,
+    options: &IngestOptions,
+    progress: &IngestProgress,
+) -> Result<IngestSummary> {
+    let started = Instant::now();
+    let lake = lake.trim_end_matches('/');
+    let candles = Log::at(state.as_ref(), &format!("{lake}/candles/{timeframe}"))?;
+    let quarantine = Log::at(state.as_ref(), &format!("{lake}/quarantine/{timeframe}"))?;
+    let ingest = Ingest {
+        state,
+        cache,
+        candles: &candles,
+        quarantine: &quarantine,
+        timeframe,
+        options,
+        zone: zone(options.zone.as_deref())?,
+        reading: Reading::new(state),
+        progress,
+    };
+    let mut files = ingest.open_files().await?;
+    let summary = ingest.run(&mut files).await?;
+    Ok(IngestSummary { took: started.elapsed(), ..summary })
+}
+
+/// What is the same in all attempts of an ingest.
+struct Ingest<'a> {
+    state: &'a Arc<SessionState>,
+    cache: &'a ProfileCache,
+    candles: &'a Log,
+    quarantine: &'a Log,
+    timeframe: Timeframe,
+    options: &'a IngestOptions,
+    zone: Zone,
+    reading: Reading,
+    progress: &'a IngestProgress,
+}
+
+/// The files of a delivery that have rows, and what is known of them and of the others.
+struct DeliveredFiles {
+    sources: Vec<Source>,
+    recognised: Vec<Recognised>,
+    summary: IngestSummary,
+}
+
+/// How a delivery is merged: the quicker way until it proves impossible.
+struct Method {
+    /// Rows come in the table's order.
+    in_order: bool,
+    /// New rows may go to files beside the others.
+    append: bool,
+}
+
+impl Ingest<'_> {
+    /// Opens every file and recognises its columns.
+    async fn open_files(&self) -> Result<DeliveredFiles> {
+        let IngestOptions { sources, columns, naming, .. } = self.options;
+        let (listed, empty_files) = source::list(self.state, sources, columns.as_deref()).await?;
+        let summary = IngestSummary { files: listed.len() + empty_files.len(), empty_files, ..Default::default() };
+        let mut files = DeliveredFiles { sources: vec![], recognised: vec![], summary };
+        for mut source in listed {
+            match source.open(&self.reading, files.sources.len()).await {
+                Ok(Some(head)) => {
+                    files.recognised.push(mapping::recognise(&source, &head, naming)?);
+                    files.sources.push(source);
+                }
+                Ok(None) => files.summary.empty_files.push(source.path),
+                Err(error) => files.summary.skip(&source, error)?,
+            }
+        }
+        Ok(files)
+    }
+
+    /// Merges the files into the newest version of the table, until that is done and committed.
+    async fn run(&self, files: &mut DeliveredFiles) -> Result<IngestSummary> {
+        let mut method = Method { in_order: true, append: true };
+        let mut attempts = Attempts::default();
+        while !files.sources.is_empty() {
+            let origin = self.options.origin.as_deref();
+            let target = Target::open(self.state, self.cache, self.candles, self.timeframe, origin).await?;
+            if let Some(base) = target.base.as_ref().filter(|_| !self.options.dry_run) {
+                quarantine::recover(self.candles, base.version, self.quarantine).await?;
+            }
+            let plan = mapping::plan(&files.recognised, target.base.as_ref().map(|base| base.schema.as_ref()))?;
+            let schema = target.schema_with(&plan.schema);
+            let delivery = self.delivery(files, plan, target.grid);
+            match self.merge(&target, &schema, &delivery, &method).await {
+                Ok(Some(merged)) => {
+                    let so_far = files.summary.clone();
+                    let done = self.commit(&target, &schema, delivery.finish(), merged, so_far, &mut attempts).await?;
+                    if let Some(summary) = done {
+                        return Ok(summary);
+                    }
+                }
+                // Some rows restate others: their files are rewritten after all.
+                Ok(None) => method.append = false,
+                Err(error) if method.in_order && cause::<OutOfOrder>(&error).is_some() => {
+                    tracing::debug!("rows are not in order: sorting them");
+                    method.in_order = false;
+                }
+                Err(error) => {
+                    // Some of its rows may have been taken already: all is done again without the file.
+                    let Some(file) = cause::<BrokenFile>(&error).map(|broken| broken.file) else { return Err(error) };
+                    files.recognised.remove(file);
+                    files.summary.skip(&files.sources.remove(file), error)?;
+                }
+            }
+        }
+        Ok(files.summary.clone())
+    }
+
+    fn delivery(&self, files: &DeliveredFiles, plan: Plan, grid: Grid) -> Delivery {
+        let rules = Rules {
+            grid,
+            zone: self.zone.clone(),
+            scale: self.options.scale.map(Scale::new),
+            close_as_ts: self.options.close_as_ts,
+            close_slack: match self.timeframe {
+                Timeframe::Fixed(_) | Timeframe::Day => SECOND,
+                Timeframe::Days(_) | Timeframe::Week | Timeframe::Month => 4 * 86_400 * SECOND,
+            },
+            now: chrono::Utc::now().timestamp_micros(),
+        };
+        Delivery::new(&self.reading, &files.sources, plan, rules, self.timeframe, self.progress.clone())
+    }
+
+    /// Writes what a delivery makes of the table to new files. `Ok(None)`: rows cannot just be appended.
+    async fn merge(
+        &self,
+        target: &Target<'_>,
+        schema: &SchemaRef,
+        delivery: &Delivery,
+        method: &Method,
+    ) -> Result<Option<Merged>> {
+        let upsert = target.upsert(schema, delivery.provided());
+        let mut rows = if method.in_order { delivery.as_delivered()? } else { delivery.sorted()? };
+        let size: u64 = target.files().iter().map(|f| f.meta.size).sum();
+        let is_large = size > self.options.rewrite_bytes.unwrap_or(REWRITE_BYTES);
+        let tails = target.files().len().saturating_sub(target.table.as_ref().map_or(0, CandleTable::longest_chain));
+        if !method.append || !is_large || delivery.bytes() >= SMALL_DELIVERY || tails >= MAX_TAILS {
+            return upsert.rewrite(&mut Delivered::new(rows)).await.map(Some);
+        }
+        let (mut small, mut bytes) = (vec![], 0);
+        while let Some(batch) = rows.try_next().await? {
+            bytes += batch.get_array_memory_size() as u64;
+            small.push(batch);
+            if bytes > SMALL_DELIVERY {
+                return Ok(None);
+            }
+        }
+        upsert.append(&small).await
+    }
+
+    /// Commits what was merged, and then the rows that were rejected. `None`: another writer was first.
+    async fn commit(
+        &self,
+        target: &Target<'_>,
+        schema: &SchemaRef,
+        tally: Tally,
+        mut merged: Merged,
+        so_far: IngestSummary,
+        attempts: &mut Attempts,
+    ) -> Result<Option<IngestSummary>> {
+        merged.files.keep_if_ok(tally.check_origin(self.timeframe)).await?;
+        let summary = tally.summary(so_far, &merged.counts);
+        if self.options.dry_run {
+            merged.files.discard().await;
+            return Ok(Some(summary));
+        }
+        let rejected = Rejected::write(self.state, self.quarantine, &tally.rejects).await;
+        let mut rejected = merged.files.keep_if_ok(rejected).await?;
+        if merged.is_empty() {
+            rejected.commit(self.state, self.quarantine).await?;
+            return Ok(Some(summary));
+        }
+        let change = target.change(schema, &merged, "INGEST", rejected.run_info());
+        let mut written = [&mut merged.files, &mut rejected.files];
+        let committed = attempts.commit(self.candles, target.base.as_ref(), change, &mut written).await?;
+        let Some(version) = committed else { return Ok(None) };
+        rejected.commit(self.state, self.quarantine).await.map_err(|error| {
+            error.context(format!(
+                "the candles are in version {version}; rows that were not taken come into the quarantine with the next ingest"
+            ))
+        })?;
+        Ok(Some(IngestSummary { version: Some(version), ..summary }))
+    }
+}
+
+fn zone(name: Option<&str>) -> Result<Zone> {
+    let Some(name) = name else { return Ok(Zone::Fixed(0)) };
+    Zone::parse(name)
+        .ok_or_else(|| exec_datafusion_err!("--tz '{name}': expected a zone such as America/New_York, UTC or +02:00"))
+}
+
+/// Merges the rows of a plan, candles already and ordered by (symbol, ts), into the table of a timeframe.
+pub(crate) async fn merge_rows(
+    state: &Arc<SessionState>,
+    cache: &ProfileCache,
+    lake: &str,
+    timeframe: Timeframe,
+    origin: &str,
+    rows: &Arc<dyn ExecutionPlan>,
+) -> Result<IngestSummary> {
+    let started = Instant::now();
+    let log = Log::at(state.as_ref(), &format!("{}/candles/{timeframe}", lake.trim_end_matches('/')))?;
+    let mut attempts = Attempts::default();
+    loop {
+        let target = Target::open(state, cache, &log, timeframe, Some(origin)).await?;
+        let schema = target.schema_with(&rows.schema());
+        // A plan keeps state of its last run.
+        let stream = execute_stream(reset_plan_states(Arc::clone(rows))?, state.task_ctx())?;
+        let mut merged = target.upsert(&schema, None).rewrite(&mut Delivered::new(numbered(stream))).await?;
+        let Counts { new, unchanged, restated, duplicates, .. } = merged.counts;
+        let rows = new + unchanged + restated + duplicates;
+        let mut summary = IngestSummary { rows, new, unchanged, restated, duplicates, ..IngestSummary::default() };
+        if !merged.is_empty() {
+            let change = target.change(&schema, &merged, "RESAMPLE", None);
+            let committed = attempts.commit(&log, target.base.as_ref(), change, &mut [&mut merged.files]).await?;
+            let Some(version) = committed else { continue };
+            summary.version = Some(version);
+        }
+        return Ok(IngestSummary { took: started.elapsed(), ..summary });
+    }
+}
+
+/// Rows with the order in which they come.
+fn numbered(rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let mut fields = rows.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new(SEQUENCE, DataType::Int64, false)));
+    let schema = Arc::new(Schema::new(fields));
+    let target = Arc::clone(&schema);
+    let mut next = 0i64;
+    let numbered = rows.map(move |batch| {
+        let batch = batch?;
+        let end = next + batch.num_rows() as i64;
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(Int64Array::from_iter_values(next..end)));
+        next = end;
+        Ok(RecordBatch::try_new(Arc::clone(&target), columns)?)
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, numbered))
+}

@@ -1,0 +1,184 @@
+//! Computed tables: each run overwrites all rows, in one commit.
+
+use super::delta::{Attempts, Change, Log, Snapshot};
+use super::kind::ResultKind;
+use super::properties::{KIND, LEVELS_TIMEFRAME, OPERATION, PIPELINE, TIMEFRAME};
+use super::writable::{log_schema, refuse_plain_files};
+use super::writer::{Layout, SUFFIX, TableWriter, conform};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Result, exec_err};
+use datafusion::execution::SessionState;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use deltalake_core::kernel::Add;
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Properties that must not change: a table keeps to the same bars and, where one is named, to the same pipeline.
+const SAME: [&str; 3] = [TIMEFRAME, LEVELS_TIMEFRAME, PIPELINE];
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Rows of the table.
+    pub rows: u64,
+    /// Files that they are in.
+    pub files: usize,
+    /// Version of the table.
+    pub version: u64,
+}
+
+/// A computed table: its rows, and what is recorded of it.
+pub struct Computed {
+    /// The rows; ordered by (symbol, ts), which are then the first two columns, or in no order.
+    pub rows: Arc<dyn ExecutionPlan>,
+    /// Whether they are ordered.
+    pub ordered: bool,
+    /// Properties of the table.
+    pub properties: HashMap<String, String>,
+    /// What they are.
+    pub kind: ResultKind,
+    /// Called with the number of rows so far.
+    pub progress: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+/// Replaces all rows of a table by those of a plan; a table that does not exist is made. Until the commit, and if anything
+/// fails, the table stays what it was.
+pub(super) async fn overwrite(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
+    check(state, log, computed.kind, &computed.properties).await?;
+    let schema = stored(&computed.rows.schema());
+    let layout = if computed.ordered { Layout::Sorted } else { Layout::Unsorted };
+    let mut writer = TableWriter::new(log, Arc::clone(&schema), layout)?;
+    let written = write(state, &computed, &schema, &mut writer).await;
+    let (mut files, rows) = writer.finish(written).await?;
+    let mut attempts = Attempts::keeping_files();
+    loop {
+        let base = log.snapshot(None).await;
+        let base = files.keep_if_ok(base).await?;
+        // It may be somebody's by now.
+        let allowed =
+            base.as_ref().map_or(Ok(()), |base| check_replaceable(log, base, computed.kind, &computed.properties));
+        files.keep_if_ok(allowed).await?;
+        let change = change(base.as_ref(), &schema, &computed, files.adds(), rows);
+        if let Some(version) = attempts.commit(log, base.as_ref(), change, &mut [&mut files]).await? {
+            return Ok(Written { rows, files: files.adds().len(), version });
+        }
+    }
+}
+
+/// Refuses to overwrite anything but an earlier result of the same kind, made from the same bars.
+pub(super) async fn check(
+    state: &Arc<SessionState>,
+    log: &Log,
+    kind: ResultKind,
+    properties: &HashMap<String, String>,
+) -> Result<()> {
+    match log.snapshot(None).await? {
+        Some(there) => check_replaceable(log, &there, kind, properties),
+        None => {
+            refuse_plain_files(state, log).await?;
+            refuse_files_of_others(log).await
+        }
+    }
+}
+
+fn check_replaceable(
+    log: &Log,
+    there: &Snapshot,
+    kind: ResultKind,
+    properties: &HashMap<String, String>,
+) -> Result<()> {
+    let known = |key: &str| there.properties.get(key).map(String::as_str);
+    let is_of_kind = match (known(KIND), known(OPERATION)) {
+        (Some(known), _) => known == kind.prefix(),
+        // Tables of versions that did not record the kind.
+        (None, Some(operation)) => operation == kind.operation(),
+        (None, None) => {
+            return exec_err!(
+                "{} is a table that was not computed by `tallow label`, `levels` or `match`: it is not replaced; name another",
+                log.location
+            );
+        }
+    };
+    if !is_of_kind {
+        let known = known(KIND).or(known(OPERATION)).unwrap_or_default();
+        return exec_err!("{} is a table of {known}, which {kind} do not replace; name another", log.location);
+    }
+    for key in SAME {
+        let (Some(known), Some(own)) = (known(key), properties.get(key)) else { continue };
+        if known != own {
+            return exec_err!(
+                "{} holds {kind} of another {}, {known}, which those of {own} do not replace; name another",
+                log.location,
+                key.rsplit('.').next().unwrap_or(key)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a folder that holds other files. Names that begin with a dot and what a killed run left do not count.
+async fn refuse_files_of_others(log: &Log) -> Result<()> {
+    let listed = match log.store.list_with_delimiter(Some(&log.folder)).await {
+        Ok(listed) => listed,
+        Err(object_store::Error::NotFound { .. } | object_store::Error::NotImplemented { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let files = listed.objects.iter().filter_map(|file| file.location.filename());
+    let files = files.filter(|name| !name.starts_with('.') && !name.ends_with(SUFFIX));
+    let folders = listed.common_prefixes.iter().filter_map(Path::filename).filter(|name| *name != "_delta_log");
+    match files.chain(folders).next() {
+        Some(found) => exec_err!(
+            "{} holds other files ({found}), among which no table is written; name an empty folder",
+            log.location
+        ),
+        None => Ok(()),
+    }
+}
+
+async fn write(
+    state: &SessionState,
+    computed: &Computed,
+    schema: &SchemaRef,
+    writer: &mut TableWriter<'_>,
+) -> Result<u64> {
+    let mut batches = execute_stream(Arc::clone(&computed.rows), state.task_ctx())?;
+    let mut rows = 0;
+    while let Some(batch) = batches.try_next().await? {
+        rows += batch.num_rows() as u64;
+        writer.push(conform(&batch, schema)?).await?;
+        (computed.progress)(rows);
+    }
+    Ok(rows)
+}
+
+/// Puts the new files in the place of all that a version has.
+fn change(base: Option<&Snapshot>, schema: &SchemaRef, computed: &Computed, adds: &[Add], rows: u64) -> Change {
+    let marks = [(KIND, computed.kind.prefix()), (OPERATION, computed.kind.operation())];
+    let marks = marks.map(|(key, value)| (key.to_string(), value.to_string()));
+    Change {
+        adds: adds.to_vec(),
+        removes: base.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect(),
+        schema: Some(log_schema(schema)),
+        properties: computed.properties.iter().map(|(k, v)| (k.clone(), v.clone())).chain(marks).collect(),
+        data_change: true,
+        metrics: [("rows".to_string(), rows.into())].into_iter().collect(),
+        operation: computed.kind.operation(),
+        ..Change::default()
+    }
+}
+
+/// The columns as they are stored: in types that the writer takes and that every reader knows.
+fn stored(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        let data_type = match field.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+            DataType::UInt64 => DataType::Int64,
+            other => other.clone(),
+        };
+        Field::new(field.name(), data_type, true)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}

@@ -1,0 +1,87 @@
+//! Which tables tallow writes to, and in which types.
+
+use super::columns::{PRICES, timestamp_type};
+use super::delta::Log;
+use super::files::Files;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::{Result, exec_err};
+use datafusion::execution::SessionState;
+use std::sync::Arc;
+
+/// Refuses a folder of plain files: they would vanish from queries once a log stands beside them.
+pub(super) async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> Result<()> {
+    let files = Files::list(state.as_ref(), &format!("{}/", log.location)).await;
+    match files {
+        Ok(Some(files)) => exec_err!(
+            "{} holds {} plain files without a transaction log, which a table there would hide: write to another lake \
+             (--lake) or place, and ingest these files there",
+            log.location,
+            files.files.len()
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to write to a table whose columns have other names or types than tallow's: its rows could not be kept.
+pub(super) fn check_writable(location: &str, schema: &Schema) -> Result<()> {
+    let expected = |name: &str| match name {
+        "symbol" => Some(DataType::Utf8),
+        "ts" => Some(timestamp_type()),
+        name if PRICES.contains(&name) => Some(DataType::Float64),
+        _ => None,
+    };
+    for name in ["symbol", "ts", "close"] {
+        if schema.field_with_name(name).is_err() {
+            let found: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            return exec_err!(
+                "{location}: tallow writes to tables with the columns symbol, ts, close; this one has {}. Ingest it into \
+                 a table of its own",
+                found.join(", ")
+            );
+        }
+    }
+    for field in schema.fields() {
+        let text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        match expected(field.name()) {
+            Some(wanted) if *field.data_type() != wanted && !(text && wanted == DataType::Utf8) => {
+                return exec_err!(
+                    "{location}: column `{}` is {}, and tallow writes {wanted}. Ingest it into a table of its own",
+                    field.name(),
+                    field.data_type()
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Types as a log names them.
+pub(super) fn log_schema(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8View => field.as_ref().clone().with_data_type(DataType::Utf8),
+        _ => field.as_ref().clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::Field;
+
+    fn schema(fields: &[(&str, DataType)]) -> Schema {
+        Schema::new(fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn only_canonical_columns_are_written_to() {
+        let key = [("symbol", DataType::LargeUtf8), ("ts", timestamp_type())];
+        let with = |close: DataType| schema(&[&key[..], &[("close", close)]].concat());
+        assert!(check_writable("x", &with(DataType::Float64)).is_ok());
+        let error = check_writable("x", &with(DataType::Float32)).unwrap_err().to_string();
+        assert!(error.contains("column `close` is Float32"), "{error}");
+        let error = check_writable("x", &schema(&key)).unwrap_err().to_string();
+        assert!(error.contains("this one has symbol, ts"), "{error}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Which outputs a call computes, and the columns that they are collected in.
+
+use super::inputs::NO_TIME;
+use super::outputs::{NO_CHOICE, NO_CLASS, NO_INT, OutputKind, OutputSlice, Outputs};
+use super::signature::SeriesSignature;
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int8Array, Int32Array, StringViewArray, StructArray,
+    TimestampMicrosecondArray, make_view, new_null_array,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::datatypes::DataType;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Which outputs a plan reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OutputSet(Vec<bool>);
+
+impl OutputSet {
+    /// Every output of a signature.
+    pub fn all(signature: &SeriesSignature) -> Self {
+        Self(vec![true; signature.outputs.len()])
+    }
+
+    /// The outputs with the given names; unknown names are ignored.
+    pub fn named<'a>(signature: &SeriesSignature, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut set = vec![false; signature.outputs.len()];
+        for name in names {
+            if let Some(i) = signature.output_index(name) {
+                set[i] = true;
+            }
+        }
+        Self(set)
+    }
+
+    /// Whether the output at `index` is read.
+    pub fn contains(&self, index: usize) -> bool {
+        self.0.get(index).copied().unwrap_or(false)
+    }
+
+    /// How many are read.
+    pub fn count(&self) -> usize {
+        self.0.iter().filter(|wanted| **wanted).count()
+    }
+}
+
+/// Output columns of one call, appended series by series.
+#[derive(Debug)]
+pub struct OutputBuilder {
+    data_type: DataType,
+    rows: usize,
+    columns: Vec<Buffer>,
+}
+
+#[derive(Debug)]
+enum Buffer {
+    Unwanted(OutputKind),
+    Float(Vec<f64>),
+    Int(Vec<i32>),
+    Bool(Vec<Option<bool>>),
+    Class(Vec<i8>),
+    Time(Vec<i64>),
+    Choice(Vec<u8>, &'static [&'static str]),
+}
+
+impl OutputBuilder {
+    /// An empty builder for the wanted outputs of a signature, with room for `rows`.
+    pub(super) fn new(signature: &SeriesSignature, wanted: &OutputSet, rows: usize) -> Self {
+        let columns = signature
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(i, output)| match output.kind {
+                kind if !wanted.contains(i) => Buffer::Unwanted(kind),
+                OutputKind::Float => Buffer::Float(Vec::with_capacity(rows)),
+                OutputKind::Int => Buffer::Int(Vec::with_capacity(rows)),
+                OutputKind::Bool => Buffer::Bool(Vec::with_capacity(rows)),
+                OutputKind::Class => Buffer::Class(Vec::with_capacity(rows)),
+                OutputKind::Time => Buffer::Time(Vec::with_capacity(rows)),
+                OutputKind::Choice(names) => Buffer::Choice(Vec::with_capacity(rows), names),
+            })
+            .collect();
+        Self { data_type: signature.return_type(), rows: 0, columns }
+    }
+
+    /// Adds rows without values.
+    pub(super) fn grow(&mut self, rows: usize) {
+        self.rows += rows;
+        for column in &mut self.columns {
+            match column {
+                Buffer::Unwanted(_) => {}
+                Buffer::Float(values) => values.resize(self.rows, f64::NAN),
+                Buffer::Int(values) => values.resize(self.rows, NO_INT),
+                Buffer::Bool(values) => values.resize(self.rows, None),
+                Buffer::Class(values) => values.resize(self.rows, NO_CLASS),
+                Buffer::Time(values) => values.resize(self.rows, NO_TIME),
+                Buffer::Choice(values, _) => values.resize(self.rows, NO_CHOICE),
+            }
+        }
+    }
+
+    /// The last `rows` rows, to be written.
+    pub(super) fn last(&mut self, rows: usize) -> Outputs<'_> {
+        let from = self.rows - rows;
+        Outputs::new(
+            self.columns
+                .iter_mut()
+                .map(|column| match column {
+                    Buffer::Unwanted(_) => OutputSlice::Unwanted,
+                    Buffer::Float(values) => OutputSlice::Float(&mut values[from..]),
+                    Buffer::Int(values) => OutputSlice::Int(&mut values[from..]),
+                    Buffer::Bool(values) => OutputSlice::Bool(&mut values[from..]),
+                    Buffer::Class(values) => OutputSlice::Class(&mut values[from..]),
+                    Buffer::Time(values) => OutputSlice::Time(&mut values[from..]),
+                    Buffer::Choice(values, _) => OutputSlice::Choice(&mut values[from..]),
+                })
+                .collect(),
+        )
+    }
+
+    /// Writes the rows of `dense` to the positions `at` of the last `rows` rows.
+    pub(super) fn scatter(&mut self, dense: &OutputBuilder, at: &[usize], rows: usize) {
+        let from = self.rows - rows;
+        for (target, source) in self.columns.iter_mut().zip(&dense.columns) {
+            match (target, source) {
+                (Buffer::Float(t), Buffer::Float(s)) => put(&mut t[from..], s, at),
+                (Buffer::Int(t), Buffer::Int(s)) => put(&mut t[from..], s, at),
+                (Buffer::Bool(t), Buffer::Bool(s)) => put(&mut t[from..], s, at),
+                (Buffer::Class(t), Buffer::Class(s)) => put(&mut t[from..], s, at),
+                (Buffer::Time(t), Buffer::Time(s)) => put(&mut t[from..], s, at),
+                (Buffer::Choice(t, _), Buffer::Choice(s, _)) => put(&mut t[from..], s, at),
+                _ => {}
+            }
+        }
+    }
+
+    /// The column: a plain array for one output, a struct for several; unwanted fields are null.
+    pub fn finish(self) -> ArrayRef {
+        let rows = self.rows;
+        let mut arrays: Vec<ArrayRef> = self.columns.into_iter().map(|column| column.finish(rows)).collect();
+        match (&self.data_type, arrays.len()) {
+            (DataType::Struct(fields), _) => Arc::new(StructArray::new(fields.clone(), arrays, None)),
+            (_, _) => arrays.swap_remove(0),
+        }
+    }
+}
+
+/// Nulls for a field that nobody reads: slices of one array for each type, so that they cost nothing.
+fn nulls_of(data_type: &DataType, rows: usize) -> ArrayRef {
+    thread_local! {
+        static NULLS: RefCell<HashMap<DataType, ArrayRef>> = RefCell::default();
+    }
+    NULLS.with_borrow_mut(|nulls| {
+        let known = nulls.get(data_type).filter(|array| array.len() >= rows);
+        let array = match known {
+            Some(array) => Arc::clone(array),
+            None => {
+                let array = new_null_array(data_type, rows.next_power_of_two());
+                nulls.insert(data_type.clone(), Arc::clone(&array));
+                array
+            }
+        };
+        array.slice(0, rows)
+    })
+}
+
+fn put<T: Copy>(target: &mut [T], source: &[T], at: &[usize]) {
+    at.iter().zip(source).for_each(|(&i, value)| target[i] = *value);
+}
+
+impl Buffer {
+    fn finish(self, rows: usize) -> ArrayRef {
+        let nulls = |valid: BooleanBuffer| Some(NullBuffer::new(valid)).filter(|n| n.null_count() > 0);
+        match self {
+            Buffer::Unwanted(kind) => nulls_of(&kind.data_type(), rows),
+            Buffer::Float(values) => {
+                let valid = BooleanBuffer::collect_bool(rows, |i| values[i].is_finite());
+                Arc::new(Float64Array::new(values.into(), nulls(valid)))
+            }
+            Buffer::Int(values) => {
+                let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_INT);
+                Arc::new(Int32Array::new(values.into(), nulls(valid)))
+            }
+            Buffer::Bool(values) => Arc::new(values.into_iter().collect::<BooleanArray>()),
+            Buffer::Class(values) => {
+                let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_CLASS);
+                Arc::new(Int8Array::new(values.into(), nulls(valid)))
+            }
+            Buffer::Time(values) => {
+                let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_TIME);
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls(valid)).with_timezone("UTC"))
+            }
+            Buffer::Choice(values, names) => {
+                // Names of up to twelve bytes live inside the views; all of ours are.
+                let views: Vec<u128> = names.iter().map(|name| make_view(name.as_bytes(), 0, 0)).collect();
+                let valid = BooleanBuffer::collect_bool(rows, |i| usize::from(values[i]) < views.len());
+                let view = |code: &u8| views.get(usize::from(*code)).copied().unwrap_or(0);
+                let views: Vec<u128> = values.iter().map(view).collect();
+                match StringViewArray::try_new(views.into(), vec![], nulls(valid)) {
+                    Ok(array) => Arc::new(array),
+                    Err(_) => new_null_array(&DataType::Utf8View, rows),
+                }
+            }
+        }
+    }
+}
