@@ -10,6 +10,7 @@ mod explain;
 mod formula;
 mod functions;
 mod given;
+mod help;
 mod history;
 mod ingest;
 mod label;
@@ -36,7 +37,7 @@ mod validate;
 
 use crate::Error;
 use args::Args;
-use clap::Parser;
+use clap::FromArgMatches;
 use commands::{Command, Context, Run};
 use std::process::ExitCode;
 use std::task::Poll;
@@ -93,7 +94,13 @@ fn usage(error: Error) -> Failure {
 
 /// Runs the command that the process was started with. `give_back_soon` is called where its memory is limited by the user.
 pub fn main(give_back_soon: fn()) -> ExitCode {
-    let args = match Args::try_parse() {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    match help::asked(&words, std::io::IsTerminal::is_terminal(&std::io::stdout())) {
+        Some(Ok(topic)) => return print(&topic),
+        Some(Err(unknown)) => return say(&format!("error: {unknown}"), USAGE),
+        None => {}
+    }
+    let args = match parse() {
         Ok(args) => args,
         Err(wrong) if wrong.use_stderr() => {
             let styled = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -113,6 +120,20 @@ pub fn main(give_back_soon: fn()) -> ExitCode {
         Ok(None) => say("interrupted", INTERRUPTED),
         Err(error) => say(&format!("error: {error}"), 1),
     }
+}
+
+/// Reads the command line.
+fn parse() -> Result<Args, clap::Error> {
+    let mut command = help::command();
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Args::from_arg_matches_mut(&mut matches).map_err(|wrong| wrong.format(&mut command))
+}
+
+/// Prints a text to standard output; a closed pipe ends it quietly.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn runtime() -> std::io::Result<Runtime> {
