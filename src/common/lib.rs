@@ -5,9 +5,11 @@ pub mod codec;
 mod error;
 mod problem;
 pub mod redact;
+mod threads;
 pub mod time;
 mod wording;
 
 pub use code::Code;
 pub use error::{Error, Result, readable};
 pub use problem::{Problem, Problems};
+pub use threads::ComputeThreads;

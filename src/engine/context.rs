@@ -30,13 +30,15 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
-use tallow_common::{Error, Result};
+use tallow_common::{ComputeThreads, Error, Result};
+use tokio::runtime::Handle;
 
 /// A DataFusion session with tallow's functions, those of the caller, rules and limits, and no tables yet.
 pub(super) fn context(
     options: &EngineOptions,
     stores: Arc<dyn ObjectStoreRegistry>,
     functions: Vec<ScalarUDF>,
+    threads: Option<Handle>,
 ) -> Result<SessionContext> {
     let pool = TrackConsumersPool::new(Pool::new(options.memory), NonZeroUsize::MIN.saturating_add(2));
     let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_object_store_registry(stores);
@@ -51,8 +53,13 @@ pub(super) fn context(
     analyzer.rules.insert(3, Arc::new(Unfolded));
     let mut optimizer = Optimizer::new();
     optimizer.rules.insert(0, Arc::new(AsofFilter));
+    let config = config(options);
+    let config = match threads {
+        Some(threads) => ComputeThreads::into_config(threads, config),
+        None => config,
+    };
     let state = SessionStateBuilder::new()
-        .with_config(config(options))
+        .with_config(config)
         .with_runtime_env(runtime.build_arc()?)
         .with_default_features()
         .with_analyzer_rules(analyzer.rules)
@@ -80,7 +87,7 @@ pub(crate) fn planner() -> Result<&'static SessionState> {
     if let Some(state) = STATE.get() {
         return Ok(state);
     }
-    let state = context(&EngineOptions::default(), Arc::new(DefaultObjectStoreRegistry::new()), vec![])?.state();
+    let state = context(&EngineOptions::default(), Arc::new(DefaultObjectStoreRegistry::new()), vec![], None)?.state();
     Ok(STATE.get_or_init(|| state))
 }
 

@@ -65,7 +65,6 @@ impl Engine {
         if options.threads == 0 {
             return Err(Error::invalid("threads 0: expected at least 1".to_string()));
         }
-        let context = context(options, stores, functions)?;
         let failed = |e| Error::File("starting threads".to_string(), e);
         let cpu = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(resources::workers(options.threads, options.memory))
@@ -77,6 +76,7 @@ impl Engine {
             .enable_all()
             .build()
             .map_err(failed)?;
+        let context = context(options, stores, functions, Some(cpu.handle().clone()))?;
         let clock = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("tallow-clock")
@@ -118,6 +118,12 @@ impl Engine {
             context.execute_logical_plan(plan).await
         };
         Ok(self.run(work).await??)
+    }
+
+    /// The logical plan of a rewritten statement, which does not take effect.
+    pub async fn logical(&self, statement: Statement) -> Result<LogicalPlan> {
+        let context = self.context.clone();
+        Ok(self.run(async move { context.state().statement_to_plan(statement).await }).await??)
     }
 
     /// The physical plan of a logical one.

@@ -119,7 +119,7 @@ impl ExplainedStatements {
     }
 
     async fn explain(&self, session: &Session, statement: Statement) -> Result<ExplainedStatement> {
-        let logical = session.context().state().statement_to_plan(statement).await?;
+        let logical = session.engine().logical(statement).await?;
         let physical = session.physical(&logical).await?;
         let plan = if self.analyze {
             let mut batches = session.execute(Arc::clone(&physical))?;

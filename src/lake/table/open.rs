@@ -22,6 +22,7 @@ use datafusion::execution::SessionState;
 use object_store::ObjectMeta;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tallow_common::ComputeThreads;
 
 impl CandleTable {
     /// Opens the table behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
@@ -178,7 +179,7 @@ impl CandleTable {
         Ok(Some(table))
     }
 
-    /// Proves the order of every file that is not yet `known`, on all threads.
+    /// Proves the order of every file that is not yet `known`, on all threads of the session, wherever the table is opened.
     async fn profile(
         &self,
         session: &Arc<SessionState>,
@@ -190,11 +191,11 @@ impl CandleTable {
         let mut missing: Vec<ObjectMeta> = missing.cloned().collect();
         if !missing.is_empty() {
             let share = missing.len().div_ceil(session.config().target_partitions().max(1));
-            let mut workers = JoinSet::new();
+            let (mut workers, threads) = (JoinSet::new(), ComputeThreads::of(session.config()));
             while !missing.is_empty() {
                 let mine = missing.split_off(missing.len().saturating_sub(share));
                 let prover = self.prover(session);
-                workers.spawn(async move {
+                let proofs = async move {
                     let mut done = Vec::with_capacity(mine.len());
                     for meta in mine {
                         let path = meta.location.clone();
@@ -203,7 +204,8 @@ impl CandleTable {
                         done.push((path.into(), profile));
                     }
                     Ok::<_, DataFusionError>(done)
-                });
+                };
+                workers.spawn_on(proofs, &threads);
             }
             while let Some(done) = workers.join_next().await {
                 known.extend(done.map_err(|e| DataFusionError::External(Box::new(e)))??);
