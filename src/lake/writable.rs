@@ -14,7 +14,7 @@ pub(super) async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> 
     match files {
         Ok(Some(files)) => exec_err!(
             "{} holds {} plain files without a transaction log, which a table there would hide: write to another lake \
-             (--lake) or place, and ingest these files there",
+             (the option `lake`) or place, and ingest these files there",
             log.location,
             files.files.len()
         ),

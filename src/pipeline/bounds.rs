@@ -122,7 +122,7 @@ fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
     }
     let Some(ts) = time_column(&plan) else {
         return Err(Error::invalid(
-            "--from and --to need a column `ts` in the result: add it, or bound the time in WHERE".to_string(),
+            "the option `from` and the option `to` need a column `ts` in the result: add it, or bound the time in WHERE",
         ));
     };
     match range.holds(&ts) {
@@ -237,33 +237,33 @@ async fn one_time(session: &Session, sql: &str) -> Result<Option<i64>> {
 pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<DataFrame> {
     let (state, plan) = frame.into_parts();
     if plan.schema().fields().iter().any(|f| f.name() == "available_at") {
-        return Err(Error::invalid("--available-at: the result has a column available_at already".to_string()));
+        return Err(Error::invalid("the option `available_at`: the result has a column available_at already".to_string()));
     }
     let optimized = session.optimized(&plan).await?;
     let told = reach(&optimized);
     if !told.is_of_bars {
         return Err(Error::invalid(
-            "--available-at needs the column `ts` of a table in the result, as it is there".to_string(),
+            "the option `available_at` needs the column `ts` of a table in the result, as it is there".to_string(),
         ));
     }
     let sources = told.total();
     let tables: BTreeSet<&str> = sources.tables().map(|(name, _)| name).collect();
     let [table] = tables.into_iter().collect::<Vec<_>>()[..] else {
         return Err(Error::invalid(
-            "--available-at needs a result of one table; where there are several, write max(bar_end(..)) of theirs"
+            "the option `available_at` needs a result of one table; where there are several, write max(bar_end(..)) of theirs"
                 .to_string(),
         ));
     };
     let Bars::Count(ahead) = sources.furthest().ahead else {
         return Err(Error::invalid(
-            "--available-at: how far the result looks ahead is not bounded (see `tallow explain`)".to_string(),
+            "the option `available_at`: how far the result looks ahead is not bounded (see the operation `explain`)".to_string(),
         ));
     };
     let Some((timeframe, origin)) = session.lake().bars(table).await? else {
-        return Err(Error::invalid(format!("--available-at: the length of the bars of `{table}` is not known")));
+        return Err(Error::invalid(format!("the option `available_at`: the length of the bars of `{table}` is not known")));
     };
     let Some(ts) = time_column(&plan) else {
-        return Err(Error::invalid("--available-at needs a column `ts` in the result".to_string()));
+        return Err(Error::invalid("the option `available_at` needs a column `ts` in the result".to_string()));
     };
     let frame = DataFrame::new(state.clone(), plan.clone());
     if ahead == 0 {
@@ -273,7 +273,7 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
         return Ok(frame.select(all.collect::<Vec<_>>())?);
     }
     if !plan.schema().fields().iter().any(|f| f.name() == "symbol") {
-        return Err(Error::invalid("--available-at needs the columns `symbol` and `ts` in the result".to_string()));
+        return Err(Error::invalid("the option `available_at` needs the columns `symbol` and `ts` in the result".to_string()));
     }
     let read = Read::of(&optimized)?.remove(table).unwrap_or_default();
     let valid = Read { by_movement: false, ..read }.counted(table, "true");

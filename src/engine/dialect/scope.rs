@@ -135,7 +135,9 @@ fn missing(
     match closest(reference.table(), known.iter().map(String::as_str)) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None if known.is_empty() => {
-            problem.help("the lake holds no candles; name one with --lake, or a file as in FROM 'candles.parquet'")
+            problem.help(
+                "the lake holds no candles; name one with the option `lake`, or a file as in FROM 'candles.parquet'",
+            )
         }
         None => problem.help(format!("tables: {}; or name a file as in FROM 'candles.parquet'", known.join(", "))),
     }

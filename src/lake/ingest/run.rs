@@ -226,8 +226,9 @@ impl Ingest<'_> {
 
 fn zone(name: Option<&str>) -> Result<Zone> {
     let Some(name) = name else { return Ok(Zone::Fixed(0)) };
-    Zone::parse(name)
-        .ok_or_else(|| exec_datafusion_err!("--tz '{name}': expected a zone such as America/New_York, UTC or +02:00"))
+    Zone::parse(name).ok_or_else(|| {
+        exec_datafusion_err!("the option `tz` '{name}': expected a zone such as America/New_York, UTC or +02:00")
+    })
 }
 
 /// Merges the rows of a plan, candles already and ordered by (symbol, ts), into the table of a timeframe.

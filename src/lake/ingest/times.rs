@@ -97,7 +97,7 @@ impl TimeFormat {
         let dated = || filled.clone().filter(|s| s.as_bytes()[0].is_ascii_digit());
         let Some(first) = dated().next() else {
             return Err(match filled.clone().next() {
-                Some(text) => format!("'{text}' is no time: expected an epoch, ISO, YYYYMMDD, or --time-format"),
+                Some(text) => format!("'{text}' is no time: expected an epoch, ISO, YYYYMMDD, or the option `time_format`"),
                 None => "the time column is empty".to_string(),
             });
         };
@@ -129,9 +129,11 @@ impl TimeFormat {
             (true, false) => Ok(TimeFormat::Date(Order::DayMonthYear)),
             (false, true) => Ok(TimeFormat::Date(Order::MonthDayYear)),
             (false, false) => Err(format!(
-                "'{ambiguous}' may be day/month or month/day: say which, as --time-format '%d/%m/%Y' or '%m/%d/%Y'"
+                "'{ambiguous}' may be day/month or month/day: say which, as the option `time_format '%d/%m/%Y'` or '%m/%d/%Y'"
             )),
-            (true, true) => Err(format!("'{first}': the column mixes day/month and month/day: give --time-format")),
+            (true, true) => {
+                Err(format!("'{first}': the column mixes day/month and month/day: give the option `time_format`"))
+            }
         }
     }
 
@@ -380,7 +382,7 @@ mod tests {
         let column = ["01/02/2017", "13/02/2017"];
         assert_eq!(TimeFormat::detect(column.into_iter()), Ok(TimeFormat::Date(Order::DayMonthYear)));
         let said = TimeFormat::detect(["01/02/2017"].into_iter()).unwrap_err();
-        assert!(said.contains("--time-format"), "{said}");
+        assert!(said.contains("the option `time_format '%d/%m/%Y'`"), "{said}");
         let mixed = TimeFormat::detect(["13/02/2017", "02/13/2017"].into_iter()).unwrap_err();
         assert!(mixed.contains("mixes"), "{mixed}");
     }

@@ -127,8 +127,8 @@ impl CandleTable {
         let epoch = if whole_numbers { sample_epoch(session, &files, &file_schema, first.ts).await? } else { None };
         if let Some(value) = epoch.filter(|value| (1..100_000_000).contains(&value.abs())) {
             return plan_err!(
-                "cannot read {location}: its times are whole numbers such as {value}, which are no epochs; `tallow ingest` reads \
-                 dates such as 20240131, and here ISO dates, such as 2024-01-31"
+                "cannot read {location}: its times are whole numbers such as {value}, which are no epochs; the \
+                 operation `ingest` reads dates such as 20240131, and here ISO dates, such as 2024-01-31"
             );
         }
         let Some(columns) = Columns::recognise(&file_schema, epoch, text) else { return Ok(None) };

@@ -405,7 +405,7 @@ impl Accumulator for SearchAccumulator {
 
     fn unfit(&mut self, symbol: &str, reason: &str) -> Result<()> {
         if !self.shared.reports {
-            return exec_err!("{symbol}: {reason}; `tallow validate` shows where");
+            return exec_err!("{symbol}: {reason}; the operation `validate` shows where");
         }
         self.skipped.insert(symbol.to_string(), reason.to_string());
         Ok(())
