@@ -73,7 +73,9 @@ pub async fn get(session: &Session, text: &str) -> Result<StoredFormula> {
     let near = closest(text, all.iter().map(|f| f.name.as_str()));
     let hint = match near {
         Some(near) => format!("did you mean `{near}`?"),
-        None if all.is_empty() => "the lake keeps none yet: the operation `formula add NAME 'rsi(14) < 30'`".to_string(),
+        None if all.is_empty() => {
+            "the lake keeps none yet: the operation `formula add NAME 'rsi(14) < 30'`".to_string()
+        }
         None => "the operation `formula list` shows all".to_string(),
     };
     Err(Error::not_found(format!("unknown formula `{text}`")).with_hint(hint))

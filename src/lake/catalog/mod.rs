@@ -211,8 +211,7 @@ impl Lake {
     fn location(&self, name: &str) -> Result<Option<(String, Option<AsOf>)>> {
         let (plain, version) = match name.rsplit_once('@') {
             Some((plain, version)) if !version.contains('/') => {
-                let version =
-                    version.parse().map_err(|e: Error| DataFusionError::Plan(e.to_string()))?;
+                let version = version.parse().map_err(|e: Error| DataFusionError::Plan(e.to_string()))?;
                 (plain, Some(version))
             }
             _ => (name, None),

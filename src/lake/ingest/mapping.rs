@@ -2,13 +2,13 @@
 
 use super::cells::{Chunk, number};
 use super::source::Source;
-use super::times::TimeFormat;
-use crate::columns::{NAMES, PRICES, plain, timestamp_type};
+use crate::columns::{NAMES, PRICES, plain};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tallow_common::time::{TimeFormat, timestamp_type};
 
 /// Columns beyond those that every candle has, and by which other names they are recognised.
 const FURTHER: [(&str, &[&str]); 6] = [

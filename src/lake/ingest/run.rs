@@ -9,7 +9,6 @@ use super::quarantine::{self, Rejected};
 use super::source::{self, BrokenFile, Reading, Source};
 use super::tally::Tally;
 use super::target::Target;
-use super::times::Zone;
 use super::upsert::{MAX_TAILS, Merged, REWRITE_BYTES};
 use super::{IngestOptions, IngestProgress, IngestSummary, cause};
 use crate::delta::{Attempts, Log};
@@ -25,6 +24,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::time::Instant;
+use tallow_common::time::Zone;
 use tallow_udfs::candle::{Grid, Timeframe};
 
 /// In microseconds.

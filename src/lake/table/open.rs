@@ -3,7 +3,7 @@
 use super::CandleTable;
 use super::epoch::sample_epoch;
 use crate::as_of::AsOf;
-use crate::columns::{Columns, has_close, timestamp_type, unit};
+use crate::columns::{Columns, has_close};
 use crate::delta::{Log, Snapshot};
 use crate::files::{Files, Format, Kind, symbol_of};
 use crate::isolation;
@@ -22,6 +22,7 @@ use datafusion::execution::SessionState;
 use object_store::ObjectMeta;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tallow_common::time::{timestamp_type, unit};
 
 impl CandleTable {
     /// Opens the table behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.

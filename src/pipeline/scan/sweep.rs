@@ -57,9 +57,7 @@ impl Sweep {
         }
         self.0.push((name, values));
         match self.len() > MOST {
-            true => {
-                Err(Error::invalid(format!("the option `sweep`: {} combinations, more than {MOST}", self.len())))
-            }
+            true => Err(Error::invalid(format!("the option `sweep`: {} combinations, more than {MOST}", self.len()))),
             false => Ok(()),
         }
     }

@@ -1,8 +1,8 @@
-//! Times as they stand in files: epochs, ISO, `YYYYMMDD`, day or month first, with and without a zone.
+//! The forms that times are written in: epochs, ISO, `YYYYMMDD`, day or month first, with and without a zone.
 
-use crate::columns::unit;
+use super::unit;
 use arrow::datatypes::TimeUnit;
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone};
 use chrono_tz::Tz;
 use std::fmt::{Display, Formatter};
 
@@ -11,7 +11,7 @@ const DAY: i64 = 86_400 * SECOND;
 
 /// How the times of a column are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TimeFormat {
+pub enum TimeFormat {
     /// Ticks since 1970 of this many to the second.
     Epoch(i64),
     /// A date whose parts stand in this order, and maybe a time of day.
@@ -24,17 +24,29 @@ pub(crate) enum TimeFormat {
 
 /// The order of a date's parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
+    /// `2024-01-31`.
     YearMonthDay,
+    /// `01/31/2024`.
     MonthDayYear,
+    /// `31/01/2024`.
     DayMonthYear,
 }
 
 /// The zone of times that do not name one.
 #[derive(Debug, Clone)]
-pub(crate) enum Zone {
+pub enum Zone {
+    /// Always as many microseconds before UTC.
     Fixed(i64),
-    Named { zone: Tz, day: i64, offset: Option<i64> },
+    /// A zone with clock changes.
+    Named {
+        /// The zone.
+        zone: Tz,
+        /// The day that was asked about last.
+        day: i64,
+        /// The zone's offset on that day, where the clocks do not change.
+        offset: Option<i64>,
+    },
 }
 
 impl Zone {
@@ -92,12 +104,17 @@ impl Display for TimeFormat {
 
 impl TimeFormat {
     /// Recognises the format of some values of one column.
+    ///
+    /// # Errors
+    /// They are no times, or their day and month cannot be told apart.
     pub fn detect<'a>(samples: impl Iterator<Item = &'a str> + Clone) -> Result<TimeFormat, String> {
         let filled = samples.map(str::trim).filter(|s| !s.is_empty());
         let dated = || filled.clone().filter(|s| s.as_bytes()[0].is_ascii_digit());
         let Some(first) = dated().next() else {
             return Err(match filled.clone().next() {
-                Some(text) => format!("'{text}' is no time: expected an epoch, ISO, YYYYMMDD, or the option `time_format`"),
+                Some(text) => {
+                    format!("'{text}' is no time: expected an epoch, ISO, YYYYMMDD, or the option `time_format`")
+                }
                 None => "the time column is empty".to_string(),
             });
         };
@@ -145,6 +162,18 @@ impl TimeFormat {
         }
     }
 
+    /// Microseconds UTC of a day without a time of day; `None` if the text is something else.
+    pub(super) fn parse_day(&self, text: &str) -> Option<i64> {
+        let bytes = text.as_bytes();
+        match self {
+            TimeFormat::Date(order) => {
+                parse_date(bytes, *order).filter(|(_, rest)| rest.is_empty()).map(|(day, _)| day * DAY)
+            }
+            TimeFormat::Compact => parse_compact(bytes).filter(|_| bytes.len() == "20240131".len()),
+            TimeFormat::Epoch(_) | TimeFormat::Pattern(_) => None,
+        }
+    }
+
     /// Microseconds UTC of a text; `None` if it is no time of this format.
     pub fn parse(&self, text: &str, zone: &mut Zone) -> Option<i64> {
         let text = text.trim();
@@ -178,12 +207,6 @@ impl TimeFormat {
             }
         }
     }
-}
-
-/// A point in time in the usual forms, UTC unless it says otherwise.
-pub(crate) fn parse_time(text: &str) -> Option<DateTime<Utc>> {
-    let format = TimeFormat::detect(std::iter::once(text)).ok()?;
-    DateTime::from_timestamp_micros(format.parse(text, &mut Zone::Fixed(0))?)
 }
 
 fn ticks_per_second(value: f64) -> i64 {
