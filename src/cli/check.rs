@@ -2,13 +2,12 @@
 
 use super::args::values::parsed;
 use super::commands::{Context, Run};
-use super::output::out;
+use super::output::{note, out};
 use super::{Failure, given};
 use crate::Error;
 use crate::pipeline::check::{Check, CheckOptions, ColumnCheck};
 use crate::pipeline::control::Control;
 use clap::Args as ClapArgs;
-use std::io::Write;
 use tallow_udfs::candle::Timeframe;
 
 #[derive(Debug, ClapArgs)]
@@ -50,11 +49,7 @@ impl Run for CheckArgs {
                 Some((timeframe, origin)) => format!("of {timeframe}, origin {origin}"),
                 None => "of unknown length".to_string(),
             };
-            let _ = writeln!(
-                std::io::stderr(),
-                "tried at {} instants of the past; rows are about bars {bars}",
-                report.cuts.len()
-            );
+            note(format_args!("tried at {} instants of the past; rows are about bars {bars}", report.cuts.len()));
         }
         match report.leaking() {
             leaks if leaks.is_empty() => Ok(()),

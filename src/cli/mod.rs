@@ -34,15 +34,16 @@ mod synth;
 mod tables;
 mod vacuum;
 mod validate;
+mod wording;
 
 use crate::Error;
 use args::Args;
 use clap::FromArgMatches;
 use commands::{Command, Context, Run};
+use output::note;
 use std::process::ExitCode;
 use std::task::Poll;
 use std::time::Duration;
-use tallow_common::redact::{Redacting, redacted};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +74,7 @@ impl<E: Into<Error>> From<E> for Failure {
         match error.into() {
             Error::Request(said) => Failure::Usage(said),
             // Arguments are called as the options that give them.
-            Error::Argument(name, said) => Failure::Usage(format!("--{}{said}", name.replace('_', "-"))),
+            Error::Argument(name, said) => Failure::Usage(format!("the option `{name}`{said}")),
             error => Failure::Error(error),
         }
     }
@@ -202,8 +203,7 @@ fn begin(
 }
 
 fn say(message: &str, status: u8) -> ExitCode {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{}", redacted(message));
+    note(format_args!("{message}"));
     ExitCode::from(status)
 }
 
@@ -230,7 +230,7 @@ fn start_logging(args: &Args) {
     };
     let filter = EnvFilter::try_from_env("TALLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    let builder = builder.with_writer(|| Redacting(std::io::stderr()));
+    let builder = builder.with_writer(wording::stderr);
     let builder = builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     if args.global.log_format == args::LogFormat::Json {
         builder.json().init();

@@ -5,6 +5,7 @@ use super::args::{Format, OutputArgs};
 use super::config::Config;
 use super::destination::{Opened, Stream, Target, open};
 use super::portable::{portable, ported};
+use super::wording;
 use crate::Error;
 use crate::engine::dialect::Problems;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -32,9 +33,9 @@ pub(super) fn line(said: Arguments<'_>) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{}", redacted(&said.to_string())).map_err(|_| Failure::ClosedPipe)
 }
 
-/// Writes a line to standard error.
+/// Writes a message and the end of its line to standard error, in the words of the command line.
 pub(super) fn note(said: Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{said}");
+    let _ = wording::stderr().write_all(format!("{said}\n").as_bytes());
 }
 
 /// Shows what is allowed and probably not meant.

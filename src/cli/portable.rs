@@ -113,7 +113,7 @@ mod tests {
             [("instant", Arc::new(instant)), ("local", Arc::new(local)), ("plain", Arc::new(plain))];
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let ported = ported(&batch, &portable(&batch.schema())).unwrap();
-        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let utc = tallow_common::time::timestamp_type();
         let new_york = DataType::Timestamp(TimeUnit::Microsecond, Some("America/New_York".into()));
         for (column, data_type) in ported.columns().iter().zip([&utc, &new_york, &utc]) {
             assert_eq!(column.data_type(), data_type);

@@ -1,10 +1,11 @@
 //! A progress bar on a terminal, and the summary after a long job.
 
 use super::config::Config;
+use super::output::note;
 use crate::pipeline::control::{self, Control};
 use crate::pipeline::outcome::Statistics;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,7 @@ impl Progress {
         if let Some(statistics) = statistics {
             parts.push(format!("{:.1} MB spilled", statistics.spilled_bytes() as f64 / 1e6));
         }
-        let _ = writeln!(std::io::stderr(), "{}", parts.join(", "));
+        note(format_args!("{}", parts.join(", ")));
     }
 }
 

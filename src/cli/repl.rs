@@ -3,6 +3,7 @@
 use super::Failure;
 use super::args::{Format, OutputArgs};
 use super::config::Config;
+use super::output::note;
 use super::{destination, statement};
 use crate::Error;
 use crate::Session;
@@ -17,7 +18,6 @@ use rustyline::{Editor, Helper, Highlighter, Hinter};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Instant;
-use tallow_common::redact::redacted;
 
 const HELP: &str = "\
 SQL ends with a semicolon. Commands:
@@ -67,8 +67,8 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
                 match handle(&session, config, &mut state, line.trim()).await {
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(Failure::Error(error)) => drop(writeln!(std::io::stderr(), "error: {error}")),
-                    Err(Failure::Usage(message)) => drop(writeln!(std::io::stderr(), "error: {}", redacted(&message))),
+                    Err(Failure::Error(error)) => note(format_args!("error: {error}")),
+                    Err(Failure::Usage(message)) => note(format_args!("error: {message}")),
                     Err(Failure::Partial | Failure::Interrupted) => {}
                     Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
                 }
@@ -121,7 +121,7 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
         let started = Instant::now();
         statement::run(session, config, &Query::of(input), &state.output).await?;
         if state.timer {
-            let _ = writeln!(std::io::stderr(), "{:.3} s", started.elapsed().as_secs_f64());
+            note(format_args!("{:.3} s", started.elapsed().as_secs_f64()));
         }
         return Ok(true);
     }
@@ -141,7 +141,7 @@ async fn handle(session: &Session, config: &Config, state: &mut State, input: &s
                     let _ = writeln!(out, "{:<12} {}", field.name(), field.data_type());
                 }
             }
-            None => return Err(Error::invalid(format!("no table `{table}`")).into()),
+            None => return Err(Error::not_found(format!("no table `{table}`")).into()),
         },
         (".functions", pattern) => {
             let all = describe_all();

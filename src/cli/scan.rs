@@ -4,7 +4,7 @@ use super::args::OutputArgs;
 use super::args::values::{positive, time};
 use super::commands::{Context, Run};
 use super::config::Config;
-use super::output::{Writer, out, warn};
+use super::output::{Writer, note, out, warn};
 use super::progress::Progress;
 use super::{Failure, destination, given, skipped, usage};
 use crate::Error;
@@ -14,7 +14,7 @@ use crate::pipeline::formulas;
 use crate::pipeline::scan::{Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::collections::HashSet;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -214,5 +214,7 @@ fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&st
         said += &format!("failed: {} (asked {})\n", summary.skipped.len(), summary.asked);
         said += &skipped::listed(&summary.skipped, "--failures FILE writes all");
     }
-    let _ = write!(std::io::stderr(), "{said}");
+    if !said.is_empty() {
+        note(format_args!("{}", said.trim_end()));
+    }
 }

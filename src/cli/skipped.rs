@@ -2,10 +2,10 @@
 
 use super::Failure;
 use super::args::OutputArgs;
-use super::output::Writer;
+use super::output::{Writer, note};
+use super::wording::typed;
 use crate::pipeline::outcome::Skipped;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) fn partial(skipped: &[Skipped]) -> Result<(), Failure> {
     if skipped.is_empty() {
         return Ok(());
     }
-    let _ = write!(std::io::stderr(), "left out: {}\n{}", skipped.len(), listed(skipped, "and more"));
+    note(format_args!("left out: {}\n{}", skipped.len(), listed(skipped, "and more").trim_end()));
     Err(Failure::Partial)
 }
 
@@ -36,7 +36,7 @@ pub(super) fn output(path: &Path) -> OutputArgs {
 /// Writes all of them to a file.
 pub(super) fn write(path: &Path, skipped: &[Skipped]) -> Result<(), Failure> {
     let column = |of: fn(&Skipped) -> &String| -> ArrayRef {
-        Arc::new(skipped.iter().map(|f| Some(of(f))).collect::<StringArray>())
+        Arc::new(skipped.iter().map(|f| Some(typed(of(f)))).collect::<StringArray>())
     };
     let batch = RecordBatch::try_from_iter([("symbol", column(|f| &f.symbol)), ("reason", column(|f| &f.reason))])?;
     let mut writer = Writer::new(&output(path), batch.schema())?;

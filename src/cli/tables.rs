@@ -2,10 +2,9 @@
 
 use super::Failure;
 use super::commands::{Context, Run};
-use super::output::{date, out};
+use super::output::{date, note, out};
 use crate::pipeline::describe;
 use clap::Args as ClapArgs;
-use std::io::Write;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct TablesArgs {}
@@ -20,7 +19,7 @@ impl Run for TablesArgs {
         for name in names {
             let summary = describe::summary(&session, &name).await.unwrap_or_else(|error| {
                 broken += 1;
-                let _ = writeln!(std::io::stderr(), "{name}: {error}");
+                note(format_args!("{name}: {error}"));
                 None
             });
             let Some(s) = summary else {

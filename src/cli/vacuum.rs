@@ -1,11 +1,10 @@
 //! `tallow vacuum`.
 
 use super::commands::{Context, Run};
-use super::output::out;
+use super::output::{note, out};
 use super::{Failure, given};
 use crate::pipeline::maintenance;
 use clap::Args as ClapArgs;
-use std::io::Write;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct VacuumArgs {
@@ -30,7 +29,7 @@ impl Run for VacuumArgs {
         }
         if !cx.config.quiet {
             let done = if self.dry_run { "would be deleted" } else { "deleted" };
-            let _ = writeln!(std::io::stderr(), "{} files {done}", files.len());
+            note(format_args!("{} files {done}", files.len()));
         }
         Ok(())
     }

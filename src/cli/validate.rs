@@ -3,12 +3,12 @@
 use super::args::OutputArgs;
 use super::args::values::{origin, parsed};
 use super::commands::{Context, Run};
+use super::output::note;
 use super::skipped::partial;
 use super::{Failure, statement};
 use crate::Error;
 use crate::pipeline::validate::{Calendar, Validate};
 use clap::Args as ClapArgs;
-use std::io::Write;
 use tallow_udfs::candle::Timeframe;
 
 #[derive(Debug, ClapArgs)]
@@ -49,7 +49,7 @@ impl Run for ValidateArgs {
         }
         let (errors, warnings) = validated.counts(&session).await?;
         if !cx.config.quiet {
-            let _ = writeln!(std::io::stderr(), "{} rows: {errors} errors, {warnings} warnings", validated.rows);
+            note(format_args!("{} rows: {errors} errors, {warnings} warnings", validated.rows));
         }
         if strict && errors > 0 {
             return Err(Error::invalid(format!("{errors} rows break a rule")).into());

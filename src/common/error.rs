@@ -1,4 +1,7 @@
 //! The error type of all floors.
+//!
+//! A message calls an option "the option `name value`" and an operation "the operation `name`"; each door says how its user
+//! gives them.
 
 use crate::code::Code;
 use crate::problem::Problems;

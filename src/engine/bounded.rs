@@ -97,7 +97,7 @@ impl ScalarUDFImpl for Bounded {
         if bytes > self.limit as f64 {
             return resources_err!(
                 "{}: its results for {} need {:.0} MiB at once, more than the {:.0} MiB that the memory limit leaves for them. \
-                 Ask for less, or raise --memory",
+                 Ask for less, or raise the option `memory`",
                 self.name(),
                 if args.number_rows == 1 { "one row".to_string() } else { format!("{} rows", args.number_rows) },
                 mebibytes(bytes),

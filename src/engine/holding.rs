@@ -226,7 +226,7 @@ impl GroupsAccumulator for Groups {
         match self.most {
             Some(most) if held > most => resources_err!(
                 "{} holds all values of its groups, {} MB so far, and under so small a memory limit they may be {} MB at most. \
-                 Raise --memory, or ask for fewer rows at once",
+                 Raise the option `memory`, or ask for fewer rows at once",
                 self.name,
                 held >> 20,
                 most >> 20

@@ -51,8 +51,8 @@ impl MemoryPool for Pool {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         self.inner.try_grow(reservation, additional).map_err(|_| {
             resources_datafusion_err!(
-                "{} asks for {} beside the {} that it has, more than the memory limit of {} leaves. Raise --memory, or ask for \
-                 fewer rows or columns at once",
+                "{} asks for {} beside the {} that it has, more than the memory limit of {} leaves. Raise the option \
+                 `memory`, or ask for fewer rows or columns at once",
                 reservation.consumer().name(),
                 human_readable_size(additional),
                 human_readable_size(reservation.size()),

@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
+use tallow_common::time;
 
 /// A version of a table: a number, or the last one at a point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,8 @@ impl FromStr for AsOf {
         {
             return Ok(AsOf::Version(version));
         }
-        super::ingest::times::parse_time(text).map(AsOf::Time).ok_or_else(|| {
+        let time = time::parse(text).and_then(chrono::DateTime::from_timestamp_micros);
+        time.map(AsOf::Time).ok_or_else(|| {
             tallow_common::Error::invalid(format!(
                 "version '{text}': expected a number such as 12 or v12, or a time such as 2024-01-31 or 2024-01-31T09:30:00Z"
             ))

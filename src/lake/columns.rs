@@ -2,8 +2,9 @@
 //!
 //! Canonical: `symbol` utf8, `ts` timestamp(us, UTC), `open high low close volume` float64; further columns as they are.
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
+use tallow_common::time::{timestamp_type, unit};
 
 /// Canonical names and the other names by which they are recognised, in order of preference. Case and the signs between
 /// words do not matter.
@@ -24,11 +25,6 @@ pub(super) const PRICES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 pub(super) fn plain(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
-}
-
-/// The type of all times in tables of candles: microseconds in UTC.
-pub fn timestamp_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// How the columns of a file become a candle table.
@@ -98,16 +94,6 @@ fn target(field: &Field, name: &str, epoch: Option<i64>, text_format: bool) -> D
     }
 }
 
-/// The unit of an epoch by its size: whole seconds reach 1e11 in the year 5138.
-pub(super) fn unit(epoch: i64) -> TimeUnit {
-    match epoch.unsigned_abs() {
-        0..100_000_000_000 => TimeUnit::Second,
-        100_000_000_000..100_000_000_000_000 => TimeUnit::Millisecond,
-        100_000_000_000_000..100_000_000_000_000_000 => TimeUnit::Microsecond,
-        _ => TimeUnit::Nanosecond,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,13 +135,5 @@ mod tests {
     fn a_file_without_time_or_close_is_no_candle_file() {
         assert!(!has_close(&schema(&[("ts", timestamp_type()), ("open", DataType::Float64)])));
         assert!(Columns::recognise(&schema(&[("open", DataType::Float64)]), None, false).is_none());
-    }
-
-    #[test]
-    fn the_size_of_an_epoch_gives_its_unit() {
-        assert_eq!(unit(1_700_000_000), TimeUnit::Second);
-        assert_eq!(unit(1_700_000_000_000), TimeUnit::Millisecond);
-        assert_eq!(unit(1_700_000_000_000_000), TimeUnit::Microsecond);
-        assert_eq!(unit(1_700_000_000_000_000_000), TimeUnit::Nanosecond);
     }
 }

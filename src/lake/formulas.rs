@@ -1,9 +1,9 @@
 //! The formulas that a lake keeps: rows of the table `formulas`, one a version.
 
-use super::columns::timestamp_type;
 use super::small_table::Record;
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
+use tallow_common::time::timestamp_type;
 
 /// A version of a formula.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

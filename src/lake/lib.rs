@@ -35,8 +35,6 @@ mod writer;
 pub use as_of::AsOf;
 pub use catalog::READABLE;
 pub use catalog::{Lake, LakeOptions};
-pub use columns::timestamp_type;
-
 pub use formulas::StoredFormula;
 pub use ingest::{IngestOptions, IngestProgress, IngestSummary, Naming};
 pub use kind::{ResultKind, tables_of_levels};

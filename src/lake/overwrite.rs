@@ -92,7 +92,8 @@ fn check_overwrite(log: &Log, there: &Snapshot, kind: ResultKind, properties: &H
         (None, Some(operation)) => operation == kind.operation(),
         (None, None) => {
             return exec_err!(
-                "{} is a table that was not computed by `tallow label`, `levels` or `match`: it is not replaced; name another",
+                "{} is a table that was not computed by the operation `label`, `levels` or `match`: it is not replaced; name \
+                 another",
                 log.location
             );
         }

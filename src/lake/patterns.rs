@@ -1,9 +1,9 @@
 //! The patterns that a lake is searched for, and the alerts that were given for them.
 
-use super::columns::timestamp_type;
 use super::small_table::Record;
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
+use tallow_common::time::timestamp_type;
 
 /// A stretch of a chart that others are compared with: a row of the table `patterns`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct StoredPattern {
     pub label: String,
     /// One sentence.
     pub description: String,
-    /// Whether `tallow match --all` looks for it.
+    /// Whether a search for all patterns looks for it.
     pub active: bool,
     /// Its bars.
     pub bars: i64,

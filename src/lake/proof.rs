@@ -1,6 +1,5 @@
 //! The proof that a file is sorted: symbol and time read once.
 
-use super::columns::timestamp_type;
 use super::files::{Format, Kind, symbol_of};
 use super::profile::{Profile, Profiler, RowGroup, Run};
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
@@ -20,6 +19,7 @@ use futures::StreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use tallow_common::time::timestamp_type;
 
 /// Proves the order of files by reading symbol and time.
 pub(super) struct Prover {

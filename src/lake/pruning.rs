@@ -1,10 +1,10 @@
 //! Pruning: the symbols and the span of time to which plain filters restrict a table.
 
-use super::columns::timestamp_type;
 use super::profile::Run;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use std::collections::BTreeSet;
+use tallow_common::time::timestamp_type;
 
 /// The rows that a query can need.
 #[derive(Debug, Clone, PartialEq)]

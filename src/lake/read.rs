@@ -1,6 +1,5 @@
 //! How a candle table is read: which files and rows, in how many partitions, in what order, with which statistics.
 
-use super::columns::timestamp_type;
 use super::files::{Kind, symbol_of};
 use super::in_order::InOrderExec;
 use super::profile::RowGroup;
@@ -27,6 +26,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+use tallow_common::time::timestamp_type;
 
 const ASCENDING: SortOptions = SortOptions { descending: false, nulls_first: false };
 

@@ -1,12 +1,13 @@
 //! Which tables tallow writes to, and in which types.
 
-use super::columns::{PRICES, timestamp_type};
+use super::columns::PRICES;
 use super::delta::Log;
 use super::files::Files;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SessionState;
 use std::sync::Arc;
+use tallow_common::time::timestamp_type;
 
 /// Refuses a folder of plain files: they would vanish from queries once a log stands beside them.
 pub(super) async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> Result<()> {
@@ -14,7 +15,7 @@ pub(super) async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> 
     match files {
         Ok(Some(files)) => exec_err!(
             "{} holds {} plain files without a transaction log, which a table there would hide: write to another lake \
-             (--lake) or place, and ingest these files there",
+             (the option `lake`) or place, and ingest these files there",
             log.location,
             files.files.len()
         ),

@@ -1,6 +1,7 @@
 //! Prices adjusted for splits and dividends, as SQL.
 
 use super::quoting::quoted;
+use tallow_common::time::TIMESTAMP;
 use tallow_common::{Error, Result};
 use tallow_lake::Lake;
 
@@ -38,7 +39,7 @@ pub async fn sql(lake: &Lake, table: &str, actions: &str) -> Result<String> {
     let later = "partition by symbol order by ts rows between 1 following and unbounded following";
     Ok(format!(
         "with told as (
-           select symbol, arrow_cast(ts, 'Timestamp(Microsecond, Some(\"UTC\"))') as ts, {ratio} as split_ratio, {dividend} as dividend from {actions}),
+           select symbol, arrow_cast(ts, '{TIMESTAMP}') as ts, {ratio} as split_ratio, {dividend} as dividend from {actions}),
          actions as (
            select symbol, ts, sum(ln(split_ratio)) as log_ratio, sum(dividend) as dividend from told group by symbol, ts),
          placed as (

@@ -34,20 +34,6 @@ impl Range {
     }
 }
 
-/// Microseconds of a day or an instant as it is typed: `2024-01-31`, `2024-01-31T09:30`, `2024-01-31T09:30:00Z`.
-pub fn instant(text: &str) -> Result<i64> {
-    use chrono::{DateTime, NaiveDate, NaiveDateTime};
-    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|d| d.and_hms_opt(0, 0, 0));
-    let time = || {
-        let plain = text.trim_end_matches('Z').replace(' ', "T");
-        ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"].iter().find_map(|f| NaiveDateTime::parse_from_str(&plain, f).ok())
-    };
-    let utc = day().or_else(time).map(|t| t.and_utc().timestamp_micros());
-    utc.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_micros())).ok_or_else(|| {
-        Error::invalid(format!("'{text}' is no time: expected a day such as 2024-01-31, or 2024-01-31T09:30Z"))
-    })
-}
-
 pub(super) fn time(micros: i64) -> Expr {
     lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
 }
@@ -122,7 +108,7 @@ fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
     }
     let Some(ts) = time_column(&plan) else {
         return Err(Error::invalid(
-            "--from and --to need a column `ts` in the result: add it, or bound the time in WHERE".to_string(),
+            "the option `from` and the option `to` need a column `ts` in the result: add it, or bound the time in WHERE",
         ));
     };
     match range.holds(&ts) {
@@ -237,33 +223,38 @@ async fn one_time(session: &Session, sql: &str) -> Result<Option<i64>> {
 pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<DataFrame> {
     let (state, plan) = frame.into_parts();
     if plan.schema().fields().iter().any(|f| f.name() == "available_at") {
-        return Err(Error::invalid("--available-at: the result has a column available_at already".to_string()));
+        return Err(Error::invalid(
+            "the option `available_at`: the result has a column available_at already".to_string(),
+        ));
     }
     let optimized = session.optimized(&plan).await?;
     let told = reach(&optimized);
     if !told.is_of_bars {
         return Err(Error::invalid(
-            "--available-at needs the column `ts` of a table in the result, as it is there".to_string(),
+            "the option `available_at` needs the column `ts` of a table in the result, as it is there".to_string(),
         ));
     }
     let sources = told.total();
     let tables: BTreeSet<&str> = sources.tables().map(|(name, _)| name).collect();
     let [table] = tables.into_iter().collect::<Vec<_>>()[..] else {
         return Err(Error::invalid(
-            "--available-at needs a result of one table; where there are several, write max(bar_end(..)) of theirs"
+            "the option `available_at` needs a result of one table; where there are several, write max(bar_end(..)) of theirs"
                 .to_string(),
         ));
     };
     let Bars::Count(ahead) = sources.furthest().ahead else {
         return Err(Error::invalid(
-            "--available-at: how far the result looks ahead is not bounded (see `tallow explain`)".to_string(),
+            "the option `available_at`: how far the result looks ahead is not bounded (see the operation `explain`)"
+                .to_string(),
         ));
     };
     let Some((timeframe, origin)) = session.lake().bars(table).await? else {
-        return Err(Error::invalid(format!("--available-at: the length of the bars of `{table}` is not known")));
+        return Err(Error::invalid(format!(
+            "the option `available_at`: the length of the bars of `{table}` is not known"
+        )));
     };
     let Some(ts) = time_column(&plan) else {
-        return Err(Error::invalid("--available-at needs a column `ts` in the result".to_string()));
+        return Err(Error::invalid("the option `available_at` needs a column `ts` in the result".to_string()));
     };
     let frame = DataFrame::new(state.clone(), plan.clone());
     if ahead == 0 {
@@ -273,7 +264,9 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
         return Ok(frame.select(all.collect::<Vec<_>>())?);
     }
     if !plan.schema().fields().iter().any(|f| f.name() == "symbol") {
-        return Err(Error::invalid("--available-at needs the columns `symbol` and `ts` in the result".to_string()));
+        return Err(Error::invalid(
+            "the option `available_at` needs the columns `symbol` and `ts` in the result".to_string(),
+        ));
     }
     let read = Read::of(&optimized)?.remove(table).unwrap_or_default();
     let valid = Read { by_movement: false, ..read }.counted(table, "true");

@@ -19,7 +19,7 @@ pub fn tables(session: &Session) -> Result<Vec<String>> {
     let names = session.lake().table_names();
     if names.is_empty() {
         let lake = &session.lake().options().url;
-        return Err(Error::invalid(format!(
+        return Err(Error::not_found(format!(
             "no candles in the lake '{lake}': expected folders such as {lake}/candles/1d/ with .parquet or .csv files"
         )));
     }
@@ -65,9 +65,9 @@ impl Description {
             let known = session.lake().table_names();
             let hint = match closest(given, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "`tallow tables` lists what there is".to_string(),
+                None => "the operation `tables` lists what there is".to_string(),
             };
-            return Err(Error::invalid(format!("no candle table `{given}`; {hint}")));
+            return Err(Error::not_found(format!("no candle table `{given}`")).with_hint(hint));
         };
         let columns = table.schema().fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
         Ok(Description { table: name, summary: table.summary(), columns })

@@ -59,7 +59,7 @@ pub async fn find(session: &Session, text: &str) -> Result<Option<StoredFormula>
         Some(_) if versions.is_empty() => Ok(None),
         Some(wanted) => match versions.iter().find(|f| f.version == wanted) {
             Some(found) => Ok(Some(found.clone())),
-            None => Err(Error::invalid(format!("formula {name} has versions 1 to {}, not {wanted}", versions.len()))),
+            None => Err(Error::not_found(format!("formula {name} has versions 1 to {}, not {wanted}", versions.len()))),
         },
     }
 }
@@ -73,10 +73,12 @@ pub async fn get(session: &Session, text: &str) -> Result<StoredFormula> {
     let near = closest(text, all.iter().map(|f| f.name.as_str()));
     let hint = match near {
         Some(near) => format!("did you mean `{near}`?"),
-        None if all.is_empty() => "the lake keeps none yet: tallow formula add NAME 'rsi(14) < 30'".to_string(),
-        None => "`tallow formula list` shows all".to_string(),
+        None if all.is_empty() => {
+            "the lake keeps none yet: the operation `formula add NAME 'rsi(14) < 30'`".to_string()
+        }
+        None => "the operation `formula list` shows all".to_string(),
     };
-    Err(Error::invalid(format!("unknown formula `{text}`; {hint}")))
+    Err(Error::not_found(format!("unknown formula `{text}`")).with_hint(hint))
 }
 
 /// A formula as it is written, or one that the lake keeps under this name; and which that is, as `name@version`.

@@ -1,4 +1,4 @@
-//! Every function as data: what `tallow functions` and `system.functions` show.
+//! Every function as data: as `system.functions` shows it.
 
 use datafusion::logical_expr::{Documentation, ScalarUDFImpl, WindowUDFImpl};
 use serde::Serialize;

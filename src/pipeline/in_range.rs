@@ -28,8 +28,8 @@ pub(crate) struct InRange {
 impl Default for InRange {
     fn default() -> Self {
         let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
-        let doc = "Whether a time lies in the range that --from and --to give, which is always so without them; for subqueries \
-                   that count, and would count everything else";
+        let doc = "Whether a time lies in the range that the result is wanted for (`from`, `to`), which is always so without \
+                   one; for subqueries that count, and would count everything else";
         let documentation = Documentation::builder(section, doc, "in_range(ts)").build();
         Self { signature: Signature::any(1, Volatility::Immutable), documentation }
     }

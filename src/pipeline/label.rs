@@ -75,11 +75,11 @@ impl LabelRun {
             if !all.iter().any(|(group, name)| group == label || name == label) {
                 let known = all.iter().flat_map(|(group, name)| [*group, name.as_str()]);
                 let hint = match closest(label, known) {
-                    _ if label == "level_labels" => "give --levels auto, or a table".to_string(),
+                    _ if label == "level_labels" => "give the option `levels auto`, or a table".to_string(),
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("expected all, a group ({}) or a label of one", GROUPS.join(", ")),
                 };
-                return Err(Error::invalid(format!("unknown label `{label}`; {hint}")));
+                return Err(Error::invalid(format!("unknown label `{label}`")).with_hint(hint));
             }
         }
         all.retain(|(group, name)| self.labels.iter().any(|l| l == group || l == name));
@@ -129,7 +129,7 @@ impl LabelRun {
     pub async fn sql(&self, lake: &Lake) -> Result<String> {
         if self.seed && self.levels.is_none() {
             return Err(Error::invalid(
-                "preset 'seed' places barriers by levels: give --levels auto, or a table".to_string(),
+                "preset 'seed' places barriers by levels: give the option `levels auto`, or a table".to_string(),
             ));
         }
         if !(1..=1000).contains(&self.horizon) {

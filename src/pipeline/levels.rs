@@ -7,6 +7,7 @@ use super::quoting::quoted;
 use super::resample::{self, Wanted};
 use crate::Session;
 use std::collections::HashMap;
+use tallow_common::time::TIMESTAMP;
 use tallow_common::{Error, Result, readable};
 use tallow_lake::{Lake, Written, tables_of_levels};
 use tallow_udfs::candle::Timeframe;
@@ -184,7 +185,7 @@ async fn told(lake: &Lake, timeframe: Timeframe, levels: &str, events: Option<&s
     }
     let own = if has("timeframe") { format!(" where timeframe = '{timeframe}'") } else { String::new() };
     let table = quoted(levels);
-    let time = |column: &str| format!("arrow_cast({column}, 'Timestamp(Microsecond, Some(\"UTC\"))')");
+    let time = |column: &str| format!("arrow_cast({column}, '{TIMESTAMP}')");
     let row = |ts: &str, event: &str| {
         format!(
             "select symbol, {} as ts, cast(level_id as varchar) as level_id, price, {event} as event from {table}{own}",

@@ -123,7 +123,7 @@ impl Match {
             }
         };
         if patterns.is_empty() {
-            return Err(Error::invalid("no pattern is active; `tallow pattern activate NAME`"));
+            return Err(Error::not_found("no pattern is active").with_hint("the operation `pattern activate NAME`"));
         }
         let mut options = self.options.clone();
         let (windowing, exact, cooldown) = match self.look {

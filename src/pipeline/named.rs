@@ -86,9 +86,9 @@ impl NamedQueries {
     pub fn find(&self, name: &str) -> Result<&NamedQuery> {
         self.0.get(name).ok_or_else(|| {
             let near = closest(name, self.0.keys().map(String::as_str));
-            let hint =
-                near.map_or_else(|| "`tallow run --list` shows all".to_string(), |n| format!("did you mean `{n}`?"));
-            Error::invalid(format!("unknown query `{name}`; {hint}"))
+            let all = || "the operation `run` with the option `list` shows all".to_string();
+            let hint = near.map_or_else(all, |near| format!("did you mean `{near}`?"));
+            Error::not_found(format!("unknown query `{name}`")).with_hint(hint)
         })
     }
 }
@@ -115,7 +115,7 @@ impl NamedQuery {
                 (None, Some(default)) => complete.set(&param.name, default),
                 (None, None) => {
                     return Err(Error::invalid(format!(
-                        "query `{}` needs --param {}=VALUE: {}",
+                        "query `{}` needs the option `param {}=VALUE`: {}",
                         self.name, param.name, param.doc
                     )));
                 }
@@ -187,7 +187,7 @@ mod tests {
     fn a_missing_or_misspelt_parameter_is_named() {
         let query = parse(TEXT).unwrap();
         let mut given = Params::default();
-        assert!(query.complete(&given).unwrap_err().to_string().contains("--param symbol=VALUE"));
+        assert!(query.complete(&given).unwrap_err().to_string().contains("needs the option `param symbol=VALUE`"));
         given.set("lvl", "3");
         assert!(query.complete(&given).unwrap_err().to_string().contains("no parameter `lvl`"));
     }

@@ -73,7 +73,7 @@ pub async fn cut(session: &Session, id: &str, source: Source) -> Result<StoredPa
         Source::Bars { table, timeframe, symbol, from, to } => {
             if from > to {
                 return Err(Error::invalid(format!(
-                    "the first bar of '{id}' must not come after its last: is --from after --to?"
+                    "the first bar of '{id}' must not come after its last: is the option `from` after the option `to`?"
                 )));
             }
             // Another symbol's broken file is no reason not to cut.
@@ -127,8 +127,8 @@ pub async fn add(session: &Session, pattern: &StoredPattern) -> Result<bool> {
     if known == (StoredPattern { active, created_at, ..pattern.clone() }) {
         return Ok(false);
     }
-    Err(Error::invalid(format!(
-        "there is another pattern `{0}` already: `tallow pattern remove {0}` makes room",
+    Err(Error::conflict(format!(
+        "there is another pattern `{0}` already: the operation `pattern remove {0}` makes room",
         pattern.id
     )))
 }
@@ -195,9 +195,7 @@ pub async fn chosen(lake: &Lake, names: &[String]) -> Result<Vec<StoredPattern>>
 
 /// The lake keeps no pattern.
 pub(super) fn none() -> Error {
-    Error::invalid(
-        "the lake keeps no pattern yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30",
-    )
+    Error::not_found("the lake keeps no pattern yet").with_hint("the operation `pattern add` makes one")
 }
 
 fn no_bars(symbol: &str, times: &[i64]) -> String {
@@ -218,7 +216,7 @@ async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Res
     let near = known.iter().find(|k| k.eq_ignore_ascii_case(symbol)).map(String::as_str);
     let near = near.or_else(|| closest(symbol, known.iter().map(String::as_str)));
     let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-    Ok(Error::invalid(format!("there are no bars of '{symbol}'{hint}")))
+    Ok(Error::not_found(format!("there are no bars of '{symbol}'{hint}")))
 }
 
 /// Times and closes of the bars of a symbol that have a close.
@@ -274,13 +272,10 @@ pub async fn get(lake: &Lake, id: &str) -> Result<StoredPattern> {
     }
     let hint = match closest(id, all.iter().map(|p| p.id.as_str())) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if all.is_empty() => {
-            "the lake keeps none yet: tallow pattern add NAME --symbol AAPL --from 2017-01-03 --to 2017-06-30"
-                .to_string()
-        }
-        None => "`tallow pattern list` shows all".to_string(),
+        None if all.is_empty() => "the lake keeps none yet: the operation `pattern add` makes one".to_string(),
+        None => "the operation `pattern list` shows all".to_string(),
     };
-    Err(Error::invalid(format!("unknown pattern `{id}`; {hint}")))
+    Err(Error::not_found(format!("unknown pattern `{id}`")).with_hint(hint))
 }
 
 /// A name for a pattern of numbers, the same for the same numbers.

@@ -149,11 +149,11 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
             let hint = match closest(table, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if known.is_empty() => {
-                    format!("{} holds none yet: tallow ingest FILE", session.lake().options().url)
+                    format!("{} holds none yet: the operation `ingest FILE`", session.lake().options().url)
                 }
                 None => format!("tables: {}", known.join(", ")),
             };
-            Err(Error::invalid(format!("unknown table `{table}`; {hint}")))
+            Err(Error::not_found(format!("unknown table `{table}`")).with_hint(hint))
         }
     }
 }

@@ -157,7 +157,7 @@ fn source(known: &[Timeframe], timeframe: Timeframe, from: Option<Timeframe>) ->
     let listed = || known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if let Some(from) = from {
         if !known.contains(&from) {
-            return Err(Error::invalid(format!("the lake has no {from} bars; it has {}", listed())));
+            return Err(Error::not_found(format!("the lake has no {from} bars; it has {}", listed())));
         }
         if !from.divides(timeframe) {
             return Err(Error::invalid(format!("{from} bars do not make up {timeframe} bars")));
@@ -165,7 +165,7 @@ fn source(known: &[Timeframe], timeframe: Timeframe, from: Option<Timeframe>) ->
         return Ok(from);
     }
     known.iter().copied().filter(|t| t.divides(timeframe)).max().ok_or_else(|| {
-        Error::invalid(match known.is_empty() {
+        Error::not_found(match known.is_empty() {
             true => format!("the lake has no candles to make {timeframe} bars from"),
             false => format!("no stored timeframe divides {timeframe}; the lake has {}", listed()),
         })

@@ -4,6 +4,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use tallow_common::Result;
+use tallow_common::time::timestamp_type;
 
 /// Texts; null is empty.
 pub fn texts(column: &ArrayRef) -> Result<Vec<String>> {
@@ -13,7 +14,7 @@ pub fn texts(column: &ArrayRef) -> Result<Vec<String>> {
 
 /// Times in microseconds since the epoch.
 pub fn times(column: &ArrayRef) -> Result<Vec<i64>> {
-    let column = cast(&cast(column, &tallow_lake::timestamp_type())?, &DataType::Int64)?;
+    let column = cast(&cast(column, &timestamp_type())?, &DataType::Int64)?;
     Ok(column.as_primitive::<Int64Type>().values().to_vec())
 }
 

@@ -1,7 +1,7 @@
 //! Synthetic candles: geometric random walks with fat tails, the same for the same seed.
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::metadata::SortingColumn;
@@ -9,6 +9,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use tallow_common::time::timestamp_type;
 use tallow_common::{Error, Result};
 
 const FIRST_BAR: i64 = 1_262_304_000_000_000; // 2010-01-01
@@ -96,10 +97,7 @@ fn name(symbol: usize) -> String {
 }
 
 fn schema() -> Schema {
-    let mut fields = vec![
-        Field::new("symbol", DataType::Utf8, false),
-        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
-    ];
+    let mut fields = vec![Field::new("symbol", DataType::Utf8, false), Field::new("ts", timestamp_type(), false)];
     let prices = ["open", "high", "low", "close", "volume"];
     fields.extend(prices.map(|name| Field::new(name, DataType::Float64, true)));
     Schema::new(fields)

@@ -89,7 +89,8 @@ impl Validate {
         let name = table_named(&self.table);
         let by_name = name.strip_prefix("candles_").map(str::to_string);
         let Some((name, found)) = session.lake().candle_table_despite_files(&name).await? else {
-            return Err(Error::invalid(format!("no candle table `{name}`; `tallow tables` lists what there is")));
+            let missing = Error::not_found(format!("no candle table `{name}`"));
+            return Err(missing.with_hint("the operation `tables` lists what there is"));
         };
         let known = found.summary();
         let timeframe: Timeframe = match self.timeframe {

@@ -43,11 +43,12 @@ impl Views {
         let Some(provider) = self.lake.table(table).await? else {
             let hint = match table.strip_prefix("candles_").is_some_and(|t| t.parse::<Timeframe>().is_ok()) {
                 true => {
-                    "`tallow resample` stores bars that are made of smaller ones, and `tallow match -t` searches them"
+                    "the operation `resample` stores bars that are made of smaller ones, and the operation `match` with the \
+                     option `timeframe` searches them"
                 }
-                false => "`tallow tables` lists them",
+                false => "the operation `tables` lists them",
             };
-            return Err(Error::invalid(format!("there is no table `{table}`; {hint}")));
+            return Err(Error::not_found(format!("there is no table `{table}`")).with_hint(hint));
         };
         let input = LogicalPlanBuilder::scan(table.replace('.', "_"), provider_as_source(provider), None)?.build()?;
         let plan = search::plan(input, vec![sought], &options)?;
@@ -235,7 +236,7 @@ impl TableFunctions for Views {
 
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {
         let Some((_, usage, allowed)) = USAGE.iter().find(|(known, ..)| *known == name) else {
-            return Err(Error::invalid(format!("unknown table function `{name}`")));
+            return Err(Error::not_found(format!("unknown table function `{name}`")));
         };
         let wrong = |said: String| Error::invalid(format!("{said}: {usage}"));
         if let ("query", [query]) = (name, arguments.positional.as_slice()) {

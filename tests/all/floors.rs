@@ -1,7 +1,8 @@
 //! The floors of the house: each names only those below it.
 
+use regex::Regex;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The crates, and which of the others each may name.
 const FLOORS: [(&str, &str, &[&str]); 6] = [
@@ -34,4 +35,47 @@ fn every_crate_is_a_floor() {
         manifest["workspace"]["members"].as_array().unwrap().iter().map(|m| m.as_str().unwrap()).collect();
     let floors: Vec<&str> = FLOORS.iter().map(|(folder, ..)| *folder).filter(|f| *f != ".").collect();
     assert_eq!(members, floors);
+}
+
+/// Below the doors, a message speaks of "the option `from`" and "the operation `tables`": each door says how its user gives
+/// these, as `src/cli/wording.rs` does.
+#[test]
+fn no_message_below_the_doors_names_a_flag_or_a_command() {
+    let command = Regex::new(
+        "`tallow [a-z]|\\btallow (check|describe|explain|formula|functions|history|ingest|label|levels|match|optimize|pattern|query|\
+         report|resample|run|scan|synth|tables|vacuum|validate)\\b",
+    )
+    .unwrap();
+    let flag = Regex::new(r"(^|[^-\w])--[a-z]|[ `]-[a-z] [A-Z]").unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = vec![];
+    for (folder, ..) in FLOORS.iter().filter(|(folder, ..)| *folder != ".") {
+        let folder = root.join(folder);
+        let sources = if folder.join("src").is_dir() { folder.join("src") } else { folder };
+        let files = rust_files(&sources);
+        assert!(!files.is_empty(), "{}: no sources", sources.display());
+        for path in files {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for (i, line) in text.lines().enumerate() {
+                let is_remark = line.trim_start().starts_with("//");
+                if command.is_match(line) || (!is_remark && flag.is_match(line)) {
+                    found.push(format!("{}:{}: {}", path.display(), i + 1, line.trim()));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files
 }

@@ -241,16 +241,16 @@ async fn a_wrong_delivery_is_refused_with_advice_and_nothing_is_written() {
         format!("symbol,ts,close\n{rows}")
     };
     for (name, text, timeframe, options, said) in [
-        ("x.csv", daily("05"), "1d", IngestOptions::default(), "--origin 'session:00:00@America/New_York'"),
+        ("x.csv", daily("05"), "1d", IngestOptions::default(), "the option `origin 'session:00:00@America/New_York'`"),
         ("x.csv", "a,b\n1,2\n".to_string(), "1d", IngestOptions::default(), "no time column among a, b"),
         ("x.csv", "ts,open\n2020-01-01,2\n".to_string(), "1d", IngestOptions::default(), "no close column"),
-        ("x.csv", "2020-01-01,2\n".to_string(), "1d", IngestOptions::default(), "--columns"),
+        ("x.csv", "2020-01-01,2\n".to_string(), "1d", IngestOptions::default(), "the option `columns ts,"),
         (
             "x.csv",
             daily("00"),
             "1d",
             IngestOptions { zone: Some("Mars/Olympus".to_string()), ..Default::default() },
-            "--tz 'Mars/Olympus'",
+            "the option `tz` 'Mars/Olympus'",
         ),
         (
             "x.csv",

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow::Session;
 use tallow::engine::dialect::Params;
-use tallow::pipeline::bounds::{Range, bounded, instant};
+use tallow::pipeline::bounds::{Range, bounded};
+use tallow_common::time::instant;
 
 /// The rows of a query in a range.
 async fn in_range(session: &Session, sql: &str, params: &Params, range: Range) -> RecordBatch {

@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::lake::AsOf;
-use crate::pipeline::bounds;
 use std::str::FromStr;
+use tallow_common::time;
 use tallow_udfs::candle::Origin;
 
 /// A value of a type that knows how it is written.
@@ -22,14 +22,16 @@ pub(in crate::cli) fn positive(text: &str) -> Result<usize, String> {
 
 /// A day or an instant, in microseconds since the epoch.
 pub(in crate::cli) fn time(text: &str) -> Result<i64, Error> {
-    bounds::instant(text.trim())
+    time::instant(text.trim())
 }
 
 /// A day or an instant, as [`time`]; the end of a day that is given without a time.
 pub(in crate::cli) fn end(text: &str) -> Result<i64, Error> {
     const DAY: i64 = 86_400_000_000;
-    let at = time(text)?;
-    Ok(if text.trim().len() == "2024-01-31".len() { at + DAY - 1 } else { at })
+    match time::parse_day(text) {
+        Some(day) => Ok(day + DAY - 1),
+        None => time(text),
+    }
 }
 
 /// Where bars begin, as it is written.

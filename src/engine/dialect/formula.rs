@@ -287,7 +287,7 @@ fn misfits(expr: &Expr) -> Vec<Problem> {
         type Break = ();
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
             let problem = Problem::new("a formula has no subquery", query.span());
-            self.0.push(problem.help("write a SQL text for `tallow query`"));
+            self.0.push(problem.help("write a SQL text for the operation `query`"));
             ControlFlow::Break(())
         }
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {

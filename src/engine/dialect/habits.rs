@@ -78,7 +78,7 @@ pub(super) fn method(call: &Function, is_function: impl Fn(&str) -> bool) -> Opt
             format!("write the function and its period, as sma({of}, 20), max({of}, 20)")
         }
         (None, _) if is_function(&called) => format!("write {called}({all})"),
-        (None, _) => format!("functions are called as sma({of}, 20); `tallow functions` lists them"),
+        (None, _) => format!("functions are called as sma({of}, 20); the operation `functions` lists them"),
     }))
 }
 

@@ -78,7 +78,11 @@ pub(super) fn cut_warm_up(select: &Select) -> Option<Problem> {
     let found = found?;
     let problem =
         Problem::new(format!("`{found}` in WHERE cuts off the bars that series functions warm up on"), found.span());
-    Some(problem.help("use --from and --to, or QUALIFY instead of WHERE, to read them and not show them"))
+    Some(
+        problem.help(
+            "use the option `from` and the option `to`, or QUALIFY instead of WHERE, to read them and not show them",
+        ),
+    )
 }
 
 fn column(expr: &Expr) -> Option<String> {

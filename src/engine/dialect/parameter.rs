@@ -144,7 +144,7 @@ impl Declared {
         let default = known.and_then(Parameter::default_value).map(|value| expr_of(value, span));
         Some(default.ok_or_else(|| {
             Problem::new(format!("parameter `:{name}` has no value"), span)
-                .help(format!("give it with --param {name}=VALUE, or a default in the text: `:{name} 14`"))
+                .help(format!("give it with the option `param {name}=VALUE`, or a default in the text: `:{name} 14`"))
         }))
     }
 

@@ -192,7 +192,7 @@ impl<'a> Rewriter<'a> {
                 self.problems.push(match (habits::instead_of(&name), near) {
                     (Some(other), _) => problem.help(other),
                     (None, Some(near)) => problem.maybe(Some(near)),
-                    (None, None) => problem.help("`tallow functions` lists all"),
+                    (None, None) => problem.help("the operation `functions` lists all"),
                 });
             }
         }

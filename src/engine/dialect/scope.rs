@@ -134,9 +134,8 @@ fn missing(
     let problem = Problem::new(format!("unknown table `{}`", reference.table()), span);
     match closest(reference.table(), known.iter().map(String::as_str)) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
-        None if known.is_empty() => {
-            problem.help("the lake holds no candles; name one with --lake, or a file as in FROM 'candles.parquet'")
-        }
+        None if known.is_empty() => problem
+            .help("the lake holds no candles; name one with the option `lake`, or a file as in FROM 'candles.parquet'"),
         None => problem.help(format!("tables: {}; or name a file as in FROM 'candles.parquet'", known.join(", "))),
     }
 }

@@ -66,7 +66,7 @@ impl TableFunctions for NoTableFunctions {
     }
 
     async fn sql(&self, name: &str, _: &TableArguments) -> Result<String> {
-        Err(tallow_common::Error::invalid(format!("there is no table function `{name}`")))
+        Err(tallow_common::Error::not_found(format!("there is no table function `{name}`")))
     }
 
     async fn other_bars(&self, _: &Base, timeframe: Timeframe) -> Result<OtherBars> {
@@ -222,7 +222,7 @@ fn text(expr: &Expr, params: &Params, used: &mut BTreeSet<String>) -> std::resul
                 used.insert(parameter.name.clone());
                 let given = params.get(&parameter.name).map(str::to_string);
                 given.or_else(|| parameter.default_text()).ok_or_else(|| {
-                    format!("parameter `:{0}` has no value: give it with --param {0}=VALUE", parameter.name)
+                    format!("parameter `:{0}` has no value: give it with the option `param {0}=VALUE`", parameter.name)
                 })
             }
             other => Err(format!("`{other}`: expected a text such as '4h', or a number")),

@@ -6,7 +6,7 @@ use crate::observer::Observer;
 use crate::series_exec::cut::Cutter;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use std::sync::Arc;
@@ -65,8 +65,7 @@ impl Gathering {
         }
         let symbols = cast(batch.column(self.symbol), &DataType::Utf8View)?;
         let cut = self.cutter.next(&[Arc::clone(&symbols)], batch.num_rows())?;
-        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let times = cast(batch.column(self.ts), &instant)?;
+        let times = cast(batch.column(self.ts), &time::timestamp_type())?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let numbers: Vec<ArrayRef> =
             self.columns.iter().map(|&c| cast(batch.column(c), &DataType::Float64)).collect::<Result<_, _>>()?;

@@ -207,7 +207,7 @@ impl SeriesStream {
             self.limit.map_or("the memory limit".to_string(), |l| format!("the memory limit of {} MiB", l >> 20));
         Err(DataFusionError::ResourcesExhausted(format!(
             "series {name} has at least {rows} rows, which need {} MiB together with their results: more than {limit} \
-             leaves. Raise --memory, select fewer columns or a shorter range",
+             leaves. Raise the option `memory`, select fewer columns or a shorter range",
             bytes.div_ceil(1 << 20)
         )))
     }

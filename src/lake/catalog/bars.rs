@@ -1,7 +1,6 @@
 //! The bars of tables: how long they are, and where they begin.
 
 use super::{Lake, READABLE};
-use crate::columns::timestamp_type;
 use crate::properties::ORIGIN;
 use crate::table::CandleTable;
 use arrow::array::AsArray;
@@ -12,6 +11,7 @@ use datafusion::execution::SessionState;
 use futures::TryStreamExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tallow_common::time::timestamp_type;
 use tallow_udfs::candle::Timeframe;
 
 impl Lake {

@@ -13,7 +13,7 @@ use super::overwrite::{self, Computed, Written};
 use super::profile::ProfileCache;
 use super::small_table::{self, Record};
 use datafusion::catalog::{MemoryCatalogProviderList, SchemaProvider};
-use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use names::{TableNames, is_location};
@@ -22,6 +22,7 @@ pub use provider::READABLE;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tallow_common::Error;
 use tallow_udfs::candle::Timeframe;
 
 /// Which lake is opened, and as of when.
@@ -186,14 +187,17 @@ impl Lake {
     pub async fn columns(&self, name: &str) -> Result<Vec<String>> {
         match self.table(name).await? {
             Some(table) => Ok(table.schema().fields().iter().map(|f| f.name().clone()).collect()),
-            None => plan_err!("there is no table `{name}`"),
+            None => Err(Error::not_found(format!("there is no table `{name}`")).into()),
         }
     }
 
     fn log(&self, name: &str) -> Result<Log> {
         match self.location(name)? {
             Some((location, _)) => Log::at(self.state.as_ref(), &location),
-            None => plan_err!("there is no table `{name}`; `tallow tables` lists them"),
+            None => {
+                let missing = Error::not_found(format!("there is no table `{name}`"));
+                Err(missing.with_hint("the operation `tables` lists them").into())
+            }
         }
     }
 
@@ -207,8 +211,7 @@ impl Lake {
     fn location(&self, name: &str) -> Result<Option<(String, Option<AsOf>)>> {
         let (plain, version) = match name.rsplit_once('@') {
             Some((plain, version)) if !version.contains('/') => {
-                let version =
-                    version.parse().map_err(|e: tallow_common::Error| DataFusionError::Plan(e.to_string()))?;
+                let version = version.parse().map_err(|e: Error| DataFusionError::Plan(e.to_string()))?;
                 (plain, Some(version))
             }
             _ => (name, None),

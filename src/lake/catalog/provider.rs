@@ -11,10 +11,11 @@ use crate::kind::CANDLES;
 use crate::table::{CandleTable, nothing_at};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::common::{DataFusionError, Result, exec_err, plan_datafusion_err};
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::listing::{ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl};
 use std::sync::Arc;
+use tallow_common::Error;
 
 /// `"candles@readable"` is a table of candles without the files that cannot be read.
 pub const READABLE: &str = "@readable";
@@ -204,7 +205,7 @@ impl SchemaProvider for Lake {
 
     fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
         if self.location(&name)?.is_some() {
-            return exec_err!("table `{name}` is a table of the lake already");
+            return Err(Error::conflict(format!("table `{name}` is a table of the lake already")).into());
         }
         self.keep(&name, Cached::Fixed(table));
         Ok(None)

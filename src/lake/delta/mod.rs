@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 pub(super) use attempts::Attempts;
 pub(super) use change::Change;
 use datafusion::catalog::{MemTable, Session, TableProvider};
-use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
@@ -31,6 +31,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::collections::HashMap;
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
+use tallow_common::Error;
 use url::Url;
 
 /// Features that change what a file means and that are not read.
@@ -126,10 +127,8 @@ impl Log {
         let state = in_turn(EagerSnapshot::try_new(self.log.as_ref(), version)).await.map_err(|e| match version {
             Some(version) => {
                 tracing::debug!("{}: {e}", self.location);
-                DataFusionError::Plan(format!(
-                    "{} has no version {version} that can be read; `tallow history` lists its versions",
-                    self.location
-                ))
+                let missing = Error::not_found(format!("{} has no version {version} that can be read", self.location));
+                missing.with_hint("the operation `history` lists its versions").into()
             }
             None => self.failed(e),
         })?;
@@ -210,7 +209,8 @@ impl Log {
         let state = table.version().unwrap_or_default();
         let oldest = table.snapshot().ok().and_then(|s| s.version_timestamp(state));
         if oldest.is_some_and(|oldest| oldest > time.timestamp_millis()) {
-            return plan_err!("{} did not exist at {}", self.location, time.to_rfc3339());
+            let said = format!("{} did not exist at {}", self.location, time.to_rfc3339());
+            return Err(Error::not_found(said).into());
         }
         Ok(state)
     }
@@ -262,5 +262,5 @@ impl Snapshot {
 
 /// An error for a table that is not there.
 pub(super) fn no_table<T>(location: &str) -> Result<T> {
-    exec_err!("there is no table at {location}: `tallow ingest` makes it")
+    Err(Error::not_found(format!("there is no table at {location}: the operation `ingest` makes it")).into())
 }

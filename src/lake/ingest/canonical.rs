@@ -3,7 +3,6 @@
 use super::cells::{Cells, Chunk, Texts};
 use super::mapping::{FilePlan, Plan, SymbolOf, truth};
 use super::quarantine::Reject;
-use super::times::Zone;
 use crate::columns::PRICES;
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, StringViewBuilder,
@@ -14,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tallow_common::time::Zone;
 use tallow_udfs::candle::{Bar, Grid, Rule};
 
 /// The name of the column that keeps the order of delivery until rows are merged.

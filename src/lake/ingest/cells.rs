@@ -1,11 +1,11 @@
 //! Rows as they were delivered: lines of text cut into fields, or columns that have types already.
 
-use super::times::{TimeFormat, Zone};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringViewArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{Result, exec_datafusion_err};
+use tallow_common::time::{TimeFormat, Zone};
 
 /// Some rows of one file.
 #[derive(Debug)]

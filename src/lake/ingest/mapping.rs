@@ -2,13 +2,13 @@
 
 use super::cells::{Chunk, number};
 use super::source::Source;
-use super::times::TimeFormat;
-use crate::columns::{NAMES, PRICES, plain, timestamp_type};
+use crate::columns::{NAMES, PRICES, plain};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tallow_common::time::{TimeFormat, timestamp_type};
 
 /// Columns beyond those that every candle has, and by which other names they are recognised.
 const FURTHER: [(&str, &[&str]); 6] = [
@@ -88,7 +88,7 @@ pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Resul
     let one = |name: &str| names.get(name).and_then(|c| c.first()).copied();
     let missing = |what: &str, column: &str| {
         plan_datafusion_err!(
-            "{}: no {what} column among {}; name it with --map {column}=COLUMN",
+            "{}: no {what} column among {}; name it with the option `map {column}=COLUMN`",
             source.path,
             source.names.join(", ")
         )
@@ -101,7 +101,9 @@ pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Resul
             let found = pattern.captures(&source.path).and_then(|c| c.get(1).or_else(|| c.get(0)));
             match found {
                 Some(symbol) => SymbolOf::File(symbol.as_str().to_string()),
-                None => return plan_err!("{}: --symbol-from '{pattern}' does not match its path", source.path),
+                None => {
+                    return plan_err!("{}: the option `symbol_from` '{pattern}' does not match its path", source.path);
+                }
             }
         }
         (None, None, Some(column)) => SymbolOf::Column(column),
@@ -138,7 +140,8 @@ pub(super) fn plan(files: &[Recognised], table: Option<&Schema>) -> Result<Plan>
             Some(DataType::Utf8 | DataType::Utf8View) => DataType::Utf8View,
             Some(other) => {
                 return plan_err!(
-                    "column `{name}` of the table is {other}, which ingest cannot write; drop it with --map {name}=-"
+                    "column `{name}` of the table is {other}, which ingest cannot write; drop it with the option \
+                     `map {name}=-`"
                 );
             }
             None => found.clone(),
@@ -200,7 +203,7 @@ fn name_columns(source: &Source, naming: &Naming) -> Result<BTreeMap<String, Vec
             .map(|part| {
                 position(part).ok_or_else(|| {
                     plan_datafusion_err!(
-                        "{}: --map {target}={from}: no column `{part}` among {}",
+                        "{}: the option `map` {target}={from}: no column `{part}` among {}",
                         source.path,
                         source.names.join(", ")
                     )

@@ -19,7 +19,6 @@ mod source;
 mod summary;
 mod tally;
 mod target;
-pub(crate) mod times;
 mod upsert;
 
 use datafusion::common::DataFusionError;

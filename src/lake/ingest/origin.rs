@@ -26,9 +26,10 @@ pub(super) fn explain(timeframe: Timeframe, times: &[i64], off: u64, rows: u64) 
     let own = constant_offset(times).map(|(hour, minute)| format!("session:{hour:02}:{minute:02}@UTC"));
     let origin = USUAL.iter().map(|o| o.to_string()).chain(own).find(|o| fits(o));
     let advice = match origin {
-        Some(origin) => format!("they fit --origin '{origin}'"),
+        Some(origin) => format!("they fit the option `origin '{origin}'`"),
         None => {
-            "they fit no usual --origin: is the timeframe right, or are they times of the close (--close-as-ts)?".into()
+            "they fit no usual origin: is the timeframe right, or are they times of the close (the option `close_as_ts`)?"
+                .into()
         }
     };
     plan_err!(
@@ -59,12 +60,12 @@ mod tests {
             explain(timeframe.parse().unwrap(), &times, 9, 10).unwrap_err().to_string()
         };
         let daily = said("1d", &["2020-01-02T05:00:00Z", "2020-07-02T04:00:00Z"]);
-        assert!(daily.contains("--origin 'session:00:00@America/New_York'"), "{daily}");
+        assert!(daily.contains("the option `origin 'session:00:00@America/New_York'`"), "{daily}");
         let hourly = said("1h", &["2020-01-02T14:30:00Z", "2020-07-02T13:30:00Z", "2020-07-02T14:30:00Z"]);
-        assert!(hourly.contains("--origin 'session:09:30@America/New_York'"), "{hourly}");
+        assert!(hourly.contains("the option `origin 'session:09:30@America/New_York'`"), "{hourly}");
         assert!(said("4h", &["2020-01-02T01:00:00Z", "2020-01-02T05:00:00Z"]).contains("'forex_utc1'"));
         assert!(said("1d", &["2020-01-02T22:00:00Z", "2020-07-02T21:00:00Z"]).contains("'ny_17'"));
         assert!(said("1d", &["2020-01-02T03:00:00Z"]).contains("'session:03:00@UTC'"));
-        assert!(said("1d", &["2020-01-02T03:00:00Z", "2020-01-02T07:13:00Z"]).contains("--close-as-ts"));
+        assert!(said("1d", &["2020-01-02T03:00:00Z", "2020-01-02T07:13:00Z"]).contains("the option `close_as_ts`"));
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn schema() -> SchemaRef {
         Field::new("source", DataType::Utf8, true),
         Field::new("line", DataType::Int64, true),
         Field::new("symbol", DataType::Utf8, true),
-        Field::new("ts", crate::columns::timestamp_type(), true),
+        Field::new("ts", tallow_common::time::timestamp_type(), true),
     ];
     fields.extend(TEXTS.map(|name| Field::new(name, DataType::Utf8, true)));
     Arc::new(Schema::new(fields))

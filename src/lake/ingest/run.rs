@@ -9,7 +9,6 @@ use super::quarantine::{self, Rejected};
 use super::source::{self, BrokenFile, Reading, Source};
 use super::tally::Tally;
 use super::target::Target;
-use super::times::Zone;
 use super::upsert::{MAX_TAILS, Merged, REWRITE_BYTES};
 use super::{IngestOptions, IngestProgress, IngestSummary, cause};
 use crate::delta::{Attempts, Log};
@@ -25,6 +24,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::time::Instant;
+use tallow_common::time::Zone;
 use tallow_udfs::candle::{Grid, Timeframe};
 
 /// In microseconds.
@@ -226,8 +226,9 @@ impl Ingest<'_> {
 
 fn zone(name: Option<&str>) -> Result<Zone> {
     let Some(name) = name else { return Ok(Zone::Fixed(0)) };
-    Zone::parse(name)
-        .ok_or_else(|| exec_datafusion_err!("--tz '{name}': expected a zone such as America/New_York, UTC or +02:00"))
+    Zone::parse(name).ok_or_else(|| {
+        exec_datafusion_err!("the option `tz` '{name}': expected a zone such as America/New_York, UTC or +02:00")
+    })
 }
 
 /// Merges the rows of a plan, candles already and ordered by (symbol, ts), into the table of a timeframe.

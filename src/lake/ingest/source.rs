@@ -165,13 +165,14 @@ impl Source {
         if self.has_header {
             if fields.iter().any(|f| super::cells::number(f, false).is_some_and(f64::is_finite)) {
                 return plan_err!(
-                    "the first line is no header ('{first}'): name the columns, as in --columns ts,open,high,low,close,volume"
+                    "the first line is no header ('{first}'): name the columns, as in the option \
+                     `columns ts,open,high,low,close,volume`"
                 );
             }
             self.names = fields;
         } else if fields.len() != self.names.len() {
             return plan_err!(
-                "--columns names {} columns, the first line has {} ('{first}')",
+                "the option `columns` names {} columns, the first line has {} ('{first}')",
                 self.names.len(),
                 fields.len()
             );

@@ -124,7 +124,7 @@ fn origin_of(base: Option<&Snapshot>, given: Option<&str>, timeframe: Timeframe)
     if let (Some(known), Some(given)) = (known, given)
         && known != given
     {
-        return plan_err!("--origin '{given}': the bars of this {timeframe} table begin by `{known}`");
+        return plan_err!("the option `origin` '{given}': the bars of this {timeframe} table begin by `{known}`");
     }
     Ok(known.or(given).unwrap_or("utc").to_string())
 }

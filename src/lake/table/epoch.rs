@@ -1,7 +1,6 @@
 //! Times that are whole numbers: which unit they count in.
 
 use super::CandleTable;
-use crate::columns::unit;
 use crate::files::Files;
 use arrow::array::AsArray;
 use arrow::compute::cast;
@@ -13,6 +12,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
 use futures::StreamExt;
 use std::sync::Arc;
+use tallow_common::time::unit;
 
 impl CandleTable {
     /// Checks that the whole numbers that are the times of its files count in one unit.

@@ -3,7 +3,7 @@
 use super::CandleTable;
 use super::epoch::sample_epoch;
 use crate::as_of::AsOf;
-use crate::columns::{Columns, has_close, timestamp_type, unit};
+use crate::columns::{Columns, has_close};
 use crate::delta::{Log, Snapshot};
 use crate::files::{Files, Format, Kind, symbol_of};
 use crate::isolation;
@@ -23,6 +23,7 @@ use object_store::ObjectMeta;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tallow_common::ComputeThreads;
+use tallow_common::time::{timestamp_type, unit};
 
 impl CandleTable {
     /// Opens the table behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
@@ -128,8 +129,8 @@ impl CandleTable {
         let epoch = if whole_numbers { sample_epoch(session, &files, &file_schema, first.ts).await? } else { None };
         if let Some(value) = epoch.filter(|value| (1..100_000_000).contains(&value.abs())) {
             return plan_err!(
-                "cannot read {location}: its times are whole numbers such as {value}, which are no epochs; `tallow ingest` reads \
-                 dates such as 20240131, and here ISO dates, such as 2024-01-31"
+                "cannot read {location}: its times are whole numbers such as {value}, which are no epochs; the \
+                 operation `ingest` reads dates such as 20240131, and here ISO dates, such as 2024-01-31"
             );
         }
         let Some(columns) = Columns::recognise(&file_schema, epoch, text) else { return Ok(None) };

@@ -164,9 +164,10 @@ impl LabelReport {
         match (&self.candles, named) {
             (Some(table), _) => Ok(table.clone()),
             (None, Some(Ok(timeframe))) => Ok(format!("candles_{timeframe}")),
-            (None, _) => {
-                Err(Error::Request(format!("which candles are the labels of '{}' about? say -t TIMEFRAME", self.table)))
-            }
+            (None, _) => Err(Error::Request(format!(
+                "which candles are the labels of '{}' about? say the option `timeframe TIMEFRAME`",
+                self.table
+            ))),
         }
     }
 

@@ -34,7 +34,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tallow_common::time::shown;
-use tallow_common::{Error, Result};
+use tallow_common::{Code, Error, Result};
 use tallow_engine::dialect::{Checked, Formula, FormulaKind, Params, Problems};
 use tallow_engine::node::above;
 use tallow_engine::observer::Observer;
@@ -433,10 +433,8 @@ impl Scan {
         let of = told.columns.iter().find(|(name, sources)| name != MATCH && ahead(sources.furthest().ahead).is_some());
         let what = of.map_or_else(|| self.formula.to_string(), |(name, _)| name.clone());
         let how_far = if bars == "1" { " (1 bar)".to_string() } else { format!(" ({bars} bars)") };
-        Err(Error::invalid(format!(
-            "`{what}` looks into the future{how_far}: at the time of a match it was not known; --allow-lookahead scans \
-             it anyway"
-        )))
+        let said = format!("`{what}` looks into the future{how_far}: at the time of a match it was not known");
+        Err(Error::known(Code::LookAhead, said).with_hint("the option `allow_lookahead` scans it anyway"))
     }
 
     /// The formula with its parameters and where its bars come from, if it can be decided at the time of a bar.

@@ -24,7 +24,7 @@ impl Sweep {
     pub fn add(&mut self, text: &str) -> Result<()> {
         let wrong = |said: &str| {
             Error::invalid(format!(
-                "--sweep '{text}': {said}; expected name=5..20:5, a start, an end and a step, or name=20,50"
+                "the option `sweep` '{text}': {said}; expected name=5..20:5, a start, an end and a step, or name=20,50"
             ))
         };
         let (name, values) =
@@ -57,7 +57,7 @@ impl Sweep {
         }
         self.0.push((name, values));
         match self.len() > MOST {
-            true => Err(Error::invalid(format!("--sweep: {} combinations, more than {MOST}", self.len()))),
+            true => Err(Error::invalid(format!("the option `sweep`: {} combinations, more than {MOST}", self.len()))),
             false => Ok(()),
         }
     }
@@ -147,7 +147,9 @@ impl Scan {
                 let names: Vec<_> = known.iter().map(|p| format!(":{}", p.name)).collect();
                 let has =
                     if names.is_empty() { "it has none".to_string() } else { format!("it has {}", names.join(", ")) };
-                return Err(Error::invalid(format!("--sweep {name}: the formula has no parameter `:{name}`; {has}")));
+                return Err(Error::invalid(format!(
+                    "the option `sweep` {name}: the formula has no parameter `:{name}`; {has}"
+                )));
             }
         }
         let (mut formulas, mut columns): (Vec<Formula>, BTreeSet<String>) = (vec![], BTreeSet::new());

@@ -10,7 +10,7 @@ use tallow_common::{Error, Result};
 pub enum Model {
     /// No training: what a random walk would do.
     Walk,
-    /// Gradient-boosted trees that `tallow pattern train` made.
+    /// Gradient-boosted trees that were trained on matches.
     Boosted(Box<Boosted>),
     /// A model of the user's own.
     #[cfg(feature = "onnx")]

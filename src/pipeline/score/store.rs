@@ -99,20 +99,21 @@ impl Models {
                 true => "there is no such file",
                 false => "expected the path of a .json or .onnx file",
             };
-            return Err(Error::invalid(format!("model '{name}': {hint}")));
+            return Err(Error::not_found(format!("model '{name}': {hint}")));
         }
         let known = names(lake).await?;
         let hint = match closest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => {
                 format!(
-                    "the lake has none yet: tallow pattern train PATTERN --model {name}; '{}' needs none",
+                    "the lake has none yet: the operation `pattern train PATTERN` with the option `model {name}`; '{}' needs \
+                     none",
                     Model::WALK
                 )
             }
             None => format!("there are {}, and '{}', which needs no training", known.join(", "), Model::WALK),
         };
-        Err(Error::invalid(format!("unknown model `{name}`; {hint}")))
+        Err(Error::not_found(format!("unknown model `{name}`")).with_hint(hint))
     }
 
     fn add(&self, name: &str, file: &str, bytes: &[u8]) -> Result<Arc<Model>> {

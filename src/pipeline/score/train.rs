@@ -120,7 +120,7 @@ impl Training {
                 matches.num_rows(),
                 match matches.num_rows() < self.run.options.k * self.run.patterns.len() {
                     true => "there are no more; shorter patterns or more bars have more",
-                    false => "ask for more with --matches",
+                    false => "ask for more with the option `matches`",
                 }
             )));
         }

@@ -9,12 +9,13 @@ use arrow::array::{
     TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use tallow_common::time::timestamp_type;
 use tallow_engine::cancellation::Cancellation;
 use tallow_engine::node::{NodeKind, from_spec, to_spec};
 use tallow_engine::series_aggregate::{Accumulator, Partitions, SeriesAggregate, node};
@@ -98,7 +99,7 @@ impl SearchAggregate {
 /// The columns of matches.
 pub fn matches_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let time = timestamp_type();
         let field = |name: &str, kind: &DataType| Field::new(name, kind.clone(), true);
         let number = DataType::Float64;
         Arc::new(Schema::new(vec![
@@ -405,7 +406,7 @@ impl Accumulator for SearchAccumulator {
 
     fn unfit(&mut self, symbol: &str, reason: &str) -> Result<()> {
         if !self.shared.reports {
-            return exec_err!("{symbol}: {reason}; `tallow validate` shows where");
+            return exec_err!("{symbol}: {reason}; the operation `validate` shows where");
         }
         self.skipped.insert(symbol.to_string(), reason.to_string());
         Ok(())

@@ -1,4 +1,4 @@
-//! Search for what is like a pattern: `tallow match`, `dtw_search(...)`.
+//! Search for what is like a pattern: matches of patterns, `dtw_search(...)`.
 
 mod aggregate;
 mod prescreen;

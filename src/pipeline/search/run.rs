@@ -1,4 +1,4 @@
-//! A run of `tallow match`: the patterns, the tables, and what each stage dropped.
+//! A run of a search: the patterns, the tables, and what each stage dropped.
 
 use super::aggregate::{SearchAggregate, matches_schema, report_schema, stages_of};
 use super::prescreen::{Prescreen, screened};

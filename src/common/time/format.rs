@@ -1,8 +1,8 @@
-//! Times as they stand in files: epochs, ISO, `YYYYMMDD`, day or month first, with and without a zone.
+//! The forms that times are written in: epochs, ISO, `YYYYMMDD`, day or month first, with and without a zone.
 
-use crate::columns::unit;
+use super::unit;
 use arrow::datatypes::TimeUnit;
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone};
 use chrono_tz::Tz;
 use std::fmt::{Display, Formatter};
 
@@ -11,7 +11,7 @@ const DAY: i64 = 86_400 * SECOND;
 
 /// How the times of a column are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TimeFormat {
+pub enum TimeFormat {
     /// Ticks since 1970 of this many to the second.
     Epoch(i64),
     /// A date whose parts stand in this order, and maybe a time of day.
@@ -24,17 +24,29 @@ pub(crate) enum TimeFormat {
 
 /// The order of a date's parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
+    /// `2024-01-31`.
     YearMonthDay,
+    /// `01/31/2024`.
     MonthDayYear,
+    /// `31/01/2024`.
     DayMonthYear,
 }
 
 /// The zone of times that do not name one.
 #[derive(Debug, Clone)]
-pub(crate) enum Zone {
+pub enum Zone {
+    /// Always as many microseconds before UTC.
     Fixed(i64),
-    Named { zone: Tz, day: i64, offset: Option<i64> },
+    /// A zone with clock changes.
+    Named {
+        /// The zone.
+        zone: Tz,
+        /// The day that was asked about last.
+        day: i64,
+        /// The zone's offset on that day, where the clocks do not change.
+        offset: Option<i64>,
+    },
 }
 
 impl Zone {
@@ -92,12 +104,17 @@ impl Display for TimeFormat {
 
 impl TimeFormat {
     /// Recognises the format of some values of one column.
+    ///
+    /// # Errors
+    /// They are no times, or their day and month cannot be told apart.
     pub fn detect<'a>(samples: impl Iterator<Item = &'a str> + Clone) -> Result<TimeFormat, String> {
         let filled = samples.map(str::trim).filter(|s| !s.is_empty());
         let dated = || filled.clone().filter(|s| s.as_bytes()[0].is_ascii_digit());
         let Some(first) = dated().next() else {
             return Err(match filled.clone().next() {
-                Some(text) => format!("'{text}' is no time: expected an epoch, ISO, YYYYMMDD, or --time-format"),
+                Some(text) => {
+                    format!("'{text}' is no time: expected an epoch, ISO, YYYYMMDD, or the option `time_format`")
+                }
                 None => "the time column is empty".to_string(),
             });
         };
@@ -129,9 +146,11 @@ impl TimeFormat {
             (true, false) => Ok(TimeFormat::Date(Order::DayMonthYear)),
             (false, true) => Ok(TimeFormat::Date(Order::MonthDayYear)),
             (false, false) => Err(format!(
-                "'{ambiguous}' may be day/month or month/day: say which, as --time-format '%d/%m/%Y' or '%m/%d/%Y'"
+                "'{ambiguous}' may be day/month or month/day: say which, as the option `time_format '%d/%m/%Y'` or '%m/%d/%Y'"
             )),
-            (true, true) => Err(format!("'{first}': the column mixes day/month and month/day: give --time-format")),
+            (true, true) => {
+                Err(format!("'{first}': the column mixes day/month and month/day: give the option `time_format`"))
+            }
         }
     }
 
@@ -140,6 +159,18 @@ impl TimeFormat {
         match self {
             TimeFormat::Epoch(ticks) => rescale(value, *ticks),
             _ => None,
+        }
+    }
+
+    /// Microseconds UTC of a day without a time of day; `None` if the text is something else.
+    pub(super) fn parse_day(&self, text: &str) -> Option<i64> {
+        let bytes = text.as_bytes();
+        match self {
+            TimeFormat::Date(order) => {
+                parse_date(bytes, *order).filter(|(_, rest)| rest.is_empty()).map(|(day, _)| day * DAY)
+            }
+            TimeFormat::Compact => parse_compact(bytes).filter(|_| bytes.len() == "20240131".len()),
+            TimeFormat::Epoch(_) | TimeFormat::Pattern(_) => None,
         }
     }
 
@@ -176,12 +207,6 @@ impl TimeFormat {
             }
         }
     }
-}
-
-/// A point in time in the usual forms, UTC unless it says otherwise.
-pub(crate) fn parse_time(text: &str) -> Option<DateTime<Utc>> {
-    let format = TimeFormat::detect(std::iter::once(text)).ok()?;
-    DateTime::from_timestamp_micros(format.parse(text, &mut Zone::Fixed(0))?)
 }
 
 fn ticks_per_second(value: f64) -> i64 {
@@ -380,7 +405,7 @@ mod tests {
         let column = ["01/02/2017", "13/02/2017"];
         assert_eq!(TimeFormat::detect(column.into_iter()), Ok(TimeFormat::Date(Order::DayMonthYear)));
         let said = TimeFormat::detect(["01/02/2017"].into_iter()).unwrap_err();
-        assert!(said.contains("--time-format"), "{said}");
+        assert!(said.contains("the option `time_format '%d/%m/%Y'`"), "{said}");
         let mixed = TimeFormat::detect(["13/02/2017", "02/13/2017"].into_iter()).unwrap_err();
         assert!(mixed.contains("mixes"), "{mixed}");
     }
