@@ -1,18 +1,15 @@
 //! How far an expression looks, over rows of which something is known.
 
+use super::plan::unknown;
 use super::shape::{Shape, Values};
 use super::sources::{Sources, UNKNOWN};
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType, Result, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Expr, Join, LogicalPlan, Operator, UserDefinedLogicalNode, WindowFrame, WindowFrameBound, WindowFrameUnits,
-    WindowFunctionDefinition, WindowUDF,
+    Expr, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF,
 };
-use std::collections::BTreeMap;
-use std::fmt::{Display, Formatter};
 use tallow_udfs::rolling::LagBars;
 use tallow_udfs::series::{Bars, Reach, SeriesWindow};
 

@@ -49,14 +49,18 @@ fn reported(plan: &LogicalPlan, shape: Shape) -> PlanReach {
 
 #[cfg(test)]
 mod tests {
+    use super::sources::UNKNOWN;
     use super::*;
+    use crate::node::NodeReach;
     use crate::node::{Phase, UnaryNode, above};
-    use arrow::datatypes::{Field, Schema, TimeUnit};
-    use datafusion::common::{DFSchemaRef, internal_err};
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
     use datafusion::logical_expr::logical_plan::table_scan;
-    use datafusion::logical_expr::{Extension, UserDefinedLogicalNodeCore};
+    use datafusion::logical_expr::{Expr, Extension, UserDefinedLogicalNodeCore};
     use datafusion::physical_plan::ExecutionPlan;
+    use std::fmt::Formatter;
     use std::sync::Arc;
+    use tallow_udfs::series::Reach;
 
     fn bars() -> LogicalPlan {
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);

@@ -4,19 +4,11 @@ use super::shape::{Edge, Shape, Values};
 use super::sources::Sources;
 use crate::asof::AsofJoin;
 use crate::node::{self, NodeReach};
-use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType, Result, ScalarValue};
-use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
+use datafusion::common::{JoinType, Result};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{
-    Expr, Join, LogicalPlan, Operator, UserDefinedLogicalNode, WindowFrame, WindowFrameBound, WindowFrameUnits,
-    WindowFunctionDefinition, WindowUDF,
-};
-use std::collections::BTreeMap;
-use std::fmt::{Display, Formatter};
-use tallow_udfs::rolling::LagBars;
-use tallow_udfs::series::{Bars, Reach, SeriesWindow};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator, UserDefinedLogicalNode, WindowFunctionDefinition};
+use tallow_udfs::series::SeriesWindow;
 
 pub(super) fn of_plan(plan: &LogicalPlan) -> Shape {
     let width = plan.schema().fields().len();

@@ -3,18 +3,9 @@
 use super::plan::grid_call;
 use super::sources::Sources;
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType, Result, ScalarValue};
-use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{
-    Expr, Join, LogicalPlan, Operator, UserDefinedLogicalNode, WindowFrame, WindowFrameBound, WindowFrameUnits,
-    WindowFunctionDefinition, WindowUDF,
-};
-use std::collections::BTreeMap;
-use std::fmt::{Display, Formatter};
-use tallow_udfs::rolling::LagBars;
-use tallow_udfs::series::{Bars, Reach, SeriesWindow};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::Expr;
+use tallow_udfs::series::Reach;
 
 /// What is known of the rows of a plan.
 #[derive(Debug, Clone, Default)]
