@@ -26,7 +26,11 @@ pub use engine::session::Settings;
 pub use error::{Error, Result};
 pub use session::Session;
 
-// The README's Rust examples are compiled with the documentation tests.
+// The Rust examples of both READMEs are compiled and run with the documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../udfs/README.md")]
+struct FunctionsReadme;
