@@ -1,16 +1,19 @@
-//! Every series function over one series, and bar alignment: nanoseconds a bar. One table of cases: the registry.
+//! Every series function over one series, every aggregate and scalar function by its example, and bar alignment:
+//! nanoseconds a bar. One table of cases: the registry.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, ListArray, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::DataType;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
 use std::hint::black_box;
 use std::sync::Arc;
 use tallow::pipeline::synth::Synth;
-use tallow_udfs::all_series_functions;
 use tallow_udfs::candle::Grid;
 use tallow_udfs::series::{InputKind, ParamValue, SeriesCall, SeriesFunction};
+use tallow_udfs::{all_aggregate_functions, all_scalar_functions, all_series_functions};
 
 const BARS: usize = 10_000;
 
@@ -32,13 +35,20 @@ fn arguments(function: &Arc<dyn SeriesFunction>) -> Vec<ArrayRef> {
         .collect()
 }
 
-/// Options without which a function has nothing to compute, by name.
-fn options(function: &Arc<dyn SeriesFunction>) -> Vec<(&'static str, ArrayRef)> {
+/// The parameters of a call. A reference is longer than in the documentation.
+fn params(function: &Arc<dyn SeriesFunction>) -> Vec<ParamValue> {
     match function.signature().name.as_str() {
-        "sample_weights" => vec![("bars", Arc::new(Float64Array::from(vec![10.0; BARS])))],
-        "level_labels" => vec![("levels", levels())],
-        _ => vec![],
+        "dtw_latest" => vec![ParamValue::Text((0..60).map(|i| format!("{} ", i % 13)).collect())],
+        _ => function.signature().example_params(),
     }
+}
+
+/// The options without which a function has nothing to compute.
+fn needed_options(function: &Arc<dyn SeriesFunction>) -> impl Iterator<Item = ArrayRef> {
+    function.signature().options.iter().filter(|option| option.needed).map(|option| match option.kind {
+        InputKind::Levels => levels(),
+        _ => Arc::new(Float64Array::from(vec![10.0; BARS])) as ArrayRef,
+    })
 }
 
 /// Ten levels around every bar.
@@ -57,17 +67,35 @@ fn series(c: &mut Criterion) {
     group.throughput(Throughput::Elements(BARS as u64)).sample_size(20);
     for function in all_series_functions() {
         let signature = function.signature();
-        let required = match signature.name.as_str() {
-            "dtw_latest" => ParamValue::Text((0..60).map(|i| format!("{} ", i % 13)).collect()),
-            _ => ParamValue::Int(20),
-        };
-        let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[required])).unwrap();
-        let options = options(function);
-        let given = signature.options.iter().map(|o| options.iter().any(|(name, _)| *name == o.name)).collect();
+        let params = signature.resolve(&params(function)).unwrap();
+        let given = signature.options.iter().map(|option| option.needed).collect();
         let call = SeriesCall::try_new(Arc::clone(function), params).unwrap().with_options(given);
         let mut args = arguments(function);
-        args.extend(options.into_iter().map(|(_, array)| array));
+        args.extend(needed_options(function));
         group.bench_function(&signature.name, |b| b.iter(|| call.evaluate(black_box(&args), BARS).unwrap()));
+    }
+    group.finish();
+}
+
+/// The example of every aggregate and scalar function, planned and run over the candles of ten symbols.
+#[allow(clippy::disallowed_methods, reason = "a session that knows only the functions")]
+fn examples(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let session = SessionContext::new();
+    tallow_udfs::register_all(&mut session.clone()).unwrap();
+    let synth = Synth { symbols: 10, bars: BARS / 10, seed: 7 };
+    let candles: Vec<_> = (0..synth.symbols).map(|symbol| synth.candles(symbol).unwrap()).collect();
+    let table = MemTable::try_new(candles[0].schema(), vec![candles]).unwrap();
+    session.register_table("candles", Arc::new(table)).unwrap();
+    let mut group = c.benchmark_group("examples");
+    group.throughput(Throughput::Elements(BARS as u64)).sample_size(20);
+    let aggregates = all_aggregate_functions().into_iter().map(|f| (f.name().to_string(), f.documentation().cloned()));
+    let scalars = all_scalar_functions().into_iter().map(|f| (f.name().to_string(), f.documentation().cloned()));
+    for (name, documentation) in aggregates.chain(scalars) {
+        let example = documentation.and_then(|d| d.sql_example).unwrap();
+        let sql = example.trim_start_matches("```sql").trim_end_matches("```");
+        let frame = runtime.block_on(session.sql(sql)).unwrap();
+        group.bench_function(name, |b| b.iter(|| runtime.block_on(frame.clone().collect()).unwrap()));
     }
     group.finish();
 }
@@ -90,5 +118,5 @@ fn alignment(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, series, alignment);
+criterion_group!(benches, series, examples, alignment);
 criterion_main!(benches);

@@ -50,7 +50,11 @@ pub async fn open(settings: Settings) -> Result<Session> {
 #[doc = include_str!("README.md")]
 pub mod architecture {}
 
-// The README's Rust examples are compiled with the documentation tests.
+// The Rust examples of both READMEs are compiled and run with the documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../udfs/README.md")]
+struct FunctionsReadme;

@@ -6,7 +6,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tallow_udfs::series::{Bars, InputKind, ParamKind, ParamValue, SeriesCall, SeriesFunction, SeriesSignature};
+use tallow_udfs::series::{Bars, InputKind, SeriesCall, SeriesFunction};
 use tallow_udfs::{
     all_aggregate_functions, all_scalar_functions, all_series_functions, all_window_functions, series_function,
 };
@@ -54,23 +54,46 @@ fn all_of_talib_is_there_under_its_prefixed_name() {
 }
 
 #[test]
-fn every_function_is_documented() {
-    for function in all_series_functions() {
-        let signature = function.signature();
-        assert!(!signature.doc.is_empty() && !signature.group.is_empty(), "{}", signature.name);
-        assert!(signature.params.iter().all(|p| !p.doc.is_empty()), "{}: a parameter without doc", signature.name);
-    }
-    for window in all_window_functions() {
-        assert!(window.documentation().is_some(), "{}", window.name());
-    }
-}
-
-#[test]
 fn every_function_has_a_line_in_the_sql_contract() {
     let contract = include_str!("../slt/every_function.slt");
     for function in all_window_functions() {
         let name = function.name();
         assert!(contract.contains(&format!("select {name}(")), "{name}");
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slt");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let contract: Vec<String> = files.collect();
+    let is_called = |name: &str| {
+        let call = format!("{name}(");
+        let starts_word = |before: &str| !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        contract.iter().any(|text| text.match_indices(&call).any(|(at, _)| starts_word(&text[..at])))
+    };
+    for name in all_aggregate_functions().iter().map(|f| f.name().to_string()) {
+        assert!(is_called(&name), "aggregate {name}");
+    }
+    for name in all_scalar_functions().iter().map(|f| f.name().to_string()) {
+        assert!(is_called(&name), "scalar function {name}");
+    }
+}
+
+/// The example of every function is a statement that runs in any session that has the functions and candles.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_runs_in_a_foreign_session() {
+    let foreign = foreign();
+    tallow_udfs::register_all(&mut foreign.clone()).unwrap();
+    foreign.register_batch("candles", batch(&walk(&["A", "B", "C"], 200))).unwrap();
+    let windows = all_window_functions().into_iter().map(|f| f.documentation().cloned());
+    let aggregates = all_aggregate_functions().into_iter().map(|f| f.documentation().cloned());
+    let scalars = all_scalar_functions().into_iter().map(|f| f.documentation().cloned());
+    for documentation in windows.chain(aggregates).chain(scalars) {
+        let example = documentation.and_then(|d| d.sql_example).unwrap();
+        let sql = example.trim_start_matches("```sql").trim_end_matches("```");
+        let rows = match foreign.sql(sql).await {
+            Ok(frame) => frame.collect().await,
+            Err(error) => Err(error),
+        };
+        let rows: usize = rows.unwrap_or_else(|e| panic!("{sql}\n{e}")).iter().map(|batch| batch.num_rows()).sum();
+        assert!(rows > 0 || sql.contains("WHERE"), "{sql}");
     }
 }
 
@@ -117,20 +140,12 @@ fn arguments(function: &Arc<dyn SeriesFunction>, bars: usize) -> Vec<ArrayRef> {
             _ => open.clone(),
         }
     });
-    let optional = needed_options(function).into_iter().map(|name| match name {
-        "bars" => Arc::new(Float64Array::from_iter_values((0..bars).map(|i| (i % 7) as f64))) as ArrayRef,
-        _ => levels(close.as_primitive()),
+    let needed = function.signature().options.iter().filter(|option| option.needed);
+    let optional = needed.map(|option| match option.kind {
+        InputKind::Levels => levels(close.as_primitive()),
+        _ => Arc::new(Float64Array::from_iter_values((0..bars).map(|i| (i % 7) as f64))) as ArrayRef,
     });
     required.chain(optional).collect()
-}
-
-/// Options without which a function has nothing to say.
-fn needed_options(function: &Arc<dyn SeriesFunction>) -> Vec<&'static str> {
-    match function.signature().name.as_str() {
-        "level_labels" => vec!["levels"],
-        "sample_weights" => vec!["bars"],
-        _ => vec![],
-    }
 }
 
 /// A support and a resistance near every close.
@@ -146,19 +161,11 @@ fn levels(close: &Float64Array) -> ArrayRef {
     Arc::new(ListArray::new(Arc::new(Field::clone(&item)), offsets, Arc::new(items), None))
 }
 
-/// A value for the parameter that has no default.
-fn required(signature: &SeriesSignature) -> ParamValue {
-    match signature.params.iter().find(|p| p.default.is_none()).map(|p| &p.kind) {
-        Some(ParamKind::Text) => ParamValue::Text("1 3 2 4 3 5 4 2 1 2".to_string()),
-        _ => ParamValue::Int(20),
-    }
-}
-
 fn default_call(function: &Arc<dyn SeriesFunction>) -> SeriesCall {
     let signature = function.signature();
-    let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[required(signature)])).unwrap();
-    let given = signature.options.iter().map(|o| needed_options(function).contains(&o.name)).collect();
-    SeriesCall::try_new(Arc::clone(function), params).unwrap().with_options(given)
+    let params = signature.resolve(&signature.example_params()).unwrap();
+    let needed = signature.options.iter().map(|option| option.needed).collect();
+    SeriesCall::try_new(Arc::clone(function), params).unwrap().with_options(needed)
 }
 
 /// The outputs as columns of numbers.
@@ -251,7 +258,7 @@ fn a_bar_without_a_value_is_passed_over() {
         let indices = arrow::array::UInt64Array::from_iter_values(kept.iter().map(|&i| i as u64));
         let without: Vec<ArrayRef> = args.iter().map(|a| arrow::compute::take(a, &indices, None).unwrap()).collect();
         let holes = arrow::array::BooleanArray::from_iter((0..300).map(|i| Some(gap.contains(&i))));
-        if !needed_options(function).is_empty() {
+        if function.signature().options.iter().any(|option| option.needed) {
             continue;
         }
         let mut holed = args.clone();
@@ -293,24 +300,7 @@ async fn a_foreign_session_gives_the_same_values() {
     ours.context().register_batch("bars", bars).unwrap();
     for function in all_series_functions() {
         let signature = function.signature();
-        let series: Vec<_> = signature
-            .inputs
-            .iter()
-            .enumerate()
-            .map(|(i, input)| match (input.kind, input.default) {
-                (InputKind::Condition, _) => "close > open",
-                (_, Some(column)) => column,
-                (_, None) if i == 0 => "close",
-                (_, None) => "open",
-            })
-            .collect();
-        // Its levels are a list, which has a test of its own.
-        if signature.name == "level_labels" {
-            continue;
-        }
-        let given = required(signature).to_string();
-        let period = if signature.resolve(&[]).is_ok() { String::new() } else { format!(", {given}") };
-        let call = format!("{}({}{period}) over (partition by symbol order by ts)", signature.name, series.join(", "));
+        let call = format!("{} over (partition by symbol order by ts)", signature.example_call());
         let sql = |table: &str| format!("select symbol, ts, {call} v from {table} order by symbol, ts");
         // Without the engine nobody says when bars end, and what their times are.
         let times = signature.options.iter().any(|o| o.name == "close_time");

@@ -19,63 +19,66 @@
 //! SELECT symbol, ts, rsi(close, 14) OVER (PARTITION BY symbol ORDER BY ts) FROM candles
 //! ```
 
-pub mod calibration;
+mod calibration;
 pub mod candle;
+mod described;
 pub mod expr_fn;
+mod family;
 pub mod label;
-pub mod level;
+mod level;
 mod list;
 pub mod rolling;
 pub mod series;
 pub mod similarity;
-pub mod technical;
-pub mod trade;
+mod technical;
+mod trade;
 
-use calibration::{Isotonic, IsotonicFit, Score, ScoreKind};
-use candle::{
-    Alignment, AlignmentKind, CandleField, Candlestick, CandlestickSource, SessionVwap, Span, SpanKind, ValidateCandle,
-};
 use datafusion_common::Result;
 use datafusion_expr::registry::FunctionRegistry;
 use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
-use label::{
-    CusumEvents, ForwardReturn, LevelLabels, MetaLabel, PathLabels, ReturnQuantile, SampleWeights, TripleBarrier,
-};
-use level::{Gather, GatherKind, LevelsNear, NearestLevel, Pivot};
-use rolling::{BarsSince, Crosses, EwmStd, LagBars, Returns, ZScore};
+use family::Family;
 use series::{SeriesFunction, SeriesWindow};
-use similarity::{DtwBest, DtwLatest, ListFunction, ListKind, Tail};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
-use trade::{PositionSize, PositionSizeKind};
+
+/// One line for each family; its functions stand in its own list.
+fn families() -> Vec<Family> {
+    vec![
+        technical::functions(),
+        rolling::functions(),
+        level::functions(),
+        candle::functions(),
+        label::functions(),
+        similarity::functions(),
+        calibration::functions(),
+        trade::functions(),
+    ]
+}
+
+/// All functions, by kind.
+struct Registry {
+    series: Vec<Arc<dyn SeriesFunction>>,
+    windows: Vec<Arc<WindowUDF>>,
+    aggregates: Vec<Arc<AggregateUDF>>,
+    scalars: Vec<Arc<ScalarUDF>>,
+}
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    let (mut series, mut windows, mut aggregates, mut scalars) = (vec![], vec![], vec![], vec![]);
+    for family in families() {
+        series.extend(family.series);
+        windows.extend(family.windows.into_iter().map(Arc::new));
+        aggregates.extend(family.aggregates.into_iter().map(Arc::new));
+        scalars.extend(family.scalars.into_iter().map(Arc::new));
+    }
+    let of_series = series.iter().filter_map(|f| SeriesWindow::try_new(Arc::clone(f)).ok());
+    let windows = of_series.map(|window| Arc::new(WindowUDF::from(window))).chain(windows).collect();
+    Registry { series, windows, aggregates, scalars }
+});
 
 /// Every series function. Sessions, documentation, tests and benches read this list.
 pub fn all_series_functions() -> &'static [Arc<dyn SeriesFunction>] {
-    static ALL: LazyLock<Vec<Arc<dyn SeriesFunction>>> = LazyLock::new(|| {
-        let own: [Arc<dyn SeriesFunction>; 19] = [
-            Arc::new(Crosses::above()),
-            Arc::new(Crosses::below()),
-            Arc::new(BarsSince::new()),
-            Arc::new(Returns::log()),
-            Arc::new(Returns::simple()),
-            Arc::new(ZScore::new()),
-            Arc::new(EwmStd::new()),
-            Arc::new(Pivot::high()),
-            Arc::new(Pivot::low()),
-            Arc::new(SessionVwap::new()),
-            Arc::new(TripleBarrier::new()),
-            Arc::new(MetaLabel::new()),
-            Arc::new(PathLabels::new()),
-            Arc::new(LevelLabels::new()),
-            Arc::new(ForwardReturn::new()),
-            Arc::new(ReturnQuantile::new()),
-            Arc::new(CusumEvents::new()),
-            Arc::new(SampleWeights::new()),
-            Arc::new(DtwLatest::default()),
-        ];
-        technical::all().chain(own).collect()
-    });
-    &ALL
+    &REGISTRY.series
 }
 
 /// The series function with this name or alias, in any case.
@@ -92,53 +95,17 @@ pub fn series_function(name: &str) -> Option<&'static Arc<dyn SeriesFunction>> {
 
 /// All window functions: the series functions, `lag_bars` and `lead_bars`.
 pub fn all_window_functions() -> Vec<Arc<WindowUDF>> {
-    static ALL: LazyLock<Vec<Arc<WindowUDF>>> = LazyLock::new(|| {
-        let shifts = [LagBars::lag(), LagBars::lead()].into_iter().flatten().map(WindowUDF::from);
-        all_series_functions()
-            .iter()
-            .filter_map(|f| SeriesWindow::try_new(Arc::clone(f)).ok())
-            .map(WindowUDF::from)
-            .chain(shifts)
-            .map(Arc::new)
-            .collect()
-    });
-    ALL.clone()
+    REGISTRY.windows.clone()
 }
 
 /// All aggregates.
 pub fn all_aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    [CandlestickSource::Bars, CandlestickSource::Ticks, CandlestickSource::Candles]
-        .map(|source| AggregateUDF::from(Candlestick::new(source)))
-        .into_iter()
-        .chain(
-            [GatherKind::Events, GatherKind::States, GatherKind::Bars]
-                .map(|kind| AggregateUDF::from(Gather::new(kind))),
-        )
-        .chain([ScoreKind::Brier, ScoreKind::Ece].map(|kind| AggregateUDF::from(Score::new(kind))))
-        .chain([AggregateUDF::from(IsotonicFit::default()), AggregateUDF::from(Tail::default())])
-        .chain([AggregateUDF::from(DtwBest::default())])
-        .map(Arc::new)
-        .collect()
+    REGISTRY.aggregates.clone()
 }
 
 /// All scalar functions.
 pub fn all_scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let alignment = [AlignmentKind::Floor, AlignmentKind::End, AlignmentKind::Aligned].map(Alignment::new);
-    let alignment = alignment.into_iter().map(ScalarUDF::from);
-    let candle = CandleField::all().map(ScalarUDF::from);
-    let validate = ScalarUDF::from(ValidateCandle::default());
-    let spans = [SpanKind::Range, SpanKind::Missing].map(|kind| ScalarUDF::from(Span::new(kind)));
-    let nearest = [true, false].map(|resistance| ScalarUDF::from(NearestLevel::new(resistance)));
-    alignment
-        .chain(candle)
-        .chain(spans)
-        .chain([validate, ScalarUDF::from(LevelsNear::default())])
-        .chain(nearest)
-        .chain([ScalarUDF::from(Isotonic::default())])
-        .chain(PositionSizeKind::ALL.map(|kind| ScalarUDF::from(PositionSize::new(kind))))
-        .chain(ListKind::ALL.map(|kind| ScalarUDF::from(ListFunction::new(kind))))
-        .map(Arc::new)
-        .collect()
+    REGISTRY.scalars.clone()
 }
 
 /// Registers everything in a session.

@@ -1,15 +1,15 @@
 //! `isotonic_fit(x, y)` and `isotonic(fit, x)`.
 
 use super::CALIBRATION;
-use super::scores::{coerced, pairs};
+use super::scores::{ARGUMENTS, coerced, pairs};
+use crate::described::Described;
 use crate::list::{list_of, list_value};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StructArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{
-    Accumulator, AggregateUDFImpl, ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
+    Accumulator, AggregateUDFImpl, ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use std::sync::Arc;
 
@@ -41,20 +41,25 @@ fn points_of(list: &ArrayRef) -> Result<Vec<(f64, f64)>> {
 /// Pool-adjacent-violators (Barlow et al. 1972). The result is the ends of its steps, a list of struct{x, y} by x, between which
 /// [`Isotonic`] draws lines, as scikit-learn does; of equal x the mean of y counts. Null without a row.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct IsotonicFit {
+pub(super) struct IsotonicFit {
     signature: Signature,
     documentation: Documentation,
 }
 
-impl Default for IsotonicFit {
-    fn default() -> Self {
-        let doc = "Isotonic regression: the non-decreasing function nearest to the outcomes, as a list of struct{x, y} for \
-                   isotonic(fit, x)";
-        let section = DocSection { include: true, label: CALIBRATION, description: None };
-        let documentation = Documentation::builder(section, doc, "isotonic_fit(probability, outcome)").build();
-        let signature = Signature::user_defined(Volatility::Immutable);
-        let signature = signature.clone().with_parameter_names(vec!["probability", "outcome"]).unwrap_or(signature);
-        Self { signature, documentation }
+impl IsotonicFit {
+    pub fn new() -> Self {
+        let described = Described {
+            group: CALIBRATION,
+            usage: "isotonic_fit(probability, outcome)",
+            doc: "Isotonic regression: the non-decreasing function nearest to the outcomes, as a list of struct{x, y} for \
+                  isotonic(fit, x)",
+            nulls: "Rows with a null or NaN do not count; null without any",
+            source: "pool-adjacent-violators, Barlow et al. (1972); knots as in scikit-learn",
+            arguments: &ARGUMENTS,
+            example: "SELECT isotonic_fit(confidence, won) FROM \
+                      (VALUES (0.9, true), (0.8, false), (0.3, false)) AS t(confidence, won)",
+        };
+        Self { signature: described.signature(), documentation: described.documentation() }
     }
 }
 
@@ -181,18 +186,24 @@ fn pool<B>(blocks: &mut Vec<B>, mean: impl Fn(&B) -> (f64, f64), join: impl Fn(B
 
 /// `isotonic(fit, x)`: the value of a fit, on lines between its knots, and that of the nearest end beyond them.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Isotonic {
+pub(super) struct Isotonic {
     signature: Signature,
     documentation: Documentation,
 }
 
-impl Default for Isotonic {
-    fn default() -> Self {
-        let doc =
-            "The value of a fit of isotonic_fit at x: on lines between its knots, that of the nearest end beyond them";
-        let section = DocSection { include: true, label: CALIBRATION, description: None };
-        let documentation = Documentation::builder(section, doc, "isotonic(fit, x)").build();
-        Self { signature: Signature::user_defined(Volatility::Immutable), documentation }
+impl Isotonic {
+    pub fn new() -> Self {
+        let described = Described {
+            group: CALIBRATION,
+            usage: "isotonic(fit, x)",
+            doc: "The value of a fit of isotonic_fit at x: on lines between its knots, that of the nearest end beyond them",
+            nulls: "Null where the fit or x is null, or x is not finite",
+            source: "",
+            arguments: &[("fit", "the result of isotonic_fit"), ("x", "where to read it, as a rule a probability")],
+            example: "SELECT isotonic(isotonic_fit(confidence, won), 0.7) FROM \
+                      (VALUES (0.9, true), (0.8, false), (0.3, false)) AS t(confidence, won)",
+        };
+        Self { signature: described.signature(), documentation: described.documentation() }
     }
 }
 

@@ -3,8 +3,18 @@
 mod isotonic;
 mod scores;
 
-pub use isotonic::{Isotonic, IsotonicFit};
-pub use scores::{Score, ScoreKind};
+use crate::family::Family;
 
-/// Family of these functions in listings.
-pub(crate) const CALIBRATION: &str = "Calibration";
+const CALIBRATION: &str = "Calibration";
+
+pub(crate) fn functions() -> Family {
+    Family {
+        aggregates: vec![
+            scores::Score::brier().into(),
+            scores::Score::ece().into(),
+            isotonic::IsotonicFit::new().into(),
+        ],
+        scalars: vec![isotonic::Isotonic::new().into()],
+        ..Family::default()
+    }
+}

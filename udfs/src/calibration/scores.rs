@@ -1,12 +1,13 @@
 //! `brier(probability, outcome)` and `ece(probability, outcome)`.
 
 use super::CALIBRATION;
+use crate::described::Described;
 use crate::list::{list_of, list_value};
 use arrow::array::{ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion_expr::{Accumulator, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility};
+use datafusion_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
 use std::sync::Arc;
 
 /// Bins of the expected calibration error.
@@ -14,41 +15,55 @@ const BINS: usize = 10;
 
 /// Which score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ScoreKind {
-    /// Mean squared difference (Brier 1950).
+enum ScoreKind {
+    /// Mean squared difference.
     Brier,
-    /// Expected calibration error over ten bins of equal width (Naeini et al. 2015).
+    /// Expected calibration error over ten bins of equal width.
     Ece,
 }
 
 /// A score of probabilities against outcomes, 0 at best. Rows with a null or NaN are passed over; without any, it is null.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Score {
+pub(super) struct Score {
     kind: ScoreKind,
     signature: Signature,
     documentation: Documentation,
 }
 
+/// What the functions of this family take.
+pub(super) const ARGUMENTS: [(&str, &str); 2] =
+    [("probability", "from 0 to 1"), ("outcome", "what came true: true or false, or 1 or 0")];
+
 impl Score {
-    /// The score of a kind.
-    pub fn new(kind: ScoreKind) -> Self {
-        let (name, doc) = match kind {
-            ScoreKind::Brier => (
-                "brier",
-                "Brier score: mean of (probability - outcome)^2, where the outcome is true or false, or 1 or 0; 0 is best",
-            ),
-            ScoreKind::Ece => (
-                "ece",
-                "Expected calibration error: over ten bins of probability, the mean distance between probability and share of \
-                 outcomes, weighted by rows; 0 is best",
-            ),
+    pub fn brier() -> Self {
+        let described = Described {
+            group: CALIBRATION,
+            usage: "brier(probability, outcome)",
+            doc: "Brier score: mean of (probability - outcome)^2, where the outcome is true or false, or 1 or 0; 0 is best",
+            nulls: "Rows with a null or NaN do not count; null without any",
+            source: "Brier, Monthly Weather Review 78 (1950)",
+            arguments: &ARGUMENTS,
+            example: "SELECT brier(confidence, won) FROM (VALUES (0.9, true), (0.8, false), (0.3, false)) AS t(confidence, won)",
         };
-        let section = DocSection { include: true, label: CALIBRATION, description: None };
-        let documentation = Documentation::builder(section, doc, format!("{name}(probability, outcome)")).build();
-        let signature = Signature::user_defined(Volatility::Immutable);
-        let names = vec!["probability", "outcome"];
-        let signature = signature.clone().with_parameter_names(names).unwrap_or(signature);
-        Self { kind, signature, documentation }
+        Self::new(ScoreKind::Brier, &described)
+    }
+
+    pub fn ece() -> Self {
+        let described = Described {
+            group: CALIBRATION,
+            usage: "ece(probability, outcome)",
+            doc: "Expected calibration error: over ten bins of probability, the mean distance between probability and share \
+                  of outcomes, weighted by rows; 0 is best",
+            nulls: "Rows with a null or NaN do not count; null without any",
+            source: "Naeini, Cooper and Hauskrecht, AAAI (2015)",
+            arguments: &ARGUMENTS,
+            example: "SELECT ece(confidence, won) FROM (VALUES (0.9, true), (0.8, false), (0.3, false)) AS t(confidence, won)",
+        };
+        Self::new(ScoreKind::Ece, &described)
+    }
+
+    fn new(kind: ScoreKind, described: &Described<'_>) -> Self {
+        Self { kind, signature: described.signature(), documentation: described.documentation() }
     }
 }
 

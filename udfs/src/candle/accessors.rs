@@ -1,31 +1,31 @@
 //! `candle_open(candle)` and its siblings: the fields of a candlestick.
 
+use super::CANDLES;
 use super::candlestick::{FIELDS, candle_type};
+use crate::described::Described;
 use arrow::array::{Array, ArrayRef, AsArray, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::kernels::numeric::div;
 use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion_common::{Result, internal_datafusion_err, plan_err};
-use datafusion_expr::{
-    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 
-/// Function names and what they read.
-const ACCESSORS: [(&str, &str, &str); 8] = [
-    ("candle_open", "open", "Open of a candle"),
-    ("candle_high", "high", "High of a candle"),
-    ("candle_low", "low", "Low of a candle"),
-    ("candle_close", "close", "Close of a candle"),
-    ("candle_volume", "volume", "Volume of a candle"),
-    ("candle_vwap", "turnover", "Volume-weighted average price of a candle; null without volume"),
-    ("candle_open_time", "open_time", "Time of a candle's first bar or trade"),
-    ("candle_close_time", "close_time", "Time of a candle's last bar or trade"),
+/// Function names, the field that each reads, and what it is.
+const ACCESSORS: [(&str, &str, &str, &str); 8] = [
+    ("candle_open", "open", "Open of a candle, in price", ""),
+    ("candle_high", "high", "High of a candle, in price", ""),
+    ("candle_low", "low", "Low of a candle, in price", ""),
+    ("candle_close", "close", "Close of a candle, in price", ""),
+    ("candle_volume", "volume", "Volume of a candle", ""),
+    ("candle_vwap", "turnover", "Volume-weighted average price of a candle", ", and without volume"),
+    ("candle_open_time", "open_time", "Time of a candle's first bar or trade", ""),
+    ("candle_close_time", "close_time", "Time of a candle's last bar or trade", ""),
 ];
 
 /// An accessor.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct CandleField {
+pub(super) struct CandleField {
     name: &'static str,
     field: usize,
     signature: Signature,
@@ -35,13 +35,23 @@ pub struct CandleField {
 impl CandleField {
     /// All accessors.
     pub fn all() -> impl Iterator<Item = CandleField> {
-        ACCESSORS.iter().map(|(name, field, doc)| {
-            let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
+        ACCESSORS.iter().map(|(name, field, doc, also_null)| {
+            let described = Described {
+                group: CANDLES,
+                usage: &format!("{name}(candlestick)"),
+                doc,
+                nulls: &format!("Null where the candle is null or has none{also_null}"),
+                source: "",
+                arguments: &[("candlestick", "the result of candlestick, candlestick_agg or rollup")],
+                example: &format!(
+                    "SELECT symbol, {name}(candlestick(ts, open, high, low, close, volume)) FROM candles GROUP BY symbol"
+                ),
+            };
             CandleField {
                 name,
                 field: FIELDS.iter().position(|f| f.name() == field).unwrap_or_default(),
-                signature: Signature::user_defined(Volatility::Immutable),
-                documentation: Documentation::builder(section, *doc, format!("{name}(candlestick)")).build(),
+                signature: described.signature(),
+                documentation: described.documentation(),
             }
         })
     }

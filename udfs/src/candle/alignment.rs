@@ -1,20 +1,20 @@
 //! `bar_floor`, `bar_end`, `is_aligned`.
 
+use super::CANDLES;
 use super::grid::{Grid, Origin};
 use super::timeframe::Timeframe;
+use crate::described::Described;
 use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
-use datafusion_expr::{
-    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 use std::sync::Arc;
 
 /// Which of the three functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AlignmentKind {
+enum AlignmentKind {
     /// The opening time of the bar that contains an instant.
     Floor,
     /// The instant at which that bar ends.
@@ -23,46 +23,74 @@ pub enum AlignmentKind {
     Aligned,
 }
 
+use AlignmentKind::{Aligned, End, Floor};
+
 /// `bar_floor(ts, timeframe [, origin])` and its siblings.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Alignment {
+pub(super) struct Alignment {
     kind: AlignmentKind,
     signature: Signature,
     documentation: Documentation,
 }
 
+/// What an origin may be, for documentation.
+pub(super) const ORIGINS: &str = "where a day begins: utc, forex_utc1, ny_17 or session:HH:MM@Zone";
+
 impl Alignment {
-    /// One of the three functions.
-    pub fn new(kind: AlignmentKind) -> Self {
-        let (name, doc) = match kind {
-            AlignmentKind::Floor => ("bar_floor", "Opening time of the bar that contains ts"),
-            AlignmentKind::End => ("bar_end", "Time at which the bar that contains ts ends"),
-            AlignmentKind::Aligned => ("is_aligned", "Whether ts is the opening time of a bar"),
-        };
-        let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
-        let documentation = Documentation::builder(section, doc, format!("{name}(ts, timeframe, origin => 'utc')"))
-            .with_argument("ts", "timestamp or date; UTC is assumed where it has no zone")
-            .with_argument("timeframe", Timeframe::NAMES)
-            .with_argument("origin", "utc, forex_utc1, ny_17 or session:HH:MM@Zone")
-            .build();
-        let signature = Signature::user_defined(Volatility::Immutable);
-        let names = vec!["ts", "timeframe", "origin"];
-        let signature = signature.clone().with_parameter_names(names).unwrap_or(signature);
-        Self { kind, signature, documentation }
+    /// The three functions.
+    pub fn all() -> impl Iterator<Item = Alignment> {
+        [Floor, End, Aligned].into_iter().map(Alignment::new)
     }
 
-    fn usage(&self) -> String {
-        format!("{}(ts, timeframe, origin => 'utc')", self.name())
+    fn new(kind: AlignmentKind) -> Self {
+        let (doc, example) = match kind {
+            Floor => (
+                "Opening time of the bar that contains ts",
+                "SELECT symbol, bar_floor(ts, '1w') AS week, count(*) AS bars FROM candles GROUP BY 1, 2",
+            ),
+            End => (
+                "Time at which the bar that contains ts ends",
+                "SELECT symbol, ts, bar_end(ts, '1d') AS known_at FROM candles",
+            ),
+            Aligned => (
+                "Whether ts is the opening time of a bar",
+                "SELECT symbol, ts FROM candles WHERE NOT is_aligned(ts, '1d')",
+            ),
+        };
+        let described = Described {
+            group: CANDLES,
+            usage: &format!("{}(ts, timeframe, origin => 'utc')", kind.name()),
+            doc,
+            nulls: "Null where ts is null",
+            source: "",
+            arguments: &[
+                ("ts", "timestamp or date; UTC is assumed where it has no zone"),
+                ("timeframe", Timeframe::NAMES),
+                ("origin", ORIGINS),
+            ],
+            example,
+        };
+        Self { kind, signature: described.signature(), documentation: described.documentation() }
+    }
+
+    fn usage(&self) -> &str {
+        &self.documentation.syntax_example
+    }
+}
+
+impl AlignmentKind {
+    fn name(self) -> &'static str {
+        match self {
+            Floor => "bar_floor",
+            End => "bar_end",
+            Aligned => "is_aligned",
+        }
     }
 }
 
 impl ScalarUDFImpl for Alignment {
     fn name(&self) -> &str {
-        match self.kind {
-            AlignmentKind::Floor => "bar_floor",
-            AlignmentKind::End => "bar_end",
-            AlignmentKind::Aligned => "is_aligned",
-        }
+        self.kind.name()
     }
 
     fn signature(&self) -> &Signature {

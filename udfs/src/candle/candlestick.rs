@@ -1,5 +1,7 @@
 //! Aggregates that build one candle: `candlestick` from bars, `candlestick_agg` from ticks, `rollup` from candles.
 
+use super::CANDLES;
+use crate::described::Described;
 use crate::series::InputKind;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StructArray, TimestampMicrosecondArray,
@@ -8,9 +10,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion_expr::{
-    Accumulator, AggregateUDFImpl, DocSection, Documentation, EmitTo, GroupsAccumulator, Signature, Volatility,
-};
+use datafusion_expr::{Accumulator, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, Signature};
 use std::sync::{Arc, LazyLock};
 
 /// The fields of a candle. `turnover` is the sum of price times volume, from which the average price follows.
@@ -34,7 +34,7 @@ pub(super) static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
 
 /// What a candle is built from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CandlestickSource {
+enum CandlestickSource {
     /// `candlestick(ts, open, high, low, close, volume)`
     Bars,
     /// `candlestick_agg(ts, price, volume)`
@@ -52,33 +52,71 @@ pub enum CandlestickSource {
 /// A null in one column leaves out that column of that bar; one without a close gives its high, low and volume, but no
 /// open. Rows without a time, and trades without a price, are passed over.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Candlestick {
+pub(super) struct Candlestick {
     source: CandlestickSource,
     signature: Signature,
     documentation: Documentation,
 }
 
 impl Candlestick {
-    /// The aggregate for a source.
-    pub fn new(source: CandlestickSource) -> Self {
-        let (doc, usage) = match source {
-            CandlestickSource::Bars => (
-                "One candle from bars. Bars with a volume of zero set neither open, high, low nor close, unless no bar of the \
-                 candle has a volume above zero; a bar without a close gives its high, low and volume, but no open",
-                "candlestick(ts, open, high, low, close, volume)",
-            ),
-            CandlestickSource::Ticks => (
-                "One candle from trades; those with a volume of zero set no price, unless all are such",
-                "candlestick_agg(ts, price, volume)",
-            ),
-            CandlestickSource::Candles => (
-                "One candle from smaller candles; those with a volume of zero set no price, unless all are such",
-                "rollup(candlestick)",
-            ),
+    pub fn of_bars() -> Self {
+        let described = Described {
+            group: CANDLES,
+            usage: "candlestick(ts, open, high, low, close, volume)",
+            doc: "One candle from bars, as a struct for candle_open and its siblings. Bars with a volume of zero set neither \
+                  open, high, low nor close, unless no bar of the candle has a volume above zero",
+            nulls: "A null leaves out that column of that bar: one without a close gives its high, low and volume, but no \
+                    open; rows without a time do not count",
+            source: "",
+            arguments: &[
+                ("ts", "time of the bar; the rows may come in any order"),
+                ("open", "first price"),
+                ("high", "highest price"),
+                ("low", "lowest price"),
+                ("close", "last price"),
+                ("volume", "traded volume"),
+            ],
+            example: "SELECT symbol, bar_floor(ts, '1w') AS week, candlestick(ts, open, high, low, close, volume) AS candle \
+                      FROM candles GROUP BY 1, 2",
         };
-        let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
-        let documentation = Documentation::builder(section, doc, usage).build();
-        Self { source, signature: Signature::user_defined(Volatility::Immutable), documentation }
+        Self::new(CandlestickSource::Bars, &described)
+    }
+
+    pub fn of_ticks() -> Self {
+        let described = Described {
+            group: CANDLES,
+            usage: "candlestick_agg(ts, price, volume)",
+            doc: "One candle from trades, as a struct for candle_open and its siblings; those with a volume of zero set no \
+                  price, unless all are such",
+            nulls: "Rows without a time, and trades whose price is null, do not count",
+            source: "",
+            arguments: &[
+                ("ts", "time of the trade; the rows may come in any order"),
+                ("price", "price of the trade"),
+                ("volume", "volume of the trade"),
+            ],
+            example: "SELECT symbol, candlestick_agg(ts, close, volume) AS candle FROM candles GROUP BY symbol",
+        };
+        Self::new(CandlestickSource::Ticks, &described)
+    }
+
+    pub fn of_candles() -> Self {
+        let described = Described {
+            group: CANDLES,
+            usage: "rollup(candlestick)",
+            doc: "One candle from smaller candles; those with a volume of zero set no price, unless all are such",
+            nulls: "Candles that are null do not count",
+            source: "",
+            arguments: &[("candlestick", "the result of candlestick or candlestick_agg")],
+            example: "SELECT symbol, rollup(candle) AS candle FROM (SELECT symbol, bar_floor(ts, '1w') AS week, \
+                      candlestick(ts, open, high, low, close, volume) AS candle FROM candles GROUP BY 1, 2) AS weeks \
+                      GROUP BY symbol",
+        };
+        Self::new(CandlestickSource::Candles, &described)
+    }
+
+    fn new(source: CandlestickSource, described: &Described<'_>) -> Self {
+        Self { source, signature: described.signature(), documentation: described.documentation() }
     }
 
     fn usage(&self) -> &str {

@@ -8,12 +8,35 @@ mod quality;
 mod session_vwap;
 mod span;
 mod timeframe;
+mod validate_candle;
 
-pub use accessors::CandleField;
-pub use alignment::{Alignment, AlignmentKind};
-pub use candlestick::{Candlestick, CandlestickSource};
 pub use grid::{Grid, Origin};
-pub use quality::{Bar, Fault, Rule, ValidateCandle};
-pub use session_vwap::SessionVwap;
-pub use span::{Calendar, Span, SpanKind};
+pub use quality::{Bar, Fault, Rule};
 pub use timeframe::Timeframe;
+
+use crate::family::Family;
+use std::sync::Arc;
+
+const CANDLES: &str = "Candle Arithmetic";
+
+pub(crate) fn functions() -> Family {
+    Family {
+        series: vec![Arc::new(session_vwap::SessionVwap::new())],
+        aggregates: vec![
+            candlestick::Candlestick::of_bars().into(),
+            candlestick::Candlestick::of_ticks().into(),
+            candlestick::Candlestick::of_candles().into(),
+        ],
+        scalars: [
+            alignment::Alignment::all().map(Into::into).collect(),
+            accessors::CandleField::all().map(Into::into).collect(),
+            vec![
+                span::Span::range().into(),
+                span::Span::missing().into(),
+                validate_candle::ValidateCandle::new().into(),
+            ],
+        ]
+        .concat(),
+        ..Family::default()
+    }
+}

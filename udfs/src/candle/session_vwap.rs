@@ -1,5 +1,6 @@
 //! `session_vwap(ts, high, low, close, volume, origin)`.
 
+use super::CANDLES;
 use super::grid::{Grid, Origin};
 use super::timeframe::Timeframe;
 use crate::series::{
@@ -9,7 +10,7 @@ use datafusion_common::Result;
 
 /// Volume-weighted average price since the session began.
 #[derive(Debug)]
-pub struct SessionVwap {
+pub(super) struct SessionVwap {
     signature: SeriesSignature,
     ts: Input<Time>,
     high: Input<Number>,
@@ -21,12 +22,10 @@ pub struct SessionVwap {
 }
 
 impl SessionVwap {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "session_vwap",
-            "Candle Arithmetic",
+            CANDLES,
             "Average of the typical price (high + low + close) / 3 weighted by volume since the session day began; null \
              until it has volume",
             "",

@@ -1,16 +1,17 @@
 //! The bars between two instants: `bar_range` lists them, `missing_bars` counts those that a market should have had.
 
+use super::CANDLES;
+use super::alignment::ORIGINS;
 use super::grid::{Grid, Origin};
 use super::timeframe::Timeframe;
+use crate::described::Described;
 use crate::list::list_of;
 use crate::series::InputKind;
 use arrow::array::{ArrayRef, AsArray, Int64Array, ListBuilder, TimestampMicrosecondBuilder};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use chrono::{DateTime, Datelike, Days, Weekday};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err, internal_datafusion_err, plan_err};
-use datafusion_expr::{
-    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ const MOST: usize = 50_000_000;
 
 /// When a market has bars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Calendar {
+enum Calendar {
     /// Always.
     Always,
     /// From Monday to Friday, by the dates of the sessions that a bar belongs to.
@@ -51,7 +52,7 @@ impl Calendar {
 
 /// Which of the two functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SpanKind {
+enum SpanKind {
     /// The openings of all bars from one to another, both included.
     Range,
     /// How many bars lie between two neighbours.
@@ -60,38 +61,57 @@ pub enum SpanKind {
 
 /// `bar_range(first, last, timeframe [, origin])`, `missing_bars(before, ts, timeframe, calendar [, origin])`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Span {
+pub(super) struct Span {
     kind: SpanKind,
     signature: Signature,
     documentation: Documentation,
 }
 
 impl Span {
-    /// One of the two functions.
-    pub fn new(kind: SpanKind) -> Self {
-        let (doc, usage) = match kind {
-            SpanKind::Range => ("Openings of all bars from first to last", RANGE),
-            SpanKind::Missing => ("Bars that a market should have had between two that follow each other", MISSING),
+    /// The bars of a range.
+    pub fn range() -> Self {
+        let described = Described {
+            group: CANDLES,
+            usage: "bar_range(first, last, timeframe, origin => 'utc')",
+            doc: "Openings of all bars from first to last, as a list of timestamps",
+            nulls: "Null where first or last is null",
+            source: "",
+            arguments: &[
+                ("first", "opening of the first bar"),
+                ("last", "no bar opens later"),
+                ("timeframe", Timeframe::NAMES),
+                ("origin", ORIGINS),
+            ],
+            example: "SELECT symbol, bar_range(min(ts), max(ts), '1d') AS days FROM candles GROUP BY symbol",
         };
-        let section = DocSection { include: true, label: "Candle Arithmetic", description: None };
-        let documentation = Documentation::builder(section, doc, usage)
-            .with_argument("timeframe", Timeframe::NAMES)
-            .with_argument("calendar", "24/7 or weekdays")
-            .with_argument("origin", "utc, forex_utc1, ny_17 or session:HH:MM@Zone")
-            .build();
-        Self { kind, signature: Signature::user_defined(Volatility::Immutable), documentation }
+        Self { kind: SpanKind::Range, signature: described.signature(), documentation: described.documentation() }
     }
 
-    fn usage(&self) -> &'static str {
-        match self.kind {
-            SpanKind::Range => RANGE,
-            SpanKind::Missing => MISSING,
-        }
+    /// The bars that are missing between two.
+    pub fn missing() -> Self {
+        let described = Described {
+            group: CANDLES,
+            usage: "missing_bars(before, ts, timeframe, calendar, origin => 'utc')",
+            doc: "How many bars a market should have had between two that follow each other",
+            nulls: "Null where before or ts is null",
+            source: "",
+            arguments: &[
+                ("before", "opening of a bar"),
+                ("ts", "opening of the bar that follows it"),
+                ("timeframe", Timeframe::NAMES),
+                ("calendar", "24/7 or weekdays"),
+                ("origin", ORIGINS),
+            ],
+            example: "SELECT symbol, ts, missing_bars(before, ts, '1d', 'weekdays') AS missing FROM \
+                      (SELECT symbol, ts, lag(ts) OVER (PARTITION BY symbol ORDER BY ts) AS before FROM candles) AS bars",
+        };
+        Self { kind: SpanKind::Missing, signature: described.signature(), documentation: described.documentation() }
+    }
+
+    fn usage(&self) -> &str {
+        &self.documentation.syntax_example
     }
 }
-
-const RANGE: &str = "bar_range(first, last, timeframe, origin => 'utc')";
-const MISSING: &str = "missing_bars(before, ts, timeframe, calendar, origin => 'utc')";
 
 impl ScalarUDFImpl for Span {
     fn name(&self) -> &str {

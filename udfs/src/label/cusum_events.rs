@@ -1,11 +1,13 @@
 //! `cusum_events(close, threshold)`.
 
-use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
+use crate::series::{
+    Input, Inputs, Number, Output, Outputs, Param, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+};
 use datafusion_common::Result;
 
 /// Bars on which the price has drifted by more than a threshold since the last event.
 #[derive(Debug)]
-pub struct CusumEvents {
+pub(super) struct CusumEvents {
     signature: SeriesSignature,
     real: Input<Number>,
     threshold: Param<f64>,
@@ -13,8 +15,6 @@ pub struct CusumEvents {
 }
 
 impl CusumEvents {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "cusum_events",
@@ -25,6 +25,7 @@ impl CusumEvents {
         );
         let real = signature.input("real", Some("close"));
         let threshold = signature.real("threshold", 1e-9..=100.0, None, "Drift of an event, as a log return");
+        signature.example(threshold, ParamValue::Real(0.02));
         let event = signature.output("event");
         Self { signature, real, threshold, event }
     }

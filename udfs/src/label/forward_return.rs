@@ -6,7 +6,7 @@ use datafusion_common::Result;
 
 /// Return from a bar's close to that of a later bar.
 #[derive(Debug)]
-pub struct ForwardReturn {
+pub(super) struct ForwardReturn {
     signature: SeriesSignature,
     real: Input<Number>,
     horizon: Param<usize>,
@@ -14,8 +14,6 @@ pub struct ForwardReturn {
 }
 
 impl ForwardReturn {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "forward_return",

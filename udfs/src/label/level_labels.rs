@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 
 /// What the path of a bar does at the levels that were active when it ended.
 #[derive(Debug)]
-pub struct LevelLabels {
+pub(super) struct LevelLabels {
     signature: SeriesSignature,
     bars: BarInputs,
     path: PathArgs,
@@ -73,8 +73,6 @@ impl Columns {
 const NEAR: f64 = 3.0;
 
 impl LevelLabels {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "level_labels",
@@ -89,7 +87,7 @@ impl LevelLabels {
             signature.integer("max_gap", 0..=1000, Some(1), "Bars without a touch that a run of touches survives");
         let timeperiod = width::timeperiod(&mut signature);
         let clock = ClockParams::declare(&mut signature);
-        let levels = signature.option("levels", "active levels: a list of struct{price, type}");
+        let levels = signature.needed_option("levels", "active levels: a list of struct{price, type}");
         let price = path::price(&mut signature);
         let entry = path::entry(&mut signature);
         let label_ts = path::label_ts(&mut signature);

@@ -9,7 +9,7 @@ use datafusion_common::Result;
 
 /// Whether a position taken on a side would have made money when the first of three barriers was touched.
 #[derive(Debug)]
-pub struct MetaLabel {
+pub(super) struct MetaLabel {
     signature: SeriesSignature,
     walk: WalkArgs,
     side: Input<Number>,
@@ -45,8 +45,6 @@ impl Columns {
 }
 
 impl MetaLabel {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "meta_label",

@@ -20,16 +20,26 @@ mod triple_barrier;
 mod walk;
 mod width;
 
-pub use cusum_events::CusumEvents;
-pub use forward_return::ForwardReturn;
-pub use level_labels::LevelLabels;
-pub use meta_label::MetaLabel;
-pub use path_labels::PathLabels;
-pub use return_quantile::ReturnQuantile;
-pub use sample_weights::SampleWeights;
-pub use triple_barrier::TripleBarrier;
+use crate::family::Family;
+use std::sync::Arc;
 
 /// Version of the definitions in this module; it changes whenever a label may come out differently.
 pub const VERSION: u32 = 1;
 
 const LABELS: &str = "Labels";
+
+pub(crate) fn functions() -> Family {
+    Family {
+        series: vec![
+            Arc::new(triple_barrier::TripleBarrier::new()),
+            Arc::new(meta_label::MetaLabel::new()),
+            Arc::new(path_labels::PathLabels::new()),
+            Arc::new(level_labels::LevelLabels::new()),
+            Arc::new(forward_return::ForwardReturn::new()),
+            Arc::new(return_quantile::ReturnQuantile::new()),
+            Arc::new(cusum_events::CusumEvents::new()),
+            Arc::new(sample_weights::SampleWeights::new()),
+        ],
+        ..Family::default()
+    }
+}

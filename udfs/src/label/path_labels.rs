@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 /// What the path of a bar was like: excursions, drawdown, ranges, moments.
 #[derive(Debug)]
-pub struct PathLabels {
+pub(super) struct PathLabels {
     signature: SeriesSignature,
     bars: BarInputs,
     path: PathArgs,
@@ -93,8 +93,6 @@ impl Columns {
 }
 
 impl PathLabels {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "path_labels",

@@ -9,7 +9,7 @@ use datafusion_common::Result;
 
 /// Decile of a forward return among those that were known.
 #[derive(Debug)]
-pub struct ReturnQuantile {
+pub(super) struct ReturnQuantile {
     signature: SeriesSignature,
     real: Input<Number>,
     horizon: Param<usize>,
@@ -19,8 +19,6 @@ pub struct ReturnQuantile {
 }
 
 impl ReturnQuantile {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "return_quantile",

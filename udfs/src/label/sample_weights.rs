@@ -7,7 +7,7 @@ use datafusion_common::Result;
 
 /// How much each label says that the others do not.
 #[derive(Debug)]
-pub struct SampleWeights {
+pub(super) struct SampleWeights {
     signature: SeriesSignature,
     close: Input<Number>,
     oldest: Param<f64>,
@@ -18,8 +18,6 @@ pub struct SampleWeights {
 }
 
 impl SampleWeights {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "sample_weights",
@@ -37,7 +35,7 @@ impl SampleWeights {
                 Some(1.0),
                 "Decay of the oldest label: 1 for none; below 0, the oldest labels count nothing",
             ),
-            bars: signature.option(
+            bars: signature.needed_option(
                 "bars",
                 "bars that a label lives, such as coalesce(bars_to_hit, horizon); bars without one have no label",
             ),

@@ -10,7 +10,7 @@ use datafusion_common::Result;
 
 /// Which of three barriers the path touches first: one above, one below, and the end of the horizon.
 #[derive(Debug)]
-pub struct TripleBarrier {
+pub(super) struct TripleBarrier {
     signature: SeriesSignature,
     walk: WalkArgs,
     vertical: Param<Vertical>,
@@ -82,8 +82,6 @@ impl Columns {
 }
 
 impl TripleBarrier {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "triple_barrier",

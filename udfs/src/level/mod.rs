@@ -1,13 +1,35 @@
 //! Price levels: swing pivots, the levels that they make, and which of them are active when.
 
+mod bar_list;
 mod detect;
-mod gather;
+mod level_events;
+mod level_states;
+mod list_aggregate;
 mod nearest;
 mod pivot;
 
-pub use gather::{Gather, GatherKind};
-pub use nearest::{LevelsNear, NearestLevel};
-pub use pivot::Pivot;
+use crate::family::Family;
+use list_aggregate::ListAggregate;
+use std::sync::Arc;
+
+const LEVELS: &str = "Levels";
+
+pub(crate) fn functions() -> Family {
+    Family {
+        series: vec![Arc::new(pivot::Pivot::high()), Arc::new(pivot::Pivot::low())],
+        aggregates: vec![
+            ListAggregate::<level_events::LevelEvents>::new().into(),
+            ListAggregate::<level_states::LevelStates>::new().into(),
+            ListAggregate::<bar_list::BarList>::new().into(),
+        ],
+        scalars: vec![
+            nearest::LevelsNear::new().into(),
+            nearest::NearestLevel::resistance().into(),
+            nearest::NearestLevel::support().into(),
+        ],
+        ..Family::default()
+    }
+}
 
 /// Share of a level's price beyond which it is broken.
 pub(crate) const BREAK: f64 = 0.002;

@@ -1,34 +1,53 @@
 //! `nearest_resistance(levels, price)`, `nearest_support(levels, price)`, `levels_near(levels, price, distance)`.
 
+use super::LEVELS;
+use crate::described::Described;
 use crate::series::InputKind;
 use arrow::array::{Array, AsArray, Float64Array, ListArray, UInt64Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion_common::{Result, internal_datafusion_err, plan_err};
-use datafusion_expr::{
-    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 use std::sync::Arc;
 
 /// Price of the nearest level on its own side of a price.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct NearestLevel {
+pub(super) struct NearestLevel {
     resistance: bool,
     signature: Signature,
     documentation: Documentation,
 }
 
+const LIST: (&str, &str) = ("levels", "a list of struct{price, type}, type support or resistance");
+
 impl NearestLevel {
-    /// Of resistances above, or of supports below.
-    pub fn new(resistance: bool) -> Self {
-        let (name, doc) = match resistance {
-            true => ("nearest_resistance", "Price of the nearest resistance above a price; null where there is none"),
-            false => ("nearest_support", "Price of the nearest support below a price; null where there is none"),
+    pub fn resistance() -> Self {
+        let described = Described {
+            group: LEVELS,
+            usage: "nearest_resistance(levels, price)",
+            doc: "Price of the nearest resistance above a price",
+            nulls: "Null where there is none, or levels or price is null; a level without a price or a type does not count",
+            source: "",
+            arguments: &[LIST, ("price", "resistances above it count")],
+            example: "SELECT symbol, ts, nearest_resistance([named_struct('price', 120.0, 'type', 'resistance')], close) \
+                      AS resistance FROM candles",
         };
-        let section = DocSection { include: true, label: "Levels", description: None };
-        let documentation = Documentation::builder(section, doc, format!("{name}(levels, price)")).build();
-        Self { resistance, signature: Signature::user_defined(Volatility::Immutable), documentation }
+        Self { resistance: true, signature: described.signature(), documentation: described.documentation() }
+    }
+
+    pub fn support() -> Self {
+        let described = Described {
+            group: LEVELS,
+            usage: "nearest_support(levels, price)",
+            doc: "Price of the nearest support below a price",
+            nulls: "Null where there is none, or levels or price is null; a level without a price or a type does not count",
+            source: "",
+            arguments: &[LIST, ("price", "supports below it count")],
+            example: "SELECT symbol, ts, nearest_support([named_struct('price', 80.0, 'type', 'support')], close) AS support \
+                      FROM candles",
+        };
+        Self { resistance: false, signature: described.signature(), documentation: described.documentation() }
     }
 }
 
@@ -83,17 +102,25 @@ impl ScalarUDFImpl for NearestLevel {
 
 /// The levels that matter at a price.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct LevelsNear {
+pub(super) struct LevelsNear {
     signature: Signature,
     documentation: Documentation,
 }
 
-impl Default for LevelsNear {
-    fn default() -> Self {
-        let section = DocSection { include: true, label: "Levels", description: None };
-        let doc = "The levels within a distance of a price, and the nearest on its own side above and below";
-        let documentation = Documentation::builder(section, doc, "levels_near(levels, price, distance)").build();
-        Self { signature: Signature::user_defined(Volatility::Immutable), documentation }
+impl LevelsNear {
+    pub fn new() -> Self {
+        let described = Described {
+            group: LEVELS,
+            usage: "levels_near(levels, price, distance)",
+            doc: "The levels within a distance of a price, and the nearest on its own side above and below, as a list of \
+                  struct{price, type}",
+            nulls: "Null where levels is null; an empty list where the price is null; without a distance only the nearest",
+            source: "",
+            arguments: &[LIST, ("price", "what they are near to"), ("distance", "in price")],
+            example: "SELECT symbol, ts, levels_near([named_struct('price', 80.0, 'type', 'support')], close, 5.0) AS levels \
+                      FROM candles",
+        };
+        Self { signature: described.signature(), documentation: described.documentation() }
     }
 }
 

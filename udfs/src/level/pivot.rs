@@ -1,11 +1,12 @@
 //! `pivot_high(high, k)` and `pivot_low(low, k)`.
 
+use super::LEVELS;
 use crate::series::{Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature};
 use datafusion_common::Result;
 
 /// A swing pivot, reported when it is confirmed.
 #[derive(Debug)]
-pub struct Pivot {
+pub(super) struct Pivot {
     signature: SeriesSignature,
     real: Input<Number>,
     k: Param<usize>,
@@ -29,7 +30,7 @@ impl Pivot {
             "{what} on the bar that confirms it, which is the k-th after the pivot; null on all other bars. The pivot is \
              beyond the k bars before it and not exceeded by the k bars after it"
         );
-        let mut signature = SeriesSignature::new(name, "Levels", &doc, "");
+        let mut signature = SeriesSignature::new(name, LEVELS, &doc, "");
         let real = signature.input("real", Some(column));
         let k = signature.integer("k", 1..=10_000, Some(5), "Bars on each side");
         let pivot = signature.output("pivot");

@@ -6,15 +6,13 @@ use datafusion_common::Result;
 
 /// Bars since a condition was last true.
 #[derive(Debug)]
-pub struct BarsSince {
+pub(super) struct BarsSince {
     signature: SeriesSignature,
     condition: Input<Condition>,
     bars: Output<i32>,
 }
 
 impl BarsSince {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "bars_since",

@@ -6,7 +6,7 @@ use datafusion_common::Result;
 
 /// True on the bar where one series crosses another.
 #[derive(Debug)]
-pub struct Crosses {
+pub(super) struct Crosses {
     signature: SeriesSignature,
     a: Input<Number>,
     b: Input<Number>,

@@ -6,7 +6,7 @@ use datafusion_common::Result;
 
 /// Exponentially weighted standard deviation.
 #[derive(Debug)]
-pub struct EwmStd {
+pub(super) struct EwmStd {
     signature: SeriesSignature,
     real: Input<Number>,
     span: Param<usize>,
@@ -14,8 +14,6 @@ pub struct EwmStd {
 }
 
 impl EwmStd {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "ewm_std",

@@ -1,6 +1,7 @@
 //! `lag_bars(x, n)` and `lead_bars(x, n)`.
 
 use super::EVENTS;
+use crate::described::Described;
 use crate::series::{ParamValue, Reach, check_window, literal};
 use arrow::array::{Array, ArrayRef, AsArray, UInt64Array};
 use arrow::compute::{concat, take};
@@ -9,9 +10,7 @@ use datafusion_common::{Result, ScalarValue, plan_err};
 use datafusion_expr::function::{
     ExpressionArgs, PartitionEvaluatorArgs, WindowFunctionSimplification, WindowUDFFieldArgs,
 };
-use datafusion_expr::{
-    DocSection, Documentation, Expr, LimitEffect, PartitionEvaluator, Signature, Volatility, WindowUDFImpl,
-};
+use datafusion_expr::{Documentation, Expr, LimitEffect, PartitionEvaluator, Signature, WindowUDFImpl};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
 use std::sync::Arc;
@@ -33,30 +32,37 @@ pub struct LagBars {
 
 impl LagBars {
     /// Bars before.
-    pub fn lag() -> Result<Self> {
+    pub fn lag() -> Self {
         Self::new(false, "The value `offset` bars before")
     }
 
     /// Bars after.
-    pub fn lead() -> Result<Self> {
+    pub fn lead() -> Self {
         Self::new(true, "The value `offset` bars after")
     }
 
-    fn new(ahead: bool, what: &str) -> Result<Self> {
-        let (usage, plain) = if ahead { (LEAD, "lead") } else { (LAG, "lag") };
+    fn new(ahead: bool, what: &str) -> Self {
+        let (name, usage, plain) = if ahead { ("lead_bars", LEAD, "lead") } else { ("lag_bars", LAG, "lag") };
         let doc = format!(
             "{what}; a bar without a value is passed over, and `default` stands where there are not that many. \
              `{plain}(x, n)` without OVER is the same; with OVER it is SQL's own, which counts rows"
         );
-        let section = DocSection { include: true, label: EVENTS, description: None };
-        let documentation = Documentation::builder(section, doc, usage)
-            .with_argument("expr", "series of any type, one value per bar")
-            .with_argument("offset", format!("bars; a whole number from 1 to {MOST}"))
-            .with_argument("default", "a literal; null if it is left out")
-            .build();
-        let names = ["expr", "offset", "default"].map(String::from).to_vec();
-        let signature = Signature::user_defined(Volatility::Immutable).with_parameter_names(names)?;
-        Ok(Self { ahead, signature, documentation })
+        let described = Described {
+            group: EVENTS,
+            usage,
+            doc: &doc,
+            nulls: "Null on bars without a value, and where there is no bar to take it from",
+            source: "",
+            arguments: &[
+                ("expr", "series of any type, one value per bar"),
+                ("offset", &format!("bars; a whole number from 1 to {MOST}")),
+                ("default", "a literal; null if it is left out"),
+            ],
+            example: &format!(
+                "SELECT symbol, ts, {name}(close, 5) OVER (PARTITION BY symbol ORDER BY ts) AS {plain} FROM candles"
+            ),
+        };
+        Self { ahead, signature: described.signature(), documentation: described.documentation() }
     }
 
     fn usage(&self) -> &'static str {
@@ -229,7 +235,7 @@ mod tests {
 
     #[test]
     fn an_offset_is_a_whole_number_of_bars() {
-        let lag = LagBars::lag().unwrap();
+        let lag = LagBars::lag();
         assert_eq!(lag.offset(None).unwrap(), 1);
         assert_eq!(lag.offset(Some(Some(ParamValue::Real(2.0)))).unwrap(), 2);
         for wrong in [ParamValue::Int(0), ParamValue::Int(-1), ParamValue::Real(1.5), ParamValue::Text("1".into())] {

@@ -6,7 +6,7 @@ use datafusion_common::Result;
 
 /// The return over a number of bars.
 #[derive(Debug)]
-pub struct Returns {
+pub(super) struct Returns {
     signature: SeriesSignature,
     real: Input<Number>,
     periods: Param<usize>,

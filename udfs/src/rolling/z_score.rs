@@ -6,7 +6,7 @@ use datafusion_common::Result;
 
 /// Distance from the rolling mean in population standard deviations.
 #[derive(Debug)]
-pub struct ZScore {
+pub(super) struct ZScore {
     signature: SeriesSignature,
     real: Input<Number>,
     timeperiod: Param<usize>,
@@ -14,8 +14,6 @@ pub struct ZScore {
 }
 
 impl ZScore {
-    /// The function.
-    #[allow(clippy::new_without_default, reason = "every function of the registry is made by `new`")]
     pub fn new() -> Self {
         let mut signature = SeriesSignature::new(
             "z_score",

@@ -32,6 +32,8 @@ pub struct SeriesOption {
     pub doc: &'static str,
     /// The outputs that use it; empty: all. Where none of them is read, it is not computed.
     pub only_for: &'static [&'static str],
+    /// Whether there is nothing to compute without it.
+    pub needed: bool,
 }
 
 /// What stands for an optional series that is left out.
@@ -80,6 +82,17 @@ impl InputKind {
             InputKind::Time => "timestamps",
             InputKind::Levels => "lists of struct{price, type}",
             InputKind::SmallerBars => "lists of struct{high, low}",
+        }
+    }
+
+    /// What may be given, of the columns of a candle.
+    pub fn example(self) -> &'static str {
+        match self {
+            InputKind::Number => "close",
+            InputKind::Condition => "close > open",
+            InputKind::Time => "ts",
+            InputKind::Levels => "[named_struct('price', low, 'type', 'support')]",
+            InputKind::SmallerBars => "[named_struct('high', high, 'low', low)]",
         }
     }
 

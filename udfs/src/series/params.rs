@@ -14,6 +14,8 @@ pub struct Parameter {
     pub kind: ParamKind,
     /// `None`: it must be given.
     pub default: Option<ParamValue>,
+    /// Where it must be given: what may be given, to show the function or to try it.
+    pub example: Option<ParamValue>,
     /// One line.
     pub doc: &'static str,
 }
@@ -169,6 +171,10 @@ impl<T> Param<T> {
     /// Only [`SeriesSignature`](super::SeriesSignature) makes them, from the type that it declares.
     pub(super) fn new(index: usize) -> Self {
         Self { index, of: PhantomData }
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
     }
 }
 

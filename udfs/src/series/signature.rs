@@ -1,6 +1,6 @@
 //! What a series function is called with and what it returns, as data.
 
-use super::inputs::{Input, InputType, OptionDefault, Optional, SeriesInput, SeriesOption};
+use super::inputs::{Input, InputKind, InputType, OptionDefault, Optional, SeriesInput, SeriesOption};
 use super::outputs::{Name, Output, OutputField, OutputKind, PlainOutput};
 use super::params::{Choice, Param, ParamKind, ParamValue, Parameter, Params, Text};
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -107,8 +107,13 @@ impl SeriesSignature {
 
     /// The caller sees to it that the kind is read as `T`.
     fn param<T>(&mut self, name: &str, kind: ParamKind, default: Option<ParamValue>, doc: &'static str) -> Param<T> {
-        self.params.push(Parameter { name: name.to_string(), kind, default, doc });
+        self.params.push(Parameter { name: name.to_string(), kind, default, example: None, doc });
         Param::new(self.params.len() - 1)
+    }
+
+    /// Says what may be given for a parameter without a default.
+    pub fn example<T>(&mut self, param: Param<T>, value: ParamValue) {
+        self.params[param.index()].example = Some(value);
     }
 
     /// Adds a series that may be left out.
@@ -124,7 +129,14 @@ impl SeriesSignature {
         only_for: &'static [&'static str],
         doc: &'static str,
     ) -> Optional<T> {
-        self.options.push(SeriesOption { name, kind: T::KIND, default, doc, only_for });
+        self.options.push(SeriesOption { name, kind: T::KIND, default, doc, only_for, needed: false });
+        Optional::new(self.options.len() - 1)
+    }
+
+    /// Adds a series without which there is nothing to compute, although a bar on which it is missing is still a bar.
+    pub fn needed_option<T: InputType>(&mut self, name: &'static str, doc: &'static str) -> Optional<T> {
+        let (kind, default) = (T::KIND, OptionDefault::Nothing);
+        self.options.push(SeriesOption { name, kind, default, doc, only_for: &[], needed: true });
         Optional::new(self.options.len() - 1)
     }
 
@@ -187,6 +199,28 @@ impl SeriesSignature {
     pub fn options_usage(&self) -> Option<String> {
         let names: Vec<_> = self.options.iter().map(|o| format!("{} => ..", o.name)).collect();
         (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    /// A value for every parameter, to show the function or to try it: its default, or its example.
+    pub fn example_params(&self) -> Vec<ParamValue> {
+        self.params.iter().filter_map(|p| p.default.as_ref().or(p.example.as_ref())).cloned().collect()
+    }
+
+    /// A call over the columns of a candle, in full: `rsi(close, 14)`.
+    pub fn example_call(&self) -> String {
+        let inputs = self.inputs.iter().enumerate().map(|(i, input)| match (input.default, input.kind) {
+            (Some(column), _) => column.to_string(),
+            (None, InputKind::Number) if i > 0 => "open".to_string(),
+            (None, kind) => kind.example().to_string(),
+        });
+        let params = self.params.iter().zip(self.example_params()).map(|(param, value)| param.show(&value));
+        let last_needed = self.options.iter().rposition(|o| o.needed).map_or(0, |i| i + 1);
+        let options = self.options[..last_needed].iter().map(|option| match (option.needed, option.kind) {
+            (false, _) => "NULL".to_string(),
+            (true, InputKind::Number) => "10".to_string(),
+            (true, kind) => kind.example().to_string(),
+        });
+        format!("{}({})", self.name, inputs.chain(params).chain(options).collect::<Vec<_>>().join(", "))
     }
 
     /// Completes and checks the parameters of a call; missing ones take their defaults.

@@ -4,6 +4,7 @@ use super::call::SeriesCall;
 use super::function::SeriesFunction;
 use super::params::{ParamValue, Params};
 use super::signature::{SeriesSignature, return_field};
+use crate::described::sql_block;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::{Result, plan_err};
@@ -151,16 +152,15 @@ pub(crate) fn check_window(name: &str, usage: &str, call: &WindowFunction) -> Re
 }
 
 fn document(signature: &SeriesSignature) -> Documentation {
+    const OVER: &str = "OVER (PARTITION BY symbol ORDER BY ts)";
     let section = DocSection { include: true, label: signature.group, description: None };
     let mut description = signature.doc.clone();
     if !signature.source.is_empty() {
         description = format!("{description}. Source: {}", signature.source);
     }
-    let mut doc = Documentation::builder(
-        section,
-        description,
-        format!("{} OVER (PARTITION BY symbol ORDER BY ts)", signature.usage()),
-    );
+    let example = format!("SELECT symbol, ts, {} {OVER} FROM candles", signature.example_call());
+    let mut doc = Documentation::builder(section, description, format!("{} {OVER}", signature.usage()))
+        .with_sql_example(sql_block(&example));
     for input in &signature.inputs {
         doc = doc.with_argument(&input.name, "series, one value per bar");
     }

@@ -1,8 +1,10 @@
 //! `dtw_best(ts, close, reference, k, band)`: the windows of a group that are most like a reference.
 
+use super::SIMILARITY;
 use super::lists::{is_numbers, numbers, values};
 use super::reference::{Channels, Reference};
 use super::search::{Search, Windowing, Worker};
+use crate::described::Described;
 use crate::list::{list_of, list_value};
 use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StructArray, TimestampMicrosecondArray};
@@ -10,7 +12,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion_expr::{Accumulator, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility};
+use datafusion_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
 use datafusion_physical_expr::expressions::Literal;
 use std::sync::Arc;
 
@@ -18,25 +20,38 @@ use std::sync::Arc;
 /// nearest to it under a band: a list of struct{start_ts, end_ts, distance}, nearest first. The distance is DTW over the
 /// root of the reference's length.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct DtwBest {
+pub(super) struct DtwBest {
     signature: Signature,
     documentation: Documentation,
 }
 
 const USAGE: &str = "dtw_best(ts, close, [1, 3, 2, 4, ...], 5, 0.12)";
 
-impl Default for DtwBest {
-    fn default() -> Self {
-        let section = DocSection { include: true, label: "Similarity", description: None };
-        let doc = "The k windows of a group that are most like a reference by DTW of z-normalised values, without a bar in \
-                   common: a list of struct{start_ts, end_ts, distance}, nearest first. In tallow's SQL \
-                   dtw_best(x, [1, 3, 2], k, band) goes by ts";
-        let signature = Signature::user_defined(Volatility::Immutable);
-        let names = vec!["ts", "x", "reference", "k", "band"];
-        Self {
-            signature: signature.clone().with_parameter_names(names).unwrap_or(signature),
-            documentation: Documentation::builder(section, doc, "dtw_best(ts, x, reference, k, band)").build(),
-        }
+impl DtwBest {
+    pub fn new() -> Self {
+        let band = format!(
+            "share of the length that a path may stray from the diagonal, from 0 to 1; {} if it is left out",
+            Channels::PRICE.price_band
+        );
+        let described = Described {
+            group: SIMILARITY,
+            usage: "dtw_best(ts, x, reference, k, band)",
+            doc: "The k windows of a group that are most like a reference by DTW of z-normalised values, without a bar in \
+                  common: a list of struct{start_ts, end_ts, distance}, nearest first; the distance is DTW over the root of \
+                  the reference's length. In tallow's SQL dtw_best(x, [1, 3, 2], k, band) goes by ts",
+            nulls: "Rows whose time or value is null do not count; the list is empty where there are fewer than the reference has",
+            source: "Rakthanmanon et al., KDD (2012); band of Sakoe and Chiba, IEEE TASSP 26 (1978)",
+            arguments: &[
+                ("ts", "times of the values; the rows may come in any order"),
+                ("x", "numbers"),
+                ("reference", "what to look for: a literal list of at least five numbers"),
+                ("k", "how many windows: a literal, a whole number from 1 to 100000; 1 if it is left out"),
+                ("band", &band),
+            ],
+            example: "SELECT symbol, dtw_best(ts, close, [1.0, 3.0, 2.0, 4.0, 3.0, 5.0], 3, 0.12) AS matches FROM candles \
+                      GROUP BY symbol",
+        };
+        Self { signature: described.signature(), documentation: described.documentation() }
     }
 }
 

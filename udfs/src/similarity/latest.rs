@@ -1,16 +1,17 @@
 //! `dtw_latest(x, reference, band)`: how far the bars up to each bar are from a reference.
 
+use super::SIMILARITY;
 use super::many::{LANES, dtw_many, side_by_side};
 use super::reference::{Channels, Reference};
 use super::znorm::znorm_into;
 use crate::series::{
-    Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature, Text,
+    Input, Inputs, Number, Output, Outputs, Param, ParamValue, Params, Reach, SeriesFunction, SeriesSignature, Text,
 };
 use datafusion_common::{Result, plan_datafusion_err};
 
 /// DTW of the window that ends with each bar, over the root of its length; windows are as long as the reference.
 #[derive(Debug)]
-pub struct DtwLatest {
+pub(super) struct DtwLatest {
     signature: SeriesSignature,
     real: Input<Number>,
     reference: Param<Text>,
@@ -18,14 +19,15 @@ pub struct DtwLatest {
     distance: Output<f64>,
 }
 
-impl Default for DtwLatest {
-    fn default() -> Self {
+impl DtwLatest {
+    pub fn new() -> Self {
         let doc = "Distance of the bars up to this one from a reference of as many values, such as '1 3 2 4 3': DTW of \
                    z-normalised values under a band, over the root of the length";
         let source = "Sakoe and Chiba, IEEE TASSP 26 (1978)";
-        let mut signature = SeriesSignature::new("dtw_latest", "Similarity", doc, source);
+        let mut signature = SeriesSignature::new("dtw_latest", SIMILARITY, doc, source);
         let real = signature.input("real", Some("close"));
         let reference = signature.text("reference", None, "Its values, with spaces or commas between them");
+        signature.example(reference, ParamValue::Text("1 3 2 4 3 5 4 2 1 2".to_string()));
         let band = signature.real(
             "band",
             0.0..=1.0,

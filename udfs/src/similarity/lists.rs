@@ -1,38 +1,33 @@
 //! The kernels as SQL functions of lists: `dtw`, `shape_dtw`, `lb_keogh`, `pearson`, `znorm`, `paa`, `slope`.
 
+use super::SIMILARITY;
 use super::band::Band;
 use super::descriptor::{Descriptor, paa, shape_dtw, slope};
 use super::dtw::dtw;
 use super::envelope::lb_keogh;
 use super::pearson::pearson;
 use super::znorm::znorm;
+use crate::described::Described;
 use crate::list::list_of;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, ListArray, ListBuilder};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion_common::{Result, exec_err, internal_datafusion_err, plan_err};
-use datafusion_expr::{
-    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 use std::sync::Arc;
 
 /// Which of the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ListKind {
-    /// `dtw(a, b, band, window)`
+enum ListKind {
     Dtw,
-    /// `shape_dtw(a, b, band, descriptor)`
     ShapeDtw,
-    /// `lb_keogh(a, b, band, window)`
     LbKeogh,
-    /// `pearson(a, b)`
     Pearson,
-    /// `znorm(x)`
     Znorm,
-    /// `paa(x, pieces)`
     Paa,
-    /// `slope(x, points)`
     Slope,
 }
+
+use ListKind::{Dtw, LbKeogh, Paa, Pearson, ShapeDtw, Slope, Znorm};
 
 /// The type of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,105 +41,124 @@ enum ArgumentKind {
 /// Points around each that `shape_dtw` describes.
 const DESCRIBED: usize = 5;
 
-impl ListKind {
-    /// All of them.
-    pub const ALL: [ListKind; 7] = [
-        ListKind::Dtw,
-        ListKind::ShapeDtw,
-        ListKind::LbKeogh,
-        ListKind::Pearson,
-        ListKind::Znorm,
-        ListKind::Paa,
-        ListKind::Slope,
-    ];
+/// Points around each that `slope` draws its line through.
+const DEFAULT_POINTS: i64 = 5;
 
+type Argument = (&'static str, ArgumentKind, &'static str);
+
+const A: Argument = ("a", ArgumentKind::List, "a list of numbers");
+const B: Argument = ("b", ArgumentKind::List, "the list that it is compared with");
+const X: Argument = ("x", ArgumentKind::List, "a list of numbers");
+const BAND: Argument = (
+    "band",
+    ArgumentKind::Number,
+    "share of the longer list that a path may stray from the diagonal, from 0 to 1, rounded up; without it or a window there \
+     is no limit",
+);
+const WINDOW: Argument =
+    ("window", ArgumentKind::Whole, "the same in points, instead of a band; 1 is the diagonal alone");
+
+impl ListKind {
     fn name(self) -> &'static str {
         match self {
-            ListKind::Dtw => "dtw",
-            ListKind::ShapeDtw => "shape_dtw",
-            ListKind::LbKeogh => "lb_keogh",
-            ListKind::Pearson => "pearson",
-            ListKind::Znorm => "znorm",
-            ListKind::Paa => "paa",
-            ListKind::Slope => "slope",
+            Dtw => "dtw",
+            ShapeDtw => "shape_dtw",
+            LbKeogh => "lb_keogh",
+            Pearson => "pearson",
+            Znorm => "znorm",
+            Paa => "paa",
+            Slope => "slope",
         }
     }
 
     /// Arguments, and how many of them are required.
-    fn arguments(self) -> (&'static [(&'static str, ArgumentKind)], usize) {
-        const BAND: (&str, ArgumentKind) = ("band", ArgumentKind::Number);
+    fn arguments(self) -> (&'static [Argument], usize) {
         match self {
-            ListKind::Dtw | ListKind::LbKeogh => {
-                (&[("a", ArgumentKind::List), ("b", ArgumentKind::List), BAND, ("window", ArgumentKind::Whole)], 2)
-            }
-            ListKind::ShapeDtw => {
-                (&[("a", ArgumentKind::List), ("b", ArgumentKind::List), BAND, ("descriptor", ArgumentKind::Text)], 2)
-            }
-            ListKind::Pearson => (&[("a", ArgumentKind::List), ("b", ArgumentKind::List)], 2),
-            ListKind::Znorm => (&[("x", ArgumentKind::List)], 1),
-            ListKind::Paa => (&[("x", ArgumentKind::List), ("pieces", ArgumentKind::Whole)], 2),
-            ListKind::Slope => (&[("x", ArgumentKind::List), ("points", ArgumentKind::Whole)], 1),
+            Dtw | LbKeogh => (&[A, B, BAND, WINDOW], 2),
+            ShapeDtw => (
+                &[A, B, BAND, ("descriptor", ArgumentKind::Text, "'raw', 'slope' or 'paa'; 'raw' if it is left out")],
+                2,
+            ),
+            Pearson => (&[A, ("b", ArgumentKind::List, "a list as long as the first")], 2),
+            Znorm => (&[X], 1),
+            Paa => (&[X, ("pieces", ArgumentKind::Whole, "how many parts")], 2),
+            Slope => (&[X, ("points", ArgumentKind::Whole, "an odd number, by default five")], 1),
         }
     }
 
-    fn usage(self) -> &'static str {
-        match self {
-            ListKind::Dtw => "dtw(a, b, band, window)",
-            ListKind::ShapeDtw => "shape_dtw(a, b, band, descriptor)",
-            ListKind::LbKeogh => "lb_keogh(a, b, band, window)",
-            ListKind::Pearson => "pearson(a, b)",
-            ListKind::Znorm => "znorm(x)",
-            ListKind::Paa => "paa(x, pieces)",
-            ListKind::Slope => "slope(x, points)",
-        }
+    fn usage(self) -> String {
+        let names: Vec<_> = self.arguments().0.iter().map(|(name, ..)| *name).collect();
+        format!("{}({})", self.name(), names.join(", "))
     }
 
-    fn doc(self) -> &'static str {
+    /// What it gives, and where the definition comes from.
+    fn doc(self) -> (&'static str, &'static str) {
         match self {
-            ListKind::Dtw => {
+            Dtw => (
                 "Dynamic time warping distance of two lists: root of the smallest sum of squared differences along a warping \
-                 path. `band` is a share of the longer list that a path may stray from the diagonal, rounded up, `window` the \
-                 same in points (1 is the diagonal alone); without either there is no limit. The lists are compared as they \
-                 are: see znorm"
-            }
-            ListKind::ShapeDtw => {
+                 path. The lists are compared as they are: see znorm",
+                "Sakoe and Chiba, IEEE TASSP 26 (1978)",
+            ),
+            ShapeDtw => (
                 "Shape-DTW distance of two lists: along the path that is cheapest between descriptors of the five points \
-                 around each point: 'raw', 'slope' or 'paa'"
-            }
-            ListKind::LbKeogh => {
+                 around each point",
+                "Zhao and Itti, Pattern Recognition 74 (2018)",
+            ),
+            LbKeogh => (
                 "LB_Keogh of two lists: what the first lies outside of the envelope of the second, which no DTW distance \
-                 with the same band is below"
+                 with the same band is below",
+                "Keogh and Ratanamahatana, KAIS 7 (2005)",
+            ),
+            Pearson => {
+                ("Pearson correlation of two lists of equal length, from -1 to 1; null also where one is flat", "")
             }
-            ListKind::Pearson => "Pearson correlation of two lists of equal length; null where one is flat",
-            ListKind::Znorm => "A list with mean 0 and population standard deviation 1; zeros for a flat one",
-            ListKind::Paa => "Piecewise aggregate approximation: the means of so many parts of equal length",
-            ListKind::Slope => {
-                "Slope of the least-squares line through the points around each point, by default five; at the ends through \
-                 as many as there are"
-            }
+            Znorm => ("A list with mean 0 and population standard deviation 1; zeros for a flat one", ""),
+            Paa => (
+                "Piecewise aggregate approximation: the means of so many parts of equal length, as a list",
+                "Keogh, Chakrabarti, Pazzani and Mehrotra, KAIS 3 (2001)",
+            ),
+            Slope => (
+                "Slope of the least-squares line through the points around each point, as a list; at the ends through as many \
+                 as there are",
+                "Zhao and Itti, Pattern Recognition 74 (2018)",
+            ),
         }
+    }
+
+    /// A call over aggregated candles.
+    fn example(self) -> String {
+        let call = match self {
+            Dtw => "dtw(znorm(tail(close, ts, 60)), znorm(tail(open, ts, 60)), 0.1)",
+            ShapeDtw => "shape_dtw(znorm(tail(close, ts, 60)), znorm(tail(open, ts, 60)), 0.1, 'slope')",
+            LbKeogh => "lb_keogh(znorm(tail(close, ts, 60)), znorm(tail(open, ts, 60)), 0.1)",
+            Pearson => "pearson(tail(close, ts, 60), tail(volume, ts, 60))",
+            Znorm => "znorm(tail(close, ts, 60))",
+            Paa => "paa(tail(close, ts, 60), 6)",
+            Slope => "slope(tail(close, ts, 60), 5)",
+        };
+        format!("SELECT symbol, {call} AS {} FROM candles GROUP BY symbol", self.name())
     }
 
     fn makes_list(self) -> bool {
-        matches!(self, ListKind::Znorm | ListKind::Paa | ListKind::Slope)
+        matches!(self, Znorm | Paa | Slope)
     }
 }
 
 /// A function of lists of numbers. A list that is null, or has a value that is null or not finite, has no result: null.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct ListFunction {
+pub(super) struct ListFunction {
     kind: ListKind,
     signature: Signature,
     documentation: Documentation,
 }
 
 /// `list<float64>`
-pub(crate) fn numbers() -> DataType {
+pub(super) fn numbers() -> DataType {
     list_of(DataType::Float64)
 }
 
 /// Whether a type is a list of numbers.
-pub(crate) fn is_numbers(data_type: &DataType) -> bool {
+pub(super) fn is_numbers(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             item.data_type().is_numeric() || item.data_type().is_null()
@@ -154,14 +168,24 @@ pub(crate) fn is_numbers(data_type: &DataType) -> bool {
 }
 
 impl ListFunction {
-    /// The function of a kind.
-    pub fn new(kind: ListKind) -> Self {
-        let section = DocSection { include: true, label: "Similarity", description: None };
-        let documentation = Documentation::builder(section, kind.doc(), kind.usage()).build();
-        let names: Vec<_> = kind.arguments().0.iter().map(|(name, _)| name.to_string()).collect();
-        let signature = Signature::user_defined(Volatility::Immutable);
-        let signature = signature.clone().with_parameter_names(names).unwrap_or(signature);
-        Self { kind, signature, documentation }
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = ListFunction> {
+        [Dtw, ShapeDtw, LbKeogh, Pearson, Znorm, Paa, Slope].into_iter().map(ListFunction::new)
+    }
+
+    fn new(kind: ListKind) -> Self {
+        let (doc, source) = kind.doc();
+        let arguments: Vec<_> = kind.arguments().0.iter().map(|(name, _, meaning)| (*name, *meaning)).collect();
+        let described = Described {
+            group: SIMILARITY,
+            usage: &kind.usage(),
+            doc,
+            nulls: "Null where a list is null, or has a value that is null or not finite",
+            source,
+            arguments: &arguments,
+            example: &kind.example(),
+        };
+        Self { kind, signature: described.signature(), documentation: described.documentation() }
     }
 }
 
@@ -184,7 +208,7 @@ impl ScalarUDFImpl for ListFunction {
             };
             return plan_err!("{} takes {expected} arguments, not {}: {}", self.name(), given.len(), self.kind.usage());
         }
-        let coerced = arguments.iter().zip(given).map(|((name, kind), given)| {
+        let coerced = arguments.iter().zip(given).map(|((name, kind, _), given)| {
             let (fits, wanted, words) = match kind {
                 ArgumentKind::List => (is_numbers(given), numbers(), "a list of numbers"),
                 ArgumentKind::Number => (given.is_numeric() || given.is_null(), DataType::Float64, "a number"),
@@ -258,8 +282,8 @@ impl ListFunction {
             }
         };
         let made = match self.kind {
-            ListKind::Paa => paa(&x, positive(1, 0)?),
-            ListKind::Slope => match positive(1, 5)? {
+            Paa => paa(&x, positive(1, 0)?),
+            Slope => match positive(1, DEFAULT_POINTS)? {
                 points if points % 2 == 1 => slope(&x, points),
                 points => return exec_err!("`points` of slope is {points}, expected an odd number"),
             },
@@ -272,8 +296,8 @@ impl ListFunction {
     fn value(&self, arguments: &Arguments, row: usize) -> Result<Option<f64>> {
         let (Some(a), Some(b)) = (arguments.list(0, row)?, arguments.list(1, row)?) else { return Ok(None) };
         let result = match self.kind {
-            ListKind::Pearson => pearson(&a, &b),
-            ListKind::ShapeDtw => {
+            Pearson => pearson(&a, &b),
+            ShapeDtw => {
                 let band = self.band(arguments, row, a.len(), b.len())?;
                 let name = arguments.text(3, row)?.unwrap_or_else(|| "raw".to_string());
                 let Some(descriptor) = Descriptor::parse(&name) else {
@@ -281,7 +305,7 @@ impl ListFunction {
                 };
                 Some(shape_dtw(&a, &b, band, descriptor, DESCRIBED))
             }
-            ListKind::LbKeogh => Some(lb_keogh(&a, &b, self.band(arguments, row, a.len(), b.len())?)),
+            LbKeogh => Some(lb_keogh(&a, &b, self.band(arguments, row, a.len(), b.len())?)),
             _ => Some(dtw(&a, &b, self.band(arguments, row, a.len(), b.len())?)),
         };
         Ok(result.filter(|r| r.is_finite()))
@@ -289,7 +313,7 @@ impl ListFunction {
 
     fn band(&self, arguments: &Arguments, row: usize, n: usize, m: usize) -> Result<Band> {
         let name = self.name();
-        let window = if self.kind == ListKind::ShapeDtw { None } else { arguments.whole(3, row)? };
+        let window = if self.kind == ShapeDtw { None } else { arguments.whole(3, row)? };
         match (arguments.number(2, row)?, window) {
             (None, None) => Ok(Band::open(n, m)),
             (None, Some(points)) if points >= 1 => Ok(Band::window(n, m, (points as usize).min(n.max(m)))),
@@ -342,7 +366,7 @@ fn not_coerced() -> datafusion_common::DataFusionError {
 }
 
 /// The numbers of a list; `None` if one of them is null.
-pub(crate) fn values(lists: &ListArray, row: usize) -> Result<Option<Vec<f64>>> {
+pub(super) fn values(lists: &ListArray, row: usize) -> Result<Option<Vec<f64>>> {
     let items = lists.value(row);
     let items = items.as_primitive_opt::<Float64Type>().ok_or_else(not_coerced)?;
     Ok((items.null_count() == 0).then(|| items.values().to_vec()))

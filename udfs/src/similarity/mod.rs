@@ -20,7 +20,18 @@ mod simd;
 mod tail;
 pub mod znorm;
 
-pub use best::DtwBest;
-pub use latest::{DtwLatest, numbers_of};
-pub use lists::{ListFunction, ListKind};
-pub use tail::Tail;
+pub use latest::numbers_of;
+
+use crate::family::Family;
+use std::sync::Arc;
+
+const SIMILARITY: &str = "Similarity";
+
+pub(crate) fn functions() -> Family {
+    Family {
+        series: vec![Arc::new(latest::DtwLatest::new())],
+        aggregates: vec![tail::Tail::new().into(), best::DtwBest::new().into()],
+        scalars: lists::ListFunction::all().map(Into::into).collect(),
+        ..Family::default()
+    }
+}

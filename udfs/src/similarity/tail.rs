@@ -1,6 +1,8 @@
 //! `tail(x, ts, n)`: the last values of a group.
 
+use super::SIMILARITY;
 use super::lists::numbers;
+use crate::described::Described;
 use crate::list::{list_of, list_value};
 use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
@@ -8,33 +10,39 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use datafusion_common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion_expr::{Accumulator, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility};
+use datafusion_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+
+const USAGE: &str = "tail(close, ts, 120)";
 
 /// The last `n` values of a group by time, oldest first, as a list; shorter where there are fewer. Rows without a value or
 /// a time do not count. Memory: `n` values a group, whatever order the rows come in.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Tail {
+pub(super) struct Tail {
     signature: Signature,
     documentation: Documentation,
 }
 
-impl Default for Tail {
-    fn default() -> Self {
-        let section = DocSection { include: true, label: "Similarity", description: None };
-        let doc = "The last n values of a group by time, oldest first, as a list; rows without a value do not count. \
-                   In tallow's SQL tail(x, n) goes by ts";
-        let signature = Signature::user_defined(Volatility::Immutable);
-        let names = vec!["x", "ts", "n"];
-        Self {
-            signature: signature.clone().with_parameter_names(names).unwrap_or(signature),
-            documentation: Documentation::builder(section, doc, "tail(x, ts, n)").build(),
-        }
+impl Tail {
+    pub fn new() -> Self {
+        let described = Described {
+            group: SIMILARITY,
+            usage: "tail(x, ts, n)",
+            doc: "The last n values of a group by time, oldest first, as a list; shorter where there are fewer. In tallow's \
+                  SQL tail(x, n) goes by ts",
+            nulls: "Rows whose value or time is null do not count",
+            source: "",
+            arguments: &[
+                ("x", "numbers"),
+                ("ts", "their times; the rows may come in any order"),
+                ("n", "how many: a literal, a whole number from 1 to 1000000"),
+            ],
+            example: "SELECT symbol, tail(close, ts, 60) AS closes FROM candles GROUP BY symbol",
+        };
+        Self { signature: described.signature(), documentation: described.documentation() }
     }
 }
-
-const USAGE: &str = "tail(close, ts, 120)";
 
 impl AggregateUDFImpl for Tail {
     fn name(&self) -> &str {

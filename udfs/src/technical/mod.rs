@@ -5,4 +5,10 @@ mod names;
 mod talib;
 
 pub(crate) use atr::{atr, atr_back};
-pub use talib::{TaLib, all};
+
+use crate::family::Family;
+
+/// All functions of TA-Lib.
+pub(crate) fn functions() -> Family {
+    Family { series: talib::all(), ..Family::default() }
+}

@@ -29,17 +29,20 @@ struct Slot {
     component: Option<usize>,
 }
 
+/// A period to show what has none by default.
+const PERIOD: ParamValue = ParamValue::Int(20);
+
 /// One TA-Lib function.
 #[derive(Debug)]
-pub struct TaLib {
+pub(super) struct TaLib {
     info: &'static FuncInfo,
     signature: SeriesSignature,
     slots: Vec<Slot>,
 }
 
 /// All functions of TA-Lib.
-pub fn all() -> impl Iterator<Item = Arc<dyn SeriesFunction>> {
-    FUNCS.iter().map(|info| Arc::new(TaLib::new(info)) as Arc<dyn SeriesFunction>)
+pub(super) fn all() -> Vec<Arc<dyn SeriesFunction>> {
+    FUNCS.iter().map(|info| Arc::new(TaLib::new(info)) as Arc<dyn SeriesFunction>).collect()
 }
 
 impl TaLib {
@@ -80,7 +83,8 @@ impl TaLib {
                 }
             };
             let required = name == "timeperiod" && names::requires_period(info);
-            signature.params.push(Parameter { name, kind, default: (!required).then_some(default), doc: opt.hint });
+            let (default, example) = if required { (None, Some(PERIOD)) } else { (Some(default), None) };
+            signature.params.push(Parameter { name, kind, default, example, doc: opt.hint });
         }
         for output in info.outputs {
             let kind = match output.kind {
@@ -95,11 +99,6 @@ impl TaLib {
     /// The function with TA-Lib's own name.
     pub(super) fn named(name: &str) -> Option<Self> {
         FUNCS.iter().find(|info| info.name == name).map(Self::new)
-    }
-
-    /// TA-Lib's own description.
-    pub fn info(&self) -> &'static FuncInfo {
-        self.info
     }
 
     fn call<'a>(&self, core: &'a Core, params: &Params) -> Result<ParamHolder<'a>> {

@@ -2,4 +2,8 @@
 
 mod position_size;
 
-pub use position_size::{PositionSize, PositionSizeKind};
+use crate::family::Family;
+
+pub(crate) fn functions() -> Family {
+    Family { scalars: position_size::PositionSize::all().map(Into::into).collect(), ..Family::default() }
+}

@@ -1,20 +1,19 @@
 //! `volatility_target_size`, `kelly_size`, `atr_risk_size`, `fixed_fraction_size`, `guarded_size`: positions as a fraction of
 //! the account.
 
+use crate::described::Described;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion_common::{Result, internal_datafusion_err, plan_err};
-use datafusion_expr::{
-    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 use std::sync::Arc;
 
 /// The rule that a size follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PositionSizeKind {
+enum PositionSizeKind {
     /// As much as brings the position to a volatility.
     VolatilityTarget,
-    /// Kelly's (1956) fraction of a bet, capped.
+    /// Kelly's fraction of a bet, capped.
     Kelly,
     /// As much as risks a share of the account at a stop some average true ranges away.
     AtrRisk,
@@ -26,10 +25,13 @@ pub enum PositionSizeKind {
 
 use PositionSizeKind::{AtrRisk, FixedFraction, Guarded, Kelly, VolatilityTarget};
 
-impl PositionSizeKind {
-    /// Every rule.
-    pub const ALL: [PositionSizeKind; 5] = [VolatilityTarget, Kelly, AtrRisk, FixedFraction, Guarded];
+/// Name, default where it may be left out, and meaning.
+type Argument = (&'static str, Option<f64>, &'static str);
 
+const CAP: &str = "the largest fraction";
+const RISK: &str = "share of the account that may be lost at the stop";
+
+impl PositionSizeKind {
     fn name(self) -> &'static str {
         match self {
             VolatilityTarget => "volatility_target_size",
@@ -40,34 +42,71 @@ impl PositionSizeKind {
         }
     }
 
-    /// Arguments, and the defaults of those that may be left out.
-    fn arguments(self) -> &'static [(&'static str, Option<f64>)] {
+    fn arguments(self) -> &'static [Argument] {
         match self {
-            VolatilityTarget => &[("target", None), ("volatility", None), ("cap", Some(1.0))],
-            Kelly => &[("p", None), ("b", None), ("cap", Some(0.25))],
-            AtrRisk => &[("price", None), ("atr", None), ("risk", Some(0.02)), ("multiple", Some(2.0))],
-            FixedFraction => &[("fraction", None)],
-            Guarded => &[("size", None), ("price", None), ("stop", None), ("risk", Some(0.02)), ("cap", Some(0.1))],
+            VolatilityTarget => &[
+                ("target", None, "volatility to reach, of a year, as a fraction"),
+                ("volatility", None, "that of the instrument, of a year, as a fraction"),
+                ("cap", Some(1.0), CAP),
+            ],
+            Kelly => &[
+                ("p", None, "probability to win, from 0 to 1"),
+                ("b", None, "gain over stake of a bet that is won"),
+                ("cap", Some(0.25), CAP),
+            ],
+            AtrRisk => &[
+                ("price", None, "price of the instrument"),
+                ("atr", None, "its average true range, in price"),
+                ("risk", Some(0.02), RISK),
+                ("multiple", Some(2.0), "distance of the stop, in average true ranges"),
+            ],
+            FixedFraction => &[("fraction", None, "from 0 to 1")],
+            Guarded => &[
+                ("size", None, "fraction of the account; below 0 for a short position"),
+                ("price", None, "price of the instrument"),
+                ("stop", None, "price of the stop"),
+                ("risk", Some(0.02), RISK),
+                ("cap", Some(0.1), CAP),
+            ],
         }
     }
 
-    fn doc(self) -> &'static str {
+    /// What it gives, and where the definition comes from.
+    fn doc(self) -> (&'static str, &'static str) {
+        match self {
+            VolatilityTarget => (
+                "Fraction of the account that brings a position to a volatility: target / volatility, both of a year, at most \
+                 cap",
+                "",
+            ),
+            Kelly => (
+                "Kelly's fraction of the account for a bet won with probability p that pays b times the stake: \
+                 (b p - (1 - p)) / b, from 0 to cap",
+                "Kelly, Bell System Technical Journal 35 (1956)",
+            ),
+            AtrRisk => (
+                "Fraction of the account that loses `risk` of it at a stop `multiple` average true ranges away: \
+                 risk price / (multiple atr)",
+                "",
+            ),
+            FixedFraction => ("A fixed fraction of the account, from 0 to 1", ""),
+            Guarded => (
+                "What limits leave of a size, as a fraction of the account: at most `risk` of it lost at the stop, at most \
+                 `cap` of it in the position",
+                "",
+            ),
+        }
+    }
+
+    fn example(self) -> &'static str {
         match self {
             VolatilityTarget => {
-                "Fraction of the account that brings a position to a volatility: target / volatility, both of a year, at most cap"
+                "SELECT symbol, ts, volatility_target_size(0.15, (high - low) / close) AS size FROM candles"
             }
-            Kelly => {
-                "Kelly's fraction of the account for a bet won with probability p that pays b times the stake: (b p - (1 - p)) / b, \
-                 from 0 to cap"
-            }
-            AtrRisk => {
-                "Fraction of the account that loses `risk` of it at a stop `multiple` average true ranges away: \
-                 risk price / (multiple atr)"
-            }
-            FixedFraction => "A fixed fraction of the account, from 0 to 1",
-            Guarded => {
-                "What limits leave of a size: at most `risk` of the account lost at the stop, at most `cap` of it in the position"
-            }
+            Kelly => "SELECT kelly_size(p, 1.5) AS size FROM (VALUES (0.5), (0.6)) AS t(p)",
+            AtrRisk => "SELECT symbol, ts, atr_risk_size(close, high - low) AS size FROM candles",
+            FixedFraction => "SELECT symbol, ts, fixed_fraction_size(0.02) AS size FROM candles",
+            Guarded => "SELECT symbol, ts, guarded_size(0.4, close, low) AS size FROM candles",
         }
     }
 
@@ -95,28 +134,40 @@ impl PositionSizeKind {
 
 /// A position size. Null where an argument is null, not finite or out of its range.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct PositionSize {
+pub(super) struct PositionSize {
     kind: PositionSizeKind,
-    usage: String,
     signature: Signature,
     documentation: Documentation,
 }
 
 impl PositionSize {
-    /// The size by a rule.
-    pub fn new(kind: PositionSizeKind) -> Self {
-        let argument = |(name, default): &(&str, Option<f64>)| match default {
+    /// One for every rule.
+    pub fn all() -> impl Iterator<Item = PositionSize> {
+        [VolatilityTarget, Kelly, AtrRisk, FixedFraction, Guarded].into_iter().map(PositionSize::new)
+    }
+
+    fn new(kind: PositionSizeKind) -> Self {
+        let argument = |(name, default, _): &Argument| match default {
             Some(value) => format!("{name} => {value}"),
             None => (*name).to_string(),
         };
-        let arguments: Vec<_> = kind.arguments().iter().map(argument).collect();
-        let usage = format!("{}({})", kind.name(), arguments.join(", "));
-        let section = DocSection { include: true, label: "Position size", description: None };
-        let documentation = Documentation::builder(section, kind.doc(), usage.clone()).build();
-        let signature = Signature::user_defined(Volatility::Immutable);
-        let names = kind.arguments().iter().map(|(name, _)| *name).collect::<Vec<_>>();
-        let signature = signature.clone().with_parameter_names(names).unwrap_or(signature);
-        Self { kind, usage, signature, documentation }
+        let shown: Vec<_> = kind.arguments().iter().map(argument).collect();
+        let arguments: Vec<_> = kind.arguments().iter().map(|(name, _, meaning)| (*name, *meaning)).collect();
+        let (doc, source) = kind.doc();
+        let described = Described {
+            group: "Position size",
+            usage: &format!("{}({})", kind.name(), shown.join(", ")),
+            doc,
+            nulls: "Null where an argument is null, not finite or out of its range",
+            source,
+            arguments: &arguments,
+            example: kind.example(),
+        };
+        Self { kind, signature: described.signature(), documentation: described.documentation() }
+    }
+
+    fn usage(&self) -> &str {
+        &self.documentation.syntax_example
     }
 }
 
@@ -131,10 +182,10 @@ impl ScalarUDFImpl for PositionSize {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let all = self.kind.arguments();
-        let least = all.iter().filter(|(_, default)| default.is_none()).count();
+        let least = all.iter().filter(|(_, default, _)| default.is_none()).count();
         let numbers = arg_types.iter().all(|t| t.is_numeric() || t.is_null());
         if !numbers || !(least..=all.len()).contains(&arg_types.len()) {
-            return plan_err!("{} takes {least} to {} numbers: {}", self.name(), all.len(), self.usage);
+            return plan_err!("{} takes {least} to {} numbers: {}", self.name(), all.len(), self.usage());
         }
         Ok(vec![DataType::Float64; arg_types.len()])
     }
@@ -148,7 +199,7 @@ impl ScalarUDFImpl for PositionSize {
         let wrong = || internal_datafusion_err!("{}: arguments were not coerced", self.name());
         let columns = arrays.iter().map(|a| a.as_primitive_opt::<Float64Type>().ok_or_else(wrong));
         let columns = columns.collect::<Result<Vec<_>>>()?;
-        let defaults: Vec<f64> = self.kind.arguments().iter().filter_map(|(_, d)| *d).collect();
+        let defaults: Vec<f64> = self.kind.arguments().iter().filter_map(|(_, default, _)| *default).collect();
         let missing = self.kind.arguments().len() - columns.len();
         let rest = &defaults[defaults.len() - missing..];
         let rows = columns.first().map_or(args.number_rows, |c| c.len());
