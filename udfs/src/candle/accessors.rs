@@ -1,7 +1,7 @@
 //! `candle_open(candle)` and its siblings: the fields of a candlestick.
 
 use super::CANDLES;
-use super::candlestick::{FIELDS, candle_type};
+use super::candle_arrays::{FIELDS, candle_type};
 use crate::described::Described;
 use arrow::array::{Array, ArrayRef, AsArray, make_array};
 use arrow::buffer::NullBuffer;

@@ -2,8 +2,10 @@
 
 mod accessors;
 mod alignment;
+mod candle_arrays;
 mod candlestick;
 mod grid;
+mod partial_candle;
 mod quality;
 mod session_vwap;
 mod span;
