@@ -9,18 +9,23 @@ use super::asof::AsofExec;
 use super::cancellation::CancelJoins;
 use super::node::{self, NodeKind};
 use super::series_exec::SeriesExec;
+use arrow::datatypes::Schema;
 use datafusion::common::{Result, internal_err, not_impl_err, plan_err};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Operator, ScalarUDF};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::windows::WindowAggExec;
-use datafusion_proto::bytes::{
-    physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
+use datafusion_proto::physical_plan::to_proto::serialize_physical_expr_with_converter;
+use datafusion_proto::physical_plan::{
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalPlanNodeExt, PhysicalProtoConverterExtension,
 };
-use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use datafusion_proto::protobuf::physical_plan_node::PhysicalPlanType;
+use datafusion_proto::protobuf::{PhysicalExprNode, PhysicalExtensionNode, PhysicalPlanNode};
 use prost::Message;
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::sync::Arc;
 use tallow_common::codec::{Decoding, Encoding, FunctionKind, OperatorKind, named, read, split_name};
@@ -64,7 +69,7 @@ impl Codec {
     /// # Errors
     /// It has an operator or a function that no kind is known of.
     pub fn encode(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
-        Ok(physical_plan_to_bytes_with_extension_codec(Arc::clone(plan), self)?.to_vec())
+        Ok(Converter::default().execution_plan_to_proto(plan, self)?.encode_to_vec())
     }
 
     /// The plan that [`Codec::encode`] wrote. The task is one of the session that is to run it.
@@ -72,7 +77,7 @@ impl Codec {
     /// # Errors
     /// Another build wrote it, or the session lacks a function.
     pub fn decode(&self, bytes: &[u8], task: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = physical_plan_from_bytes_with_extension_codec(bytes, task, self)?;
+        let plan = Decoding { task, codec: self, converter: &Converter::default() }.plan(bytes)?;
         // Joins ask the execution that they belong to here.
         CancelJoins.optimize(plan, task.session_config().options())
     }
@@ -111,6 +116,9 @@ impl PhysicalExtensionCodec for Codec {
             let [input] = inputs else { return internal_err!("a node with {} inputs", inputs.len()) };
             return node::decode(&self.nodes, body, Arc::clone(input));
         }
+        if name == PIECE {
+            return Decoding { task, codec: self, converter }.plan(body);
+        }
         match self.operators.iter().find(|kind| kind.name == name) {
             Some(kind) => (kind.decode)(body, inputs, &Decoding { task, codec: self, converter }),
             None => plan_err!("unknown operator `{name}`: another build of tallow wrote this plan"),
@@ -129,6 +137,61 @@ impl PhysicalExtensionCodec for Codec {
             Some(kind) => Ok(Arc::new((kind.decode)(bytes)?)),
             None => not_impl_err!("the function `{name}` is found by its name"),
         }
+    }
+}
+
+/// Writes a deep plan in pieces: a message that holds others more than a hundred deep cannot be read.
+#[derive(Default)]
+struct Converter {
+    depth: Cell<usize>,
+}
+
+/// The name of a piece.
+const PIECE: &str = "piece";
+/// Operators above each other in one piece. Each takes two or three messages, and expressions have their own.
+const PIECE_DEPTH: usize = 12;
+
+impl PhysicalProtoConverterExtension for Converter {
+    fn execution_plan_to_proto(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        codec: &dyn PhysicalExtensionCodec,
+    ) -> Result<PhysicalPlanNode> {
+        let depth = self.depth.get() + 1;
+        self.depth.set(depth);
+        let node = PhysicalPlanNode::try_from_physical_plan_with_converter(Arc::clone(plan), codec, self);
+        self.depth.set(depth - 1);
+        let node = node?;
+        if !depth.is_multiple_of(PIECE_DEPTH) {
+            return Ok(node);
+        }
+        let piece = PhysicalExtensionNode { node: named(PIECE, &node.encode_to_vec()), inputs: vec![] };
+        Ok(PhysicalPlanNode { physical_plan_type: Some(PhysicalPlanType::Extension(piece)) })
+    }
+
+    fn proto_to_execution_plan(
+        &self,
+        node: &PhysicalPlanNode,
+        context: &PhysicalPlanDecodeContext<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.default_proto_to_execution_plan(node, context)
+    }
+
+    fn proto_to_physical_expr(
+        &self,
+        node: &PhysicalExprNode,
+        schema: &Schema,
+        context: &PhysicalPlanDecodeContext<'_>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        self.default_proto_to_physical_expr(node, schema, context)
+    }
+
+    fn physical_expr_to_proto(
+        &self,
+        expr: &Arc<dyn PhysicalExpr>,
+        codec: &dyn PhysicalExtensionCodec,
+    ) -> Result<PhysicalExprNode> {
+        serialize_physical_expr_with_converter(expr, codec, self)
     }
 }
 

@@ -116,6 +116,7 @@ impl Control {
     async fn stopped(&self, clock: &Handle) -> Error {
         let late = async {
             match self.deadline {
+                Some(deadline) if deadline <= Instant::now() => {}
                 Some(deadline) => {
                     let sleeper = clock.spawn(async move { tokio::time::sleep_until(deadline.into()).await });
                     let _ = AbortOnDrop(sleeper).await;

@@ -227,7 +227,10 @@ async fn columns_symbols_and_times_can_be_named() {
     let text = "when,last\n02/01/2020,3\n01/02/2020,4\n";
     let map = [("ts", "when"), ("close", "last")];
     let (_s, said, _f) = one("A.csv", text, "1d", IngestOptions { naming: naming(&map), ..Default::default() }).await;
-    assert!(said.unwrap_err().to_string().contains("--time-format"), "day and month are told apart by nothing");
+    assert!(
+        said.unwrap_err().to_string().contains("the option `time_format"),
+        "day and month are told apart by nothing"
+    );
     let naming = Naming { time_format: Some("%d/%m/%Y".to_string()), ..naming(&map) };
     let (session, done, _f) = one("A.csv", text, "1d", IngestOptions { naming, ..Default::default() }).await;
     assert_eq!(done.unwrap().new, 2);

@@ -838,7 +838,7 @@ async fn the_older_rule_puts_barriers_just_before_the_levels() {
     let session = session().await;
     let mut run = LabelRun::new("4h".parse().unwrap());
     run.seed = true;
-    assert!(run.sql(session.lake()).await.unwrap_err().to_string().contains("--levels"));
+    assert!(run.sql(session.lake()).await.unwrap_err().to_string().contains("the option `levels"));
     run.levels = Some(tallow::pipeline::levels::Source::Auto(Default::default()));
     run.labels = vec!["triple_barrier".to_string()];
     let sql = format!(

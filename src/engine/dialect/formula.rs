@@ -48,7 +48,7 @@ const MAX_TOKENS: usize = 2_000;
 /// assert_eq!(formula.to_string(), "rsi(:period 14) < 30 AND close crosses_above sma(20)");
 /// assert_eq!(formula.parameters()[0].default.as_deref(), Some("14"));
 /// assert!(Formula::parse("rsi(14) <").is_err());
-/// # Ok::<_, tallow::Error>(())
+/// # Ok::<_, tallow_common::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Formula {
