@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// the process, less what it takes otherwise, against the sizes that were told.
 const FUNCTIONS: [(&str, usize); 4] = [("median", 7), ("percentile_cont", 7), ("array_agg", 12), ("string_agg", 12)];
 /// The same where the values are sorted: each value and each key is then a value of its own.
-const ORDERED: usize = 32;
+const ORDERED: usize = 64;
 
 /// Least memory of a partition of a query with such an aggregate.
 const PARTITION_BYTES: usize = 256 << 20;
