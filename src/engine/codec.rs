@@ -116,9 +116,6 @@ impl PhysicalExtensionCodec for Codec {
             let [input] = inputs else { return internal_err!("a node with {} inputs", inputs.len()) };
             return node::decode(&self.nodes, body, Arc::clone(input));
         }
-        if name == PIECE {
-            return Decoding { task, codec: self, converter }.plan(body);
-        }
         match self.operators.iter().find(|kind| kind.name == name) {
             Some(kind) => (kind.decode)(body, inputs, &Decoding { task, codec: self, converter }),
             None => plan_err!("unknown operator `{name}`: another build of tallow wrote this plan"),
@@ -174,6 +171,12 @@ impl PhysicalProtoConverterExtension for Converter {
         node: &PhysicalPlanNode,
         context: &PhysicalPlanDecodeContext<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        // A piece belongs to what is around it: a subquery's value is found there.
+        if let Some(PhysicalPlanType::Extension(extension)) = &node.physical_plan_type
+            && let Some((PIECE, body)) = split_name(&extension.node)
+        {
+            return self.proto_to_execution_plan(&read::<PhysicalPlanNode>(body)?, context);
+        }
         self.default_proto_to_execution_plan(node, context)
     }
 
