@@ -1,10 +1,8 @@
 //! Plans travel: written as bytes, read in another session, run there to the same rows.
 
-use crate::common::{session, settings};
+use crate::common::settings;
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
-use datafusion::execution::TaskContext;
-use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use std::sync::Arc;
@@ -67,22 +65,5 @@ async fn every_kind_of_query_travels() {
         "select length(repeat(symbol, 3)) from candles order by symbol limit 3",
     ] {
         travels(text, &Params::default(), 2).await;
-    }
-}
-
-/// Every function that a session has can be found by the session that reads a plan.
-#[tokio::test(flavor = "multi_thread")]
-async fn every_function_is_known_by_its_name_elsewhere() {
-    let (here, there) = (session().await, session().await);
-    let task: Arc<TaskContext> = there.context().task_ctx();
-    let state = here.context().state();
-    for name in state.scalar_functions().keys() {
-        assert!(task.udf(name).is_ok(), "{name}");
-    }
-    for name in state.aggregate_functions().keys() {
-        assert!(task.udaf(name).is_ok(), "{name}");
-    }
-    for name in state.window_functions().keys() {
-        assert!(task.udwf(name).is_ok(), "{name}");
     }
 }
