@@ -1,9 +1,11 @@
-//! What all floors of tallow share: errors, problems of a text, times in words, and messages without secrets.
+//! What all floors of tallow share: errors, problems of a text, times in words, ranges of time by symbol, and messages
+//! without secrets.
 
 mod code;
 pub mod codec;
 mod error;
 mod problem;
+mod ranges;
 pub mod redact;
 mod threads;
 pub mod time;
@@ -12,4 +14,5 @@ mod wording;
 pub use code::Code;
 pub use error::{Error, Result, readable};
 pub use problem::{Problem, Problems};
+pub use ranges::{Ranges, Times};
 pub use threads::ComputeThreads;

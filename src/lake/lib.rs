@@ -3,6 +3,7 @@
 mod as_of;
 mod blobs;
 mod catalog;
+mod change_feed;
 mod clusters;
 pub mod codec;
 mod columns;

@@ -4,9 +4,11 @@ mod expression;
 mod plan;
 mod shape;
 mod sources;
+mod widened;
 
 pub use plan::fades_by_movement;
 pub use sources::Sources;
+pub use widened::CountedBars;
 
 use datafusion::logical_expr::LogicalPlan;
 use plan::of_plan;

@@ -5,6 +5,7 @@ mod names;
 mod provider;
 
 use super::as_of::AsOf;
+use super::change_feed;
 use super::delta::{Log, no_table};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::kind::{CANDLES, ResultKind};
@@ -12,7 +13,7 @@ use super::maintenance::{self, HistoryEntry, OptimizeSummary};
 use super::overwrite::{self, Computed, Written};
 use super::profile::ProfileCache;
 use super::small_table::{self, Record};
-use datafusion::catalog::{MemoryCatalogProviderList, SchemaProvider};
+use datafusion::catalog::{MemoryCatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::ExecutionPlan;
@@ -172,6 +173,19 @@ impl Lake {
     /// The commits of a table, newest first.
     pub async fn history(&self, name: &str, limit: Option<usize>) -> Result<Vec<HistoryEntry>> {
         maintenance::history(&self.log(name)?, limit).await
+    }
+
+    /// The rows of a table that changed after one version, up to and with another, by default the newest: its columns,
+    /// `_change_type` (`insert`, `update_preimage`, `update_postimage`, `delete`), `_commit_version` and
+    /// `_commit_timestamp`.
+    pub async fn changes(&self, name: &str, from: u64, to: Option<u64>) -> Result<Arc<dyn TableProvider>> {
+        let log = self.log(name)?;
+        let to = match to {
+            Some(to) => to,
+            None if !log.exists().await? => return no_table(&log.location),
+            None => log.latest_version(from).await?,
+        };
+        change_feed::changes(&log, from, to).await
     }
 
     /// Deletes the files that only versions older than `keep` need; returns their names.

@@ -90,6 +90,8 @@ impl<'a> Target<'a> {
             schema: Some(log_schema(schema)),
             properties: properties.map(|(key, value)| (key.to_string(), value)).into(),
             data_change: true,
+            feeds_changes: true,
+            changed_rows: merged.changed_rows.adds().to_vec(),
             metrics: metrics.into_iter().map(|(k, n)| (k.to_string(), n.into())).collect(),
             operation,
             run,
