@@ -84,7 +84,12 @@ pub(super) async fn check(
     }
 }
 
-fn check_overwrite(log: &Log, there: &Snapshot, kind: ResultKind, properties: &HashMap<String, String>) -> Result<()> {
+pub(super) fn check_overwrite(
+    log: &Log,
+    there: &Snapshot,
+    kind: ResultKind,
+    properties: &HashMap<String, String>,
+) -> Result<()> {
     let known = |key: &str| there.properties.get(key).map(String::as_str);
     let is_of_kind = match (known(KIND), known(OPERATION)) {
         (Some(known), _) => known == kind.prefix(),
@@ -167,7 +172,7 @@ fn change(base: Option<&Snapshot>, schema: &SchemaRef, computed: &Computed, adds
 }
 
 /// The columns as they are stored: in types that the writer takes and that every reader knows.
-fn stored(schema: &Schema) -> SchemaRef {
+pub(super) fn stored(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let data_type = match field.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,

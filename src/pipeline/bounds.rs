@@ -159,7 +159,7 @@ async fn later(session: &Session, table: &str, read: &Read, to: i64, ahead: usiz
 
 /// What a plan reads of a table, and so which of its bars a reach counts.
 #[derive(Debug, Clone, Default)]
-struct Read {
+pub(super) struct Read {
     /// The columns with numbers.
     columns: BTreeSet<String>,
     /// Whether only bars count at which these move.
@@ -168,7 +168,7 @@ struct Read {
 
 impl Read {
     /// What an optimized plan reads, by table.
-    fn of(plan: &LogicalPlan) -> Result<BTreeMap<String, Read>> {
+    pub(super) fn of(plan: &LogicalPlan) -> Result<BTreeMap<String, Read>> {
         let by_movement = fades_by_movement(plan)?;
         let mut tables: BTreeMap<String, Read> = BTreeMap::new();
         plan.apply_with_subqueries(|node| {
@@ -185,7 +185,7 @@ impl Read {
 
     /// SQL: symbol and time of the bars under a condition that count. A column that never has a value there, or never moves,
     /// tells nothing of when it last did.
-    fn counted(&self, table: &str, condition: &str) -> String {
+    pub(super) fn counted(&self, table: &str, condition: &str) -> String {
         let columns = || self.columns.iter().map(|c| quoted(c)).enumerate();
         let flag = |(i, c): (usize, String)| match self.by_movement {
             true => format!(

@@ -334,7 +334,7 @@ pub async fn without_labels(session: &Session, table: &str) -> Result<Vec<(Strin
 }
 
 /// FNV-1a, which stays the same whatever the program is built with.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

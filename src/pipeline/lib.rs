@@ -13,6 +13,7 @@ pub mod explain;
 pub mod formulas;
 pub mod functions;
 pub(crate) mod in_range;
+pub mod incremental;
 pub mod ingest;
 pub mod label;
 pub mod label_path;

@@ -13,6 +13,7 @@ mod floors;
 mod formulas;
 mod fuzz;
 mod golden;
+mod incremental;
 mod ingest;
 mod interpreter;
 mod interrupts;

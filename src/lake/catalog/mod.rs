@@ -5,13 +5,14 @@ mod names;
 mod provider;
 
 use super::as_of::AsOf;
-use super::change_feed;
+use super::change_feed::{self, Changed};
 use super::delta::{Log, no_table};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::kind::{CANDLES, ResultKind};
 use super::maintenance::{self, HistoryEntry, OptimizeSummary};
 use super::overwrite::{self, Computed, Written};
 use super::profile::ProfileCache;
+use super::replace::{self, Replaced, Replacement};
 use super::small_table::{self, Record};
 use datafusion::catalog::{MemoryCatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result};
@@ -131,6 +132,33 @@ impl Lake {
         Ok(written)
     }
 
+    /// Puts computed rows in the place of those that a result table holds in some ranges.
+    pub async fn replace(&self, table: &str, rows: Replacement) -> Result<Replaced> {
+        let log = self.result_log(table, rows.kind)?;
+        let replaced = replace::replace(&self.state, &self.cache, &log, rows).await?;
+        self.tables().remove(table);
+        self.refresh().await?;
+        Ok(replaced)
+    }
+
+    /// Of each of these applications, the last transaction that a result table holds.
+    pub async fn reached(&self, table: &str, kind: ResultKind, applications: Vec<String>) -> Result<Vec<Option<u64>>> {
+        let log = self.result_log(table, kind)?;
+        let Some(snapshot) = log.snapshot(None).await? else { return Ok(vec![None; applications.len()]) };
+        let mut reached = vec![];
+        for application in applications {
+            let version = snapshot.reached(&log, &application).await?;
+            reached.push(version.and_then(|version| u64::try_from(version).ok()));
+        }
+        Ok(reached)
+    }
+
+    /// The properties of a result table; none if it is not there.
+    pub async fn properties(&self, table: &str, kind: ResultKind) -> Result<HashMap<String, String>> {
+        let snapshot = self.result_log(table, kind)?.snapshot(None).await?;
+        Ok(snapshot.map(|snapshot| snapshot.properties).unwrap_or_default())
+    }
+
     /// Whether a result may be written to a table; [`Lake::overwrite`] asks too, but by then much may be computed.
     pub async fn check_overwrite(
         &self,
@@ -186,6 +214,14 @@ impl Lake {
             None => log.latest_version(from).await?,
         };
         change_feed::changes(&log, from, to).await
+    }
+
+    /// Where a table, which has the columns symbol and ts, changed between two versions.
+    pub async fn changed(&self, name: &str, from: u64, to: u64) -> Result<Changed> {
+        if from == to {
+            return Ok(Changed::default());
+        }
+        change_feed::changed(self.state.as_ref(), &self.changes(name, from, Some(to)).await?).await
     }
 
     /// Deletes the files that only versions older than `keep` need; returns their names.

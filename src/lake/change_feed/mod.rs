@@ -4,9 +4,12 @@
 //! it changed, each with `_change_type`; of one that only adds files, these are the rows that it inserted. Of commits of
 //! other programs that name none, the rows of the files that went and of those that came are compared.
 
+mod ranges;
 mod read;
 mod write;
 
+pub use ranges::Changed;
+pub(crate) use ranges::changed;
 pub(crate) use read::changes;
 use std::fmt::{Display, Formatter};
 pub(crate) use write::ChangeWriter;

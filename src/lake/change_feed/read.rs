@@ -104,8 +104,8 @@ impl Changes {
 
 /// Files that a version needed may have been deleted since.
 async fn check_files(log: &Log, commit: &ChangingCommit) -> Result<()> {
-    let found = stream::iter(commit.changes.files().map(|file| log.holds_file(file))).buffered(REQUESTS);
-    let found: Vec<bool> = found.try_collect().await?;
+    let asked: Vec<_> = commit.changes.files().map(|file| log.holds_file(file)).collect();
+    let found: Vec<bool> = stream::iter(asked).buffered(REQUESTS).try_collect().await?;
     if found.into_iter().all(|found| found) {
         return Ok(());
     }

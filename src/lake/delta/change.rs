@@ -36,8 +36,10 @@ pub(crate) struct Change {
     pub operation: &'static str,
     /// The run that it is part of, where a run commits to several tables.
     pub run: Option<Value>,
-    /// Names the work of the commit, which takes effect once however often it is tried.
-    pub transaction: Option<Transaction>,
+    /// What the table holds from now on: of each application, up to which of its versions.
+    pub transactions: Vec<Transaction>,
+    /// Whether these name the work of the commit, which then takes effect once, whoever does it and however often.
+    pub once: bool,
 }
 
 /// Where a commit names its run.
@@ -58,10 +60,8 @@ impl Log {
     /// [`super::Attempts`] is what callers use: it knows what a conflict or an error means.
     pub(super) async fn commit(&self, base: Option<&Snapshot>, id: &str, change: Change) -> Result<Outcome> {
         let info = commit_info(id, &change);
-        let mut properties = CommitProperties::default().with_metadata(info).with_max_retries(0);
-        if let Some(transaction) = change.transaction {
-            properties = properties.with_application_transaction(transaction);
-        }
+        let properties = CommitProperties::default().with_metadata(info).with_max_retries(0);
+        let properties = properties.with_application_transactions(change.transactions);
         let data_change = change.data_change;
         let adds = change.adds.into_iter().map(|add| Action::Add(Add { data_change, ..add }));
         let removes = change.removes.iter().map(|add| Action::Remove(removed(add, data_change)));

@@ -263,10 +263,20 @@ impl Log {
 }
 
 impl Snapshot {
-    /// Whether a transaction is among those that made this version: itself, or a later one of the same application.
-    async fn includes(&self, log: &Log, transaction: &Transaction) -> Result<bool> {
-        let newest = in_turn(self.state.transaction_version(log.log.as_ref(), &transaction.app_id)).await;
-        Ok(newest.map_err(|e| log.failed(e))?.is_some_and(|newest| newest >= transaction.version))
+    /// Whether these transactions are among those that made this version: themselves, or later ones of the same
+    /// applications.
+    pub async fn includes(&self, log: &Log, transactions: &[Transaction]) -> Result<bool> {
+        for transaction in transactions {
+            if self.reached(log, &transaction.app_id).await?.is_none_or(|reached| reached < transaction.version) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The last transaction of an application that this version holds.
+    pub async fn reached(&self, log: &Log, application: &str) -> Result<Option<i64>> {
+        in_turn(self.state.transaction_version(log.log.as_ref(), application)).await.map_err(|e| log.failed(e))
     }
 
     /// Whether every commit tells which rows it changed.

@@ -30,7 +30,7 @@ impl Log {
         }
         found.sort();
         if !dry_run {
-            let deletions = found.iter().map(|name| self.delete(name));
+            let deletions: Vec<_> = found.iter().map(|name| self.delete(name)).collect();
             stream::iter(deletions).buffer_unordered(DELETIONS).try_collect::<()>().await?;
         }
         Ok(found)

@@ -95,7 +95,8 @@ impl<'a> Target<'a> {
             metrics: metrics.into_iter().map(|(k, n)| (k.to_string(), n.into())).collect(),
             operation,
             run,
-            transaction: None,
+            transactions: vec![],
+            once: false,
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::canonical::SEQUENCE;
 use super::counts::Counts;
-use super::delivered::{Cursor, Delivered, comparators};
+use super::delivered::{Delivered, comparators};
 use super::tally::Provided;
 use crate::change_feed::{ChangeType, ChangeWriter};
 use crate::clusters::{Cluster, clusters};
 use crate::delta::{DataFile, Log};
+use crate::sorted_rows::{Cursor, SortedRows};
 use crate::table::CandleTable;
 use crate::uncommitted::UncommittedFiles;
 use crate::writer::{FILE_BYTES, Layout, TableWriter, conform};
@@ -14,7 +15,6 @@ use arrow::array::{Array, ArrayRef, AsArray, DynComparator, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use futures::TryStreamExt;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -222,12 +222,12 @@ impl Upsert<'_> {
         mut outputs: Outputs<'_, '_>,
     ) -> Result<Counts> {
         let mut counts = Counts::default();
-        let mut existing = Existing { rows: existing, cursor: Cursor::default() };
+        let mut existing = SortedRows::new(existing, &self.schema);
         let mut pair = Pair::default();
         loop {
             let have = delivered.fill().await?;
             let left = delivered.cursor.key().filter(|(symbol, _)| have && until.holds(symbol));
-            existing.fill(&self.schema).await?;
+            existing.fill().await?;
             match (left, existing.cursor.key()) {
                 (None, None) => return Ok(counts),
                 (None, Some(_)) => {
@@ -332,29 +332,6 @@ impl Pair {
 
     fn same(&self, a: usize, b: usize, has: impl Fn(usize) -> bool) -> bool {
         self.columns.iter().all(|(column, compare)| compare(a, b).is_eq() || !has(*column))
-    }
-}
-
-/// Rows of the table, in order.
-struct Existing {
-    rows: Option<SendableRecordBatchStream>,
-    cursor: Cursor,
-}
-
-impl Existing {
-    async fn fill(&mut self, schema: &SchemaRef) -> Result<()> {
-        while self.cursor.is_at_end() {
-            let Some(rows) = &mut self.rows else { return Ok(()) };
-            match rows.try_next().await? {
-                Some(batch) if batch.num_rows() > 0 => self.cursor.set(conform(&batch, schema)?)?,
-                Some(_) => {}
-                None => {
-                    self.rows = None;
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -27,8 +27,8 @@ use statistics::statistics;
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-pub(super) use tags::profile_of;
 use tags::{GroupFacts, times};
+pub(super) use tags::{profile_of, tier_of};
 use tokio::io::AsyncWriteExt;
 
 /// A row group ends at the first symbol boundary after this many rows, or fewer where memory is short; and inside a symbol
@@ -71,6 +71,8 @@ pub(super) struct TableWriter<'a> {
     layout: Layout,
     /// The folder in the table's folder, where files do not lie in that itself.
     folder: Option<&'static str>,
+    /// What is said of its files, if they hold rows of all symbols (see [`tier_of`]).
+    tier: Option<u32>,
     target: u64,
     /// About the bytes of a row.
     row_bytes: usize,
@@ -193,6 +195,7 @@ impl<'a> TableWriter<'a> {
             properties,
             layout,
             folder: None,
+            tier: None,
             target: FILE_BYTES,
             group: Group::default(),
             encoding: VecDeque::new(),
@@ -213,6 +216,12 @@ impl<'a> TableWriter<'a> {
     /// Files lie in a folder of the table's folder.
     pub fn in_folder(mut self, folder: &'static str) -> Self {
         self.folder = Some(folder);
+        self
+    }
+
+    /// Files are marked as those of a tier.
+    pub fn in_tier(mut self, tier: Option<u32>) -> Self {
+        self.tier = tier;
         self
     }
 
@@ -390,7 +399,7 @@ impl<'a> TableWriter<'a> {
         file.upload.shutdown().await.map_err(|e| exec_datafusion_err!("cannot write {}: {e}", file.name))?;
         self.started += 1;
         let tags = match self.layout {
-            Layout::Sorted => tags::of_sorted(&file.groups)?,
+            Layout::Sorted => tags::of_sorted(&file.groups, self.tier)?,
             Layout::Unsorted => HashMap::new(),
         };
         self.done.push(Add {
