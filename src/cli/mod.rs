@@ -19,11 +19,13 @@ mod matching;
 mod optimize;
 mod output;
 mod pattern;
+#[cfg(feature = "report")]
 mod pictures;
 mod portable;
 mod progress;
 mod query;
 mod repl;
+#[cfg(feature = "report")]
 mod report;
 mod resample;
 mod run;
@@ -32,6 +34,8 @@ mod skipped;
 mod statement;
 mod synth;
 mod tables;
+#[cfg(feature = "score")]
+mod train;
 mod vacuum;
 mod validate;
 mod wording;

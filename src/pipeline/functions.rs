@@ -75,8 +75,11 @@ pub fn describe_all() -> Vec<FunctionDoc> {
         let returns = function.return_type(&[]).map_or_else(|_| String::new(), |t| sql_type(&t));
         all.push(describe_plain(function.name(), "scalar", &returns, doc));
     }
-    let predict = super::score::Predict::new(std::sync::Arc::new(super::score::Models::new(0)));
-    all.push(describe_plain("predict", "scalar", "struct", predict.documentation().cloned()));
+    #[cfg(feature = "score")]
+    {
+        let predict = super::score::Predict::new(std::sync::Arc::new(super::score::Models::new(0)));
+        all.push(describe_plain("predict", "scalar", "struct", predict.documentation().cloned()));
+    }
     let in_range = super::in_range::InRange::default();
     all.push(describe_plain(in_range.name(), "scalar", "boolean", in_range.documentation().cloned()));
     for (name, usage, doc) in super::views::described() {

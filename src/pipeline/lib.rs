@@ -27,11 +27,14 @@ pub mod patterns;
 pub mod query;
 pub mod quoting;
 mod relation;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod resample;
 mod rows;
 pub mod scan;
+#[cfg(feature = "score")]
 pub mod score;
+mod scoring;
 pub mod search;
 mod session;
 pub mod synth;

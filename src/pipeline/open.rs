@@ -2,6 +2,7 @@
 
 use crate::in_range::InRange;
 use crate::named::NamedQueries;
+#[cfg(feature = "score")]
 use crate::score::{Models, Predict};
 use crate::session::{Session, Settings};
 use crate::views::Views;
@@ -17,8 +18,13 @@ use tallow_lake::{Lake, LakeOptions, ProfileCache, Stores};
 /// Opens a session over a lake, with named queries that come with the program.
 pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session> {
     let stores = Arc::new(Stores::default());
+    #[cfg(feature = "score")]
     let models = Arc::new(Models::new(settings.memory_of_partition()));
-    let functions = vec![ScalarUDF::from(Predict::new(Arc::clone(&models))), ScalarUDF::from(InRange::default())];
+    let functions = vec![
+        #[cfg(feature = "score")]
+        ScalarUDF::from(Predict::new(Arc::clone(&models))),
+        ScalarUDF::from(InRange::default()),
+    ];
     let engine = Engine::new(&settings.engine(), Arc::clone(&stores) as _, functions)?;
     let context = engine.context();
     let as_of = settings.as_of.as_deref().map(str::parse).transpose()?;
@@ -30,9 +36,17 @@ pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session>
     catalog.register_schema("system", system_schema()?)?;
     context.register_catalog("tallow", Arc::new(catalog));
     let queries = Arc::new(queries.clone());
-    let views = Views::new(Arc::clone(&lake), Arc::clone(&models), Arc::clone(&queries));
+    let views = Views {
+        lake: Arc::clone(&lake),
+        queries: Arc::clone(&queries),
+        #[cfg(feature = "score")]
+        models: Arc::clone(&models),
+    };
     let engine = engine.with_table_functions(Arc::new(views));
-    Ok(Session::new(engine, lake, stores).with_extension(models).with_extension(queries))
+    let session = Session::new(engine, lake, stores).with_extension(queries);
+    #[cfg(feature = "score")]
+    let session = session.with_extension(models);
+    Ok(session)
 }
 
 /// `system.functions`: every series function with its signature, reach and documentation.

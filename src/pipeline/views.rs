@@ -5,6 +5,7 @@ use super::levels::{self, Detection, Source};
 use super::named::NamedQueries;
 use super::quoting;
 use super::resample::Wanted;
+#[cfg(feature = "score")]
 use super::score::Models;
 use super::search::{self, SearchOptions};
 use super::{adjust, patterns, resample};
@@ -24,15 +25,10 @@ use tallow_udfs::similarity::search::Windowing;
 
 /// The table functions of a session.
 pub(crate) struct Views {
-    lake: Arc<Lake>,
-    models: Arc<Models>,
-    queries: Arc<NamedQueries>,
-}
-
-impl Views {
-    pub fn new(lake: Arc<Lake>, models: Arc<Models>, queries: Arc<NamedQueries>) -> Views {
-        Views { lake, models, queries }
-    }
+    pub lake: Arc<Lake>,
+    pub queries: Arc<NamedQueries>,
+    #[cfg(feature = "score")]
+    pub models: Arc<Models>,
 }
 
 impl Views {
@@ -155,6 +151,7 @@ impl TableFunctions for Views {
         &NAMES
     }
 
+    #[cfg(feature = "score")]
     async fn prepare(&self, statements: &[Statement]) -> Result<()> {
         self.models.load_called(&self.lake, statements).await
     }
