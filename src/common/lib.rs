@@ -10,6 +10,6 @@ pub mod time;
 mod wording;
 
 pub use code::Code;
-pub use error::{Error, Result, readable};
+pub use error::{Error, Result, code_of, readable};
 pub use problem::{Problem, Problems};
 pub use threads::ComputeThreads;

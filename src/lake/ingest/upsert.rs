@@ -11,7 +11,7 @@ use crate::uncommitted::UncommittedFiles;
 use crate::writer::{FILE_BYTES, Layout, TableWriter, conform};
 use arrow::array::{Array, ArrayRef, AsArray, DynComparator, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use futures::TryStreamExt;
 use std::collections::VecDeque;
@@ -229,7 +229,7 @@ impl Upsert<'_> {
     /// A row with the delivered values, and the table's own in columns that were not delivered.
     fn restated(&self, delivered: &Cursor, existing: &Cursor) -> Result<RecordBatch> {
         let (Some(new), Some(old)) = (delivered.batch(), existing.batch()) else {
-            return exec_err!("no row to restate");
+            return internal_err!("no row to restate");
         };
         let given = |name: &str| {
             let column = new.schema().index_of(name).ok()?;
