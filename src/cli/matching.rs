@@ -8,7 +8,6 @@ use super::progress::Progress;
 use super::skipped::partial;
 use super::{Failure, destination, given, usage};
 use crate::Session;
-use crate::lake::ResultKind;
 use crate::pipeline::matching::{Found, Look, Match, MatchEvent, MatchJob, Scoring, Searched};
 use crate::pipeline::materialize::result_table;
 use crate::pipeline::search::{self, Adjust, Counts, SearchOptions};
@@ -18,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tallow_common::redact::redacted;
+use tallow_lake::ResultKind;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::search::Stages;
 
@@ -155,11 +155,11 @@ pub(super) async fn deliver(
         MatchEvent::Claimed(claimed) => {
             if claimed.silent > 0 && !quiet {
                 let (silent, cooldown) = (claimed.silent, &args.cooldown);
-                note(format_args!("{silent} silent: told within {cooldown}, or of a bar that was told before"));
+                note(format_args!("{silent} silent: reported within {cooldown}, or of a bar that was reported before"));
             }
             if claimed.elsewhere > 0 {
                 note(format_args!(
-                    "warning: {} left to another run that is telling them; if it was killed, they are due in two minutes",
+                    "warning: {} left to another run that is reporting them; if it was killed, they are due in two minutes",
                     claimed.elsewhere
                 ));
             }

@@ -7,11 +7,11 @@ use super::output::out;
 use super::{Failure, given, statement};
 use crate::Error;
 use crate::Session;
-use crate::lake::StoredPattern;
 use crate::pipeline::patterns::{self, Source};
 use crate::pipeline::search::Pattern;
 use clap::{Args as ClapArgs, Subcommand};
 use std::io::Read;
+use tallow_lake::StoredPattern;
 use tallow_udfs::similarity::numbers_of;
 
 #[derive(Debug, Subcommand)]
@@ -155,8 +155,8 @@ fn show(pattern: &StoredPattern) -> Result<(), Failure> {
             out!("{name:<10} {text}");
         }
     }
-    let sought = Pattern::try_from(pattern)?;
-    out!("shape      {}", sparkline(&sought.closes[sought.lead..]));
+    let shape = Pattern::try_from(pattern)?;
+    out!("shape      {}", sparkline(&shape.closes[shape.lead..]));
     Ok(())
 }
 

@@ -88,7 +88,7 @@ fn show_evaluation(evaluation: &Evaluation) -> Result<(), Failure> {
             t.skill()
         );
     }
-    out!("\ncalibration out of sample: told -> came (rows)");
+    out!("\ncalibration out of sample: predicted -> happened (rows)");
     for t in &evaluation.targets {
         let bins: Vec<_> = t.bins.iter().map(|b| format!("{:.2} -> {:.2} ({})", b.predicted, b.came, b.rows)).collect();
         out!("{:<8} {}", t.target, bins.join(", "));
