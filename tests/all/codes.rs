@@ -66,7 +66,7 @@ fn a_command_ends_with_the_status_of_the_code() {
     };
     for (args, code) in [
         (&["query", "select * from candels"][..], Code::NotFound),
-        (&["ingest", "/nowhere/at/all"], Code::NotFound),
+        (&["ingest", "-t", "1d", "--lake", "/tmp/no lake", "/nowhere/at/all"], Code::NotFound),
         (&["query", "select rsi(clsoe) from candles"], Code::Invalid),
     ] {
         assert_eq!(status(args), Some(i32::from(code.exit_status())), "{args:?}");

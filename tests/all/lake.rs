@@ -7,7 +7,6 @@ use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use tallow::Settings;
 use tallow::pipeline::Request;
 use tallow::pipeline::control::Control;
 use tallow::pipeline::query::{Executed, Query, QueryOptions};

@@ -7,7 +7,7 @@ use crate::dialect::suggest::closest;
 use crate::dialect::syntax::subscript;
 use crate::dialect::timeframe::typed;
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, ObjectNamePart, Spanned};
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, ObjectNamePart};
 use tallow_common::Problem;
 
 impl Rewriter<'_> {
