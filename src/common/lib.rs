@@ -12,7 +12,7 @@ pub mod time;
 mod wording;
 
 pub use code::Code;
-pub use error::{Error, Result, readable};
+pub use error::{Error, Result, code_of, readable};
 pub use problem::{Problem, Problems};
 pub use ranges::{Ranges, Times};
 pub use threads::ComputeThreads;

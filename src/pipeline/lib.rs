@@ -27,18 +27,28 @@ pub mod outcome;
 pub mod patterns;
 pub mod query;
 pub mod quoting;
+mod range;
 mod relation;
+#[cfg(feature = "report")]
 pub mod report;
+mod request;
 pub mod resample;
 mod rows;
 pub mod scan;
+#[cfg(feature = "score")]
 pub mod score;
+mod scoring;
 pub mod search;
 mod session;
+mod session_query;
 pub mod synth;
+mod system;
+mod table_functions;
 pub mod validate;
 pub(crate) mod views;
 
 pub use codec::codec;
 pub use open::open;
+pub use request::Request;
 pub use session::{Session, Settings};
+pub use session_query::SessionQuery;

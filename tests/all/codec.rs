@@ -6,7 +6,7 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use std::sync::Arc;
-use tallow::engine::dialect::Params;
+use tallow::Params;
 use tallow::pipeline::codec;
 use tallow::{Session, Settings};
 

@@ -3,6 +3,8 @@
 mod bars;
 mod names;
 mod provider;
+#[cfg(test)]
+mod threads;
 
 use super::as_of::AsOf;
 use super::change_feed::{self, Changed};
@@ -15,7 +17,7 @@ use super::profile::ProfileCache;
 use super::replace::{self, Replaced, Replacement};
 use super::small_table::{self, Record};
 use datafusion::catalog::{MemoryCatalogProviderList, SchemaProvider, TableProvider};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use names::{TableNames, is_location};
@@ -23,8 +25,9 @@ use provider::Cached;
 pub use provider::READABLE;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::{Debug, Formatter};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tallow_common::Error;
+use tallow_common::{ComputeThreads, Error};
 use tallow_udfs::candle::Timeframe;
 
 /// Which lake is opened, and as of when.
@@ -40,8 +43,8 @@ pub struct LakeOptions {
 
 /// A lake: the tables in its folder, tables registered by hand, and files by path.
 ///
-/// As a [`SchemaProvider`] it can be registered in any session. What it reads and writes by itself runs on the thread that
-/// calls it.
+/// As a [`SchemaProvider`] it can be registered in any session. Folders are listed and logs, footers and small tables read on
+/// the threads that compute for the session, whoever asks; what writes runs on the thread that calls it.
 pub struct Lake {
     options: LakeOptions,
     cache: ProfileCache,
@@ -58,15 +61,40 @@ impl Lake {
     pub async fn open(options: LakeOptions, cache: ProfileCache, session: SessionState) -> Result<Lake> {
         let builder = SessionStateBuilder::new_from_existing(session);
         let state = builder.with_catalog_list(Arc::new(MemoryCatalogProviderList::new())).build();
-        let names = TableNames::list(&options.url, &state).await?;
-        Ok(Lake {
+        let lake = Lake {
             options,
             cache,
             state: Arc::new(state),
-            names: Mutex::new(names),
+            names: Mutex::default(),
             tables: Mutex::default(),
             hidden: Mutex::default(),
-        })
+        };
+        lake.refresh().await?;
+        Ok(lake)
+    }
+
+    /// The lake as it was: tables of files are read at a version or a time, those that were registered as they are.
+    #[must_use]
+    pub fn at(&self, as_of: AsOf) -> Lake {
+        let registered = |(name, _): &(&String, &Cached)| self.location(name).is_ok_and(|location| location.is_none());
+        let owned = |(name, table): (&String, &Cached)| (name.clone(), table.clone());
+        let tables = self.tables().iter().filter(registered).map(owned).collect();
+        Lake {
+            options: LakeOptions { as_of: Some(as_of), ..self.options.clone() },
+            cache: self.cache.clone(),
+            state: Arc::clone(&self.state),
+            names: Mutex::new(self.names()),
+            tables: Mutex::new(tables),
+            hidden: Mutex::new(self.hidden().clone()),
+        }
+    }
+
+    /// Reads on the threads that compute for the session.
+    pub(super) async fn reading<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        ComputeThreads::run(self.state.config(), work).await
     }
 
     /// Which lake it is.
@@ -93,7 +121,8 @@ impl Lake {
 
     /// Finds tables that were made since the lake was opened.
     async fn refresh(&self) -> Result<()> {
-        let names = TableNames::list(&self.options.url, self.state.as_ref()).await?;
+        let (url, state) = (self.options.url.clone(), Arc::clone(&self.state));
+        let names = self.reading(async move { TableNames::list(&url, state.as_ref()).await }).await?;
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         Ok(())
     }
@@ -144,19 +173,23 @@ impl Lake {
     /// Of each of these applications, the last transaction that a result table holds.
     pub async fn reached(&self, table: &str, kind: ResultKind, applications: Vec<String>) -> Result<Vec<Option<u64>>> {
         let log = self.result_log(table, kind)?;
-        let Some(snapshot) = log.snapshot(None).await? else { return Ok(vec![None; applications.len()]) };
-        let mut reached = vec![];
-        for application in applications {
-            let version = snapshot.reached(&log, &application).await?;
-            reached.push(version.and_then(|version| u64::try_from(version).ok()));
-        }
-        Ok(reached)
+        let reached = async move {
+            let Some(snapshot) = log.snapshot(None).await? else { return Ok(vec![None; applications.len()]) };
+            let mut reached = vec![];
+            for application in applications {
+                let version = snapshot.reached(&log, &application).await?;
+                reached.push(version.and_then(|version| u64::try_from(version).ok()));
+            }
+            Ok(reached)
+        };
+        self.reading(reached).await
     }
 
     /// The properties of a result table; none if it is not there.
     pub async fn properties(&self, table: &str, kind: ResultKind) -> Result<HashMap<String, String>> {
-        let snapshot = self.result_log(table, kind)?.snapshot(None).await?;
-        Ok(snapshot.map(|snapshot| snapshot.properties).unwrap_or_default())
+        let log = self.result_log(table, kind)?;
+        let properties = async move { Ok(log.snapshot(None).await?.map(|snapshot| snapshot.properties)) };
+        Ok(self.reading(properties).await?.unwrap_or_default())
     }
 
     /// Whether a result may be written to a table; [`Lake::overwrite`] asks too, but by then much may be computed.
@@ -175,7 +208,8 @@ impl Lake {
 
     /// All rows of a small table.
     pub async fn records<T: Record>(&self) -> Result<Vec<T>> {
-        small_table::read(&self.state, &self.record_log::<T>()?).await
+        let (state, log) = (Arc::clone(&self.state), self.record_log::<T>()?);
+        self.reading(async move { small_table::read(&state, &log).await }).await
     }
 
     /// Changes the rows of a small table, in one commit.
@@ -200,7 +234,8 @@ impl Lake {
 
     /// The commits of a table, newest first.
     pub async fn history(&self, name: &str, limit: Option<usize>) -> Result<Vec<HistoryEntry>> {
-        maintenance::history(&self.log(name)?, limit).await
+        let log = self.log(name)?;
+        self.reading(async move { maintenance::history(&log, limit).await }).await
     }
 
     /// The rows of a table that changed after one version, up to and with another, by default the newest: its columns,
@@ -208,12 +243,15 @@ impl Lake {
     /// `_commit_timestamp`.
     pub async fn changes(&self, name: &str, from: u64, to: Option<u64>) -> Result<Arc<dyn TableProvider>> {
         let log = self.log(name)?;
-        let to = match to {
-            Some(to) => to,
-            None if !log.exists().await? => return no_table(&log.location),
-            None => log.latest_version(from).await?,
+        let changes = async move {
+            let to = match to {
+                Some(to) => to,
+                None if !log.exists().await? => return no_table(&log.location),
+                None => log.latest_version(from).await?,
+            };
+            change_feed::changes(&log, from, to).await
         };
-        change_feed::changes(&log, from, to).await
+        self.reading(changes).await
     }
 
     /// Where a table, which has the columns symbol and ts, changed between two versions.
@@ -221,7 +259,8 @@ impl Lake {
         if from == to {
             return Ok(Changed::default());
         }
-        change_feed::changed(self.state.as_ref(), &self.changes(name, from, Some(to)).await?).await
+        let (state, changes) = (Arc::clone(&self.state), self.changes(name, from, Some(to)).await?);
+        self.reading(async move { change_feed::changed(state.as_ref(), &changes).await }).await
     }
 
     /// Deletes the files that only versions older than `keep` need; returns their names.
@@ -261,7 +300,7 @@ impl Lake {
     fn location(&self, name: &str) -> Result<Option<(String, Option<AsOf>)>> {
         let (plain, version) = match name.rsplit_once('@') {
             Some((plain, version)) if !version.contains('/') => {
-                let version = version.parse().map_err(|e: Error| DataFusionError::Plan(e.to_string()))?;
+                let version = version.parse::<AsOf>()?;
                 (plain, Some(version))
             }
             _ => (name, None),

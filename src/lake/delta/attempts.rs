@@ -8,9 +8,10 @@
 use super::change::{Change, Outcome};
 use super::{Log, Snapshot};
 use crate::uncommitted::UncommittedFiles;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::Result;
 use deltalake_core::kernel::Transaction;
 use std::time::Duration;
+use tallow_common::Error;
 use uuid::Uuid;
 
 /// How often a commit is tried when others commit first.
@@ -82,10 +83,11 @@ impl Attempts {
         }
         match failure {
             Some(error) => Err(error),
-            None if gives_up => exec_err!(
-                "{}: {ATTEMPTS} times another writer committed first; nothing was written, try again",
-                log.location
-            ),
+            None if gives_up => {
+                let said =
+                    format!("{}: {ATTEMPTS} times another writer committed first; nothing was written", log.location);
+                Err(Error::conflict(said).with_hint("try again").into())
+            }
             None => {
                 tracing::info!("{}: another writer committed first", log.location);
                 tokio::time::sleep(pause(self.failed)).await;

@@ -256,6 +256,13 @@ impl Log {
     fn failed(&self, error: DeltaTableError) -> DataFusionError {
         let error = match error {
             DeltaTableError::ObjectStore { source } => DataFusionError::from(source),
+            DeltaTableError::Io { source } => DataFusionError::from(source),
+            DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_) => {
+                Error::not_found(error.to_string()).into()
+            }
+            DeltaTableError::VersionAlreadyExists(_) | DeltaTableError::Transaction { .. } => {
+                Error::conflict(error.to_string()).into()
+            }
             other => DataFusionError::External(Box::new(other)),
         };
         error.context(format!("the table at {}", self.location))

@@ -13,7 +13,7 @@ use crate::uncommitted::UncommittedFiles;
 use crate::writer::{FILE_BYTES, Layout, TableWriter, conform};
 use arrow::array::{Array, ArrayRef, AsArray, DynComparator, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -286,7 +286,7 @@ impl Upsert<'_> {
     /// A row as it was, and with the delivered values; the table's own in columns that were not delivered.
     fn restated(&self, delivered: &Cursor, existing: &Cursor) -> Result<(RecordBatch, RecordBatch)> {
         let (Some(new), Some(old)) = (delivered.batch(), existing.batch()) else {
-            return exec_err!("no row to restate");
+            return internal_err!("no row to restate");
         };
         let given = |name: &str| {
             let column = new.schema().index_of(name).ok()?;

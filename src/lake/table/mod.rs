@@ -14,7 +14,7 @@ use super::symbols::Symbols;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::TableType;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 pub use summary::TableSummary;
-use tallow_common::Ranges;
+use tallow_common::{Error, Ranges};
 
 /// Files of candles with canonical columns, known order and symbol ranges.
 #[derive(Debug, Clone)]
@@ -170,5 +170,7 @@ impl TableProvider for CandleTable {
 
 /// An error for a location where no table is.
 pub(super) fn nothing_at<T>(location: &str) -> Result<T, DataFusionError> {
-    plan_err!("nothing to read at '{location}': expected .parquet, .csv, .json or .ndjson files (also .gz, .zst)")
+    let missing =
+        format!("nothing to read at '{location}': expected .parquet, .csv, .json or .ndjson files (also .gz, .zst)");
+    Err(Error::not_found(missing).into())
 }

@@ -22,8 +22,8 @@ use datafusion::execution::SessionState;
 use object_store::ObjectMeta;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tallow_common::ComputeThreads;
 use tallow_common::time::{timestamp_type, unit};
+use tallow_common::{ComputeThreads, Error};
 
 impl CandleTable {
     /// Opens the table behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
@@ -247,7 +247,10 @@ async fn logged(session: &Arc<SessionState>, location: &str, as_of: Option<&AsOf
         }
     }
     match as_of {
-        Some(version) => plan_err!("{location} has no transaction log, so there is no version {version} of it"),
+        Some(version) => {
+            let said = format!("{location} has no transaction log, so there is no version {version} of it");
+            Err(Error::not_found(said).into())
+        }
         None => Ok(None),
     }
 }

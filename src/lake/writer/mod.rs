@@ -10,7 +10,7 @@ use arrow::compute::{cast, partition};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
@@ -29,6 +29,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use tags::{GroupFacts, times};
 pub(super) use tags::{profile_of, tier_of};
+use tallow_common::Error;
 use tokio::io::AsyncWriteExt;
 
 /// A row group ends at the first symbol boundary after this many rows, or fewer where memory is short; and inside a symbol
@@ -396,7 +397,7 @@ impl<'a> TableWriter<'a> {
         let bytes = file.sink.take();
         file.size += bytes.len() as u64;
         file.upload.put(bytes).await?;
-        file.upload.shutdown().await.map_err(|e| exec_datafusion_err!("cannot write {}: {e}", file.name))?;
+        file.upload.shutdown().await.map_err(|e| Error::File(format!("cannot write {}", file.name), e))?;
         self.started += 1;
         let tags = match self.layout {
             Layout::Sorted => tags::of_sorted(&file.groups, self.tier)?,
