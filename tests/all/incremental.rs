@@ -7,11 +7,11 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tallow::lake::IngestOptions;
 use tallow::pipeline::control::Control;
 use tallow::pipeline::incremental::{Extent, Pipeline};
 use tallow::pipeline::query::Query;
 use tallow::{Session, Settings};
+use tallow_lake::IngestOptions;
 
 /// Queries whose results are kept, and whether all of a run is bounded by reach.
 const QUERIES: [(&str, bool); 9] = [
@@ -121,7 +121,7 @@ fn assert_same(got: &RecordBatch, want: &RecordBatch, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_brought_up_to_date_is_what_everything_gives() {
-    let scripts = if std::env::var("TALLOW_LONG").is_ok() { 300 } else { 6 };
+    let scripts = if std::env::var("TALLOW_LONG").is_ok() { 300 } else { 2 };
     for seed in 0..scripts {
         let folder = tempfile::tempdir().unwrap();
         let session = session(&folder.path().join("lake")).await;

@@ -247,6 +247,7 @@ fn of_asof(plan: &LogicalPlan, asof: &AsofJoin) -> Traced {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "plans of DataFusion's own are enough")]
 mod tests {
     use super::*;
     use datafusion::prelude::SessionContext;
@@ -295,7 +296,7 @@ mod tests {
             ("select * from candles order by close limit 3", "LIMIT"),
             ("select sum(close) from candles", "groups rows by neither"),
             ("select symbol, ts, row_number() over (order by close) from candles", "row_number is not PARTITION BY"),
-            ("select c.symbol, c.ts from candles c cross join others o", "different symbols"),
+            ("select c.symbol, c.ts, o.symbol from candles c cross join others o", "different symbols"),
             ("select distinct close from candles", "neither symbol nor ts"),
         ] {
             match scope_of(sql).await.scope {

@@ -243,15 +243,7 @@ impl Lake {
     /// `_commit_timestamp`.
     pub async fn changes(&self, name: &str, from: u64, to: Option<u64>) -> Result<Arc<dyn TableProvider>> {
         let log = self.log(name)?;
-        let changes = async move {
-            let to = match to {
-                Some(to) => to,
-                None if !log.exists().await? => return no_table(&log.location),
-                None => log.latest_version(from).await?,
-            };
-            change_feed::changes(&log, from, to).await
-        };
-        self.reading(changes).await
+        self.reading(async move { change_feed::changes(&log, from, to).await }).await
     }
 
     /// Where a table, which has the columns symbol and ts, changed between two versions.

@@ -46,6 +46,7 @@ impl Display for ChangeType {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a session of DataFusion reads the feed")]
 mod tests {
     use crate::{IngestOptions, IngestProgress, Lake, LakeOptions, ProfileCache};
     use arrow::array::AsArray;

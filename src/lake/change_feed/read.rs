@@ -41,13 +41,14 @@ struct ChangingCommit {
     changes: Changes,
 }
 
-/// The rows that the commits after version `from` changed, up to and with version `to`: the table's columns, what became
+/// The rows that the commits after version `from` changed, up to and with version `to`, by default the newest: the table's columns, what became
 /// of each row, and by which commit.
 ///
 /// # Errors
 /// A version does not exist, or what tells its changes does not exist any more.
-pub(crate) async fn changes(log: &Log, from: u64, to: u64) -> Result<Arc<dyn TableProvider>> {
-    let Some(newest) = log.snapshot(Some(&AsOf::Version(to))).await? else { return no_table(&log.location) };
+pub(crate) async fn changes(log: &Log, from: u64, to: Option<u64>) -> Result<Arc<dyn TableProvider>> {
+    let Some(newest) = log.snapshot(to.map(AsOf::Version).as_ref()).await? else { return no_table(&log.location) };
+    let to = newest.version;
     if from > to {
         return plan_err!("the changes of {} from version {from} to {to}: the first must not be later", log.location);
     }

@@ -2,8 +2,8 @@
 //!
 //! Rows lie where replacing them costs little. Old ones lie in files cut by symbol, as ingest writes them. The newest of all
 //! symbols lie together in a small file, the tail, so that a run after every bar rewrites that file and no other. A tail that
-//! has grown is closed: it keeps the rows that stayed as they were, and a new tail begins. Closed tails are merged as they
-//! become many (see `tiers.rs`).
+//! has grown is closed: it keeps the rows that stayed as they were, and a new tail begins. `optimize` merges closed tails into
+//! the files by symbol.
 
 mod merge;
 mod tiers;
