@@ -32,9 +32,10 @@ impl CountedBars<'_> {
     pub fn needed(&self, rows: &Times, reach: Reach) -> Option<Times> {
         let ranges = rows.iter().map(|range| {
             let first = self.times.partition_point(|t| *t <= range.start).checked_sub(1);
-            let start = match first {
-                Some(first) => self.before(first, reach.back, range.start)?,
-                None => self.beginning()?,
+            let start = match (reach.back, first) {
+                (Bars::Unbounded, _) => i64::MIN,
+                (Bars::Count(_), Some(first)) => self.before(first, reach.back, range.start)?,
+                (Bars::Count(_), None) => self.beginning()?,
             };
             Some(start..self.after(range.end, reach.ahead))
         });
@@ -118,6 +119,10 @@ mod tests {
         assert_eq!(bars.needed(&times(&[50..60]), Reach::back(2)), None);
         assert_eq!(bars.affected(&times(&[60..61]), Reach::ahead(3)), None);
         assert_eq!(bars.needed(&times(&[50..60]), Reach::history()), Some(times(&[i64::MIN..60])));
+        // Who looks at everything need not know where the bars are.
+        let unknown = CountedBars { times: &[], from_beginning: false };
+        assert_eq!(unknown.affected(&times(&[50..60]), Reach::history()), Some(times(&[50..i64::MAX])));
+        assert_eq!(unknown.needed(&times(&[50..60]), Reach::history()), Some(times(&[i64::MIN..i64::MAX])));
     }
 
     /// A row's value: the bars that it looks at, with their versions.

@@ -119,6 +119,7 @@ impl<'a> TableBars<'a> {
 
     /// Looks up bars from some way before a time on.
     async fn look_up(&mut self, before: i64) -> Result<()> {
+        self.step = self.step.max(self.spacing().saturating_mul(SPARE_BARS));
         let from = before.saturating_sub(self.step);
         let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
         self.from = if from <= first { i64::MIN } else { from };
