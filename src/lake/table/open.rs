@@ -124,9 +124,9 @@ impl CandleTable {
         let session: &dyn Session = state.as_ref();
         let location = files.location.clone();
         let text = files.format.kind != Kind::Parquet;
-        let recognised = |epoch| match foreign {
-            true => Columns::recognise(&file_schema, epoch, text),
-            false => Columns::as_written(&file_schema),
+        let recognised = |epoch| {
+            let as_written = if foreign { None } else { Columns::as_written(&file_schema) };
+            as_written.or_else(|| Columns::recognise(&file_schema, epoch, text))
         };
         let Some(first) = recognised(None) else { return Ok(None) };
         let whole_numbers = file_schema.field(first.ts).data_type().is_integer();
