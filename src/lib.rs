@@ -30,6 +30,10 @@
 //! | know how it is built | [`architecture`] |
 //!
 //! Short programs are in `tests/examples/`; the manual is in `tallow help`.
+#![cfg_attr(
+    not(all(feature = "score", feature = "report")),
+    allow(dead_code, unused_imports, unused_variables, reason = "what models and reports alone use")
+)]
 
 #[doc(hidden)]
 pub mod cli;

@@ -1,5 +1,9 @@
 //! What users ask for, as plans and facts: named queries, views, labels, checks, validation, the function list, synthetic
 //! candles.
+#![cfg_attr(
+    not(all(feature = "score", feature = "report")),
+    allow(dead_code, unused_imports, reason = "what models and reports alone use")
+)]
 
 pub mod adjust;
 pub mod alerts;
