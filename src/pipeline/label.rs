@@ -9,6 +9,7 @@ use super::quoting;
 use super::resample::{self, BarRequest};
 use super::rows::texts;
 use crate::Session;
+use crate::fingerprint::fingerprint;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, HashMap};
@@ -203,7 +204,7 @@ impl LabelRun {
     }
 
     /// Everything that decides what the labels are, as one line.
-    fn fingerprint(&self) -> String {
+    fn definition(&self) -> String {
         let params: BTreeMap<&str, serde_json::Value> = [
             ("timeframe", self.timeframe.to_string().into()),
             ("horizon", self.horizon.into()),
@@ -233,13 +234,13 @@ impl LabelRun {
         let rows = Materialization::of_sql(session, &self.sql(session.lake()).await?).await?;
         let rows = rows.ordered().expecting(self.bars(session.lake()).await);
         let (_, origin) = resample::sql(session.lake(), BarRequest::of(self.timeframe)).await?;
-        let fingerprint = self.fingerprint();
+        let definition = self.definition();
         let properties: HashMap<String, String> = [
             ("tallow.timeframe".to_string(), self.timeframe.to_string()),
             ("tallow.origin".to_string(), origin),
             ("tallow.label.version".to_string(), VERSION.to_string()),
-            ("tallow.label.params_hash".to_string(), format!("{:016x}", fnv1a(fingerprint.as_bytes()))),
-            ("tallow.label.params".to_string(), fingerprint),
+            ("tallow.label.params_hash".to_string(), fingerprint(&definition)),
+            ("tallow.label.params".to_string(), definition),
         ]
         .into();
         let table = ResultTable { name: table.to_string(), kind: ResultKind::Labels, properties };
@@ -333,11 +334,6 @@ pub async fn without_labels(session: &Session, table: &str) -> Result<Vec<(Strin
     Ok(all)
 }
 
-/// FNV-1a, which stays the same whatever the program is built with.
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 /// The query for the quality of a table of labels: `measure, value, verdict`.
 ///
 /// # Errors
@@ -412,10 +408,5 @@ mod tests {
         assert!(run.columns().unwrap_err().to_string().contains("did you mean `mfe`?"));
         run.labels = vec!["breakout".to_string()];
         assert!(run.columns().is_err(), "no levels");
-    }
-
-    #[test]
-    fn the_hash_is_that_of_fnv() {
-        assert_eq!(fnv1a(b"foobar"), 0x85944171f73967e8);
     }
 }

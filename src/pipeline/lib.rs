@@ -14,6 +14,7 @@ mod codec;
 pub mod control;
 pub mod describe;
 pub mod explain;
+mod fingerprint;
 pub mod formulas;
 pub mod functions;
 pub(crate) mod in_range;

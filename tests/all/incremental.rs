@@ -153,3 +153,56 @@ async fn a_table_that_is_brought_up_to_date_is_what_everything_gives() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_query_is_refused_until_a_full_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = session(&folder.path().join("lake")).await;
+    let mut dice = Dice::new(7);
+    let known: Bars = (0..30).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
+    deliver(&session, folder.path(), &known).await;
+    let pipeline = |sql: &str| Pipeline { name: "p".to_string(), query: Query::of(sql), into: "p".to_string() };
+    let control = Control::default();
+    let (one, other) = (
+        pipeline("select symbol, ts, obv() as o from candles"),
+        pipeline("select symbol, ts, sma(3) as s from candles"),
+    );
+    one.run(&session, false, &control).await.unwrap();
+    let said = other.run(&session, false, &control).await.unwrap_err().to_string();
+    assert!(said.contains("was made by another query") && said.contains("obv()") && said.contains("sma(3)"), "{said}");
+    other.run(&session, true, &control).await.unwrap();
+    let rows = query(&session, "select symbol, ts, s from results_p").await;
+    assert_eq!(rows.num_rows(), 30);
+    assert_eq!(other.run(&session, false, &control).await.unwrap().work.extent, Extent::Nothing);
+    // Another pipeline has another table.
+    let stranger = Pipeline { name: "stranger".to_string(), ..other.clone() };
+    let said = stranger.run(&session, false, &control).await.unwrap_err().to_string();
+    assert!(said.contains("another pipeline"), "{said}");
+    // What has no symbol and no ts is not kept, and what is not followed is not read.
+    for (sql, expected) in
+        [("select close from candles", "columns `symbol` and `ts`"), ("select 1 as x", "no table of candles")]
+    {
+        let said = pipeline(sql).run(&session, true, &control).await.unwrap_err().to_string();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_reads_the_whole_history_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = session(&folder.path().join("lake")).await;
+    let mut dice = Dice::new(8);
+    let mut known: Bars = (0..30).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
+    deliver(&session, folder.path(), &known).await;
+    let query = Query::of("select symbol, ts, obv() as o, sma(3) as s from candles");
+    let pipeline = Pipeline { name: "p".to_string(), query, into: "p".to_string() };
+    pipeline.run(&session, false, &Control::default()).await.unwrap();
+    known = (30..31).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
+    deliver(&session, folder.path(), &known).await;
+    let run = pipeline.run(&session, false, &Control::default()).await.unwrap();
+    assert_eq!((run.work.sources[0].from, run.work.sources[0].to, run.work.sources[0].changed), (Some(0), 1, 1));
+    match run.work.extent {
+        Extent::Ranges { whole_history, .. } => assert_eq!(whole_history, ["o"]),
+        other => panic!("{other:?}"),
+    }
+}

@@ -3,13 +3,13 @@
 //! A writer starts from the newest version and commits against it. Where another writer commits first, it starts again from
 //! what is then the newest version. An answer can get lost, and a conflict can be one with oneself: what a store wrote on a
 //! request that seemed to fail stands in the way when the request is repeated. So before work is done again, or a file is
-//! deleted, the log is asked whether the commit is in it, by the transactions that it carries or else by its id.
+//! deleted, the log is asked whether the commit is in it, by its id. Work that names itself by transactions is not done again
+//! where a version holds these already, whoever committed them.
 
 use super::change::{Change, Outcome};
 use super::{Log, Snapshot};
 use crate::uncommitted::UncommittedFiles;
 use datafusion::common::Result;
-use deltalake_core::kernel::Transaction;
 use std::time::Duration;
 use tallow_common::Error;
 use uuid::Uuid;
@@ -68,7 +68,7 @@ impl Attempts {
             Ok(Outcome::Conflict) => None,
             Err(error) => Some(error),
         };
-        match landed(id, &work, log, base).await {
+        match log.version_of_commit(id, base.map(|base| base.version)).await {
             Ok(None) => written.iter_mut().for_each(|files| files.reclaim()),
             Ok(landed) => return Ok(landed),
             Err(error) => {
@@ -97,17 +97,6 @@ impl Attempts {
     }
 }
 
-/// The version with a commit that got no answer, or that of a conflict.
-async fn landed(id: &str, work: &[Transaction], log: &Log, base: Option<&Snapshot>) -> Result<Option<u64>> {
-    if work.is_empty() {
-        return log.version_of_commit(id, base.map(|base| base.version)).await;
-    }
-    match log.snapshot(None).await? {
-        Some(newest) if newest.includes(log, work).await? => Ok(Some(newest.version)),
-        _ => Ok(None),
-    }
-}
-
 async fn discard(written: &mut [&mut UncommittedFiles]) {
     for files in written {
         files.discard().await;
@@ -128,6 +117,7 @@ mod tests {
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::SchemaRef;
     use datafusion::execution::{SessionState, SessionStateBuilder};
+    use deltalake_core::kernel::Transaction;
     use std::path::Path;
     use std::sync::Arc;
 
@@ -216,6 +206,22 @@ mod tests {
             assert_eq!(done, Some(0));
         }
         assert_eq!(files(folder.path()).await, (1, 1));
+    }
+
+    #[tokio::test]
+    async fn of_two_that_do_the_same_work_one_commits_and_the_other_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log_in(folder.path());
+        append(&log, 0).await;
+        let base = log.snapshot(None).await.unwrap();
+        let mut done = vec![];
+        for value in [1, 2] {
+            let (mut written, change) = write(&log, value).await;
+            let change = Change { transactions: vec![Transaction::new("run", 7)], once: true, ..change };
+            done.push(Attempts::default().commit(&log, base.as_ref(), change, &mut [&mut written]).await.unwrap());
+        }
+        assert_eq!(done, [Some(1), None]);
+        assert_eq!(files(folder.path()).await, (2, 2));
     }
 
     #[tokio::test]

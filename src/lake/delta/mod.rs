@@ -232,7 +232,7 @@ impl Log {
     /// Whether files that were written for the table are all there.
     pub async fn holds(&self, files: &[Add]) -> bool {
         for file in files {
-            if self.store.head(&self.path_of(&file.path)).await.is_err() {
+            if !matches!(self.holds_file(&file.path).await, Ok(true)) {
                 return false;
             }
         }

@@ -21,7 +21,7 @@ pub(super) struct Merge<'a> {
     pub ranges: &'a Ranges,
     /// The last symbols of the files cut by symbol: a new file does not span what lay in two.
     pub ends: VecDeque<String>,
-    /// New rows go to files by symbol, also where no old ones of their symbol follow.
+    /// New rows go to files by symbol, also where no old ones of their symbol follow: nothing stays that they lie beside.
     pub all_by_symbol: bool,
     pub progress: &'a (dyn Fn(u64) + Send + Sync),
 }

@@ -50,6 +50,13 @@ pub struct Replacement {
     pub progress: Box<dyn Fn(u64) + Send + Sync>,
 }
 
+impl Replacement {
+    /// Whether no old row stays.
+    fn is_whole(&self) -> bool {
+        *self.ranges == Ranges::all()
+    }
+}
+
 /// What became of a replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replaced {
@@ -81,7 +88,9 @@ pub(super) async fn replace(
             continue;
         };
         overwrite::check_overwrite(log, &base, replacement.kind, &replacement.properties)?;
-        check_columns(log, &base, &schema)?;
+        if !replacement.is_whole() {
+            check_columns(log, &base, &schema)?;
+        }
         if replacement.once && base.includes(log, &transactions(&replacement)).await? {
             return Ok(Replaced::UpToDate { version: base.version });
         }
@@ -134,16 +143,20 @@ async fn attempt(
     };
     let (mut by_symbol, mut tail) = (writer(None)?, writer(Some(Tier::Tail))?);
     let mut closed = if old.closes_tail() { Some(writer(Some(Tier::Closed))?) } else { None };
+    // Of what all goes, nothing has to be read.
+    let (old_by_symbol, old_recent) = match replacement.is_whole() {
+        true => (None, None),
+        false => (old.read(state, &old.touched.by_symbol).await?, old.read(state, &old.touched.recent).await?),
+    };
     // A plan keeps state of its last run.
     let rows = execute_stream(reset_plan_states(Arc::clone(&replacement.rows))?, state.task_ctx())?;
     let merge = Merge {
         new: SortedRows::new(Some(rows), schema),
-        by_symbol: SortedRows::new(old.read(state, &old.touched.by_symbol).await?, schema),
-        recent: SortedRows::new(old.read(state, &old.touched.recent).await?, schema),
+        by_symbol: SortedRows::new(old_by_symbol, schema),
+        recent: SortedRows::new(old_recent, schema),
         ranges: &replacement.ranges,
         ends: old.touched.ends.clone(),
-        // A table that is made holds nothing yet that its rows could lie beside.
-        all_by_symbol: base.is_none() || !replacement.once,
+        all_by_symbol: base.is_none() || replacement.is_whole(),
         progress: &replacement.progress,
     };
     let outputs = Outputs { by_symbol: &mut by_symbol, tail: &mut tail, closed: closed.as_mut() };

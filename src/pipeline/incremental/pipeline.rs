@@ -3,7 +3,7 @@
 use super::work::{Extent, Work};
 use crate::Session;
 use crate::control::{Control, Progress};
-use crate::label::fnv1a;
+use crate::fingerprint::fingerprint;
 use crate::materialize::result_table;
 use crate::query::Query;
 use datafusion::logical_expr::LogicalPlan;
@@ -58,10 +58,10 @@ impl Pipeline {
             self.check_fingerprint(session, &table).await?;
         }
         let plan = self.plan(session).await?;
-        let work = Work::of(session, &plan, async |names| {
-            if full { Ok(BTreeMap::new()) } else { self.made_from(session, &table, names).await }
-        });
-        let work = work.await?;
+        let mut work = Work::of(session, &plan, async |names| self.made_from(session, &table, names).await).await?;
+        if full {
+            work.extent = Extent::Whole("a full run was asked for".to_string());
+        }
         if work.extent == Extent::Nothing {
             return Ok(Run { work, written: None });
         }
@@ -137,7 +137,7 @@ impl Pipeline {
             Some(timeframe) => format!("over bars of {timeframe}: {text}"),
             None => text,
         };
-        let fingerprint = format!("{:016x}", fnv1a(text.as_bytes()));
+        let fingerprint = fingerprint(&text);
         let properties = [(PIPELINE, self.name.clone()), (FINGERPRINT, fingerprint), (TEXT, text)];
         Ok(properties.map(|(key, value)| (key.to_string(), value)).into())
     }
