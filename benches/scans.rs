@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tallow::Settings;
-use tallow::engine::dialect::{Formula, Params};
 use tallow::pipeline::control::Control;
 use tallow::pipeline::scan::Scan;
+use tallow_engine::dialect::{Formula, Params};
 
 const FORMULA: &str = "rsi(14) < 45 and close > sma(50) and adx(14) > 20 and macd(12, 26, 9).macdhist < 0 and close > bbands(20, 2).lowerband";
 

@@ -8,8 +8,8 @@
 //!
 //! # async fn example() -> tallow::Result<()> {
 //! let session = tallow::open(Settings::default()).await?;
-//! let frame = session.sql("select symbol, ts, rsi(14) from candles qualify rsi(14) < 30").await?;
-//! for batch in session.collect(frame).await? {
+//! let oversold = session.query("select symbol, ts, rsi(14) from candles qualify rsi(14) < :level").with("level", 30);
+//! for batch in oversold.collect().await? {
 //!     println!("{} rows", batch.num_rows());
 //! }
 //! # Ok(())
@@ -20,26 +20,35 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | open a lake, run SQL, plan and execute | [`open`], [`Settings`], [`Session`] |
-//! | find bars by a condition | [`pipeline::scan`], [`engine::dialect::Formula`] |
-//! | find charts that look alike | [`pipeline::search`] |
-//! | label bars, check for look-ahead | [`pipeline::label`], [`pipeline::check`] |
-//! | use the queries that come with tallow | [`named_queries`] |
-//! | call functions in DataFrames, or write one | [`tallow_udfs::expr_fn`], [`tallow_udfs::series`] |
-//! | handle errors | [`Error`], with a code, a place and a hint |
+//! | open a lake | [`open`], [`Settings`] |
+//! | run SQL, with parameters, a range, limits | [`Session::query`], [`Session::named_query`], [`QueryOptions`] |
+//! | work with DataFrames | [`Session::context`], [`Session::sql`], [`Session::collect`], [`tallow_udfs::expr_fn`] |
+//! | call a function of your own in SQL | [`Session::register`], [`tallow_udfs::series`] |
+//! | follow and stop work | [`Control`] |
+//! | scan, label, search, check and more, as the commands do | [`pipeline`] |
+//! | handle errors | [`Error`], with a [`Code`], a place and a hint |
 //! | know how it is built | [`architecture`] |
 //!
 //! Short programs are in `tests/examples/`; the manual is in `tallow help`.
+#![cfg_attr(
+    not(all(feature = "score", feature = "report")),
+    allow(dead_code, unused_imports, unused_variables, reason = "what models and reports alone use")
+)]
 
+#[doc(hidden)]
 pub mod cli;
 mod queries;
 
 pub use queries::named_queries;
-pub use tallow_common::{Error, Result};
-pub use tallow_engine as engine;
-pub use tallow_lake as lake;
+pub use tallow_common::{Code, Error, Result};
+pub use tallow_engine::dialect::{Formula, ParamValue, Params};
+pub use tallow_lake::AsOf;
 pub use tallow_pipeline as pipeline;
-pub use tallow_pipeline::{Session, Settings};
+pub use tallow_pipeline::bounds::Range;
+pub use tallow_pipeline::control::Control;
+pub use tallow_pipeline::outcome::Outcome;
+pub use tallow_pipeline::query::QueryOptions;
+pub use tallow_pipeline::{Request, Session, SessionQuery, Settings};
 
 /// Opens a session over a lake.
 pub async fn open(settings: Settings) -> Result<Session> {

@@ -1,9 +1,11 @@
 //! The commands. A new one is a file with its arguments, which [`Run`], and a line here (beside that of its module).
 
 use super::config::Config;
+#[cfg(feature = "report")]
+use super::report;
 use super::{
     Failure, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching, optimize,
-    pattern, query, report, resample, run, scan, synth, tables, vacuum, validate,
+    pattern, query, resample, run, scan, synth, tables, vacuum, validate,
 };
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -26,18 +28,18 @@ impl<T: Run> Run for Box<T> {
     }
 }
 
-/// The list of commands as what clap parses, and what runs the one that was typed.
+/// The list of commands as what clap parses, and what runs the one that was typed. Some are there with a cargo feature only.
 macro_rules! commands {
-    ($($(#[$about:meta])* $name:ident($args:ty),)*) => {
+    ($($(#[$about:meta])* $name:ident($args:ty) $(if $feature:literal)?,)*) => {
         #[derive(Debug, Subcommand)]
         pub(super) enum Command {
-            $($(#[$about])* $name($args),)*
+            $($(#[cfg(feature = $feature)])? $(#[$about])* $name($args),)*
         }
 
         impl Run for Command {
             async fn run(self, cx: &Context) -> Result<(), Failure> {
                 match self {
-                    $(Command::$name(args) => args.run(cx).await,)*
+                    $($(#[cfg(feature = $feature)])? Command::$name(args) => args.run(cx).await,)*
                 }
             }
         }
@@ -69,7 +71,7 @@ commands! {
     Match(Box<matching::MatchArgs>),
     /// Write a page with charts and a table: of matches, a scan or labels
     #[command(subcommand)]
-    Report(Box<report::ReportCommand>),
+    Report(Box<report::ReportCommand>) if "report",
     /// Label every bar of a timeframe with what came after it, and write a table
     Label(Box<label::LabelArgs>),
     /// Find support and resistance levels, and what happened to them

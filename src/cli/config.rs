@@ -5,11 +5,13 @@ use super::args::Global;
 use super::commands::{Context, Run};
 use super::output::out;
 use crate::Error;
-use crate::engine::resources;
+use crate::pipeline::Request;
 use crate::{Session, Settings};
 use clap::Args as ClapArgs;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use tallow_engine::resources;
+use tallow_lake::AsOf;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ConfigArgs {}
@@ -50,7 +52,7 @@ pub(super) struct Config {
     spill_dir: Layered<Option<PathBuf>>,
     cache_dir: Layered<Option<PathBuf>>,
     queries: Layered<PathBuf>,
-    pub as_of: Option<String>,
+    as_of: Option<AsOf>,
     pub quiet: bool,
     pub verbose: bool,
 }
@@ -142,17 +144,20 @@ impl Config {
     }
 
     pub async fn session(&self) -> Result<Session, Error> {
-        crate::open(Settings {
+        let session = crate::open(Settings {
             lake: self.lake.value.clone(),
             candles: self.candles.value.clone(),
             memory: self.memory.value,
             threads: self.threads.value,
             spill_dir: self.spill_dir.value.clone(),
             cache_dir: self.cache_dir.value.clone(),
-            as_of: self.as_of.clone(),
             ..Settings::default()
         })
-        .await
+        .await?;
+        match &self.as_of {
+            Some(_) => session.for_request(&Request { as_of: self.as_of.clone(), memory: None }),
+            None => Ok(session),
+        }
     }
 
     fn show(&self) -> Result<(), Failure> {

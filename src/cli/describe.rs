@@ -3,9 +3,9 @@
 use super::Failure;
 use super::commands::{Context, Run};
 use super::output::{date, out};
-use crate::lake::TableSummary;
 use crate::pipeline::describe::{Description, Gaps};
 use clap::Args as ClapArgs;
+use tallow_lake::TableSummary;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct DescribeArgs {

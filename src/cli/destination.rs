@@ -86,7 +86,7 @@ fn is_stream(path: &Path) -> bool {
     path.exists() && !path.is_file()
 }
 
-/// Whether something can be written to a path: told before it is computed.
+/// Whether something can be written to a path: checked before it is computed.
 pub(super) fn writable(path: &Path) -> Result<(), Failure> {
     let folder = folder_of(path);
     if !folder.is_dir() {
@@ -101,7 +101,7 @@ pub(super) fn writable(path: &Path) -> Result<(), Failure> {
     new_file(folder).map(drop).map_err(|e| Error::File(path.display().to_string(), e).into())
 }
 
-/// Whether a result can be written as it is asked for: told before it is computed.
+/// Whether a result can be written as it is asked for: checked before it is computed.
 pub(super) fn check(args: &OutputArgs) -> Result<(), Failure> {
     if let Some(path) = &args.output {
         writable(path)?;

@@ -2,11 +2,11 @@
 
 use super::args::RangeArgs;
 use super::{Failure, usage};
-use crate::engine::dialect::Params;
 use crate::pipeline::bounds::Range;
 use crate::pipeline::query::QueryOptions;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
+use tallow_engine::dialect::Params;
 use tallow_udfs::candle::Timeframe;
 
 /// Values of parameters, each given once.

@@ -5,12 +5,12 @@ use super::args::values::{origin, parsed};
 use super::commands::{Context, Run};
 use super::progress::Progress;
 use super::skipped::partial;
-use crate::lake::{IngestOptions, IngestSummary, Naming};
 use crate::pipeline::control::{self, Control, Unit};
 use crate::pipeline::ingest::Ingest;
 use clap::Args as ClapArgs;
 use std::io::Write;
 use std::sync::Arc;
+use tallow_lake::{IngestOptions, IngestSummary, Naming};
 use tallow_udfs::candle::Timeframe;
 
 #[derive(Debug, ClapArgs)]

@@ -30,7 +30,7 @@ pub(super) struct LabelArgs {
     /// Events of the table of levels
     #[arg(long, value_name = "TABLE")]
     pub level_events: Option<String>,
-    /// The table to write: NAME for labels_NAME, ./folder or a URL [default: labels_<timeframe>]
+    /// The table to write: NAME for labels_NAME, ./folder or a URL [default: labels_TIMEFRAME]
     #[arg(long, value_name = "TABLE")]
     pub into: Option<String>,
     /// The former name of --into

@@ -4,10 +4,10 @@ use super::args::OutputArgs;
 use super::args::values::{into_instead, parsed};
 use super::commands::{Context, Run};
 use super::{Failure, output, statement};
-use crate::lake::Written;
 use crate::pipeline::control::Control;
 use crate::pipeline::levels::{Detection, Levels};
 use clap::Args as ClapArgs;
+use tallow_lake::Written;
 use tallow_udfs::candle::Timeframe;
 
 #[derive(Debug, ClapArgs)]

@@ -4,16 +4,12 @@ use super::args::OutputArgs;
 use super::args::values::{into_instead, positive};
 use super::commands::{Context, Run};
 use super::output::{Writer, note};
-use super::pictures;
 use super::progress::Progress;
 use super::skipped::partial;
 use super::{Failure, destination, given, usage};
 use crate::Session;
-use crate::lake::ResultKind;
 use crate::pipeline::matching::{Found, Look, Match, MatchEvent, MatchJob, Scoring, Searched};
 use crate::pipeline::materialize::result_table;
-use crate::pipeline::report;
-use crate::pipeline::score::Model;
 use crate::pipeline::search::{self, Adjust, Counts, SearchOptions};
 use clap::Args as ClapArgs;
 use std::collections::HashMap;
@@ -21,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tallow_common::redact::redacted;
+use tallow_lake::ResultKind;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::search::Stages;
 
@@ -81,12 +78,15 @@ pub(super) struct MatchArgs {
     /// How long a pattern stays silent about a symbol after an alert
     #[arg(long, value_name = "DURATION", default_value = "24h", requires = "alert")]
     pub cooldown: String,
+    #[cfg(feature = "score")]
     /// Add what a model predicts for each match: a trained one, a path to an .onnx file, or heuristic
     #[arg(long, value_name = "MODEL")]
     pub score: Option<String>,
+    #[cfg(feature = "score")]
     /// The symbol of an index, for the features of --score [default: all symbols with equal weights]
     #[arg(long, value_name = "SYMBOL")]
     pub benchmark: Option<String>,
+    #[cfg(feature = "report")]
     /// Write a chart of each match into a folder too, as PNG
     #[arg(long, value_name = "DIR")]
     pub png: Option<PathBuf>,
@@ -105,9 +105,11 @@ impl Run for MatchArgs {
         destination::check(&self.output)?;
         let session = cx.config.session().await?;
         deliver(&session, cx, &self, async |job: &MatchJob, found: &Found| {
+            #[cfg(feature = "report")]
             if let Some(folder) = &self.png {
-                let charts = report::match_charts(&session, job, found, found.rows.num_rows()).await?;
-                pictures::write(&charts, folder)?;
+                use crate::pipeline::report::match_charts;
+                let charts = match_charts(&session, job, found, found.rows.num_rows()).await?;
+                super::pictures::write(&charts, folder)?;
             }
             let mut writer = Writer::new(&self.output, found.rows.schema())?;
             writer.write(&found.rows)?;
@@ -126,15 +128,16 @@ pub(super) async fn deliver(
     to: impl AsyncFnOnce(&MatchJob, &Found) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let job = args.request()?.prepare(session).await?;
-    pictures::make_folder(args.png.as_deref())?;
+    #[cfg(feature = "report")]
+    super::pictures::make_folder(args.png.as_deref())?;
     for warning in &job.warnings {
         note(format_args!("warning: {warning}"));
     }
     let quiet = cx.config.quiet;
-    if args.score.as_deref() == Some(Model::WALK) && !quiet {
+    #[cfg(feature = "score")]
+    if let Some(walk) = args.score.as_deref().filter(|model| *model == crate::pipeline::score::Model::WALK && !quiet) {
         note(format_args!(
-            "{}: not trained; what a driftless random walk with the volatility of each match would do",
-            Model::WALK
+            "{walk}: not trained; what a driftless random walk with the volatility of each match would do"
         ));
     }
     let progress = Arc::new(Progress::new(&cx.config, None, "symbols"));
@@ -152,11 +155,11 @@ pub(super) async fn deliver(
         MatchEvent::Claimed(claimed) => {
             if claimed.silent > 0 && !quiet {
                 let (silent, cooldown) = (claimed.silent, &args.cooldown);
-                note(format_args!("{silent} silent: told within {cooldown}, or of a bar that was told before"));
+                note(format_args!("{silent} silent: reported within {cooldown}, or of a bar that was reported before"));
             }
             if claimed.elsewhere > 0 {
                 note(format_args!(
-                    "warning: {} left to another run that is telling them; if it was killed, they are due in two minutes",
+                    "warning: {} left to another run that is reporting them; if it was killed, they are due in two minutes",
                     claimed.elsewhere
                 ));
             }
@@ -178,17 +181,26 @@ impl MatchArgs {
             "0" => Duration::ZERO,
             text => given::duration("--cooldown", text)?,
         };
-        let score = match (&self.score, &self.benchmark) {
-            (None, Some(_)) => return Err(Failure::Usage("--benchmark belongs to --score".to_string())),
-            (Some(model), benchmark) => Some(Scoring { model: model.clone(), benchmark: benchmark.clone() }),
-            (None, None) => None,
-        };
         let look = match self.search.latest {
             true => Look::Latest { exact: self.search.exact, cooldown: self.alert.then_some(cooldown) },
             false => Look::History,
         };
         let into = self.into.as_deref().map(|name| result_table(ResultKind::Matches, name)).transpose()?;
-        Ok(Match { look, score, into, ..self.search.request()? })
+        Ok(Match { look, score: self.scoring()?, into, ..self.search.request()? })
+    }
+
+    #[cfg(feature = "score")]
+    fn scoring(&self) -> Result<Option<Scoring>, Failure> {
+        match (&self.score, &self.benchmark) {
+            (None, Some(_)) => Err(Failure::Usage("--benchmark belongs to --score".to_string())),
+            (Some(model), benchmark) => Ok(Some(Scoring { model: model.clone(), benchmark: benchmark.clone() })),
+            (None, None) => Ok(None),
+        }
+    }
+
+    #[cfg(not(feature = "score"))]
+    fn scoring(&self) -> Result<Option<Scoring>, Failure> {
+        Ok(None)
     }
 }
 

@@ -19,11 +19,13 @@ mod matching;
 mod optimize;
 mod output;
 mod pattern;
+#[cfg(feature = "report")]
 mod pictures;
 mod portable;
 mod progress;
 mod query;
 mod repl;
+#[cfg(feature = "report")]
 mod report;
 mod resample;
 mod run;
@@ -32,6 +34,8 @@ mod skipped;
 mod statement;
 mod synth;
 mod tables;
+#[cfg(feature = "score")]
+mod train;
 mod vacuum;
 mod validate;
 mod wording;
@@ -114,7 +118,7 @@ pub fn main(give_back_soon: fn()) -> ExitCode {
     start_logging(&args);
     match runtime().and_then(|signals| signals.block_on(attended(args, give_back_soon))) {
         Ok(Some(Ok(())) | Some(Err(Failure::ClosedPipe))) => ExitCode::SUCCESS,
-        Ok(Some(Err(Failure::Error(error)))) => say(&format!("error: {error}"), 1),
+        Ok(Some(Err(Failure::Error(error)))) => say(&format!("error: {error}"), error.code().exit_status()),
         Ok(Some(Err(Failure::Partial))) => ExitCode::from(PARTIAL),
         Ok(Some(Err(Failure::Interrupted))) => ExitCode::from(INTERRUPTED),
         Ok(Some(Err(Failure::Usage(message)))) => say(&format!("error: {message}"), USAGE),

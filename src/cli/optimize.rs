@@ -4,10 +4,10 @@ use super::Failure;
 use super::commands::{Context, Run};
 use super::output::out;
 use super::progress::Progress;
-use crate::engine::resources::parse_bytes;
 use crate::pipeline::maintenance;
 use clap::Args as ClapArgs;
 use std::sync::Arc;
+use tallow_engine::resources::parse_bytes;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct OptimizeArgs {

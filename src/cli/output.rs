@@ -7,7 +7,6 @@ use super::destination::{Opened, Stream, Target, open};
 use super::portable::{portable, ported};
 use super::wording;
 use crate::Error;
-use crate::engine::dialect::Problems;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use arrow::ipc::writer::{FileWriter, StreamWriter};
@@ -19,6 +18,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use std::fmt::{Arguments, Display};
 use std::io::Write;
 use tallow_common::redact::redacted;
+use tallow_engine::dialect::Problems;
 
 /// Writes a line to standard output, without the secrets of URLs; a closed pipe ends the command quietly.
 macro_rules! out {
@@ -97,7 +97,7 @@ impl Writer {
                 let mut writer =
                     arrow::csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter).build(stream);
                 // The header stands even where no row follows.
-                told(writer.write(&RecordBatch::new_empty(flat_schema(&schema))), &name)?;
+                named(writer.write(&RecordBatch::new_empty(flat_schema(&schema))), &name)?;
                 Sink::Csv(Box::new(writer))
             }
             Format::Json => Sink::Json(Box::new(arrow::json::ArrayWriter::new(stream))),
@@ -106,16 +106,16 @@ impl Writer {
                 let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
                 let schema = portable(&schema);
                 let writer = ArrowWriter::try_new(stream, SchemaRef::clone(&schema), Some(properties.build()));
-                Sink::Parquet(Box::new(told(writer, &name)?), schema)
+                Sink::Parquet(Box::new(named(writer, &name)?), schema)
             }
             // The file format ends with an index of its batches: of use to who can go back and forth in it.
             Format::Arrow if target.is_file() => {
                 let schema = portable(&schema);
-                Sink::ArrowFile(Box::new(told(FileWriter::try_new(stream, &schema), &name)?), schema)
+                Sink::ArrowFile(Box::new(named(FileWriter::try_new(stream, &schema), &name)?), schema)
             }
             Format::Arrow => {
                 let schema = portable(&schema);
-                Sink::ArrowStream(Box::new(told(StreamWriter::try_new(stream, &schema), &name)?), schema)
+                Sink::ArrowStream(Box::new(named(StreamWriter::try_new(stream, &schema), &name)?), schema)
             }
         };
         Ok(Writer { target, sink, name, rows: 0 })
@@ -133,18 +133,18 @@ impl Writer {
                 }
                 Ok(())
             }
-            Sink::Csv(writer) => told(writer.write(&flatten(batch)?), name),
-            Sink::Json(writer) => told(writer.write(batch), name),
-            Sink::Ndjson(writer) => told(writer.write(batch), name),
+            Sink::Csv(writer) => named(writer.write(&flatten(batch)?), name),
+            Sink::Json(writer) => named(writer.write(batch), name),
+            Sink::Ndjson(writer) => named(writer.write(batch), name),
             Sink::Parquet(writer, schema) => {
-                told(writer.write(&ported(batch, schema)?), name)?;
+                named(writer.write(&ported(batch, schema)?), name)?;
                 match writer.memory_size() > ROW_GROUP_BYTES {
-                    true => told(writer.flush(), name),
+                    true => named(writer.flush(), name),
                     false => Ok(()),
                 }
             }
-            Sink::ArrowFile(writer, schema) => told(writer.write(&ported(batch, schema)?), name),
-            Sink::ArrowStream(writer, schema) => told(writer.write(&ported(batch, schema)?), name),
+            Sink::ArrowFile(writer, schema) => named(writer.write(&ported(batch, schema)?), name),
+            Sink::ArrowStream(writer, schema) => named(writer.write(&ported(batch, schema)?), name),
         }
     }
 
@@ -161,32 +161,32 @@ impl Writer {
                     n if n > limit => format!("{n} rows, the first {limit} shown (--max-rows 0 shows all)\n"),
                     n => format!("{n} rows\n"),
                 };
-                told(write!(stream, "{text}\n{tail}"), &name)?;
+                named(write!(stream, "{text}\n{tail}"), &name)?;
                 stream
             }
             Sink::Csv(writer) => writer.into_inner(),
             Sink::Json(mut writer) => {
-                told(writer.finish(), &name)?;
+                named(writer.finish(), &name)?;
                 let mut stream = writer.into_inner();
-                told(writeln!(stream), &name)?;
+                named(writeln!(stream), &name)?;
                 stream
             }
             Sink::Ndjson(mut writer) => {
-                told(writer.finish(), &name)?;
+                named(writer.finish(), &name)?;
                 writer.into_inner()
             }
-            Sink::Parquet(writer, _) => told(writer.into_inner(), &name)?,
-            Sink::ArrowFile(writer, _) => told(writer.into_inner(), &name)?,
-            Sink::ArrowStream(writer, _) => told(writer.into_inner(), &name)?,
+            Sink::Parquet(writer, _) => named(writer.into_inner(), &name)?,
+            Sink::ArrowFile(writer, _) => named(writer.into_inner(), &name)?,
+            Sink::ArrowStream(writer, _) => named(writer.into_inner(), &name)?,
         };
-        told(stream.finish(), &name)?;
+        named(stream.finish(), &name)?;
         target.complete()?;
         Ok(rows)
     }
 }
 
 /// What went wrong with a target. The writers wrap what a closed pipe says into errors of their own.
-fn told<T>(result: Result<T, impl Display>, name: &str) -> Result<T, Failure> {
+fn named<T>(result: Result<T, impl Display>, name: &str) -> Result<T, Failure> {
     result.map_err(|error| {
         let said = error.to_string();
         match said.contains("Broken pipe") {

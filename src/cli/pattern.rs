@@ -1,22 +1,17 @@
 //! `tallow pattern`.
 
 use super::args::OutputArgs;
-use super::args::values::{end, positive, time};
+use super::args::values::{end, time};
 use super::commands::{Context, Run};
-use super::output::{note, out};
-use super::progress::Progress;
-use super::skipped::partial;
-use super::{Failure, given, statement, usage};
+use super::output::out;
+use super::{Failure, given, statement};
 use crate::Error;
 use crate::Session;
-use crate::lake::StoredPattern;
 use crate::pipeline::patterns::{self, Source};
-use crate::pipeline::score::{Evaluation, TrainingRequest};
-use crate::pipeline::search::{self, Pattern};
+use crate::pipeline::search::Pattern;
 use clap::{Args as ClapArgs, Subcommand};
 use std::io::Read;
-use std::sync::Arc;
-use std::time::Instant;
+use tallow_lake::StoredPattern;
 use tallow_udfs::similarity::numbers_of;
 
 #[derive(Debug, Subcommand)]
@@ -40,8 +35,9 @@ pub(super) enum PatternCommand {
         /// Its name
         name: String,
     },
+    #[cfg(feature = "score")]
     /// Train a model on what came after the matches of patterns, and tell how well it does out of sample
-    Train(Box<TrainArgs>),
+    Train(Box<super::train::TrainArgs>),
     /// Remove a pattern for good
     Remove {
         /// Its name
@@ -82,28 +78,6 @@ pub(super) struct OutputOnlyArgs {
     pub output: OutputArgs,
 }
 
-#[derive(Debug, ClapArgs)]
-pub(super) struct TrainArgs {
-    /// Patterns that the lake keeps [default: all active ones]
-    #[arg(value_name = "PATTERN")]
-    pub patterns: Vec<String>,
-    /// What the model is to be called
-    #[arg(long, value_name = "NAME")]
-    pub model: String,
-    /// Matches of each pattern to learn from, the nearest ones
-    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = positive)]
-    pub matches: usize,
-    /// Length of the bars, or a table or file of candles [default: the lake's days]
-    #[arg(long, short, value_name = "TF|TABLE")]
-    pub timeframe: Option<String>,
-    /// The symbol of an index [default: all symbols with equal weights]
-    #[arg(long, value_name = "SYMBOL")]
-    pub benchmark: Option<String>,
-    /// Lengths of windows as multiples of the pattern's
-    #[arg(long, value_name = "FACTOR,...", default_value = "0.9,0.95,1,1.05,1.1")]
-    pub scales: String,
-}
-
 impl Run for PatternCommand {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         let session = cx.config.session().await?;
@@ -123,7 +97,8 @@ impl Run for PatternCommand {
                 out!("{name} is not active");
                 Ok(())
             }
-            PatternCommand::Train(args) => train(cx, &session, *args).await,
+            #[cfg(feature = "score")]
+            PatternCommand::Train(args) => super::train::train(cx, &session, *args).await,
             PatternCommand::Remove { name } => {
                 patterns::remove(&session, &name).await?;
                 out!("removed {name}");
@@ -180,8 +155,8 @@ fn show(pattern: &StoredPattern) -> Result<(), Failure> {
             out!("{name:<10} {text}");
         }
     }
-    let sought = Pattern::try_from(pattern)?;
-    out!("shape      {}", sparkline(&sought.closes[sought.lead..]));
+    let shape = Pattern::try_from(pattern)?;
+    out!("shape      {}", sparkline(&shape.closes[shape.lead..]));
     Ok(())
 }
 
@@ -192,66 +167,4 @@ fn sparkline(values: &[f64]) -> String {
     let (low, high) = shown.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
     let block = |v: &f64| BLOCKS[(((v - low) / (high - low).max(f64::MIN_POSITIVE)) * 7.0).round() as usize];
     shown.iter().map(block).collect()
-}
-
-async fn train(cx: &Context, session: &Session, args: TrainArgs) -> Result<(), Failure> {
-    let started = Instant::now();
-    let request = TrainingRequest {
-        patterns: args.patterns,
-        model: args.model.clone(),
-        matches: args.matches,
-        table: given::table_of(args.timeframe.as_deref())?,
-        benchmark: args.benchmark,
-        scales: search::scales(&args.scales).map_err(usage)?,
-    };
-    let training = request.prepare(session).await?;
-    let progress = Arc::new(Progress::new(&cx.config, None, "symbols"));
-    let trained = training.train(session, &progress.control()).await;
-    progress.clear();
-    let trained = trained?;
-    trained.keep(session, &args.model).await?;
-    let origin = &trained.model.origin;
-    out!("model      {}", args.model);
-    out!("patterns   {}", origin.patterns.join(", "));
-    out!("rows       {} of {} matches have a future that is known", origin.rows, trained.matches);
-    out!("tested     {} rows out of sample, in {} purged folds", origin.evaluation.rows, origin.evaluation.folds);
-    show_evaluation(&origin.evaluation)?;
-    if !cx.config.quiet {
-        note(format_args!("{:.1} s", started.elapsed().as_secs_f64()));
-    }
-    partial(&trained.skipped)
-}
-
-fn show_evaluation(evaluation: &Evaluation) -> Result<(), Failure> {
-    out!(
-        "\n{:<8} {:>7} {:>7} {:>7} {:>10} {:>10} {:>7} {:>7}",
-        "target",
-        "mean",
-        "mae",
-        "rmse",
-        "rmse(mean)",
-        "rmse(walk)",
-        "ece",
-        "skill"
-    );
-    for t in &evaluation.targets {
-        out!(
-            "{:<8} {:>7.3} {:>7.3} {:>7.3} {:>10.3} {:>10.3} {:>7.3} {:>7.3}",
-            t.target,
-            t.mean,
-            t.mae,
-            t.rmse,
-            t.rmse_of_mean,
-            t.rmse_of_walk,
-            t.ece,
-            t.skill()
-        );
-    }
-    out!("\ncalibration out of sample: told -> came (rows)");
-    for t in &evaluation.targets {
-        let bins: Vec<_> = t.bins.iter().map(|b| format!("{:.2} -> {:.2} ({})", b.predicted, b.came, b.rows)).collect();
-        out!("{:<8} {}", t.target, bins.join(", "));
-    }
-    out!("\n{}", evaluation.verdict());
-    Ok(())
 }

@@ -85,7 +85,8 @@ impl Error {
     /// What kind of thing went wrong.
     pub fn code(&self) -> Code {
         match self {
-            Error::Text(_) | Error::Request(_) | Error::Argument(..) => Code::Invalid,
+            Error::Text(problems) => problems.list.first().map_or(Code::Invalid, |problem| problem.code),
+            Error::Request(_) | Error::Argument(..) => Code::Invalid,
             Error::Cancelled => Code::Cancelled,
             Error::TimedOut => Code::Timeout,
             Error::Known { code, .. } => *code,
@@ -149,7 +150,7 @@ fn code_of_io(error: &std::io::Error) -> Code {
 }
 
 /// The kind of the innermost error whose kind says more than where it was raised.
-fn code_of(error: &DataFusionError) -> Code {
+pub fn code_of(error: &DataFusionError) -> Code {
     match error {
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => code_of(inner),
         DataFusionError::Shared(inner) => code_of(inner),

@@ -1,15 +1,18 @@
-//! What all floors of tallow share: errors, problems of a text, times in words, and messages without secrets.
+//! What all floors of tallow share: errors, problems of a text, times in words, ranges of time by symbol, and messages
+//! without secrets.
 
 mod code;
 pub mod codec;
 mod error;
 mod problem;
+mod ranges;
 pub mod redact;
 mod threads;
 pub mod time;
 mod wording;
 
 pub use code::Code;
-pub use error::{Error, Result, readable};
+pub use error::{Error, Result, code_of, readable};
 pub use problem::{Problem, Problems};
+pub use ranges::{Ranges, Times};
 pub use threads::ComputeThreads;

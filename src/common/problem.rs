@@ -1,5 +1,6 @@
 //! Problems of a text, with the place where they are.
 
+use crate::code::Code;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::fmt::{Display, Formatter};
 
@@ -12,6 +13,8 @@ pub struct Problem {
     pub place: Option<(usize, usize, usize)>,
     /// What to try.
     pub help: Option<String>,
+    /// What kind of thing is wrong.
+    pub code: Code,
 }
 
 impl Problem {
@@ -23,7 +26,13 @@ impl Problem {
             let length = if same_line { span.end.column - start.column } else { 1 };
             (start.line as usize, start.column as usize, length as usize)
         });
-        Self { message: message.into(), place, help: None }
+        Self { message: message.into(), place, help: None, code: Code::Invalid }
+    }
+
+    /// Says what kind of thing is wrong, where it is not the text itself.
+    #[must_use]
+    pub fn of(self, code: Code) -> Self {
+        Self { code, ..self }
     }
 
     /// Adds what to try.

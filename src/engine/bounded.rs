@@ -58,7 +58,9 @@ const SMALL: f64 = 1024.0;
 pub(super) fn bound(registry: &mut dyn FunctionRegistry, memory: usize, partitions: usize) -> Result<()> {
     let limit = memory / (2 * partitions).max(8);
     for (name, growth) in FUNCTIONS {
-        let inner = registry.udf(name)?;
+        let known = registry.udf(name)?;
+        let inner =
+            known.inner().downcast_ref::<Bounded>().map_or_else(|| Arc::clone(&known), |b| Arc::clone(&b.inner));
         let signature = inner.signature().clone();
         registry.register_udf(Arc::new(ScalarUDF::from(Bounded { inner, signature, growth, limit })))?;
     }

@@ -14,11 +14,11 @@ use super::series_exec::SeriesRule;
 use super::unnested::{UnnestedRelations, UnnestedRows};
 use crate::engine::EngineOptions;
 use async_trait::async_trait;
-use datafusion::catalog::Session;
+use datafusion::catalog::{CatalogProviderList, Session};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
@@ -79,6 +79,45 @@ pub(super) fn context(
     registry.register_expr_planner(Arc::new(NestedCalls))?;
     context.register_relation_planner(Arc::new(UnnestedRelations))?;
     Ok(context)
+}
+
+/// The context of a request: what is set and registered in that of its session, with these catalogs, and no more than so much
+/// of its memory.
+pub(super) fn of_request(
+    session: &SessionContext,
+    catalogs: Arc<dyn CatalogProviderList>,
+    memory: Option<usize>,
+) -> Result<SessionContext> {
+    let state = session.state();
+    let builder = SessionStateBuilder::new_from_existing(state.clone()).with_catalog_list(catalogs);
+    let builder = match memory {
+        Some(memory) => limited(builder, &state, memory),
+        None => builder,
+    };
+    #[allow(clippy::disallowed_methods, reason = "one beside the other place")]
+    let context = SessionContext::new_with_state(builder.build());
+    if let Some(memory) = memory {
+        let mut registry = context.clone();
+        bounded::bound(&mut registry, memory, context.state().config().target_partitions())?;
+        holding::register(&mut registry, memory)?;
+    }
+    Ok(context)
+}
+
+fn limited(builder: SessionStateBuilder, session: &SessionState, memory: usize) -> SessionStateBuilder {
+    let runtime = session.runtime_env().as_ref().clone();
+    let pool = Pool::within(Arc::clone(&runtime.memory_pool), memory);
+    let pool = Arc::new(TrackConsumersPool::new(pool, NonZeroUsize::MIN.saturating_add(2)));
+    let partitions = resources::partitions(session.config().target_partitions(), memory);
+    let rules = session.physical_optimizers().iter().map(|rule| match rule.name() == LargeTop::NAME {
+        true => Arc::new(LargeTop { memory }) as _,
+        false => Arc::clone(rule),
+    });
+    builder
+        .with_config(session.config().clone().with_target_partitions(partitions))
+        .with_runtime_env(Arc::new(RuntimeEnv { memory_pool: pool, ..runtime }))
+        .with_query_planner(Arc::new(Planner { memory }))
+        .with_physical_optimizer_rules(rules.collect())
 }
 
 /// A state that plans expressions and has no tables: functions, rules and coercions are those of every session.

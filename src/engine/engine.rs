@@ -4,13 +4,14 @@
 //! of its [context](Engine::context), and the [`TableFunctions`] of the dialect.
 
 use crate::cancellation::Cancellation;
-use crate::context::context;
+use crate::context::{context, of_request};
 use crate::dialect::{self, NoTableFunctions, Params, Parsed, TableFunctions};
 use crate::resources;
 use arrow::array::RecordBatch;
+use datafusion::catalog::CatalogProviderList;
 use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF, WindowUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -20,6 +21,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
+use tallow_udfs::series::{SeriesFunction, SeriesWindow};
 use tokio::runtime::{Handle, Runtime};
 
 /// The limits of an engine.
@@ -50,6 +52,13 @@ impl Default for EngineOptions {
 pub struct Engine {
     context: SessionContext,
     functions: Arc<dyn TableFunctions>,
+    threads: Arc<Threads>,
+    /// The memory limit in bytes.
+    memory: usize,
+}
+
+/// Threads, for as long as an engine is there that uses them.
+struct Threads {
     cpu: Option<Runtime>,
     /// Keeps the time, which threads that compute do not do while they are busy.
     clock: Option<Runtime>,
@@ -83,7 +92,23 @@ impl Engine {
             .enable_time()
             .build()
             .map_err(failed)?;
-        Ok(Engine { context, functions: Arc::new(NoTableFunctions), cpu: Some(cpu), clock: Some(clock) })
+        let threads = Arc::new(Threads { cpu: Some(cpu), clock: Some(clock) });
+        Ok(Engine { context, functions: Arc::new(NoTableFunctions), threads, memory: options.memory })
+    }
+
+    /// An engine for one request, on the same threads: with these catalogs, and no more than so much of this engine's memory.
+    /// What is set and registered here is there too; what is set and registered there stays there.
+    pub fn for_request(&self, catalogs: Arc<dyn CatalogProviderList>, memory: Option<usize>) -> Result<Engine> {
+        if memory == Some(0) {
+            return Err(Error::invalid("memory 0: expected at least 1 byte".to_string()));
+        }
+        let memory = memory.filter(|memory| *memory < self.memory);
+        Ok(Engine {
+            context: of_request(&self.context, catalogs, memory)?,
+            functions: Arc::clone(&self.functions),
+            threads: Arc::clone(&self.threads),
+            memory: memory.unwrap_or(self.memory),
+        })
     }
 
     /// Adds table functions, and what the dialect asks of tables.
@@ -91,6 +116,29 @@ impl Engine {
     pub fn with_table_functions(mut self, functions: Arc<dyn TableFunctions>) -> Engine {
         self.functions = functions;
         self
+    }
+
+    /// Adds a series function of the user's own, which the dialect then knows as its own.
+    ///
+    /// # Errors
+    /// There is a function of that name, or its signature contradicts itself.
+    pub fn register(&self, function: Arc<dyn SeriesFunction>) -> Result<()> {
+        let signature = function.signature();
+        for name in std::iter::once(&signature.name).chain(&signature.aliases) {
+            if self.context.state().window_functions().contains_key(name) {
+                return Err(Error::conflict(format!("there is a function `{name}`")));
+            }
+        }
+        self.context.register_udwf(WindowUDF::from(SeriesWindow::try_new(function)?));
+        Ok(())
+    }
+
+    /// The series functions that were added by [`Engine::register`].
+    pub fn registered(&self) -> Vec<Arc<dyn SeriesFunction>> {
+        let state = self.context.state();
+        let series = state.window_functions().values().filter_map(|w| w.inner().downcast_ref::<SeriesWindow>());
+        let own = series.filter(|s| tallow_udfs::series_function(&s.function().signature().name).is_none());
+        own.map(|series| Arc::clone(series.function())).collect()
     }
 
     /// The DataFusion session inside.
@@ -203,7 +251,7 @@ impl Engine {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        match &self.cpu {
+        match &self.threads.cpu {
             Some(cpu) => Ok(cpu.handle().spawn(work)),
             None => Err(Error::invalid("the engine is closed".to_string())),
         }
@@ -212,7 +260,7 @@ impl Engine {
     /// Where time is kept, however busy the other threads are.
     pub fn clock(&self) -> Result<Handle> {
         let closed = || Error::invalid("the engine is closed".to_string());
-        self.clock.as_ref().map(|clock| clock.handle().clone()).ok_or_else(closed)
+        self.threads.clock.as_ref().map(|clock| clock.handle().clone()).ok_or_else(closed)
     }
 }
 
@@ -227,7 +275,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-impl Drop for Engine {
+impl Drop for Threads {
     fn drop(&mut self) {
         // A runtime must not be dropped where it would wait inside another.
         [self.cpu.take(), self.clock.take()].into_iter().flatten().for_each(Runtime::shutdown_background);

@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 use std::sync::Arc;
 
 /// The functions, and how many times over, in quarters, they hold their values at most: measured as the resident memory of
-/// the process, less what it takes otherwise, against the sizes that were told.
+/// the process, less what it takes otherwise, against the sizes that were reported.
 const FUNCTIONS: [(&str, usize); 4] = [("median", 7), ("percentile_cont", 7), ("array_agg", 12), ("string_agg", 12)];
 /// The same where the values are sorted: each value and each key is then a value of its own.
 const ORDERED: usize = 64;
@@ -34,11 +34,13 @@ const PARTITION_BYTES: usize = 256 << 20;
 /// Share of a small limit that values may take where they are handed on.
 const SPILLED_SHARE: usize = 8;
 
-/// Puts accumulators that tell what they will need in the place of DataFusion's.
+/// Puts accumulators that report what they will need in the place of DataFusion's.
 pub(super) fn register(registry: &mut dyn FunctionRegistry, memory: usize) -> Result<()> {
     let most = (memory / PARTITION_BYTES <= 1).then_some(memory / SPILLED_SHARE);
     for (name, quarters) in FUNCTIONS {
-        let inner = registry.udaf(name)?;
+        let known = registry.udaf(name)?;
+        let inner =
+            known.inner().downcast_ref::<Holding>().map_or_else(|| Arc::clone(&known), |h| Arc::clone(&h.inner));
         registry.register_udaf(Arc::new(AggregateUDF::from(Holding { inner, quarters, most })))?;
     }
     Ok(())
@@ -63,7 +65,7 @@ fn is_holding(expr: &Expr) -> bool {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Holding {
     inner: Arc<AggregateUDF>,
-    /// How many quarters of its size are told.
+    /// How many quarters of its size are reported.
     quarters: usize,
     /// How many bytes of values may be handed on.
     most: Option<usize>,

@@ -34,7 +34,7 @@ impl PhysicalOptimizerRule for LargeTop {
     }
 
     fn name(&self) -> &str {
-        "large_top"
+        Self::NAME
     }
 
     fn schema_check(&self) -> bool {
@@ -43,6 +43,8 @@ impl PhysicalOptimizerRule for LargeTop {
 }
 
 impl LargeTop {
+    pub const NAME: &'static str = "large_top";
+
     fn replace(&self, plan: Arc<dyn ExecutionPlan>) -> Transformed<Arc<dyn ExecutionPlan>> {
         let Some(sort) = plan.downcast_ref::<SortExec>() else { return Transformed::no(plan) };
         let Some(fetch) = sort.fetch() else { return Transformed::no(plan) };

@@ -26,5 +26,7 @@ mod series_order;
 pub mod symbol_guard;
 pub mod tally;
 pub mod unnested;
+mod within;
 
 pub use engine::{Engine, EngineOptions, Extend};
+pub use within::within;

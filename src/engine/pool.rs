@@ -1,10 +1,12 @@
-//! The memory pool: DataFusion's fair one, with less than the limit, so that what nobody accounts for fits beside it.
+//! The memory pool: DataFusion's fair one, with less than the limit, so that what nobody accounts for fits beside it. That of a
+//! request takes what it gives from the pool of the session too.
 
-use datafusion::common::{Result, resources_datafusion_err};
+use datafusion::common::{DataFusionError, Result, resources_datafusion_err};
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
 };
 use std::fmt::{Display, Formatter};
+use std::sync::Arc;
 
 /// A session with less has nothing to spare ...
 const SPARED: usize = 48 << 20;
@@ -18,12 +20,29 @@ const UNCOUNTED_BYTES: usize = 64 << 20;
 pub(super) struct Pool {
     inner: FairSpillPool,
     limit: usize,
+    outer: Option<Arc<dyn MemoryPool>>,
 }
 
 impl Pool {
     pub fn new(limit: usize) -> Pool {
         let uncounted = (limit.saturating_sub(SPARED) / UNCOUNTED_SHARE).min(UNCOUNTED_BYTES);
-        Pool { inner: FairSpillPool::new(limit - uncounted), limit }
+        Pool { inner: FairSpillPool::new(limit - uncounted), limit, outer: None }
+    }
+
+    /// A part of another pool.
+    pub fn within(outer: Arc<dyn MemoryPool>, limit: usize) -> Pool {
+        Pool { outer: Some(outer), ..Pool::new(limit) }
+    }
+
+    fn refused(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionError {
+        resources_datafusion_err!(
+            "{} asks for {} beside the {} that it has, more than the memory limit of {} leaves. Raise the option \
+             `memory`, or ask for fewer rows or columns at once",
+            reservation.consumer().name(),
+            human_readable_size(additional),
+            human_readable_size(reservation.size()),
+            human_readable_size(self.limit)
+        )
     }
 }
 
@@ -34,31 +53,28 @@ impl MemoryPool for Pool {
 
     fn register(&self, consumer: &MemoryConsumer) {
         self.inner.register(consumer);
+        self.outer.iter().for_each(|outer| outer.register(consumer));
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
         self.inner.unregister(consumer);
+        self.outer.iter().for_each(|outer| outer.unregister(consumer));
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.inner.grow(reservation, additional);
+        self.outer.iter().for_each(|outer| outer.grow(reservation, additional));
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.inner.shrink(reservation, shrink);
+        self.outer.iter().for_each(|outer| outer.shrink(reservation, shrink));
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.inner.try_grow(reservation, additional).map_err(|_| {
-            resources_datafusion_err!(
-                "{} asks for {} beside the {} that it has, more than the memory limit of {} leaves. Raise the option \
-                 `memory`, or ask for fewer rows or columns at once",
-                reservation.consumer().name(),
-                human_readable_size(additional),
-                human_readable_size(reservation.size()),
-                human_readable_size(self.limit)
-            )
-        })
+        self.inner.try_grow(reservation, additional).map_err(|_| self.refused(reservation, additional))?;
+        let Some(outer) = &self.outer else { return Ok(()) };
+        outer.try_grow(reservation, additional).inspect_err(|_| self.inner.shrink(reservation, additional))
     }
 
     fn reserved(&self) -> usize {
@@ -79,7 +95,6 @@ impl Display for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn a_small_session_accounts_for_all_it_has_and_a_larger_one_leaves_a_part() {
@@ -89,5 +104,23 @@ mod tests {
             assert!(consumer.try_grow(most << 20).is_ok(), "{limit}");
             assert!(consumer.try_grow(1 << 20).is_err(), "{limit}");
         }
+    }
+
+    #[test]
+    fn what_a_request_takes_is_taken_from_the_session() {
+        let session: Arc<dyn MemoryPool> = Arc::new(Pool::new(16 << 20));
+        let request = || -> Arc<dyn MemoryPool> { Arc::new(Pool::within(Arc::clone(&session), 12 << 20)) };
+        let (first, second) = (request(), request());
+        let one = MemoryConsumer::new("rows").register(&first);
+        assert!(one.try_grow(13 << 20).is_err());
+        assert_eq!(session.reserved(), 0);
+        one.try_grow(10 << 20).unwrap();
+        let other = MemoryConsumer::new("rows").register(&second);
+        assert!(other.try_grow(8 << 20).is_err(), "the session has no more");
+        assert_eq!((second.reserved(), session.reserved()), (0, 10 << 20));
+        drop(one);
+        other.try_grow(8 << 20).unwrap();
+        drop(other);
+        assert_eq!(session.reserved(), 0);
     }
 }

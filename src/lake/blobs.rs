@@ -12,11 +12,14 @@ impl Lake {
     /// its URL.
     pub async fn file(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let (store, path) = self.store_of(path)?;
-        match store.get(&path).await {
-            Ok(found) => Ok(Some(found.bytes().await?.to_vec())),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let read = async move {
+            match store.get(&path).await {
+                Ok(found) => Ok(Some(found.bytes().await?.to_vec())),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
+        self.reading(read).await
     }
 
     /// Writes a file of the lake, in the place of what it was.
@@ -29,11 +32,14 @@ impl Lake {
     /// The names of the files in a folder of the lake.
     pub async fn files_in(&self, folder: &str) -> Result<Vec<String>> {
         let (store, path) = self.store_of(folder)?;
-        let listed = match store.list_with_delimiter(Some(&path)).await {
-            Ok(listed) => listed.objects,
-            Err(object_store::Error::NotFound { .. }) => vec![],
-            Err(error) => return Err(error.into()),
+        let list = async move {
+            match store.list_with_delimiter(Some(&path)).await {
+                Ok(listed) => Ok(listed.objects),
+                Err(object_store::Error::NotFound { .. }) => Ok(vec![]),
+                Err(error) => Err(error.into()),
+            }
         };
+        let listed = self.reading(list).await?;
         Ok(listed.iter().filter_map(|o| o.location.filename().map(str::to_string)).collect())
     }
 

@@ -74,6 +74,20 @@ impl Columns {
         Some(Columns { read: Arc::new(Schema::new(fields)), names, ts, symbol, zone_assumed })
     }
 
+    /// The columns of a file that was written here: they are called what they are. A result may have a column `h` that is no
+    /// high.
+    pub fn as_written(file: &Schema) -> Option<Columns> {
+        let (ts, symbol) = (file.index_of("ts").ok()?, file.index_of("symbol").ok()?);
+        let field = |(i, field): (usize, &FieldRef)| match field.data_type() {
+            _ if i == ts => Field::new(field.name(), timestamp_type(), true),
+            DataType::Utf8 | DataType::LargeUtf8 => Field::new(field.name(), DataType::Utf8View, true),
+            other => Field::new(field.name(), other.clone(), true),
+        };
+        let read = Arc::new(Schema::new(file.fields().iter().enumerate().map(field).collect::<Vec<_>>()));
+        let names = file.fields().iter().map(|field| field.name().clone()).collect();
+        Some(Columns { read, names, ts, symbol: Some(symbol), zone_assumed: false })
+    }
+
     /// Whether every column already has its canonical name.
     pub fn is_canonical(&self) -> bool {
         self.read.fields().iter().zip(&self.names).all(|(field, name)| field.name() == name)
@@ -116,6 +130,13 @@ mod tests {
         assert_eq!(columns.read.field(0).data_type(), &timestamp_type());
         assert_eq!(columns.read.field(2).data_type(), &DataType::Float64);
         assert_eq!((columns.ts, columns.symbol), (0, Some(4)));
+    }
+
+    #[test]
+    fn a_result_is_read_as_it_was_written() {
+        let file = schema(&[("symbol", DataType::Utf8), ("ts", timestamp_type()), ("h", DataType::Int64)]);
+        assert_eq!(Columns::as_written(&file).unwrap().names, ["symbol", "ts", "h"]);
+        assert_eq!(Columns::recognise(&file, None, false).unwrap().names, ["symbol", "ts", "high"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! one by one. Their order has been proven by reading them; this node says that it is so.
 
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, Statistics, exec_err};
+use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -86,7 +86,7 @@ impl ExecutionPlan for InOrderExec {
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
             (Some(input), true) => Ok(Arc::new(InOrderExec::new(input, self.order.clone()))),
-            _ => exec_err!("InOrderExec has one input"),
+            _ => internal_err!("InOrderExec has one input"),
         }
     }
 
@@ -101,7 +101,7 @@ impl ExecutionPlan for InOrderExec {
     fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
         match inputs {
             [input] => Ok(Arc::clone(input)),
-            _ => exec_err!("InOrderExec has one input"),
+            _ => internal_err!("InOrderExec has one input"),
         }
     }
 

@@ -42,11 +42,12 @@ const KIND: TableKind =
 const RESULT: TableKind = TableKind { tables: Tables::ByName, ..KIND };
 
 /// All kinds, one a row: first those of results, in the order of [`ResultKind`].
-pub(super) static KINDS: [TableKind; 9] = [
+pub(super) static KINDS: [TableKind; 10] = [
     TableKind { name: "labels", operation: Some("LABEL"), ..RESULT },
     TableKind { name: "levels", operation: Some("LEVELS"), ..RESULT },
     TableKind { name: "level_events", operation: Some("LEVELS"), ..RESULT },
     TableKind { name: "matches", operation: Some("MATCH"), has_short_name: true, ..RESULT },
+    TableKind { name: "results", operation: Some("PIPELINE"), ..RESULT },
     TableKind { name: CANDLES, tables: Tables::ByTimeframe, has_short_name: true, ..KIND },
     TableKind { name: "quarantine", tables: Tables::ByTimeframe, empty: Some(quarantine::schema), ..KIND },
     TableKind { name: StoredFormula::TABLE, ..KIND },
@@ -95,10 +96,13 @@ pub enum ResultKind {
     LevelEvents,
     /// Windows that resemble a pattern.
     Matches,
+    /// What a pipeline computes.
+    Results,
 }
 
 impl ResultKind {
-    const ALL: [ResultKind; 4] = [ResultKind::Labels, ResultKind::Levels, ResultKind::LevelEvents, ResultKind::Matches];
+    const ALL: [ResultKind; 5] =
+        [ResultKind::Labels, ResultKind::Levels, ResultKind::LevelEvents, ResultKind::Matches, ResultKind::Results];
 
     /// What the names of its tables begin with, and the folder that they lie in.
     pub fn prefix(self) -> &'static str {

@@ -4,11 +4,11 @@ use super::clusters::{Cluster, clusters};
 use super::delta::{Attempts, Change, Log, no_table};
 use super::profile::ProfileCache;
 use super::table::CandleTable;
-use super::writable::{check_writable, log_schema};
+use super::writable::{check_writable, log_schema, no_candles};
 use super::writer::{FILE_BYTES, Layout, TableWriter, conform, profile_of};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::execute_stream;
 use deltalake_core::kernel::Add;
@@ -55,7 +55,7 @@ pub(super) async fn optimize(
     loop {
         let Some(base) = log.snapshot(None).await? else { return no_table(&log.location) };
         let Some(table) = CandleTable::of_snapshot(state, log, &base, cache).await? else {
-            return exec_err!("the table at {} has no columns `ts` and `close`", log.location);
+            return Err(no_candles(&log.location));
         };
         check_writable(&log.location, &base.schema)?;
         let before = (base.files.len(), base.files.iter().map(|f| f.meta.size).sum());

@@ -6,7 +6,7 @@ use super::properties::{KIND, LEVELS_TIMEFRAME, OPERATION, PIPELINE, TIMEFRAME};
 use super::writable::{log_schema, refuse_plain_files};
 use super::writer::{Layout, SUFFIX, TableWriter, conform};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use deltalake_core::kernel::Add;
@@ -15,6 +15,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tallow_common::Error;
 
 /// Properties that must not change: a table keeps to the same bars and, where one is named, to the same pipeline.
 const SAME: [&str; 3] = [TIMEFRAME, LEVELS_TIMEFRAME, PIPELINE];
@@ -84,32 +85,34 @@ pub(super) async fn check(
     }
 }
 
-fn check_overwrite(log: &Log, there: &Snapshot, kind: ResultKind, properties: &HashMap<String, String>) -> Result<()> {
+pub(super) fn check_overwrite(
+    log: &Log,
+    there: &Snapshot,
+    kind: ResultKind,
+    properties: &HashMap<String, String>,
+) -> Result<()> {
     let known = |key: &str| there.properties.get(key).map(String::as_str);
     let is_of_kind = match (known(KIND), known(OPERATION)) {
         (Some(known), _) => known == kind.prefix(),
         // Tables of versions that did not record the kind.
         (None, Some(operation)) => operation == kind.operation(),
         (None, None) => {
-            return exec_err!(
-                "{} is a table that was not computed by the operation `label`, `levels` or `match`: it is not replaced; name \
-                 another",
+            return another(format!(
+                "{} is a table that was not computed by the operation `label`, `levels` or `match`: it is not replaced",
                 log.location
-            );
+            ));
         }
     };
     if !is_of_kind {
         let known = known(KIND).or(known(OPERATION)).unwrap_or_default();
-        return exec_err!("{} is a table of {known}, which {kind} do not replace; name another", log.location);
+        return another(format!("{} is a table of {known}, which {kind} do not replace", log.location));
     }
     for key in SAME {
         let (Some(known), Some(own)) = (known(key), properties.get(key)) else { continue };
         if known != own {
-            return exec_err!(
-                "{} holds {kind} of another {}, {known}, which those of {own} do not replace; name another",
-                log.location,
-                key.rsplit('.').next().unwrap_or(key)
-            );
+            let key = key.rsplit('.').next().unwrap_or(key);
+            let said = format!("holds {kind} of another {key}, {known}, which those of {own} do not replace");
+            return another(format!("{} {said}", log.location));
         }
     }
     Ok(())
@@ -126,12 +129,16 @@ async fn refuse_files_of_others(log: &Log) -> Result<()> {
     let files = files.filter(|name| !name.starts_with('.') && !name.ends_with(SUFFIX));
     let folders = listed.common_prefixes.iter().filter_map(Path::filename).filter(|name| *name != "_delta_log");
     match files.chain(folders).next() {
-        Some(found) => exec_err!(
-            "{} holds other files ({found}), among which no table is written; name an empty folder",
-            log.location
-        ),
+        Some(found) => {
+            let said = format!("{} holds other files ({found}), among which no table is written", log.location);
+            Err(Error::conflict(said).with_hint("name an empty folder").into())
+        }
         None => Ok(()),
     }
+}
+
+fn another(said: String) -> Result<()> {
+    Err(Error::conflict(said).with_hint("name another").into())
 }
 
 async fn write(
@@ -167,7 +174,7 @@ fn change(base: Option<&Snapshot>, schema: &SchemaRef, computed: &Computed, adds
 }
 
 /// The columns as they are stored: in types that the writer takes and that every reader knows.
-fn stored(schema: &Schema) -> SchemaRef {
+pub(super) fn stored(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let data_type = match field.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,

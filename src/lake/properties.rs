@@ -10,6 +10,10 @@ pub const KIND: &str = "tallow.computed.kind";
 pub const OPERATION: &str = "tallow.computed.operation";
 /// The pipeline whose results a computed table holds.
 pub const PIPELINE: &str = "tallow.pipeline";
+/// A hash of what computes such a table ...
+pub const FINGERPRINT: &str = "tallow.pipeline.fingerprint";
+/// ... and that itself, in words.
+pub const TEXT: &str = "tallow.pipeline.text";
 /// The length of the bars that levels were made from.
 pub const LEVELS_TIMEFRAME: &str = "tallow.levels.timeframe";
 /// The parameters that levels were made with.

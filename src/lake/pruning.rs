@@ -4,6 +4,8 @@ use super::profile::Run;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use tallow_common::Ranges;
 use tallow_common::time::timestamp_type;
 
 /// The rows that a query can need.
@@ -14,11 +16,13 @@ pub(super) struct Selection {
     /// From and to these times, both included.
     pub from: i64,
     pub to: i64,
+    /// Those in these ranges only.
+    pub ranges: Option<Arc<Ranges>>,
 }
 
 impl Default for Selection {
     fn default() -> Self {
-        Selection { symbols: None, from: i64::MIN, to: i64::MAX }
+        Selection { symbols: None, from: i64::MIN, to: i64::MAX, ranges: None }
     }
 }
 
@@ -38,7 +42,13 @@ impl Selection {
             None => symbols.contains(&run.symbol),
             Some(last) => symbols.range(run.symbol.clone()..=last.clone()).next().is_some(),
         };
-        run.first <= self.to && run.last >= self.from && self.symbols.as_ref().is_none_or(named)
+        let inside = |ranges: &Arc<Ranges>| {
+            ranges.touches((&run.symbol, run.last_symbol()), &(run.first..run.last.saturating_add(1)))
+        };
+        run.first <= self.to
+            && run.last >= self.from
+            && self.symbols.as_ref().is_none_or(named)
+            && self.ranges.as_ref().is_none_or(inside)
     }
 }
 
@@ -128,6 +138,13 @@ mod tests {
         assert!(Selection { from: 20, ..Selection::default() }.touches(&run));
         assert!(!Selection { from: 21, ..Selection::default() }.touches(&run));
         assert!(!Selection { to: 9, ..Selection::default() }.touches(&run));
+        let ranges = |symbol: &str, times: std::ops::Range<i64>| {
+            let mut ranges = Ranges::default();
+            ranges.add(symbol, &[times].into_iter().collect());
+            Selection { ranges: Some(Arc::new(ranges)), ..Selection::default() }
+        };
+        assert!(ranges("C", 20..30).touches(&run) && !ranges("C", 21..30).touches(&run));
+        assert!(!ranges("G", 10..20).touches(&run));
     }
 
     #[test]
@@ -141,7 +158,7 @@ mod tests {
         ];
         let selection = Selection::of_filters(&filters, true);
         let symbols = BTreeSet::from(["A".to_string(), "B".to_string()]);
-        assert_eq!(selection, Selection { symbols: Some(symbols), from: 6, to: 9 });
+        assert_eq!(selection, Selection { symbols: Some(symbols), from: 6, to: 9, ranges: None });
         assert_eq!(Selection::of_filters(&filters[1..], false), Selection::default());
         // What is not plain leaves everything.
         assert_eq!(

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// A row of a small table: its fields are the columns, and times are microseconds since the epoch.
-pub trait Record: Serialize + DeserializeOwned + Send + Sync {
+pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The table, and its folder.
     const TABLE: &'static str;
 

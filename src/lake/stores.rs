@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use futures::stream::BoxStream;
 use object_store::aws::AmazonS3Builder;
@@ -22,6 +22,7 @@ use std::fmt::{Display, Formatter};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tallow_common::{Code, Error};
 use url::Url;
 
 /// The object stores of a session: `file`, `s3`, `gs`, `az`, `memory`, and `http` to read from.
@@ -45,7 +46,7 @@ impl Stores {
     }
 
     fn make(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        let failed = |e: object_store::Error| plan_datafusion_err!("cannot open {url}: {e}");
+        let failed = |e: object_store::Error| Error::known(Code::Unavailable, format!("cannot open {url}: {e}"));
         Ok(match url.scheme() {
             "file" => self.counted(LocalFileSystem::new()),
             "memory" => self.counted(InMemory::new()),
@@ -88,7 +89,7 @@ impl ObjectStoreRegistry for Stores {
 
     fn deregister_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
         let removed = self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&root_of(url));
-        removed.ok_or_else(|| DataFusionError::Plan(format!("no object store is registered for {url}")))
+        removed.ok_or_else(|| Error::not_found(format!("no object store is registered for {url}")).into())
     }
 
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {

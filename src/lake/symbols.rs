@@ -26,7 +26,10 @@ impl Lake {
         let symbols = table.symbols.get_or_try_init(|| async {
             match table.profiled_symbols() {
                 Some(listed) => Ok(Arc::new(listed)),
-                None => table.read_symbols(self.state()).await.map(Arc::new),
+                None => {
+                    let (table, state) = (table.clone(), Arc::clone(self.state()));
+                    self.reading(async move { table.read_symbols(&state).await.map(Arc::new) }).await
+                }
             }
         });
         symbols.await.cloned().map(Some)

@@ -1,6 +1,6 @@
 //! Files that were written into a table's folder and belong to no version of it yet.
 
-use super::delta::Log;
+use super::delta::{Log, below};
 use datafusion::common::Result;
 use deltalake_core::kernel::Add;
 use object_store::path::Path;
@@ -65,7 +65,7 @@ impl UncommittedFiles {
         while self.adds.len() > first
             && let Some(add) = self.adds.last()
         {
-            let _ = self.store.delete(&self.folder.clone().join(add.path.as_str())).await;
+            let _ = self.store.delete(&below(&self.folder, &add.path)).await;
             self.adds.pop();
         }
     }
@@ -81,7 +81,7 @@ impl Drop for UncommittedFiles {
         let (store, folder, adds) = (Arc::clone(&self.store), self.folder.clone(), std::mem::take(&mut self.adds));
         runtime.spawn(async move {
             for add in adds {
-                let _ = store.delete(&folder.clone().join(add.path.as_str())).await;
+                let _ = store.delete(&below(&folder, &add.path)).await;
             }
         });
     }

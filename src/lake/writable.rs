@@ -4,21 +4,23 @@ use super::columns::PRICES;
 use super::delta::Log;
 use super::files::Files;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use std::sync::Arc;
+use tallow_common::Error;
 use tallow_common::time::timestamp_type;
 
 /// Refuses a folder of plain files: they would vanish from queries once a log stands beside them.
 pub(super) async fn refuse_plain_files(state: &Arc<SessionState>, log: &Log) -> Result<()> {
     let files = Files::list(state.as_ref(), &format!("{}/", log.location)).await;
     match files {
-        Ok(Some(files)) => exec_err!(
-            "{} holds {} plain files without a transaction log, which a table there would hide: write to another lake \
-             (the option `lake`) or place, and ingest these files there",
-            log.location,
-            files.files.len()
-        ),
+        Ok(Some(files)) => {
+            let (place, count) = (&log.location, files.files.len());
+            let said =
+                format!("{place} holds {count} plain files without a transaction log, which a table there would hide");
+            let hint = "write to another lake (the option `lake`) or place, and ingest these files there";
+            Err(Error::conflict(said).with_hint(hint).into())
+        }
         _ => Ok(()),
     }
 }
@@ -34,27 +36,27 @@ pub(super) fn check_writable(location: &str, schema: &Schema) -> Result<()> {
     for name in ["symbol", "ts", "close"] {
         if schema.field_with_name(name).is_err() {
             let found: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-            return exec_err!(
-                "{location}: tallow writes to tables with the columns symbol, ts, close; this one has {}. Ingest it into \
-                 a table of its own",
-                found.join(", ")
-            );
+            let found = found.join(", ");
+            return foreign(format!(
+                "{location}: tallow writes to tables with the columns symbol, ts, close; this one has {found}"
+            ));
         }
     }
     for field in schema.fields() {
         let text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         match expected(field.name()) {
             Some(wanted) if *field.data_type() != wanted && !(text && wanted == DataType::Utf8) => {
-                return exec_err!(
-                    "{location}: column `{}` is {}, and tallow writes {wanted}. Ingest it into a table of its own",
-                    field.name(),
-                    field.data_type()
-                );
+                let (name, found) = (field.name(), field.data_type());
+                return foreign(format!("{location}: column `{name}` is {found}, and tallow writes {wanted}"));
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+fn foreign(said: String) -> Result<()> {
+    Err(Error::conflict(said).with_hint("ingest it into a table of its own").into())
 }
 
 /// Types as a log names them.
@@ -64,6 +66,11 @@ pub(super) fn log_schema(schema: &SchemaRef) -> SchemaRef {
         _ => field.as_ref().clone(),
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// An error for a table that holds no candles.
+pub(super) fn no_candles(location: &str) -> DataFusionError {
+    Error::conflict(format!("the table at {location} has no columns `ts` and `close`")).into()
 }
 
 #[cfg(test)]

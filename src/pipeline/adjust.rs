@@ -38,12 +38,12 @@ pub async fn sql(lake: &Lake, table: &str, actions: &str) -> Result<String> {
     let (table, actions) = (quoted(&table), quoted(actions));
     let later = "partition by symbol order by ts rows between 1 following and unbounded following";
     Ok(format!(
-        "with told as (
+        "with given as (
            select symbol, arrow_cast(ts, '{TIMESTAMP}') as ts, {ratio} as split_ratio, {dividend} as dividend from {actions}),
          actions as (
-           select symbol, ts, sum(ln(split_ratio)) as log_ratio, sum(dividend) as dividend from told group by symbol, ts),
+           select symbol, ts, sum(ln(split_ratio)) as log_ratio, sum(dividend) as dividend from given group by symbol, ts),
          placed as (
-           select a.symbol as symbol, a.ts as told_at, a.log_ratio as log_ratio, a.dividend as dividend, min(b.ts) as ts
+           select a.symbol as symbol, a.ts as announced_at, a.log_ratio as log_ratio, a.dividend as dividend, min(b.ts) as ts
            from actions a join {table} b on a.symbol = b.symbol and b.ts >= a.ts
            group by a.symbol, a.ts, a.log_ratio, a.dividend),
          days as (

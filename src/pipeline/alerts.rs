@@ -1,6 +1,6 @@
-//! Alerts: matches that are told once, and then not again until a cool-down is over.
+//! Alerts: matches that are reported once, and then not again until a cool-down is over.
 //!
-//! An alert is claimed before it is told, so that two runs at once do not tell the same one, and settled afterwards. A claim
+//! An alert is claimed before it is reported, so that two runs at once do not report the same one, and settled afterwards. A claim
 //! that nobody settled, because its process was killed, is void after a while: an alert comes twice rather than never.
 
 use crate::Session;
@@ -25,18 +25,18 @@ pub struct Alerts {
 /// How long a claim holds.
 const CLAIM: Duration = Duration::from_secs(120);
 
-/// What is to be told.
+/// What is to be reported.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     /// Matches that whoever claimed them tells.
     pub rows: RecordBatch,
-    /// Matches that are silent: told within the cool-down, or of a bar that was told already.
+    /// Matches that are silent: reported within the cool-down, or of a bar that was reported already.
     pub silent: usize,
     /// Matches that another run has claimed and not yet settled.
     pub elsewhere: usize,
 }
 
-/// Whether a match is told.
+/// Whether a match is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Due {
     Now,
@@ -75,11 +75,11 @@ pub async fn claim(session: &Session, matches: RecordBatch, most: usize, alerts:
         for alert in &all {
             let last = places.get(&key(alert)).copied();
             let count = claimed.entry((&alert.pattern, &alert.timeframe)).or_default();
-            let told = match last.map_or(Due::Now, |i| alerts.due(&known[i], alert)) {
+            let verdict = match last.map_or(Due::Now, |i| alerts.due(&known[i], alert)) {
                 Due::Now if *count >= most => Due::Beyond,
-                told => told,
+                other => other,
             };
-            if told == Due::Now {
+            if verdict == Due::Now {
                 *count += 1;
                 match last {
                     Some(i) => known[i] = alert.clone(),
@@ -89,7 +89,7 @@ pub async fn claim(session: &Session, matches: RecordBatch, most: usize, alerts:
                     }
                 }
             }
-            due.push(told);
+            due.push(verdict);
         }
         Ok(due)
     };
@@ -109,8 +109,8 @@ pub async fn most_silent(session: &Session) -> Result<usize> {
     Ok(counts.into_values().max().unwrap_or_default())
 }
 
-/// Remembers that claimed alerts were told; those that could not be are forgotten, so that they are due again.
-pub async fn settle(session: &Session, matches: &RecordBatch, alerts: Alerts, told: bool) -> Result<()> {
+/// Remembers that claimed alerts were delivered; those that could not be are forgotten, so that they are due again.
+pub async fn settle(session: &Session, matches: &RecordBatch, alerts: Alerts, delivered: bool) -> Result<()> {
     let all = alerts_of(matches, alerts.now)?;
     if all.is_empty() {
         return Ok(());
@@ -119,7 +119,7 @@ pub async fn settle(session: &Session, matches: &RecordBatch, alerts: Alerts, to
         known.retain_mut(|alert| {
             let own = all.contains(alert);
             alert.pending &= !own;
-            told || !own
+            delivered || !own
         });
         Ok(())
     };

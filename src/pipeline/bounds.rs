@@ -2,11 +2,13 @@
 
 use super::in_range;
 use super::quoting::quoted;
+pub use super::range::Range;
+use super::range::time;
 use crate::Session;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
-use datafusion::common::{Column, ScalarValue, TableReference};
+use datafusion::common::{Column, TableReference};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::DataFrame;
@@ -16,27 +18,6 @@ use tallow_common::{Error, Result};
 use tallow_engine::dialect::Params;
 use tallow_engine::reach::{fades_by_movement, reach};
 use tallow_udfs::series::{Bars, InputKind};
-
-/// The times that a result is wanted for: from the first, up to but not including the last.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Range {
-    /// Microseconds since the epoch.
-    pub from: Option<i64>,
-    /// Microseconds since the epoch.
-    pub to: Option<i64>,
-}
-
-impl Range {
-    /// The condition that a time lies in it; `None`: every time does.
-    pub(super) fn holds(&self, ts: &Expr) -> Option<Expr> {
-        let parts = [self.from.map(|t| ts.clone().gt_eq(time(t))), self.to.map(|t| ts.clone().lt(time(t)))];
-        parts.into_iter().flatten().reduce(Expr::and)
-    }
-}
-
-pub(super) fn time(micros: i64) -> Expr {
-    lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
-}
 
 /// Restricts a frame to a range. Each table is read from as many bars before the range as the result looks back, and to as
 /// many after it as it looks ahead; whole, where the plan does not tell how many these are, or where the `ts` of the result
@@ -54,8 +35,8 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
     let plan = in_range::bound(plan, range)?;
     let mut spans = BTreeMap::new();
     let optimized = session.optimized(&plan).await?;
-    let (told, read) = (reach(&optimized), Read::of(&optimized)?);
-    for (table, reach) in told.total().tables().filter(|_| told.is_of_bars) {
+    let (reached, read) = (reach(&optimized), Read::of(&optimized)?);
+    for (table, reach) in reached.total().tables().filter(|_| reached.is_of_bars) {
         let of_table = read.get(table).cloned().unwrap_or_default();
         let from = match (range.from, reach.back) {
             (Some(from), Bars::Count(0)) => Some(from),
@@ -159,7 +140,7 @@ async fn later(session: &Session, table: &str, read: &Read, to: i64, ahead: usiz
 
 /// What a plan reads of a table, and so which of its bars a reach counts.
 #[derive(Debug, Clone, Default)]
-struct Read {
+pub(super) struct Read {
     /// The columns with numbers.
     columns: BTreeSet<String>,
     /// Whether only bars count at which these move.
@@ -168,7 +149,7 @@ struct Read {
 
 impl Read {
     /// What an optimized plan reads, by table.
-    fn of(plan: &LogicalPlan) -> Result<BTreeMap<String, Read>> {
+    pub(super) fn of(plan: &LogicalPlan) -> Result<BTreeMap<String, Read>> {
         let by_movement = fades_by_movement(plan)?;
         let mut tables: BTreeMap<String, Read> = BTreeMap::new();
         plan.apply_with_subqueries(|node| {
@@ -185,7 +166,7 @@ impl Read {
 
     /// SQL: symbol and time of the bars under a condition that count. A column that never has a value there, or never moves,
     /// tells nothing of when it last did.
-    fn counted(&self, table: &str, condition: &str) -> String {
+    pub(super) fn counted(&self, table: &str, condition: &str) -> String {
         let columns = || self.columns.iter().map(|c| quoted(c)).enumerate();
         let flag = |(i, c): (usize, String)| match self.by_movement {
             true => format!(
@@ -228,13 +209,13 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
         ));
     }
     let optimized = session.optimized(&plan).await?;
-    let told = reach(&optimized);
-    if !told.is_of_bars {
+    let reached = reach(&optimized);
+    if !reached.is_of_bars {
         return Err(Error::invalid(
             "the option `available_at` needs the column `ts` of a table in the result, as it is there".to_string(),
         ));
     }
-    let sources = told.total();
+    let sources = reached.total();
     let tables: BTreeSet<&str> = sources.tables().map(|(name, _)| name).collect();
     let [table] = tables.into_iter().collect::<Vec<_>>()[..] else {
         return Err(Error::invalid(

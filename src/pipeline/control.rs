@@ -80,6 +80,11 @@ impl Control {
         Control { deadline: Instant::now().checked_add(time), ..self }
     }
 
+    /// Stops the work at a time too, if it is not stopped before.
+    pub(crate) fn by(self, deadline: Option<Instant>) -> Control {
+        Control { deadline: self.deadline.into_iter().chain(deadline).min(), ..self }
+    }
+
     /// The result of some work, which is dropped when it is stopped. `clock` keeps the time.
     ///
     /// # Errors

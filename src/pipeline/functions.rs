@@ -2,6 +2,7 @@
 
 use datafusion::logical_expr::{Documentation, ScalarUDFImpl, WindowUDFImpl};
 use serde::Serialize;
+use std::sync::Arc;
 use tallow_udfs::rolling::LagBars;
 use tallow_udfs::series::SeriesFunction;
 
@@ -20,7 +21,7 @@ pub struct FunctionDoc {
     pub usage: String,
     /// What it returns.
     pub returns: String,
-    /// Bars it looks back with its defaults; `all` for the whole history.
+    /// Bars it looks back with its defaults, or with the example of a parameter that has none; `all` for the whole history.
     pub reach_back: Option<String>,
     /// Bars it looks ahead.
     pub reach_ahead: Option<String>,
@@ -60,8 +61,13 @@ pub struct OptionDoc {
 
 /// All functions that tallow adds, by family and name.
 pub fn describe_all() -> Vec<FunctionDoc> {
-    let mut all: Vec<FunctionDoc> =
-        tallow_udfs::all_series_functions().iter().map(|f| describe_series(f.as_ref())).collect();
+    describe_with(&[])
+}
+
+/// As [`describe_all`], with series functions of the user's own.
+pub(crate) fn describe_with(own: &[Arc<dyn SeriesFunction>]) -> Vec<FunctionDoc> {
+    let series = tallow_udfs::all_series_functions().iter().chain(own);
+    let mut all: Vec<FunctionDoc> = series.map(|f| describe_series(f.as_ref())).collect();
     for function in tallow_udfs::all_window_functions() {
         all.extend(function.inner().downcast_ref::<LagBars>().map(describe_shift));
     }
@@ -75,14 +81,17 @@ pub fn describe_all() -> Vec<FunctionDoc> {
         let returns = function.return_type(&[]).map_or_else(|_| String::new(), |t| sql_type(&t));
         all.push(describe_plain(function.name(), "scalar", &returns, doc));
     }
-    let predict = super::score::Predict::new(std::sync::Arc::new(super::score::Models::new(0)));
-    all.push(describe_plain("predict", "scalar", "struct", predict.documentation().cloned()));
+    #[cfg(feature = "score")]
+    {
+        let predict = super::score::Predict::new(Arc::new(super::score::Models::new(0)));
+        all.push(describe_plain("predict", "scalar", "struct", predict.documentation().cloned()));
+    }
     let in_range = super::in_range::InRange::default();
     all.push(describe_plain(in_range.name(), "scalar", "boolean", in_range.documentation().cloned()));
-    for (name, usage, doc) in super::views::described() {
-        let (family, returns) = ("Table Functions".to_string(), "table".to_string());
-        let (usage, doc) = (usage.to_string(), doc.to_string());
-        all.push(FunctionDoc { family, usage, doc, ..describe_plain(name, "table", &returns, None) });
+    for function in super::table_functions::ALL {
+        let (family, usage, doc) = ("Table Functions", function.usage(), function.doc());
+        let plain = describe_plain(function.name(), "table", "table", None);
+        all.push(FunctionDoc { family: family.into(), usage: usage.into(), doc: doc.into(), ..plain });
     }
     all.sort_by(|a, b| (&a.family, &a.name).cmp(&(&b.family, &b.name)));
     all
@@ -90,9 +99,7 @@ pub fn describe_all() -> Vec<FunctionDoc> {
 
 fn describe_series(function: &dyn SeriesFunction) -> FunctionDoc {
     let signature = function.signature();
-    // A required period has no reach of its own: shown for a period of 20.
-    let params = signature.resolve(&[]).or_else(|_| signature.resolve(&[tallow_udfs::series::ParamValue::Int(20)]));
-    let reach = params.map(|p| function.reach(&p)).ok();
+    let reach = signature.resolve(&signature.example_params()).map(|p| function.reach(&p)).ok();
     let returns = match signature.outputs.as_slice() {
         [only] => sql_type(&only.kind.data_type()),
         several => {

@@ -2,7 +2,7 @@
 //!
 //! A range cuts the result; a subquery that counts, as for folds of equal length, sees everything unless it asks.
 
-use super::bounds::Range;
+use super::range::Range;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result as Done, ScalarValue};
@@ -100,6 +100,6 @@ pub(super) fn bound(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
     if !found {
         return Ok(bound);
     }
-    // What stands above was told that the function is never null or may be.
+    // What stands above was planned with the function's nullability.
     Ok(bound.transform_up_with_subqueries(|node| Ok(Transformed::yes(node.recompute_schema()?))).data()?)
 }

@@ -6,7 +6,7 @@ use super::levels::Source;
 use super::materialize::{Materialization, ResultTable, result_table};
 use super::query::Query;
 use super::quoting;
-use super::resample::{self, Wanted};
+use super::resample::{self, BarRequest};
 use super::rows::texts;
 use crate::Session;
 use arrow::array::AsArray;
@@ -232,7 +232,7 @@ impl LabelRun {
     pub async fn write(&self, session: &Session, table: &str, control: &Control) -> Result<Written> {
         let rows = Materialization::of_sql(session, &self.sql(session.lake()).await?).await?;
         let rows = rows.ordered().expecting(self.bars(session.lake()).await);
-        let (_, origin) = resample::sql(session.lake(), Wanted::of(self.timeframe)).await?;
+        let (_, origin) = resample::sql(session.lake(), BarRequest::of(self.timeframe)).await?;
         let fingerprint = self.fingerprint();
         let properties: HashMap<String, String> = [
             ("tallow.timeframe".to_string(), self.timeframe.to_string()),
@@ -284,7 +284,7 @@ impl LabelRun {
 
     /// What a table that was just written lacks.
     pub async fn unlabelled(&self, session: &Session, table: &str) -> Result<Unlabelled> {
-        let (bars, _) = resample::sql(session.lake(), Wanted::of(self.timeframe)).await?;
+        let (bars, _) = resample::sql(session.lake(), BarRequest::of(self.timeframe)).await?;
         let has_label = session.lake().columns(table).await?.iter().any(|column| column == "label");
         let no_label = if has_label { "horizon_complete and label is null" } else { "false" };
         let sql = format!(
@@ -334,7 +334,7 @@ pub async fn without_labels(session: &Session, table: &str) -> Result<Vec<(Strin
 }
 
 /// FNV-1a, which stays the same whatever the program is built with.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

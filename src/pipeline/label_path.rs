@@ -1,7 +1,7 @@
 //! The bars that labels walk along, as SQL.
 
 use super::levels::{self, Source};
-use super::resample::{self, Wanted};
+use super::resample::{self, BarRequest};
 use tallow_common::Result;
 use tallow_lake::Lake;
 use tallow_udfs::candle::{Grid, Origin, Timeframe};
@@ -29,7 +29,7 @@ pub struct PathOptions {
 /// A labelled bar of which the smaller bars cover only a part is walked along that part: what it did in the rest is not
 /// seen.
 pub async fn sql(lake: &Lake, timeframe: Timeframe, options: &PathOptions) -> Result<String> {
-    let (bars, origin) = resample::sql(lake, Wanted::of(timeframe)).await?;
+    let (bars, origin) = resample::sql(lake, BarRequest::of(timeframe)).await?;
     let known = lake.timeframes();
     let mut finer = vec![];
     // Others are not looked at: a file of them that cannot be read is no reason not to label.

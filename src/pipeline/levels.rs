@@ -4,7 +4,7 @@ use super::control::Control;
 use super::materialize::{Materialization, ResultTable};
 use super::query::Query;
 use super::quoting::quoted;
-use super::resample::{self, Wanted};
+use super::resample::{self, BarRequest};
 use crate::Session;
 use std::collections::HashMap;
 use tallow_common::time::TIMESTAMP;
@@ -132,7 +132,7 @@ impl Levels {
 /// SQL for what happens to the levels found in a timeframe: `level_id, symbol, timeframe, ts, event, price`.
 pub async fn events(lake: &Lake, timeframe: Timeframe, detection: Detection) -> Result<String> {
     let Detection { k, cluster, max_age } = detection;
-    let (bars, origin) = resample::sql(lake, Wanted::of(timeframe)).await?;
+    let (bars, origin) = resample::sql(lake, BarRequest::of(timeframe)).await?;
     Ok(format!(
         "select concat(symbol, '-{timeframe}-', e['level']) as level_id, symbol, '{timeframe}' as timeframe, e['ts'] as ts,
                 e['event'] as event, e['price'] as price
@@ -162,7 +162,7 @@ pub async fn levels(lake: &Lake, timeframe: Timeframe, detection: Detection) -> 
 pub async fn states(lake: &Lake, timeframe: Timeframe, source: &Source) -> Result<String> {
     let events = match source {
         Source::Auto(detection) => events(lake, timeframe, *detection).await?,
-        Source::Tables { levels, events } => told(lake, timeframe, levels, events.as_deref()).await?,
+        Source::Tables { levels, events } => stored(lake, timeframe, levels, events.as_deref()).await?,
     };
     Ok(format!(
         "select symbol, s['ts'] as ts, s['levels'] as levels
@@ -171,7 +171,7 @@ pub async fn states(lake: &Lake, timeframe: Timeframe, source: &Source) -> Resul
 }
 
 /// Levels of a user's tables as events.
-async fn told(lake: &Lake, timeframe: Timeframe, levels: &str, events: Option<&str>) -> Result<String> {
+async fn stored(lake: &Lake, timeframe: Timeframe, levels: &str, events: Option<&str>) -> Result<String> {
     let columns = lake.columns(levels).await?;
     let has = |name: &str| columns.iter().any(|c| c == name);
     for needed in ["symbol", "level_id", "price", "initial_type", "created_at"] {

@@ -1,5 +1,9 @@
 //! What users ask for, as plans and facts: named queries, views, labels, checks, validation, the function list, synthetic
 //! candles.
+#![cfg_attr(
+    not(all(feature = "score", feature = "report")),
+    allow(dead_code, unused_imports, reason = "what models and reports alone use")
+)]
 
 pub mod adjust;
 pub mod alerts;
@@ -13,6 +17,7 @@ pub mod explain;
 pub mod formulas;
 pub mod functions;
 pub(crate) mod in_range;
+pub mod incremental;
 pub mod ingest;
 pub mod label;
 pub mod label_path;
@@ -26,18 +31,28 @@ pub mod outcome;
 pub mod patterns;
 pub mod query;
 pub mod quoting;
+mod range;
 mod relation;
+#[cfg(feature = "report")]
 pub mod report;
+mod request;
 pub mod resample;
 mod rows;
 pub mod scan;
+#[cfg(feature = "score")]
 pub mod score;
+mod scoring;
 pub mod search;
 mod session;
+mod session_query;
 pub mod synth;
+mod system;
+mod table_functions;
 pub mod validate;
 pub(crate) mod views;
 
 pub use codec::codec;
 pub use open::open;
+pub use request::Request;
 pub use session::{Session, Settings};
+pub use session_query::SessionQuery;

@@ -6,7 +6,7 @@ use super::materialize::{Materialization, ResultTable};
 use super::outcome::{Outcome, Skipped};
 use super::patterns;
 use super::relation::timeframe_of;
-use super::score::{self, Model};
+pub use super::scoring::Scoring;
 use super::search::{Counts, MatchRun, Pattern, SearchOptions, nearest, rows_schema};
 use crate::Session;
 use arrow::array::RecordBatch;
@@ -51,15 +51,6 @@ pub enum Look {
     },
 }
 
-/// What a model is to make of matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scoring {
-    /// A trained one, the path of a model, or `heuristic`.
-    pub model: String,
-    /// The symbol of an index; `None`: all symbols with equal weights.
-    pub benchmark: Option<String>,
-}
-
 impl Match {
     /// A search for a pattern, or for all active ones, in all windows that there ever were of `candles`.
     pub fn of(pattern: Option<String>) -> Match {
@@ -92,21 +83,10 @@ impl Match {
         if let Some(table) = &self.into {
             check_timeframe(table, &tables)?;
         }
-        let mut warnings = vec![];
-        if let Some(Scoring { model, benchmark }) = &self.score {
-            let model = score::Models::of(session)?.load(session.lake(), model).await?;
-            for (table, timeframe) in &tables {
-                if let Some(symbol) = benchmark {
-                    score::check_benchmark(session, table, symbol).await?;
-                }
-                if let Model::Boosted(known) = model.as_ref()
-                    && known.origin.timeframe != *timeframe
-                {
-                    let trained = &known.origin.timeframe;
-                    warnings.push(format!("the model was trained on {trained} bars and scores {timeframe} bars"));
-                }
-            }
-        }
+        let warnings = match &self.score {
+            Some(scoring) => scoring.check(session, &tables).await?,
+            None => vec![],
+        };
         let run = self.run(session).await?;
         Ok(MatchJob { request: self, run, tables, warnings })
     }
@@ -282,9 +262,7 @@ impl MatchJob {
                 took: started.elapsed(),
             }));
             batches.push(match &self.request.score {
-                Some(Scoring { model, benchmark }) => {
-                    score::scored(session, &searched, model, benchmark.as_deref()).await?
-                }
+                Some(scoring) => scoring.scored(session, &searched).await?,
                 None => searched.rows,
             });
             tables.push((searched.table, timeframe.clone()));

@@ -2,7 +2,7 @@
 
 use crate::Session;
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use futures::stream::{self, BoxStream};
@@ -40,6 +40,12 @@ impl Outcome {
         let (schema, warnings) = (rows.schema(), Problems::default());
         let stream = stream::iter([Ok(rows)]).boxed();
         Outcome { schema, stream, warnings, skipped, statistics: Statistics::default() }
+    }
+
+    /// What has no rows to show.
+    pub(crate) fn empty(statistics: Statistics) -> Outcome {
+        let (schema, warnings) = (Arc::new(Schema::empty()), Problems::default());
+        Outcome { schema, stream: stream::empty().boxed(), warnings, skipped: vec![], statistics }
     }
 
     /// All rows as one batch.

@@ -5,12 +5,13 @@ use super::bounds::{self, Range};
 use super::control::{Control, Progress};
 use super::named::{self, NamedQuery};
 use super::outcome::{Outcome, Skipped, Statistics};
-use crate::Session;
+use crate::{Request, Session};
 use datafusion::prelude::DataFrame;
 use datafusion::sql::parser::Statement;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Params, Parsed, Problems};
 use tallow_udfs::candle::Timeframe;
@@ -26,6 +27,10 @@ pub struct QueryOptions {
     pub available_at: bool,
     /// Length of the bars that stand for `candles` in the text; by default the lake's days.
     pub timeframe: Option<Timeframe>,
+    /// Which versions of tables it sees, and how much memory it may take.
+    pub request: Request,
+    /// How long all of its statements may take, from parsing to the last row.
+    pub timeout: Option<Duration>,
 }
 
 /// A text to run.
@@ -73,11 +78,19 @@ impl Query {
     /// # Errors
     /// What is wrong with the text.
     pub async fn begin(&self, session: &Session) -> Result<Statements> {
-        let Parsed { statements, warnings } = self.parse(session).await?;
+        let options = self.options.clone();
+        let request = match options.request == Request::default() {
+            true => None,
+            false => Some(session.for_request(&options.request)?),
+        };
+        let session = request.as_ref().unwrap_or(session);
+        let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let parsed = Control::default().by(deadline).limit(&session.engine().clock()?, self.parse(session)).await?;
+        let Parsed { statements, warnings } = parsed;
         if statements.is_empty() {
             return Err(Error::invalid("the text holds no statement".to_string()));
         }
-        Ok(Statements { warnings, skipped: vec![], options: self.options.clone(), waiting: statements.into() })
+        Ok(Statements { warnings, skipped: vec![], options, request, deadline, waiting: statements.into() })
     }
 
     /// Its statements over the bars that are asked for.
@@ -99,6 +112,9 @@ pub struct Statements {
     /// Symbols that no table had a bar of, of the statements so far.
     pub skipped: Vec<Skipped>,
     options: QueryOptions,
+    /// The session as this query sees it, where that is another.
+    request: Option<Session>,
+    deadline: Option<Instant>,
     waiting: VecDeque<Statement>,
 }
 
@@ -111,6 +127,11 @@ pub enum Executed {
 }
 
 impl Statements {
+    /// How many statements are to be run.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How many results there are to come.
     pub fn results(&self) -> usize {
         self.waiting.iter().filter(|statement| !is_silent(statement)).count()
@@ -123,6 +144,7 @@ impl Statements {
     /// It cannot be planned or run, or was stopped.
     pub async fn next(&mut self, session: &Session, control: &Control) -> Result<Option<Executed>> {
         let Some(statement) = self.waiting.pop_front() else { return Ok(None) };
+        let (session, control) = (self.request.as_ref().unwrap_or(session), control.clone().by(self.deadline));
         let (clock, read_before) = (session.engine().clock()?, session.bytes_read());
         let silent = is_silent(&statement);
         let mut skipped = vec![];

@@ -34,9 +34,9 @@ impl FromStr for Fill {
     }
 }
 
-/// Which bars are wanted.
+/// Which bars are asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct BarRequest<'a> {
     /// Their length.
     pub timeframe: Timeframe,
     /// Make them from these; by default from the coarsest stored timeframe that divides theirs.
@@ -51,10 +51,10 @@ pub struct Wanted<'a> {
     pub readable: bool,
 }
 
-impl Wanted<'_> {
+impl BarRequest<'_> {
     /// The bars of a timeframe, stored or made.
     pub fn of(timeframe: Timeframe) -> Self {
-        Wanted { timeframe, from: None, origin: None, fill: Fill::None, anew: false, readable: false }
+        BarRequest { timeframe, from: None, origin: None, fill: Fill::None, anew: false, readable: false }
     }
 }
 
@@ -90,8 +90,8 @@ impl Resample {
         let lake = session.lake();
         let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };
         let origin = origin.or(own);
-        let wanted = Wanted { from, origin: origin.as_deref(), fill, anew: true, ..Wanted::of(timeframe) };
-        let (bars, origin) = sql(lake, wanted).await?;
+        let request = BarRequest { from, origin: origin.as_deref(), fill, anew: true, ..BarRequest::of(timeframe) };
+        let (bars, origin) = sql(lake, request).await?;
         let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
         // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
         let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
@@ -102,8 +102,8 @@ impl Resample {
 
 /// SQL that yields bars, and where these begin. Smaller bars without trades set no price of a larger one that has trades
 /// (see `candlestick`).
-pub async fn sql(lake: &Lake, wanted: Wanted<'_>) -> Result<(String, String)> {
-    let Wanted { timeframe, from, origin, fill, anew, readable } = wanted;
+pub async fn sql(lake: &Lake, request: BarRequest<'_>) -> Result<(String, String)> {
+    let BarRequest { timeframe, from, origin, fill, anew, readable } = request;
     let table = |timeframe: Timeframe| match readable {
         true => quoted(&format!("candles_{timeframe}{READABLE}")),
         false => format!("candles_{timeframe}"),

@@ -36,15 +36,13 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Rows per batch.
     pub batch_size: usize,
-    /// Read tables as they were at a version or a time, by default as they are.
-    pub as_of: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let EngineOptions { memory, threads, spill_dir, batch_size } = EngineOptions::default();
         let lake = "./data".to_string();
-        Self { lake, candles: None, memory, threads, spill_dir, cache_dir: None, batch_size, as_of: None }
+        Self { lake, candles: None, memory, threads, spill_dir, cache_dir: None, batch_size }
     }
 }
 
@@ -73,6 +71,15 @@ impl Session {
     /// Joins an engine with the lake whose tables are registered in it and the stores that both read from.
     pub fn new(engine: Engine, lake: Arc<Lake>, stores: Arc<Stores>) -> Session {
         Session { engine, lake, stores, extensions: HashMap::new() }
+    }
+
+    pub(crate) fn with_engine(&self, engine: Engine) -> Session {
+        let (lake, stores) = (Arc::clone(&self.lake), Arc::clone(&self.stores));
+        Session { engine, lake, stores, extensions: self.extensions.clone() }
+    }
+
+    pub(crate) fn with_lake(self, lake: Arc<Lake>) -> Session {
+        Session { lake, ..self }
     }
 
     /// Adds something that use-cases share, one of each type.

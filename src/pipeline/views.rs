@@ -1,72 +1,29 @@
-//! Table functions over the lake, each a query: `candles('4h')`, `adjusted('1d', 'actions.csv')`, `label_path('4h')`.
+//! What the dialect asks of a lake: table functions, bars of other timeframes, symbols that a table does not hold.
 
-use super::label_path::{self, PathOptions};
-use super::levels::{self, Detection, Source};
 use super::named::NamedQueries;
-use super::quoting;
-use super::resample::Wanted;
+#[cfg(feature = "score")]
 use super::score::Models;
-use super::search::{self, SearchOptions};
-use super::{adjust, patterns, resample};
+use super::{quoting, resample, table_functions};
 use async_trait::async_trait;
-use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::catalog::TableProvider;
+#[cfg(feature = "score")]
 use datafusion::sql::parser::Statement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::{Error, Result};
-use tallow_engine::dialect::{self, Base, OtherBars, Params, TableArguments, TableFunctions};
+use tallow_engine::dialect::{self, Base, OtherBars, TableArguments, TableFunctions};
 use tallow_lake::{CandleTable, Lake, READABLE};
 use tallow_udfs::candle::Timeframe;
-use tallow_udfs::similarity::random::Null;
-use tallow_udfs::similarity::search::Windowing;
 
-/// The table functions of a session.
+/// The lake of a session, as the dialect sees it.
 pub(crate) struct Views {
-    lake: Arc<Lake>,
-    models: Arc<Models>,
-    queries: Arc<NamedQueries>,
+    pub lake: Arc<Lake>,
+    pub queries: Arc<NamedQueries>,
+    #[cfg(feature = "score")]
+    pub models: Arc<Models>,
 }
 
 impl Views {
-    pub fn new(lake: Arc<Lake>, models: Arc<Models>, queries: Arc<NamedQueries>) -> Views {
-        Views { lake, models, queries }
-    }
-}
-
-impl Views {
-    /// A search as a table of its own, which plans name and nobody sees listed.
-    async fn search(&self, table: &str, reference: &str, named: &Named<'_>) -> Result<String> {
-        let options = named.search()?;
-        let sought = options.prepare(&patterns::of_text(&self.lake, reference).await?)?;
-        let Some(provider) = self.lake.table(table).await? else {
-            let hint = match table.strip_prefix("candles_").is_some_and(|t| t.parse::<Timeframe>().is_ok()) {
-                true => {
-                    "the operation `resample` stores bars that are made of smaller ones, and the operation `match` with the \
-                     option `timeframe` searches them"
-                }
-                false => "the operation `tables` lists them",
-            };
-            return Err(Error::not_found(format!("there is no table `{table}`")).with_hint(hint));
-        };
-        let input = LogicalPlanBuilder::scan(table.replace('.', "_"), provider_as_source(provider), None)?.build()?;
-        let plan = search::plan(input, vec![sought], &options)?;
-        let name = format!("#dtw_search({table}, {reference}, {:?})", named.0.named);
-        self.lake.keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
-        let share = |text: &str| {
-            let wrong =
-                || Error::invalid(format!("percentile => '{text}': expected a share from 0 to 1, such as 0.99"));
-            text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(wrong)
-        };
-        let least = named.get("percentile").map(share).transpose()?;
-        if least.is_some() && options.null.size == 0 {
-            return Err(Error::invalid("percentile needs random windows: null => 0 leaves none".to_string()));
-        }
-        let among = least.map(|least| format!(" where percentile >= {least}")).unwrap_or_default();
-        Ok(format!("select * from {} as dtw_search{among}", quoting::quoted(&name)))
-    }
-
     /// The symbols of one table that another has not.
     async fn missing(&self, of: &str, from: &str) -> Result<Vec<String>> {
         let (Some(own), Some(there)) = (self.lake.symbols(of).await?, self.lake.symbols(from).await?) else {
@@ -91,70 +48,13 @@ fn nearest_symbol(table: &CandleTable, symbol: &str) -> Option<String> {
     same.or_else(capitals).or_else(|| dialect::within(1, symbol, table.listed_symbols()).map(str::to_string))
 }
 
-/// Names, calls and a sentence each, for people.
-pub(super) fn described() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    USAGE.iter().map(|(name, usage, _)| {
-        let doc = match *name {
-            "query" => "A named query as a table",
-            "candles" => {
-                "Bars of a timeframe, made from shorter ones where they are not stored; `readable` leaves out files that \
-                 cannot be read"
-            }
-            "adjusted" => "Bars adjusted for the splits and dividends of a file",
-            "levels" => "Support and resistance levels of each symbol",
-            "level_events" => "What happened to levels, and when",
-            "level_states" => "Which levels were active from each event on",
-            "label_path" => "The bars that labels walk",
-            _ => {
-                "The windows that are most like a pattern: pattern, symbol, start_ts, end_ts, bars, scale, distance and its \
-                 parts, score, percentile; no two of them share a bar. `percentile` is the share of random windows that \
-                 are farther away"
-            }
-        };
-        (*name, *usage, doc)
-    })
-}
-
-/// Names, and how each is called.
-const USAGE: [(&str, &str, &[&str]); 8] = [
-    ("query", "query('name of a query that comes with tallow', parameter => 'value')", &[]),
-    (
-        "candles",
-        "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc', readable => 'true')",
-        &["fill", "from", "origin", "readable"],
-    ),
-    ("adjusted", "adjusted('1d', 'actions.csv')", &[]),
-    ("levels", "levels('4h', k => 5, cluster => 0.25, max_age => 250)", &DETECTION),
-    ("level_events", "level_events('4h', k => 5, cluster => 0.25, max_age => 250)", &DETECTION),
-    (
-        "level_states",
-        "level_states('4h', levels => 'auto' | 'table', events => 'table', k => 5, cluster => 0.25, max_age => 250)",
-        &["levels", "events", "k", "cluster", "max_age"],
-    ),
-    (
-        "label_path",
-        "label_path('4h', levels => 'auto' | 'table', events => 'table', refine => 'true', own_bars => 'true', k => 5, \
-         cluster => 0.25, max_age => 250)",
-        &["levels", "events", "refine", "own_bars", "k", "cluster", "max_age"],
-    ),
-    (
-        "dtw_search",
-        "dtw_search('candles_1d', 'a pattern' or [its closes], k => 10, mode => 'history' | 'latest', channels => 'price' | \
-         'price,averages', scales => '0.9,1,1.1', percentile => 0.99, null => 2000, self_matches => 'true')",
-        &SEARCH,
-    ),
-];
-const SEARCH: [&str; 7] = ["k", "scales", "channels", "mode", "percentile", "null", "self_matches"];
-const DETECTION: [&str; 3] = ["k", "cluster", "max_age"];
-const NAMES: [&str; 8] =
-    ["query", "candles", "adjusted", "levels", "level_events", "level_states", "label_path", "dtw_search"];
-
 #[async_trait]
 impl TableFunctions for Views {
-    fn names(&self) -> &[&str] {
-        &NAMES
+    fn names(&self) -> Vec<&str> {
+        table_functions::ALL.iter().map(|function| function.name()).collect()
     }
 
+    #[cfg(feature = "score")]
     async fn prepare(&self, statements: &[Statement]) -> Result<()> {
         self.models.load_called(&self.lake, statements).await
     }
@@ -235,126 +135,6 @@ impl TableFunctions for Views {
     }
 
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {
-        let Some((_, usage, allowed)) = USAGE.iter().find(|(known, ..)| *known == name) else {
-            return Err(Error::not_found(format!("unknown table function `{name}`")));
-        };
-        let wrong = |said: String| Error::invalid(format!("{said}: {usage}"));
-        if let ("query", [query]) = (name, arguments.positional.as_slice()) {
-            let query = self.queries.find(query)?;
-            let mut given = Params::default();
-            arguments.named.iter().for_each(|(name, value)| given.set(name, value));
-            return dialect::bind(&query.sql, &query.complete(&given)?);
-        }
-        if let Some(other) = arguments.named.keys().find(|n| !allowed.contains(&n.as_str())) {
-            return Err(wrong(format!("{name} has no argument `{other}`")));
-        }
-        let named = Named(arguments);
-        match (name, arguments.positional.as_slice()) {
-            ("adjusted", [table, actions]) => adjust::sql(&self.lake, table, actions).await,
-            ("candles", [timeframe]) => {
-                let timeframe: Timeframe = timeframe.parse()?;
-                let wanted = Wanted {
-                    from: named.get("from").map(str::parse).transpose()?,
-                    origin: named.get("origin"),
-                    fill: named.get("fill").unwrap_or("none").parse()?,
-                    readable: named.flag("readable")?,
-                    ..Wanted::of(timeframe)
-                };
-                Ok(resample::sql(&self.lake, wanted).await?.0)
-            }
-            ("levels", [timeframe]) => levels::levels(&self.lake, timeframe.parse()?, named.detection()?).await,
-            ("level_events", [timeframe]) => levels::events(&self.lake, timeframe.parse()?, named.detection()?).await,
-            ("level_states", [timeframe]) => {
-                let source = named.levels()?.unwrap_or(Source::Auto(named.detection()?));
-                levels::states(&self.lake, timeframe.parse()?, &source).await
-            }
-            ("label_path", [timeframe]) => {
-                let options = PathOptions {
-                    levels: named.levels()?,
-                    refine: named.flag("refine")?,
-                    own_bars: named.flag("own_bars")?,
-                    width: None,
-                };
-                label_path::sql(&self.lake, timeframe.parse()?, &options).await
-            }
-            ("dtw_search", [table, reference]) => self.search(table, reference, &named).await,
-            (_, given) => Err(wrong(format!("{name} does not take {} arguments", given.len()))),
-        }
-    }
-}
-
-/// Arguments by name.
-struct Named<'a>(&'a TableArguments);
-
-impl Named<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.named.get(name).map(String::as_str)
-    }
-
-    fn number<T: std::str::FromStr>(&self, name: &str, default: T, expected: &str) -> Result<T> {
-        match self.get(name) {
-            None => Ok(default),
-            Some(text) => text.parse().map_err(|_| Error::invalid(format!("{name} => '{text}': expected {expected}"))),
-        }
-    }
-
-    fn flag(&self, name: &str) -> Result<bool> {
-        self.number(name, false, "true or false")
-    }
-
-    fn detection(&self) -> Result<Detection> {
-        let Detection { k, cluster, max_age } = Detection::default();
-        let detection = Detection {
-            k: self.number("k", k, "a whole number of bars")?,
-            cluster: self.number("cluster", cluster, "a number of average true ranges")?,
-            max_age: self.number("max_age", max_age, "a whole number of bars")?,
-        };
-        let bars = 1..=10_000;
-        if !bars.contains(&detection.k)
-            || !bars.contains(&detection.max_age)
-            || !(0.0..=1e6).contains(&detection.cluster)
-        {
-            return Err(Error::invalid(format!(
-                "levels with k {}, cluster {}, max_age {}: expected bars from 1 to 10000, and a cluster from 0 up",
-                detection.k, detection.cluster, detection.max_age
-            )));
-        }
-        Ok(detection)
-    }
-
-    fn search(&self) -> Result<SearchOptions> {
-        let default = SearchOptions::default();
-        let windowing = match self.get("mode") {
-            None | Some("history") => Windowing::History,
-            Some("latest") => Windowing::Latest,
-            Some(other) => return Err(Error::invalid(format!("mode => '{other}': expected 'history' or 'latest'"))),
-        };
-        let k = self.number("k", default.k, "a whole number from 1 up")?;
-        if !(1..=1_000_000).contains(&k) {
-            return Err(Error::invalid(format!("k => {k}: expected a whole number from 1 to 1000000")));
-        }
-        let size = self.number("null", default.null.size, "a number of random windows")?;
-        if size > 1_000_000 {
-            return Err(Error::invalid(format!("null => {size}: expected a number of random windows up to 1000000")));
-        }
-        Ok(SearchOptions {
-            windowing,
-            k,
-            channels: self.get("channels").map(search::channels).transpose()?,
-            adjust: search::Adjust::default(),
-            scales: self.get("scales").map_or(Ok(default.scales), search::scales)?,
-            null: Null { size, ..default.null },
-            self_matches: self.flag("self_matches")?,
-            thinned: false,
-        })
-    }
-
-    fn levels(&self) -> Result<Option<Source>> {
-        let events = self.get("events").map(str::to_string);
-        Ok(match self.get("levels") {
-            None | Some("none") => None,
-            Some("auto") => Some(Source::Auto(self.detection()?)),
-            Some(table) => Some(Source::Tables { levels: table.to_string(), events }),
-        })
+        table_functions::sql(self, name, arguments).await
     }
 }

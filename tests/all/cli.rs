@@ -149,7 +149,7 @@ fn alerts_are_told_once_and_give_way_to_the_next() {
     assert_eq!(first.len(), 3, "{said}");
     let (second, said, _) = run(&alert);
     assert!(second.len() == 3 && second.iter().all(|symbol| !first.contains(symbol)), "{second:?}");
-    assert!(said.contains("3 silent: told within 24h"), "{said}");
+    assert!(said.contains("3 silent: reported within 24h"), "{said}");
     // The table keeps the nearest, told or not.
     let kept = tallow(&["--lake", lake, "query", "--format", "csv", "-c", "select symbol from matches_1d"]);
     let kept: Vec<_> = text(&kept.stdout).lines().skip(1).map(str::to_string).collect();

@@ -7,11 +7,11 @@ use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tallow::engine::dialect::Formula;
-use tallow::lake::IngestOptions;
 use tallow::pipeline::control::Control;
 use tallow::pipeline::scan::Scan;
 use tallow::{Session, Settings};
+use tallow_engine::dialect::Formula;
+use tallow_lake::IngestOptions;
 
 /// SplitMix64: the same seed gives the same damage everywhere.
 struct Random(u64);

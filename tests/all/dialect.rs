@@ -1,7 +1,7 @@
 //! What the dialect makes of a text.
 
 use crate::common::{assert_close, batch, numbers, query, session, try_query, walk};
-use tallow::engine::dialect::Params;
+use tallow::Params;
 
 async fn rewritten(sql: &str) -> String {
     let parsed = session().await.parse(sql, &Params::default()).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, Ti
 use datafusion::sql::sqlparser::ast::Expr;
 use std::collections::HashSet;
 use std::sync::Arc;
-use tallow::engine::dialect::{Formula, FormulaKind, Params};
+use tallow_engine::dialect::{Formula, FormulaKind, Params};
 
 /// Every operation in parentheses.
 fn grouped(expr: &Expr) -> String {

@@ -10,13 +10,13 @@ use futures::StreamExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
-use tallow::engine::dialect::{Formula, Params};
 use tallow::pipeline::bounds::{Range, bounded};
 use tallow::pipeline::control::Control;
 use tallow::pipeline::functions::describe_all;
 use tallow::pipeline::scan::{Group, Rank, Scan, Sweep};
 use tallow::{Error, Session};
 use tallow_common::time::instant;
+use tallow_engine::dialect::{Formula, Params};
 use texts::{Function, Texts};
 
 /// After so many hangs, whose threads may still be busy, the others are not worth waiting for.

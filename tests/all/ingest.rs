@@ -4,8 +4,8 @@ use crate::common::{Bar, DAY, START, batch, numbers, query, settings, try_query,
 use arrow::array::{AsArray, RecordBatch};
 use proptest::prelude::*;
 use std::path::Path;
-use tallow::lake::{IngestOptions, IngestProgress, IngestSummary, Naming};
 use tallow::{Session, Settings};
+use tallow_lake::{IngestOptions, IngestProgress, IngestSummary, Naming};
 
 pub async fn lake(folder: &Path) -> Session {
     let lake = folder.join("lake").display().to_string();

@@ -7,10 +7,10 @@ use arrow::array::{
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tallow::lake::{Computed, ResultKind};
 use tallow::pipeline::control::Control;
 use tallow::pipeline::label::{LabelRun, Unlabelled};
 use tallow::{Session, Settings};
+use tallow_lake::{Computed, ResultKind};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -619,7 +619,7 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
     let said = run.write(&session, &plain, &Control::default()).await.unwrap_err().to_string();
     assert!(said.contains("plain files without a transaction log"), "{said}");
     let files = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/data/candles/4h").to_string()];
-    let options = tallow::lake::IngestOptions { sources: files, ..Default::default() };
+    let options = tallow_lake::IngestOptions { sources: files, ..Default::default() };
     session.ingest("4h".parse().unwrap(), options, &Default::default()).await.unwrap();
     let candles = format!("file://{}", folder.path().join("candles/4h").display());
     let said = run.write(&session, &candles, &Control::default()).await.unwrap_err().to_string();

@@ -2,15 +2,17 @@
 
 use crate::common::{batch, numbers, plan, query, settings, try_query, walk, write_csv};
 use crate::ingest::{from, ingest, lake, walk_files};
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use tallow::Settings;
-use tallow::lake::IngestOptions;
+use tallow::pipeline::Request;
 use tallow::pipeline::control::Control;
+use tallow::pipeline::query::{Executed, Query, QueryOptions};
 use tallow::pipeline::resample::Resample;
 use tallow::pipeline::synth::Synth;
+use tallow_lake::IngestOptions;
 
 const ROWS: &str = "select count(*) as n, sum(close) as s from candles";
 
@@ -39,20 +41,39 @@ async fn a_running_query_is_not_disturbed_and_old_versions_can_be_read() {
     assert_eq!(numbers(&query(&session, ROWS).await, "n"), [36_000.0]);
     let old = query(&session, "select count(*) as n from \"candles_1d@v0\"").await;
     assert_eq!(numbers(&old, "n"), [24_000.0]);
-    let lake = folder.path().join("lake").display().to_string();
+    let at = |as_of: &str| session.for_request(&Request { as_of: Some(as_of.parse().unwrap()), memory: None }).unwrap();
     for (as_of, rows) in [("0", 24_000.0), ("v1", 36_000.0), ("2999-01-01", 36_000.0)] {
-        let settings = Settings { lake: lake.clone(), as_of: Some(as_of.to_string()), ..settings() };
-        let session = tallow::open(settings).await.unwrap();
-        assert_eq!(numbers(&query(&session, ROWS).await, "n"), [rows], "{as_of}");
+        assert_eq!(numbers(&query(&at(as_of), ROWS).await, "n"), [rows], "{as_of}");
     }
     for (as_of, said) in [("7", "no version 7"), ("2001-01-01", "did not exist")] {
-        let settings = Settings { lake: lake.clone(), as_of: Some(as_of.to_string()), ..settings() };
-        let session = tallow::open(settings).await.unwrap();
-        let error = try_query(&session, ROWS).await.unwrap_err().to_string();
+        let error = try_query(&at(as_of), ROWS).await.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
-    let error = tallow::open(Settings { as_of: Some("soon".into()), ..settings() }).await.err().unwrap();
-    assert!(error.to_string().contains("version 'soon'"), "{error}");
+    // What a request sees, it sees wherever a table is named, and others see the newest version.
+    session.sql("create view mine as select symbol from candles limit 3").await.unwrap();
+    session.sql("set datafusion.execution.batch_size = 1000").await.unwrap();
+    let first = at("0");
+    let week = "select sum(bars) as n from (select count(*) as bars from candles('1d'))";
+    assert_eq!(numbers(&query(&first, week).await, "n"), [24_000.0]);
+    assert_eq!(numbers(&query(&first, "select count(*) as n from mine").await, "n"), [3.0]);
+    let size = "select value from information_schema.df_settings where name = 'datafusion.execution.batch_size'";
+    assert_eq!(text(&query(&first, size).await), "1000");
+    first.sql("set datafusion.execution.batch_size = 500").await.unwrap();
+    assert_eq!(text(&query(&session, size).await), "1000");
+    assert_eq!(numbers(&query(&session, week).await, "n"), [36_000.0]);
+    let options =
+        QueryOptions { request: Request { as_of: Some("0".parse().unwrap()), memory: None }, ..Default::default() };
+    let asked = Query { options, ..Query::of(ROWS) };
+    let Some(Executed::Rows(outcome)) =
+        asked.begin(&session).await.unwrap().next(&session, &Control::default()).await.unwrap()
+    else {
+        panic!("no rows")
+    };
+    assert_eq!(numbers(&outcome.rows().await.unwrap(), "n"), [24_000.0]);
+}
+
+fn text(rows: &RecordBatch) -> String {
+    arrow::util::display::array_value_to_string(rows.column(0), 0).unwrap()
 }
 
 #[tokio::test]
@@ -247,9 +268,9 @@ async fn many_overlapping_files_are_merged_in_order() {
     assert_eq!((again.unchanged, again.version), (80, None));
     // The same days as files of a table that nobody has optimized.
     let state = session.context().state();
-    let cache = tallow::lake::ProfileCache::new(None);
+    let cache = tallow_lake::ProfileCache::new(None);
     let pattern = format!("{}/*.csv", plain.display());
-    let table = tallow::lake::CandleTable::open(&std::sync::Arc::new(state), &pattern, None, &cache).await.unwrap();
+    let table = tallow_lake::CandleTable::open(&std::sync::Arc::new(state), &pattern, None, &cache).await.unwrap();
     assert_eq!(table.unwrap().summary().files, 40);
 }
 

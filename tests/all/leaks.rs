@@ -1,7 +1,7 @@
 //! `tallow check`: finds what looks ahead, and nothing else.
 
 use crate::common::session;
-use tallow::engine::dialect::Params;
+use tallow::Params;
 use tallow::pipeline::check::{Check, CheckOptions, CheckReport};
 use tallow::pipeline::control::Control;
 

@@ -6,13 +6,13 @@ use arrow::array::{AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
-use tallow::lake::{Record, StoredAlert, StoredPattern};
 use tallow::pipeline::alerts::{self, Alerts};
 use tallow::pipeline::control::{Control, OnProgress, Progress};
 use tallow::pipeline::patterns::{self, Source};
 use tallow::pipeline::score::{self, Boosted, FEATURES, Model, Training};
 use tallow::pipeline::search::{MatchRun, Pattern, SearchOptions};
 use tallow::{Session, Settings};
+use tallow_lake::{Record, StoredAlert, StoredPattern};
 use tallow_udfs::similarity::reference::Channels;
 use tallow_udfs::similarity::search::Windowing;
 
@@ -480,11 +480,11 @@ async fn a_model_is_trained_kept_and_reads_back_to_the_same_predictions() {
 
 async fn keep(session: &Session, matches: &RecordBatch) {
     let frame = session.context().read_batch(matches.clone()).unwrap();
-    let computed = tallow::lake::Computed {
+    let computed = tallow_lake::Computed {
         rows: frame.create_physical_plan().await.unwrap(),
         ordered: false,
         properties: Default::default(),
-        kind: tallow::lake::ResultKind::Matches,
+        kind: tallow_lake::ResultKind::Matches,
         progress: Box::new(|_| {}),
     };
     session.overwrite("matches_1d", computed).await.unwrap();

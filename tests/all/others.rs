@@ -134,3 +134,47 @@ fn other_readers_see_the_same_rows() {
         }
     }
 }
+
+/// Deltas' own feed, both ways: others read ours, and what they change is read here.
+#[test]
+#[ignore = "needs a Python with deltalake"]
+fn the_change_feed_is_that_of_delta() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake").display().to_string();
+    let table = format!("{lake}/candles/1d");
+    let tallow = |args: &[&str]| {
+        said(Command::new(env!("CARGO_BIN_EXE_tallow")).args(["--lake", &lake]).args(args).output().unwrap())
+    };
+    let theirs =
+        |args: &[&str]| said(python().arg(format!("{PEERS}/change_feed.py")).arg(&table).args(args).output().unwrap());
+    let deliver = |rows: &str| {
+        let file = folder.path().join("rows.csv");
+        std::fs::write(&file, format!("symbol,ts,open,high,low,close,volume\n{rows}")).unwrap();
+        tallow(&["ingest", file.to_str().unwrap(), "-t", "1d"]);
+    };
+    deliver("A,2024-01-01,1,1,1,1,1\nB,2024-01-01,2,2,2,2,1\nC,2024-01-01,3,3,3,3,1\n");
+    deliver("A,2024-01-01,4,4,4,4,1\nA,2024-01-02,5,5,5,5,1\n");
+    let ours = |from: u32| {
+        let sql = format!(
+            "select concat_ws(' ', symbol, cast(ts as date), close, _change_type, _commit_version) as row
+             from changes('1d', from => {from}) order by _commit_version, symbol, ts, _change_type"
+        );
+        tallow(&["query", "--format", "csv", "-c", &sql]).lines().skip(1).map(String::from).collect::<Vec<_>>()
+    };
+    let expected =
+        ["A 2024-01-01 4.0 update_postimage 1", "A 2024-01-01 1.0 update_preimage 1", "A 2024-01-02 5.0 insert 1"];
+    assert_eq!(ours(0), expected);
+    assert_eq!(theirs(&["read", "1"]).lines().collect::<Vec<_>>(), expected);
+    theirs(&["write"]);
+    let changed = [
+        "NEW 2024-01-01 4.0 insert 2",
+        "B 2024-01-01 3.0 update_postimage 3",
+        "B 2024-01-01 2.0 update_preimage 3",
+        "C 2024-01-01 3.0 delete 4",
+    ];
+    assert_eq!(ours(1), changed);
+    // What others wrote is written to again, and tells the next reader.
+    deliver("B,2024-01-02,9,9,9,9,1\n");
+    assert_eq!(ours(4), ["B 2024-01-02 9.0 insert 5"]);
+    assert_eq!(theirs(&["read", "5"]).lines().collect::<Vec<_>>(), ["B 2024-01-02 9.0 insert 5"]);
+}

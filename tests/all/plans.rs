@@ -1,7 +1,7 @@
 //! Plans that must stay as they are.
 
 use crate::common::{plan, query, session};
-use tallow::engine::reach::reach;
+use tallow_engine::reach::reach;
 use tallow_udfs::series::Reach;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,8 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tallow::Params;
 use tallow::Session;
-use tallow::engine::dialect::Params;
 use tallow::pipeline::bounds::{Range, bounded};
 use tallow_common::time::instant;
 

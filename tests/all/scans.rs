@@ -10,14 +10,14 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tallow::engine::dialect::Formula;
-use tallow::lake::StoredFormula;
 use tallow::pipeline::bounds::Range;
 use tallow::pipeline::control::{Control, Progress};
 use tallow::pipeline::formulas;
 use tallow::pipeline::scan::{Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
 use tallow::{Session, Settings};
 use tallow_common::time::instant;
+use tallow_engine::dialect::Formula;
+use tallow_lake::StoredFormula;
 use tokio_util::sync::CancellationToken;
 
 fn scan(formula: &str) -> Scan {

@@ -7,7 +7,7 @@ use arrow::array::AsArray;
 use futures::TryStreamExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tallow::lake::{ResultKind, StoredPattern};
+use tallow::pipeline::Request;
 use tallow::pipeline::control::{Control, Progress, Unit};
 use tallow::pipeline::matching::{Found, Look, Match, MatchEvent};
 use tallow::pipeline::materialize::result_table;
@@ -16,6 +16,8 @@ use tallow::pipeline::patterns::{self, Source};
 use tallow::pipeline::query::{Executed, Query, QueryOptions};
 use tallow::pipeline::search::SearchOptions;
 use tallow::{Error, Session};
+use tallow_common::Code;
+use tallow_lake::{ResultKind, StoredPattern};
 
 async fn first(session: &Session, text: &str, control: &Control) -> Result<Outcome, Error> {
     match Query::of(text).begin(session).await?.next(session, control).await? {
@@ -50,12 +52,42 @@ async fn statements_run_in_turn_and_only_some_have_rows() {
 }
 
 #[tokio::test]
+async fn the_memory_of_one_query_is_limited() {
+    let session = session().await;
+    let text = "select sum(array_length(a)) as n from (select array_agg(value) as a from generate_series(1, 2000000) group by value % 7)";
+    let with = |memory| {
+        let request = Request { memory, ..Request::default() };
+        Query { options: QueryOptions { request, ..QueryOptions::default() }, ..Query::of(text) }
+    };
+    let run = async |query: Query| match query.begin(&session).await?.next(&session, &Control::default()).await? {
+        Some(Executed::Rows(outcome)) => outcome.rows().await,
+        _ => panic!("it has rows"),
+    };
+    assert!(run(with(None)).await.is_ok());
+    let error = run(with(Some(1 << 20))).await.unwrap_err();
+    assert_eq!(error.code(), Code::Resources, "{error}");
+    assert!(run(with(Some(0))).await.is_err());
+    // What it held was given back.
+    assert!(run(with(None)).await.is_ok());
+    assert_eq!(session.context().runtime_env().memory_pool.reserved(), 0);
+}
+
+#[tokio::test]
 async fn work_that_is_stopped_ends_with_the_reason() {
     const LONG: &str =
         "select a.value from generate_series(1, 3000000) a join generate_series(1, 3000000) b on a.value > b.value";
     let session = session().await;
     let late = Control::default().within(Duration::ZERO);
     assert!(matches!(first(&session, "select 1", &late).await, Err(Error::TimedOut)));
+
+    // A query may bring its own limit.
+    let limited = |options| Query { options, ..Query::of(LONG) };
+    let late = limited(QueryOptions { timeout: Some(Duration::from_millis(200)), ..QueryOptions::default() });
+    let mut statements = late.begin(&session).await.unwrap();
+    let Some(Executed::Rows(outcome)) = statements.next(&session, &Control::default()).await.unwrap() else {
+        panic!("it has rows")
+    };
+    assert!(matches!(outcome.rows().await, Err(Error::TimedOut)));
 
     let control = Control::default();
     let mut outcome = first(&session, LONG, &control).await.unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Shows a series function, which counts how many bars in a row a series has risen (above zero) or fallen (below zero). What
 //! it declares in its signature is checked, documented and read through typed handles; warm-up, nulls, partitions and batches are
-//! taken care of. In SQL it is called in full, with an OVER clause.
+//! taken care of. Once it is registered, SQL calls it as any other: without a window, with its defaults.
 //!
 //! ```text
 //! cargo run --release --example own_function
@@ -10,11 +10,10 @@
 
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
-use datafusion::logical_expr::WindowUDF;
 use std::sync::Arc;
 use tallow::Settings;
 use tallow_udfs::series::{
-    Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature, SeriesWindow,
+    Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature,
 };
 
 /// `streak(x, most)`: bars in a row that x has risen, or fallen as a negative number; at most `most`.
@@ -67,12 +66,10 @@ impl SeriesFunction for Streak {
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let session = tallow::open(Settings { lake: "data".to_string(), ..Settings::default() }).await?;
-    let streak = SeriesWindow::try_new(Arc::new(Streak::new()))?;
-    session.context().register_udwf(WindowUDF::from(streak));
+    session.register(Arc::new(Streak::new()))?;
     let longest = "
-        select symbol, ts, close, streak(close, 100) over (partition by symbol order by ts) as streak
+        select symbol, ts, close, streak() as streak
         from candles order by streak desc nulls last, symbol limit 5";
-    let frame = session.sql(longest).await?;
-    println!("{}", pretty_format_batches(&session.collect(frame).await?)?);
+    println!("{}", pretty_format_batches(&session.query(longest).collect().await?)?);
     Ok(())
 }

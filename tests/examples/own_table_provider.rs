@@ -94,6 +94,6 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     session.context().register_table("vendor", Arc::new(Vendor(bars.to_vec(), schema)))?;
 
     let newest = "select symbol, ts, close, rsi(14), atr(14) from vendor qualify ts = max(ts) over () order by symbol";
-    println!("{}", pretty_format_batches(&session.collect(session.sql(newest).await?).await?)?);
+    println!("{}", pretty_format_batches(&session.query(newest).collect().await?)?);
     Ok(())
 }

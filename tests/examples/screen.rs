@@ -1,7 +1,6 @@
 //! A screen: SQL with a parameter over a lake, as rows.
 //!
-//! Shows how a session is opened, how a text is planned with values for its parameters, and how its rows come back as
-//! Arrow batches.
+//! Shows how a session is opened, how a text is given values for its parameters, and how its rows come back as Arrow batches.
 //!
 //! ```text
 //! cargo run --release --example screen
@@ -9,7 +8,6 @@
 
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use tallow::Settings;
-use tallow::engine::dialect::Params;
 
 /// Stocks in an uptrend that have fallen fast. Series functions need no OVER clause, and `rsi(:n)` is `rsi(close, :n)`.
 const SCREEN: &str = "
@@ -22,11 +20,7 @@ const SCREEN: &str = "
 async fn main() -> tallow::Result<()> {
     // The sample lake of this repository; a path or URL of your own goes into `lake`.
     let session = tallow::open(Settings { lake: "data".to_string(), ..Settings::default() }).await?;
-    let mut params = Params::default();
-    params.set("n", "2");
-    params.set("level", "10");
-    let frame = session.sql_with(SCREEN, &params).await?;
-    let rows = session.collect(frame).await?;
+    let rows = session.query(SCREEN).with("n", 2).with("level", 10).collect().await?;
     println!("{}", pretty_format_batches(&rows)?);
     println!("{} stocks", rows.iter().map(|batch| batch.num_rows()).sum::<usize>());
     Ok(())

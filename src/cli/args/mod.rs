@@ -3,10 +3,11 @@
 pub(super) mod values;
 
 use super::commands::Command;
-use crate::engine::resources::parse_bytes;
 use clap::{ArgAction, Args as ClapArgs, Parser, ValueEnum};
 use std::path::PathBuf;
-use values::{as_of, positive, time};
+use tallow_engine::resources::parse_bytes;
+use tallow_lake::AsOf;
+use values::{parsed, positive, time};
 
 /// SQL for candles: indicators, screens and labels over OHLCV data.
 #[derive(Debug, Parser)]
@@ -38,8 +39,8 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub spill_dir: Option<PathBuf>,
     /// Read tables as they were at a version (12) or a time (2024-01-31T09:30Z)
-    #[arg(long, global = true, value_name = "VERSION|TIME", value_parser = as_of)]
-    pub as_of: Option<String>,
+    #[arg(long, global = true, value_name = "VERSION|TIME", value_parser = parsed::<AsOf>)]
+    pub as_of: Option<AsOf>,
     /// Say nothing but results and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,

@@ -1,7 +1,6 @@
-//! Values of options. What is wrong with one is told together with the option's name, before anything is done.
+//! Values of options. What is wrong with one is reported together with the option's name, before anything is done.
 
 use crate::Error;
-use crate::lake::AsOf;
 use std::str::FromStr;
 use tallow_common::time;
 use tallow_udfs::candle::Origin;
@@ -37,12 +36,6 @@ pub(in crate::cli) fn end(text: &str) -> Result<i64, Error> {
 /// Where bars begin, as it is written.
 pub(in crate::cli) fn origin(text: &str) -> Result<String, Error> {
     let _: Origin = text.parse()?;
-    Ok(text.to_string())
-}
-
-/// A version or a time, as it is written.
-pub(in crate::cli) fn as_of(text: &str) -> Result<String, Error> {
-    let _: AsOf = text.parse()?;
     Ok(text.to_string())
 }
 

@@ -4,9 +4,9 @@
 //! its examples are run by `tests/all/manual.rs`. What is asked for a command is answered by clap.
 
 use super::args::Args;
-use crate::engine::dialect::closest;
 use clap::CommandFactory;
 use std::fmt::Write;
+use tallow_engine::dialect::closest;
 
 /// A topic of the manual.
 struct Topic {

@@ -106,7 +106,7 @@ impl TimeFormat {
     /// Recognises the format of some values of one column.
     ///
     /// # Errors
-    /// They are no times, or their day and month cannot be told apart.
+    /// They are no times, or their day and month cannot be distinguished.
     pub fn detect<'a>(samples: impl Iterator<Item = &'a str> + Clone) -> Result<TimeFormat, String> {
         let filled = samples.map(str::trim).filter(|s| !s.is_empty());
         let dated = || filled.clone().filter(|s| s.as_bytes()[0].is_ascii_digit());

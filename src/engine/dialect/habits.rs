@@ -47,11 +47,11 @@ pub(super) fn example(signature: &SeriesSignature) -> String {
     if !signature.series_may_be_omitted() {
         return format!("`{}`", signature.usage());
     }
-    let first = signature.params.first().map(|p| p.default.as_ref().map(|value| p.show(value)));
-    match first {
-        None => format!("`{name}()`"),
-        Some(None) => format!("`{name}(20)`"),
-        Some(Some(value)) => format!("`{name}({value})` or `{name}()`"),
+    let Some(first) = signature.params.first() else { return format!("`{name}()`") };
+    match (&first.default, &first.example) {
+        (Some(value), _) => format!("`{name}({})` or `{name}()`", first.show(value)),
+        (None, Some(value)) => format!("`{name}({})`", first.show(value)),
+        (None, None) => format!("`{}`", signature.usage()),
     }
 }
 

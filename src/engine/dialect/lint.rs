@@ -1,7 +1,8 @@
 //! What is allowed and cannot be meant.
 
 use super::call::{arguments, literal};
-use super::rewriter::{SHORT, window_call};
+use super::calls::Calls;
+use super::rewriter::SHORT;
 use super::scope::normal;
 use super::timeframe::typed;
 use super::tokens::CROSSES;
@@ -52,13 +53,13 @@ pub(super) fn comparison(left: &Expr, op: &BinaryOperator, right: &Expr) -> Opti
 }
 
 /// WHERE on the time beside series functions: the bars before are not read, so that the functions begin anew.
-pub(super) fn cut_warm_up(select: &Select) -> Option<Problem> {
+pub(super) fn cut_warm_up(select: &Select, calls: Calls<'_>) -> Option<Problem> {
     let filter = select.selection.as_ref()?;
     let in_projection = select.projection.iter().any(|item| match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => window_call(expr).is_some(),
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => calls.first_window(expr).is_some(),
         _ => false,
     });
-    if !in_projection && select.qualify.as_ref().is_none_or(|q| window_call(q).is_none()) {
+    if !in_projection && select.qualify.as_ref().is_none_or(|q| calls.first_window(q).is_none()) {
         return None;
     }
     let mut found = None;

@@ -6,6 +6,7 @@
 //! planner lifts them (see [`nested`](super::nested)).
 
 mod call;
+mod calls;
 mod depth;
 mod formula;
 mod habits;
@@ -18,13 +19,14 @@ mod scope;
 mod select;
 mod suggest;
 mod symbols;
+mod syntax;
 mod table_function;
 mod tables;
 mod timeframe;
 mod tokens;
 
 pub use formula::{Checked, Formula, FormulaKind};
-pub use parameter::{Parameter, Params};
+pub use parameter::{ParamValue, Parameter, Params};
 pub use suggest::{closest, within};
 pub use table_function::{NoTableFunctions, TableArguments, TableFunctions};
 pub use tables::{calls_of, with_tables};

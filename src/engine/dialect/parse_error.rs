@@ -2,6 +2,7 @@
 
 use super::habits;
 use datafusion::common::DataFusionError;
+use datafusion::sql::sqlparser::tokenizer::Span;
 use tallow_common::{Problem, Problems};
 
 /// The message as a problem with a place.
@@ -27,8 +28,8 @@ pub(super) fn of_parser(text: &str, error: &DataFusionError) -> Problems {
         message = "nested too deeply".to_string();
     }
     let problem = match habits::unquoted_path(text) {
-        Some((place, path)) => Problem { message: habits::quote(&path), place: Some(place), help: None },
-        None => Problem { message, place, help: None },
+        Some((place, path)) => Problem { place: Some(place), ..Problem::new(habits::quote(&path), Span::empty()) },
+        None => Problem { place, ..Problem::new(message, Span::empty()) },
     };
     Problems { text: text.to_string(), list: vec![problem] }
 }

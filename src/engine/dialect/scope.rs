@@ -16,8 +16,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use tallow_common::Problem;
-use tallow_common::readable;
+use tallow_common::{Code, Problem, code_of, readable};
 use tallow_udfs::series::OptionDefault;
 
 /// The tables of a text.
@@ -105,7 +104,7 @@ impl Tables {
     }
 }
 
-/// Whether a statement calls a function that asks when bars end, unless it is told.
+/// Whether a statement calls a function that asks when bars end, unless an argument says so.
 fn needs_close_times(statement: &Statement) -> bool {
     let text = statement.to_string().to_ascii_lowercase();
     tallow_udfs::all_series_functions().iter().map(|f| f.signature()).any(|signature| {
@@ -127,11 +126,11 @@ fn missing(
         return Problem::new(habits::quote(&name.to_string()), span);
     }
     if !said.contains("not found") && !said.contains("No table named") {
-        return Problem::new(said, span);
+        return Problem::new(said, span).of(code_of(error));
     }
     let schema = context.catalog("tallow").and_then(|c| c.schema(reference.schema().unwrap_or("public")));
     let known = schema.map(|s| s.table_names()).unwrap_or_default();
-    let problem = Problem::new(format!("unknown table `{}`", reference.table()), span);
+    let problem = Problem::new(format!("unknown table `{}`", reference.table()), span).of(Code::NotFound);
     match closest(reference.table(), known.iter().map(String::as_str)) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None if known.is_empty() => problem

@@ -1,7 +1,9 @@
 //! What a SELECT gets wrong as a whole, and what QUALIFY is without a series.
 
-use super::rewriter::{SHORT, first_call, window_call};
+use super::calls::Calls;
+use super::rewriter::SHORT;
 use super::scope::{Scope, normal};
+use super::syntax::first_call;
 use super::timeframe::{Own, typed};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem,
@@ -11,14 +13,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use tallow_common::Problem;
 
-/// Tells aggregates from other calls.
-type IsAggregate<'a> = &'a dyn Fn(&Function) -> bool;
-
 /// The problems of a SELECT that begin with its shape; `outer` are the scopes around it.
-pub(super) fn problems(select: &Select, scope: &Scope, outer: &[&Scope], aggregate: IsAggregate<'_>) -> Vec<Problem> {
-    let mut problems = aliases_in_where(select, scope, outer);
+pub(super) fn problems(select: &Select, scope: &Scope, outer: &[&Scope], calls: Calls<'_>) -> Vec<Problem> {
+    let mut problems = aliases_in_where(select, scope, outer, calls);
     problems.extend(ambiguous(select, scope));
-    problems.extend(counted_before_qualify(select, aggregate).or_else(|| not_grouped(select, scope, aggregate)));
+    problems.extend(counted_before_qualify(select, calls).or_else(|| not_grouped(select, scope, calls)));
     problems
 }
 
@@ -35,7 +34,7 @@ fn names(node: &impl Visit) -> Vec<Ident> {
 }
 
 /// Results are named after WHERE has chosen rows.
-fn aliases_in_where(select: &Select, scope: &Scope, outer: &[&Scope]) -> Vec<Problem> {
+fn aliases_in_where(select: &Select, scope: &Scope, outer: &[&Scope], calls: Calls<'_>) -> Vec<Problem> {
     let (Some(filter), Some(_)) = (&select.selection, scope.columns()) else { return vec![] };
     let aliases = aliases(select);
     let is_column = |name: &str| {
@@ -45,7 +44,7 @@ fn aliases_in_where(select: &Select, scope: &Scope, outer: &[&Scope]) -> Vec<Pro
     let problem = |name: Ident| {
         let meant = aliases.get(&normal(&name)).filter(|_| !is_column(&normal(&name)))?;
         let problem = Problem::new(format!("`{}` names a result, which WHERE does not know", name.value), name.span);
-        Some(problem.help(match window_call(*meant) {
+        Some(problem.help(match calls.first_window(*meant) {
             Some(_) => "write QUALIFY instead of WHERE: it filters by results and by series".to_string(),
             None => format!("write QUALIFY instead of WHERE, or `{}` in its place", typed(meant)),
         }))
@@ -98,9 +97,9 @@ fn keeps_columns_apart(join: &JoinOperator) -> bool {
 }
 
 /// `select count(*) .. qualify rsi(14) < 30`: what is counted are rows, and QUALIFY would choose among the counts.
-fn counted_before_qualify(select: &Select, aggregate: IsAggregate<'_>) -> Option<Problem> {
-    let series = window_call(select.qualify.as_ref()?).filter(|call| call.over.is_none())?;
-    let call = first_aggregate(&select.projection, aggregate)?;
+fn counted_before_qualify(select: &Select, calls: Calls<'_>) -> Option<Problem> {
+    let series = calls.first_window(select.qualify.as_ref()?).filter(|call| call.over.is_none())?;
+    let call = first_aggregate(&select.projection, calls)?;
     let problem =
         Problem::new(format!("`{call}` is computed before QUALIFY looks at {}", series.name), call.name.span());
     Some(
@@ -111,17 +110,17 @@ fn counted_before_qualify(select: &Select, aggregate: IsAggregate<'_>) -> Option
     )
 }
 
-fn first_aggregate(node: &impl Visit, aggregate: IsAggregate<'_>) -> Option<Function> {
+fn first_aggregate(node: &impl Visit, calls: Calls<'_>) -> Option<Function> {
     first_call(node, |expr| match expr {
-        Expr::Function(call) if aggregate(call) => Some(call.clone()),
+        Expr::Function(call) if calls.is_aggregate(call) => Some(call.clone()),
         _ => None,
     })
 }
 
 /// A column beside an aggregate that it is not grouped by.
-fn not_grouped(select: &Select, scope: &Scope, aggregate: IsAggregate<'_>) -> Option<Problem> {
+fn not_grouped(select: &Select, scope: &Scope, calls: Calls<'_>) -> Option<Problem> {
     let GroupByExpr::Expressions(by, modifiers) = &select.group_by else { return None };
-    let aggregated = first_aggregate(&select.projection, aggregate).is_some() || !by.is_empty();
+    let aggregated = first_aggregate(&select.projection, calls).is_some() || !by.is_empty();
     // What is not grouped by plain columns, the planner compares.
     if !aggregated || !modifiers.is_empty() || !by.iter().all(|e| plain(e).is_some() || position(e).is_some()) {
         return None;
@@ -171,13 +170,13 @@ fn position(expr: &Expr) -> Option<usize> {
 
 /// Without a series, QUALIFY is WHERE, or HAVING where there are groups: the planner insists on a window. It knows the names
 /// of results as QUALIFY does.
-pub(super) fn without_series(select: &mut Select, aggregate: IsAggregate<'_>) {
-    let has_series = window_call(&select.projection).is_some() || window_call(&select.qualify).is_some();
+pub(super) fn without_series(select: &mut Select, calls: Calls<'_>) {
+    let has_series = calls.first_window(&select.projection).is_some() || calls.first_window(&select.qualify).is_some();
     let Some(mut condition) = select.qualify.take_if(|_| !has_series) else { return };
     let results = aliases(select).into_iter().map(|(name, expr)| (name, expr.clone())).collect();
     let _ = VisitMut::visit(&mut condition, &mut Replace { results, depth: 0 });
     let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
-    let of_groups = is_grouped || first_aggregate(&condition, aggregate).is_some();
+    let of_groups = is_grouped || first_aggregate(&condition, calls).is_some();
     let clause = if of_groups { &mut select.having } else { &mut select.selection };
     *clause = Some(both(clause.take(), condition));
 }

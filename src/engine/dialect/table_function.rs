@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use tallow_common::Problem;
-use tallow_common::{Result, readable};
+use tallow_common::{Code, Result};
 use tallow_udfs::candle::Timeframe;
 
 /// The arguments of a table function: literals by position, and by name.
@@ -31,7 +31,7 @@ pub struct TableArguments {
 #[async_trait]
 pub trait TableFunctions: Send + Sync {
     /// Their names.
-    fn names(&self) -> &[&str];
+    fn names(&self) -> Vec<&str>;
 
     /// The query behind a call.
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String>;
@@ -42,8 +42,8 @@ pub trait TableFunctions: Send + Sync {
     /// Timeframe and origin of a table's bars, if they are known.
     async fn bars(&self, table: &str) -> Option<(String, String)>;
 
-    /// Those of these symbols that a table does not hold, each with the nearest that it holds; `None` where that cannot be
-    /// told without reading the table.
+    /// Those of these symbols that a table does not hold, each with the nearest that it holds; `None` where that is not
+    /// known without reading the table.
     fn unknown_symbols(
         &self,
         table: &dyn TableProvider,
@@ -61,8 +61,8 @@ pub struct NoTableFunctions;
 
 #[async_trait]
 impl TableFunctions for NoTableFunctions {
-    fn names(&self) -> &[&str] {
-        &[]
+    fn names(&self) -> Vec<&str> {
+        vec![]
     }
 
     async fn sql(&self, name: &str, _: &TableArguments) -> Result<String> {
@@ -93,26 +93,26 @@ pub(super) async fn expand(
     used: &mut BTreeSet<String>,
 ) -> Vec<Problem> {
     let mut problems = vec![];
+    let names = functions.names();
     for _ in 0..DEPTH {
-        let mut calls = Calls { names: functions.names(), found: vec![] };
+        let mut calls = Calls { names: &names, found: vec![] };
         statements.iter().for_each(|s| visit(s, &mut calls));
         let mut queries = BTreeMap::new();
         for (name, args, span) in calls.found {
-            let said = match arguments(&args, params, used) {
+            let (said, code) = match arguments(&args, params, used) {
                 Ok(arguments) => match functions.sql(&name, &arguments).await {
                     Ok(sql) => match parse_query(&sql) {
                         Ok(query) => {
                             queries.insert((name, arguments), query);
                             continue;
                         }
-                        Err(error) => error,
+                        Err(error) => (error, Code::Internal),
                     },
-                    Err(tallow_common::Error::DataFusion(error)) => readable(&error),
-                    Err(error) => error.to_string(),
+                    Err(error) => (error.to_string(), error.code()),
                 },
-                Err(said) => said,
+                Err(said) => (said, Code::Invalid),
             };
-            problems.push(Problem::new(said, span));
+            problems.push(Problem::new(said, span).of(code));
         }
         if queries.is_empty() || !problems.is_empty() {
             return problems;

@@ -4,7 +4,7 @@
 //! columns are the expressions before `@`; a bar sees the last day that had ended when it ended itself.
 
 use super::call::{function_call, literal};
-use super::rewriter::first_field;
+use super::calls::Calls;
 use super::scope::normal;
 use super::table_function::{TableFunctions, parse_query};
 use datafusion::sql::parser::{CopyToSource, Statement};
@@ -360,7 +360,7 @@ impl VisitorMut for Cut<'_> {
         }
         let name = typed(expr);
         let mut inner = inner.clone();
-        first_field(&mut inner);
+        Calls::default().first_field(&mut inner);
         if !self.exprs.iter().any(|(known, _)| *known == name) {
             self.exprs.push((name.clone(), inner));
         }

@@ -2,11 +2,15 @@
 
 mod expression;
 mod plan;
+mod scope;
 mod shape;
 mod sources;
+mod widened;
 
 pub use plan::fades_by_movement;
+pub use scope::{PlanScope, Scope, scope};
 pub use sources::Sources;
+pub use widened::CountedBars;
 
 use datafusion::logical_expr::LogicalPlan;
 use plan::of_plan;

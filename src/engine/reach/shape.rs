@@ -47,7 +47,7 @@ impl Values {
     }
 }
 
-/// The beginning or the end of bars on a grid, told by the arguments of `bar_floor`.
+/// The beginning or the end of bars on a grid, given by the arguments of `bar_floor`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Edge {
     Floor(String),

@@ -425,7 +425,7 @@ fn as_i64(column: &ArrayRef) -> Result<Option<ArrayRef>> {
     })
 }
 
-/// Bytes of a value, roughly: what the memory pool is told.
+/// Bytes of a value, roughly: what is reserved in the memory pool.
 pub(crate) fn width(data_type: &DataType) -> usize {
     match data_type {
         DataType::Boolean => 1,

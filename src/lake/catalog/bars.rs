@@ -44,7 +44,10 @@ impl Lake {
         let by_folder = || Timeframe::named(summary.location.trim_end_matches('/').rsplit('/').next()?);
         let timeframe = match summary.timeframe.and_then(|t| t.parse().ok()).or_else(by_folder) {
             Some(timeframe) => Some(timeframe),
-            None => usual_step(&provider, &self.state).await?,
+            None => {
+                let (provider, state) = (Arc::clone(&provider), Arc::clone(&self.state));
+                self.reading(async move { usual_step(&provider, &state).await }).await?
+            }
         };
         Ok(timeframe.map(|timeframe| (timeframe, origin)))
     }

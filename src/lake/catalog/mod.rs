@@ -3,17 +3,21 @@
 mod bars;
 mod names;
 mod provider;
+#[cfg(test)]
+mod threads;
 
 use super::as_of::AsOf;
+use super::change_feed::{self, Changed};
 use super::delta::{Log, no_table};
 use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
 use super::kind::{CANDLES, ResultKind};
 use super::maintenance::{self, HistoryEntry, OptimizeSummary};
 use super::overwrite::{self, Computed, Written};
 use super::profile::ProfileCache;
+use super::replace::{self, Replaced, Replacement};
 use super::small_table::{self, Record};
-use datafusion::catalog::{MemoryCatalogProviderList, SchemaProvider};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::catalog::{MemoryCatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::Result;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use names::{TableNames, is_location};
@@ -21,8 +25,9 @@ use provider::Cached;
 pub use provider::READABLE;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::{Debug, Formatter};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tallow_common::Error;
+use tallow_common::{ComputeThreads, Error};
 use tallow_udfs::candle::Timeframe;
 
 /// Which lake is opened, and as of when.
@@ -38,8 +43,8 @@ pub struct LakeOptions {
 
 /// A lake: the tables in its folder, tables registered by hand, and files by path.
 ///
-/// As a [`SchemaProvider`] it can be registered in any session. What it reads and writes by itself runs on the thread that
-/// calls it.
+/// As a [`SchemaProvider`] it can be registered in any session. Folders are listed and logs, footers and small tables read on
+/// the threads that compute for the session, whoever asks; what writes runs on the thread that calls it.
 pub struct Lake {
     options: LakeOptions,
     cache: ProfileCache,
@@ -56,15 +61,40 @@ impl Lake {
     pub async fn open(options: LakeOptions, cache: ProfileCache, session: SessionState) -> Result<Lake> {
         let builder = SessionStateBuilder::new_from_existing(session);
         let state = builder.with_catalog_list(Arc::new(MemoryCatalogProviderList::new())).build();
-        let names = TableNames::list(&options.url, &state).await?;
-        Ok(Lake {
+        let lake = Lake {
             options,
             cache,
             state: Arc::new(state),
-            names: Mutex::new(names),
+            names: Mutex::default(),
             tables: Mutex::default(),
             hidden: Mutex::default(),
-        })
+        };
+        lake.refresh().await?;
+        Ok(lake)
+    }
+
+    /// The lake as it was: tables of files are read at a version or a time, those that were registered as they are.
+    #[must_use]
+    pub fn at(&self, as_of: AsOf) -> Lake {
+        let registered = |(name, _): &(&String, &Cached)| self.location(name).is_ok_and(|location| location.is_none());
+        let owned = |(name, table): (&String, &Cached)| (name.clone(), table.clone());
+        let tables = self.tables().iter().filter(registered).map(owned).collect();
+        Lake {
+            options: LakeOptions { as_of: Some(as_of), ..self.options.clone() },
+            cache: self.cache.clone(),
+            state: Arc::clone(&self.state),
+            names: Mutex::new(self.names()),
+            tables: Mutex::new(tables),
+            hidden: Mutex::new(self.hidden().clone()),
+        }
+    }
+
+    /// Reads on the threads that compute for the session.
+    pub(super) async fn reading<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        ComputeThreads::run(self.state.config(), work).await
     }
 
     /// Which lake it is.
@@ -91,7 +121,8 @@ impl Lake {
 
     /// Finds tables that were made since the lake was opened.
     async fn refresh(&self) -> Result<()> {
-        let names = TableNames::list(&self.options.url, self.state.as_ref()).await?;
+        let (url, state) = (self.options.url.clone(), Arc::clone(&self.state));
+        let names = self.reading(async move { TableNames::list(&url, state.as_ref()).await }).await?;
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         Ok(())
     }
@@ -130,6 +161,37 @@ impl Lake {
         Ok(written)
     }
 
+    /// Puts computed rows in the place of those that a result table holds in some ranges.
+    pub async fn replace(&self, table: &str, rows: Replacement) -> Result<Replaced> {
+        let log = self.result_log(table, rows.kind)?;
+        let replaced = replace::replace(&self.state, &self.cache, &log, rows).await?;
+        self.tables().remove(table);
+        self.refresh().await?;
+        Ok(replaced)
+    }
+
+    /// Of each of these applications, the last transaction that a result table holds.
+    pub async fn reached(&self, table: &str, kind: ResultKind, applications: Vec<String>) -> Result<Vec<Option<u64>>> {
+        let log = self.result_log(table, kind)?;
+        let reached = async move {
+            let Some(snapshot) = log.snapshot(None).await? else { return Ok(vec![None; applications.len()]) };
+            let mut reached = vec![];
+            for application in applications {
+                let version = snapshot.reached(&log, &application).await?;
+                reached.push(version.and_then(|version| u64::try_from(version).ok()));
+            }
+            Ok(reached)
+        };
+        self.reading(reached).await
+    }
+
+    /// The properties of a result table; none if it is not there.
+    pub async fn properties(&self, table: &str, kind: ResultKind) -> Result<HashMap<String, String>> {
+        let log = self.result_log(table, kind)?;
+        let properties = async move { Ok(log.snapshot(None).await?.map(|snapshot| snapshot.properties)) };
+        Ok(self.reading(properties).await?.unwrap_or_default())
+    }
+
     /// Whether a result may be written to a table; [`Lake::overwrite`] asks too, but by then much may be computed.
     pub async fn check_overwrite(
         &self,
@@ -146,7 +208,8 @@ impl Lake {
 
     /// All rows of a small table.
     pub async fn records<T: Record>(&self) -> Result<Vec<T>> {
-        small_table::read(&self.state, &self.record_log::<T>()?).await
+        let (state, log) = (Arc::clone(&self.state), self.record_log::<T>()?);
+        self.reading(async move { small_table::read(&state, &log).await }).await
     }
 
     /// Changes the rows of a small table, in one commit.
@@ -171,7 +234,25 @@ impl Lake {
 
     /// The commits of a table, newest first.
     pub async fn history(&self, name: &str, limit: Option<usize>) -> Result<Vec<HistoryEntry>> {
-        maintenance::history(&self.log(name)?, limit).await
+        let log = self.log(name)?;
+        self.reading(async move { maintenance::history(&log, limit).await }).await
+    }
+
+    /// The rows of a table that changed after one version, up to and with another, by default the newest: its columns,
+    /// `_change_type` (`insert`, `update_preimage`, `update_postimage`, `delete`), `_commit_version` and
+    /// `_commit_timestamp`.
+    pub async fn changes(&self, name: &str, from: u64, to: Option<u64>) -> Result<Arc<dyn TableProvider>> {
+        let log = self.log(name)?;
+        self.reading(async move { change_feed::changes(&log, from, to).await }).await
+    }
+
+    /// Where a table, which has the columns symbol and ts, changed between two versions.
+    pub async fn changed(&self, name: &str, from: u64, to: u64) -> Result<Changed> {
+        if from == to {
+            return Ok(Changed::default());
+        }
+        let (state, changes) = (Arc::clone(&self.state), self.changes(name, from, Some(to)).await?);
+        self.reading(async move { change_feed::changed(state.as_ref(), &changes).await }).await
     }
 
     /// Deletes the files that only versions older than `keep` need; returns their names.
@@ -211,7 +292,7 @@ impl Lake {
     fn location(&self, name: &str) -> Result<Option<(String, Option<AsOf>)>> {
         let (plain, version) = match name.rsplit_once('@') {
             Some((plain, version)) if !version.contains('/') => {
-                let version = version.parse().map_err(|e: Error| DataFusionError::Plan(e.to_string()))?;
+                let version = version.parse::<AsOf>()?;
                 (plain, Some(version))
             }
             _ => (name, None),

@@ -8,14 +8,16 @@ use crate::files::{Files, Format};
 use crate::guarded::Guarded;
 use crate::isolation;
 use crate::kind::CANDLES;
+use crate::profile::ProfileCache;
 use crate::table::{CandleTable, nothing_at};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::common::{DataFusionError, Result, plan_datafusion_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::listing::{ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl};
+use datafusion::execution::SessionState;
 use std::sync::Arc;
-use tallow_common::Error;
+use tallow_common::{Code, Error};
 
 /// `"candles@readable"` is a table of candles without the files that cannot be read.
 pub const READABLE: &str = "@readable";
@@ -45,12 +47,10 @@ impl Cached {
 impl Lake {
     /// The candle table with this name or path, if it is one.
     pub async fn candle_table(&self, name: &str) -> Result<Option<Arc<CandleTable>>> {
-        match self.location(name)? {
-            Some((location, as_of)) => {
-                Ok(CandleTable::open(&self.state, &location, as_of.as_ref(), &self.cache).await?.map(Arc::new))
-            }
-            None => Ok(None),
-        }
+        let Some((location, as_of)) = self.location(name)? else { return Ok(None) };
+        let (state, cache) = (Arc::clone(&self.state), self.cache.clone());
+        let open = async move { CandleTable::open(&state, &location, as_of.as_ref(), &cache).await };
+        Ok(self.reading(open).await?.map(Arc::new))
     }
 
     /// As [`Lake::candle_table`], with the name to read it by: where files of it cannot be read, it is the table
@@ -98,7 +98,8 @@ impl Lake {
         match cached {
             Some(Cached::Logged { log, version, table }) => {
                 let is_fixed = self.options.as_of.is_some() || name.contains('@');
-                let is_newest = is_fixed || log.latest_version(version).await? == version;
+                let newest = async move { log.latest_version(version).await };
+                let is_newest = is_fixed || self.reading(newest).await? == version;
                 Ok(is_newest.then_some(table))
             }
             other => Ok(other.map(|fixed| fixed.table())),
@@ -107,7 +108,9 @@ impl Lake {
 
     async fn open_by_name(&self, name: &str) -> Result<Option<Cached>> {
         let Some((location, as_of)) = self.location(name)? else { return Ok(None) };
-        if let Some(logged) = self.open_logged(&location, as_of.as_ref()).await? {
+        let (state, cache, place) = (Arc::clone(&self.state), self.cache.clone(), location.clone());
+        let logged = async move { open_logged(&state, &cache, &place, as_of.as_ref()).await };
+        if let Some(logged) = self.reading(logged).await? {
             return Ok(Some(logged));
         }
         // Files that a killed run left in a quarantine belong to none of its versions.
@@ -116,62 +119,76 @@ impl Lake {
         }
         let table: Arc<dyn TableProvider> = match self.candle_table(name).await? {
             Some(table) => table,
-            None => self.plain_table(&location).await?,
+            None => {
+                let state = Arc::clone(&self.state);
+                self.reading(async move { plain_table(&state, &location).await }).await?
+            }
         };
         Ok(Some(Cached::Fixed(table)))
     }
 
     async fn open_readable(&self, name: &str) -> Result<Option<Cached>> {
         let Some((location, as_of)) = self.location(name)? else { return Ok(None) };
-        let table = CandleTable::open_readable(&self.state, &location, as_of.as_ref(), &self.cache).await?;
+        let (state, cache) = (Arc::clone(&self.state), self.cache.clone());
+        let open = async move { CandleTable::open_readable(&state, &location, as_of.as_ref(), &cache).await };
+        let table = self.reading(open).await?;
         Ok(table.map(|table| Cached::Fixed(Arc::new(table))))
-    }
-
-    /// A table with a transaction log, of candles or of anything else.
-    async fn open_logged(&self, location: &str, as_of: Option<&AsOf>) -> Result<Option<Cached>> {
-        if location.contains(['*', '?', '[']) || Format::of(location).is_some() {
-            return Ok(None);
-        }
-        let log = Log::at(self.state.as_ref(), location)?;
-        let Some(snapshot) = log.snapshot(as_of).await? else { return Ok(None) };
-        let candles = CandleTable::of_snapshot(&self.state, &log, &snapshot, &self.cache).await?;
-        let table: Arc<dyn TableProvider> = match candles {
-            Some(table) => Arc::new(table),
-            None => log.plain_table(&snapshot)?,
-        };
-        Ok(Some(Cached::Logged { log: Arc::new(log), version: snapshot.version, table }))
     }
 
     /// A table that is there as soon as others are, though nothing was written to it yet.
     fn empty_table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
         self.names().empty(name).map(|schema| Arc::new(EmptyTable::new(schema)) as _)
     }
+}
 
-    /// Files that hold no candles: labels, reference tables.
-    async fn plain_table(&self, location: &str) -> Result<Arc<dyn TableProvider>> {
-        if Files::list(self.state.as_ref(), location).await?.is_none() {
-            return nothing_at(location);
-        }
-        let url = ListingTableUrl::parse(location)?;
-        let store_url = url.object_store();
-        let config =
-            ListingTableConfig::new(url).infer_options(self.state.as_ref()).await.map_err(|e| missing(location, e))?;
-        let Some(mut options) = config.options.clone() else { return nothing_at(location) };
-        options.format = Arc::new(Guarded::new(options.format, &store_url));
-        let config = config.with_listing_options(options);
-        let config = config.infer_schema(self.state.as_ref()).await.map_err(|e| missing(location, e))?;
-        if config.file_schema.as_ref().is_none_or(|s| s.fields().is_empty()) {
-            return nothing_at(location);
-        }
-        Ok(Arc::new(ListingTable::try_new(config)?))
+/// A table with a transaction log, of candles or of anything else.
+async fn open_logged(
+    state: &Arc<SessionState>,
+    cache: &ProfileCache,
+    location: &str,
+    as_of: Option<&AsOf>,
+) -> Result<Option<Cached>> {
+    if location.contains(['*', '?', '[']) || Format::of(location).is_some() {
+        return Ok(None);
     }
+    let log = Log::at(state.as_ref(), location)?;
+    let Some(snapshot) = log.snapshot(as_of).await? else { return Ok(None) };
+    let candles = CandleTable::of_snapshot(state, &log, &snapshot, cache).await?;
+    let table: Arc<dyn TableProvider> = match candles {
+        Some(table) => Arc::new(table),
+        None => log.plain_table(&snapshot)?,
+    };
+    Ok(Some(Cached::Logged { log: Arc::new(log), version: snapshot.version, table }))
+}
+
+/// Files that hold no candles: labels, reference tables.
+async fn plain_table(state: &SessionState, location: &str) -> Result<Arc<dyn TableProvider>> {
+    if Files::list(state, location).await?.is_none() {
+        return nothing_at(location);
+    }
+    let url = ListingTableUrl::parse(location)?;
+    let store_url = url.object_store();
+    let config = ListingTableConfig::new(url).infer_options(state).await.map_err(|e| missing(location, e))?;
+    let Some(mut options) = config.options.clone() else { return nothing_at(location) };
+    options.format = Arc::new(Guarded::new(options.format, &store_url));
+    let config = config.with_listing_options(options);
+    let config = config.infer_schema(state).await.map_err(|e| missing(location, e))?;
+    if config.file_schema.as_ref().is_none_or(|s| s.fields().is_empty()) {
+        return nothing_at(location);
+    }
+    Ok(Arc::new(ListingTable::try_new(config)?))
 }
 
 fn missing(location: &str, error: DataFusionError) -> DataFusionError {
     if isolation::is_named(&error) {
         return error;
     }
-    plan_datafusion_err!("nothing to read at '{location}': {}", error.strip_backtrace())
+    let said = format!("nothing to read at '{location}': {}", error.strip_backtrace());
+    match Error::from(error).code() {
+        Code::Invalid => Error::not_found(said),
+        code => Error::known(code, said),
+    }
+    .into()
 }
 
 #[async_trait]

@@ -3,14 +3,15 @@
 //! A writer starts from the newest version and commits against it. Where another writer commits first, it starts again from
 //! what is then the newest version. An answer can get lost, and a conflict can be one with oneself: what a store wrote on a
 //! request that seemed to fail stands in the way when the request is repeated. So before work is done again, or a file is
-//! deleted, the log is asked whether the commit is in it, by the transaction that it carries or else by its id.
+//! deleted, the log is asked whether the commit is in it, by the transactions that it carries or else by its id.
 
 use super::change::{Change, Outcome};
 use super::{Log, Snapshot};
 use crate::uncommitted::UncommittedFiles;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::Result;
 use deltalake_core::kernel::Transaction;
 use std::time::Duration;
+use tallow_common::Error;
 use uuid::Uuid;
 
 /// How often a commit is tried when others commit first.
@@ -53,9 +54,9 @@ impl Attempts {
         change: Change,
         written: &mut [&mut UncommittedFiles],
     ) -> Result<Option<u64>> {
-        let transaction = change.transaction.clone();
-        if let (Some(base), Some(transaction)) = (base, &transaction)
-            && base.includes(log, transaction).await?
+        let work = if change.once { change.transactions.clone() } else { vec![] };
+        if let Some(base) = base.filter(|_| !work.is_empty())
+            && base.includes(log, &work).await?
         {
             discard(written).await;
             return Ok(Some(base.version));
@@ -67,7 +68,7 @@ impl Attempts {
             Ok(Outcome::Conflict) => None,
             Err(error) => Some(error),
         };
-        match landed(id, transaction.as_ref(), log, base).await {
+        match landed(id, &work, log, base).await {
             Ok(None) => written.iter_mut().for_each(|files| files.reclaim()),
             Ok(landed) => return Ok(landed),
             Err(error) => {
@@ -82,10 +83,11 @@ impl Attempts {
         }
         match failure {
             Some(error) => Err(error),
-            None if gives_up => exec_err!(
-                "{}: {ATTEMPTS} times another writer committed first; nothing was written, try again",
-                log.location
-            ),
+            None if gives_up => {
+                let said =
+                    format!("{}: {ATTEMPTS} times another writer committed first; nothing was written", log.location);
+                Err(Error::conflict(said).with_hint("try again").into())
+            }
             None => {
                 tracing::info!("{}: another writer committed first", log.location);
                 tokio::time::sleep(pause(self.failed)).await;
@@ -96,17 +98,12 @@ impl Attempts {
 }
 
 /// The version with a commit that got no answer, or that of a conflict.
-async fn landed(
-    id: &str,
-    transaction: Option<&Transaction>,
-    log: &Log,
-    base: Option<&Snapshot>,
-) -> Result<Option<u64>> {
-    let Some(transaction) = transaction else {
+async fn landed(id: &str, work: &[Transaction], log: &Log, base: Option<&Snapshot>) -> Result<Option<u64>> {
+    if work.is_empty() {
         return log.version_of_commit(id, base.map(|base| base.version)).await;
-    };
+    }
     match log.snapshot(None).await? {
-        Some(newest) if newest.includes(log, transaction).await? => Ok(Some(newest.version)),
+        Some(newest) if newest.includes(log, work).await? => Ok(Some(newest.version)),
         _ => Ok(None),
     }
 }
@@ -189,13 +186,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_whose_answer_was_lost_is_not_made_again() {
-        for transaction in [None, Some(Transaction::new("run", 7))] {
+        for transactions in [vec![], vec![Transaction::new("run", 7)]] {
             let folder = tempfile::tempdir().unwrap();
             let log = log_in(folder.path());
             append(&log, 1).await;
             let base = log.snapshot(None).await.unwrap();
             let (mut files_of_it, change) = write(&log, 2).await;
-            let change = Change { transaction: transaction.clone(), ..change };
+            let change = Change { transactions: transactions.clone(), once: true, ..change };
             assert_eq!(log.commit(base.as_ref(), "id", change.clone()).await.unwrap(), Outcome::Committed(1));
             append(&log, 3).await;
             // It is tried once more, with the same files, against the version that it was made from.
@@ -214,7 +211,7 @@ mod tests {
         for value in [1, 2] {
             let base = log.snapshot(None).await.unwrap();
             let (mut written, change) = write(&log, value).await;
-            let change = Change { transaction: Some(Transaction::new("run", 7)), ..change };
+            let change = Change { transactions: vec![Transaction::new("run", 7)], once: true, ..change };
             let done = Attempts::default().commit(&log, base.as_ref(), change, &mut [&mut written]).await.unwrap();
             assert_eq!(done, Some(0));
         }

@@ -1,12 +1,13 @@
 //! One commit to the log of a table.
 
+use super::protocol::{CHANGE_FEED, Checked, with_change_feed};
 use super::{Log, Snapshot, in_turn};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitConflictError, CommitProperties, TransactionError};
-use deltalake_core::kernel::{Action, Add, MetadataExt, Remove, StructType, Transaction};
+use deltalake_core::kernel::{Action, Add, AddCDCFile, MetadataExt, Remove, StructType, Transaction};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use serde_json::Value;
@@ -24,14 +25,21 @@ pub(crate) struct Change {
     pub properties: HashMap<String, String>,
     /// Whether rows change, or only how they lie.
     pub data_change: bool,
+    /// Whether the table has a change feed from now on, if it has none yet.
+    pub feeds_changes: bool,
+    /// Files with the rows that were inserted, updated and deleted: of a table with a change feed, where the files that are
+    /// added and removed do not tell.
+    pub changed_rows: Vec<Add>,
     /// What happened, in numbers, for the table's history.
     pub metrics: serde_json::Map<String, Value>,
     /// What was done, as the history names it.
     pub operation: &'static str,
     /// The run that it is part of, where a run commits to several tables.
     pub run: Option<Value>,
-    /// Names the work of the commit, which takes effect once however often it is tried.
-    pub transaction: Option<Transaction>,
+    /// What the table holds from now on: of each application, up to which of its versions.
+    pub transactions: Vec<Transaction>,
+    /// Whether these name the work of the commit, which then takes effect once, whoever does it and however often.
+    pub once: bool,
 }
 
 /// Where a commit names its run.
@@ -52,18 +60,25 @@ impl Log {
     /// [`super::Attempts`] is what callers use: it knows what a conflict or an error means.
     pub(super) async fn commit(&self, base: Option<&Snapshot>, id: &str, change: Change) -> Result<Outcome> {
         let info = commit_info(id, &change);
-        let mut properties = CommitProperties::default().with_metadata(info).with_max_retries(0);
-        if let Some(transaction) = change.transaction {
-            properties = properties.with_application_transaction(transaction);
-        }
+        let properties = CommitProperties::default().with_metadata(info).with_max_retries(0);
+        let properties = properties.with_application_transactions(change.transactions);
         let data_change = change.data_change;
         let adds = change.adds.into_iter().map(|add| Action::Add(Add { data_change, ..add }));
         let removes = change.removes.iter().map(|add| Action::Remove(removed(add, data_change)));
-        let mut actions: Vec<Action> = adds.chain(removes).collect();
+        let changed = change.changed_rows.into_iter().map(|file| Action::Cdc(changed_rows(file)));
+        let mut actions: Vec<Action> = adds.chain(removes).chain(changed).collect();
+        let mut set = change.properties;
+        if change.feeds_changes {
+            set.insert(CHANGE_FEED.to_string(), "true".to_string());
+        }
         let committed = match base {
-            None => in_turn(self.create(actions, change.schema, change.properties, properties)).await,
+            None => in_turn(self.create(actions, change.schema, set, properties)).await,
             Some(base) => {
-                if let Some(metadata) = self.changed_metadata(base, change.schema, change.properties)? {
+                if set.contains_key(CHANGE_FEED) && !base.feeds_changes() {
+                    let protocol = with_change_feed(base.state.protocol()).map_err(|e| self.failed(e))?;
+                    actions.push(Action::Protocol(protocol));
+                }
+                if let Some(metadata) = self.changed_metadata(base, change.schema, set)? {
                     actions.push(Action::Metadata(metadata));
                 }
                 let operation = if data_change {
@@ -72,7 +87,8 @@ impl Log {
                     DeltaOperation::Optimize { predicate: None, target_size: 0 }
                 };
                 let commit = CommitBuilder::from(properties).with_actions(actions);
-                let commit = commit.build(Some(&base.state), Arc::clone(&self.log), operation);
+                let checked = Checked::new(&base.state).map_err(|e| self.failed(e))?;
+                let commit = commit.build(Some(&checked), Arc::clone(&self.log), operation);
                 in_turn(commit.into_future()).await.map(|done| done.version())
             }
         };
@@ -162,6 +178,10 @@ fn removed(add: &Add, data_change: bool) -> Remove {
         size: Some(add.size),
         ..Default::default()
     }
+}
+
+fn changed_rows(file: Add) -> AddCDCFile {
+    AddCDCFile { path: file.path, size: file.size, partition_values: HashMap::new(), data_change: false, tags: None }
 }
 
 /// Whether a commit failed only because somebody else was first.

@@ -1,16 +1,18 @@
-//! What the log of a table says of its commits, and the files that no commit needs any more.
+//! What the log of a table says of its commits.
 
 use super::change::{COMMIT_ID, RUN};
 use super::{Log, in_turn};
+use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result};
 use deltalake_core::DeltaTable;
-use deltalake_core::kernel::CommitInfo;
+use deltalake_core::kernel::{Action, CommitInfo};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde_json::Value;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use tallow_common::Error;
 
 /// Commits that are read at the same time.
 const READS: usize = 16;
@@ -43,21 +45,34 @@ impl Log {
         Ok(infos.into_iter().find(|(_, info)| info[COMMIT_ID] == id).map(|(version, _)| version))
     }
 
+    /// All that these commits did, in their order.
+    ///
+    /// # Errors
+    /// The log does not have one of them any more, or it cannot be read.
+    pub async fn actions(&self, versions: RangeInclusive<u64>) -> Result<Vec<(u64, Vec<Action>)>> {
+        let mut commits = vec![];
+        for (version, text) in self.commits(versions).await? {
+            let Some(text) = text else {
+                let said = format!("the log of {} does not have version {version} any more", self.location);
+                let error = Error::not_found(said);
+                return Err(error.with_hint("logs are cleaned of commits older than 30 days").into());
+            };
+            let actions = serde_json::Deserializer::from_slice(&text).into_iter::<Action>();
+            let actions = actions.collect::<Result<_, _>>().map_err(|e| {
+                let said = format!("{}: version {version} of the log", self.location);
+                DataFusionError::External(Box::new(e)).context(said)
+            })?;
+            commits.push((version, actions));
+        }
+        Ok(commits)
+    }
+
     /// What these commits say of themselves, with their versions.
     async fn commit_infos(&self, versions: RangeInclusive<u64>) -> Result<Vec<(u64, Value)>> {
-        let text = |version: u64| async move {
-            let path = Path::parse(format!("{}/_delta_log/{version:020}.json", self.folder))?;
-            match self.store.get(&path).await {
-                Ok(found) => Ok(Some((version, found.bytes().await?))),
-                // Logs are cleaned of old commits.
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(DataFusionError::from(error)),
-            }
-        };
-        let texts = stream::iter(versions.map(text).collect::<Vec<_>>()).buffered(READS);
-        let texts: Vec<_> = texts.try_collect().await?;
         let mut infos = vec![];
-        for (version, text) in texts.into_iter().flatten() {
+        for (version, text) in self.commits(versions).await? {
+            // Logs are cleaned of old commits.
+            let Some(text) = text else { continue };
             let actions = serde_json::Deserializer::from_slice(&text).into_iter::<Value>();
             let of_commit = actions.map_while(Result::ok).map(|mut action| action["commitInfo"].take());
             infos.extend(of_commit.filter(Value::is_object).map(|info| (version, info)));
@@ -65,17 +80,16 @@ impl Log {
         Ok(infos)
     }
 
-    /// Deletes files that no version younger than `keep` names. Returns their paths; with `dry_run` deletes none.
-    pub async fn vacuum(&self, keep: chrono::Duration, dry_run: bool) -> Result<Vec<String>> {
-        let mut table = DeltaTable::new(Arc::clone(&self.log));
-        in_turn(table.load()).await.map_err(|e| self.failed(e))?;
-        let vacuum = table
-            .vacuum()
-            .with_retention_period(keep)
-            .with_enforce_retention_duration(false)
-            .with_mode(deltalake_core::operations::vacuum::VacuumMode::Full)
-            .with_dry_run(dry_run);
-        let (_, metrics) = in_turn(vacuum.into_future()).await.map_err(|e| self.failed(e))?;
-        Ok(metrics.files_deleted)
+    /// The texts of commits; `None` where the log does not have one any more.
+    async fn commits(&self, versions: RangeInclusive<u64>) -> Result<Vec<(u64, Option<Bytes>)>> {
+        let text = |version: u64| async move {
+            let path = Path::parse(format!("{}/_delta_log/{version:020}.json", self.folder))?;
+            match self.store.get(&path).await {
+                Ok(found) => Ok((version, Some(found.bytes().await?))),
+                Err(object_store::Error::NotFound { .. }) => Ok((version, None)),
+                Err(error) => Err(DataFusionError::from(error)),
+            }
+        };
+        stream::iter(versions.map(text).collect::<Vec<_>>()).buffered(READS).try_collect().await
     }
 }

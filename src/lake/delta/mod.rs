@@ -3,6 +3,8 @@
 mod attempts;
 mod change;
 mod history;
+mod protocol;
+mod vacuum;
 
 use super::as_of::AsOf;
 use super::files::PARQUET;
@@ -28,6 +30,7 @@ use deltalake_core::{DeltaTable, DeltaTableError};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use protocol::CHANGE_FEED;
 use std::collections::HashMap;
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
@@ -164,18 +167,24 @@ impl Log {
 
     /// A version of a table that holds no candles.
     pub fn plain_table(&self, snapshot: &Snapshot) -> Result<Arc<dyn TableProvider>> {
+        let files: Vec<String> = snapshot.files.iter().map(|file| file.add.path.clone()).collect();
+        self.files_table(&files, &snapshot.schema)
+    }
+
+    /// Rows of files in the table's folder; columns that a file lacks are null.
+    pub fn files_table(&self, files: &[String], schema: &SchemaRef) -> Result<Arc<dyn TableProvider>> {
         let root = self.store_url.as_str();
-        let files = snapshot.files.iter().map(|f| ListingTableUrl::parse(format!("{root}{}", f.meta.location)));
+        let files = files.iter().map(|file| ListingTableUrl::parse(format!("{root}{}", self.path_of(file))));
         let files = files.collect::<Result<Vec<_>>>()?;
         if files.is_empty() {
-            let nothing = MemTable::try_new(Arc::clone(&snapshot.schema), vec![vec![]])?;
+            let nothing = MemTable::try_new(Arc::clone(schema), vec![vec![]])?;
             return Ok(Arc::new(nothing));
         }
         let format = Guarded::new(Arc::new(ParquetFormat::default()), &self.store_url);
         let options = ListingOptions::new(Arc::new(format));
         let config = ListingTableConfig::new_with_multi_paths(files)
             .with_listing_options(options)
-            .with_schema(Arc::clone(&snapshot.schema));
+            .with_schema(Arc::clone(schema));
         Ok(Arc::new(ListingTable::try_new(config)?))
     }
 
@@ -204,15 +213,20 @@ impl Log {
     }
 
     async fn version_at(&self, time: chrono::DateTime<chrono::Utc>) -> Result<u64> {
-        let mut table = DeltaTable::new(Arc::clone(&self.log));
-        in_turn(table.load_with_datetime(time)).await.map_err(|e| self.failed(e))?;
-        let state = table.version().unwrap_or_default();
-        let oldest = table.snapshot().ok().and_then(|s| s.version_timestamp(state));
-        if oldest.is_some_and(|oldest| oldest > time.timestamp_millis()) {
+        let (version, made) = self.version_near(time).await?;
+        if made.is_some_and(|made| made > time.timestamp_millis()) {
             let said = format!("{} did not exist at {}", self.location, time.to_rfc3339());
             return Err(Error::not_found(said).into());
         }
-        Ok(state)
+        Ok(version)
+    }
+
+    /// The version at a time, or the first that is known if the table is younger; and when it was made, in milliseconds.
+    async fn version_near(&self, time: chrono::DateTime<chrono::Utc>) -> Result<(u64, Option<i64>)> {
+        let mut table = DeltaTable::new(Arc::clone(&self.log));
+        in_turn(table.load_with_datetime(time)).await.map_err(|e| self.failed(e))?;
+        let version = table.version().unwrap_or_default();
+        Ok((version, table.snapshot().ok().and_then(|s| s.version_timestamp(version))))
     }
 
     /// Whether files that were written for the table are all there.
@@ -225,14 +239,30 @@ impl Log {
         true
     }
 
+    /// Whether a file of the table is there.
+    pub async fn holds_file(&self, name: &str) -> Result<bool> {
+        match self.store.head(&self.path_of(name)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Where a file of the table lies in the store.
     pub fn path_of(&self, name: &str) -> Path {
-        self.folder.clone().join(name)
+        below(&self.folder, name)
     }
 
     fn failed(&self, error: DeltaTableError) -> DataFusionError {
         let error = match error {
             DeltaTableError::ObjectStore { source } => DataFusionError::from(source),
+            DeltaTableError::Io { source } => DataFusionError::from(source),
+            DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_) => {
+                Error::not_found(error.to_string()).into()
+            }
+            DeltaTableError::VersionAlreadyExists(_) | DeltaTableError::Transaction { .. } => {
+                Error::conflict(error.to_string()).into()
+            }
             other => DataFusionError::External(Box::new(other)),
         };
         error.context(format!("the table at {}", self.location))
@@ -240,10 +270,25 @@ impl Log {
 }
 
 impl Snapshot {
-    /// Whether a transaction is among those that made this version: itself, or a later one of the same application.
-    async fn includes(&self, log: &Log, transaction: &Transaction) -> Result<bool> {
-        let newest = in_turn(self.state.transaction_version(log.log.as_ref(), &transaction.app_id)).await;
-        Ok(newest.map_err(|e| log.failed(e))?.is_some_and(|newest| newest >= transaction.version))
+    /// Whether these transactions are among those that made this version: themselves, or later ones of the same
+    /// applications.
+    pub async fn includes(&self, log: &Log, transactions: &[Transaction]) -> Result<bool> {
+        for transaction in transactions {
+            if self.reached(log, &transaction.app_id).await?.is_none_or(|reached| reached < transaction.version) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The last transaction of an application that this version holds.
+    pub async fn reached(&self, log: &Log, application: &str) -> Result<Option<i64>> {
+        in_turn(self.state.transaction_version(log.log.as_ref(), application)).await.map_err(|e| log.failed(e))
+    }
+
+    /// Whether every commit tells which rows it changed.
+    pub fn feeds_changes(&self) -> bool {
+        self.properties.get(CHANGE_FEED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// Rows with these columns, in any order.
@@ -258,6 +303,11 @@ impl Snapshot {
             .build();
         format.create_physical_plan(session, config).await
     }
+}
+
+/// Where a file with this name lies in a folder; the name may itself begin with folders.
+pub(super) fn below(folder: &Path, name: &str) -> Path {
+    name.split('/').fold(folder.clone(), |path, part| path.join(part))
 }
 
 /// An error for a table that is not there.

@@ -1,11 +1,10 @@
 //! Delivered rows by (symbol, ts), each key once: of rows with the same key the last one counts.
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DynComparator, RecordBatch, StringViewArray, make_comparator,
-};
+use crate::sorted_rows::Cursor;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DynComparator, RecordBatch, make_comparator};
 use arrow::compute::{SortOptions, concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use std::cmp::Ordering;
@@ -25,49 +24,6 @@ pub(super) struct Delivered {
     pub cursor: Cursor,
     pub duplicates: u64,
     pub conflicting: u64,
-}
-
-/// A place in some rows.
-#[derive(Default)]
-pub(super) struct Cursor {
-    batch: Option<(RecordBatch, StringViewArray, Vec<i64>)>,
-    pub at: usize,
-}
-
-impl Cursor {
-    pub fn set(&mut self, batch: RecordBatch) -> Result<()> {
-        let symbols = batch.column(0).as_string_view().clone();
-        let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
-        if symbols.null_count() > 0 || times.null_count() > 0 {
-            return exec_err!("a row of the table has no symbol or no time");
-        }
-        let times = times.values().to_vec();
-        self.batch = Some((batch, symbols, times));
-        self.at = 0;
-        Ok(())
-    }
-
-    pub fn is_at_end(&self) -> bool {
-        self.batch.as_ref().is_none_or(|(_, _, times)| self.at >= times.len())
-    }
-
-    pub fn key(&self) -> Option<(&str, i64)> {
-        self.batch.as_ref().filter(|(_, _, t)| self.at < t.len()).map(|(_, s, t)| (s.value(self.at), t[self.at]))
-    }
-
-    /// Takes rows from here while `is_part` holds for their keys.
-    pub fn take_while(&mut self, is_part: impl Fn((&str, i64)) -> bool) -> Option<RecordBatch> {
-        let (batch, symbols, times) = self.batch.as_ref()?;
-        let from = self.at;
-        while self.at < times.len() && is_part((symbols.value(self.at), times[self.at])) {
-            self.at += 1;
-        }
-        Some(batch.slice(from, self.at - from))
-    }
-
-    pub fn batch(&self) -> Option<&RecordBatch> {
-        self.batch.as_ref().map(|(batch, _, _)| batch)
-    }
 }
 
 impl Delivered {
@@ -168,7 +124,7 @@ pub(super) fn comparators(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Float64Array, Int64Array, TimestampMicrosecondArray};
+    use arrow::array::{Float64Array, Int64Array, StringViewArray, TimestampMicrosecondArray};
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
     fn batch(rows: &[(&str, i64, f64)]) -> RecordBatch {

@@ -202,7 +202,7 @@ impl Ingest<'_> {
         merged.files.keep_if_ok(tally.check_origin(self.timeframe)).await?;
         let summary = tally.summary(so_far, &merged.counts);
         if self.options.dry_run {
-            merged.files.discard().await;
+            merged.discard().await;
             return Ok(Some(summary));
         }
         let rejected = Rejected::write(self.state, self.quarantine, &tally.rejects).await;
@@ -212,7 +212,7 @@ impl Ingest<'_> {
             return Ok(Some(summary));
         }
         let change = target.change(schema, &merged, "INGEST", rejected.run_info());
-        let mut written = [&mut merged.files, &mut rejected.files];
+        let mut written = [&mut merged.files, &mut merged.changed_rows, &mut rejected.files];
         let committed = attempts.commit(self.candles, target.base.as_ref(), change, &mut written).await?;
         let Some(version) = committed else { return Ok(None) };
         rejected.commit(self.state, self.quarantine).await.map_err(|error| {
@@ -254,7 +254,8 @@ pub(crate) async fn merge_rows(
         let mut summary = IngestSummary { rows, new, unchanged, restated, duplicates, ..IngestSummary::default() };
         if !merged.is_empty() {
             let change = target.change(&schema, &merged, "RESAMPLE", None);
-            let committed = attempts.commit(&log, target.base.as_ref(), change, &mut [&mut merged.files]).await?;
+            let mut written = [&mut merged.files, &mut merged.changed_rows];
+            let committed = attempts.commit(&log, target.base.as_ref(), change, &mut written).await?;
             let Some(version) = committed else { continue };
             summary.version = Some(version);
         }

@@ -8,7 +8,7 @@ use crate::isolation::{self, shown};
 use crate::proof::{check_rows, footer, rows_named};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
-use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
+use datafusion::common::{DataFusionError, Result, exec_err, internal_err, plan_err};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
@@ -19,6 +19,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
+use tallow_common::Error;
 
 /// Bytes of text that are parsed at once.
 const BLOCK: usize = 1 << 20;
@@ -71,10 +72,11 @@ pub(super) async fn list(
     let (mut found, mut empty) = (vec![], vec![]);
     for location in locations {
         let Some(files) = files_at(session, location).await? else {
-            return plan_err!(
+            let said = format!(
                 "nothing to ingest at '{location}': expected .csv, .txt, .tsv, .json, .ndjson, .parquet or .arrow files \
                  (also .gz, .zst)"
             );
+            return Err(Error::not_found(said).into());
         };
         let (full, none): (Vec<_>, Vec<_>) = files.files.into_iter().partition(|meta| meta.size > 0);
         empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta.location)));
@@ -290,7 +292,7 @@ impl Source {
         session: &Reading,
         limit: Option<usize>,
     ) -> Result<datafusion::execution::SendableRecordBatchStream> {
-        let Some(schema) = &self.types else { return exec_err!("{} was not opened", self.path) };
+        let Some(schema) = &self.types else { return internal_err!("{} was not opened", self.path) };
         let reader = self.format.reader(session.state.as_ref(), &self.store_url);
         let source = reader.file_source(TableSchema::from(Arc::clone(schema)));
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)

@@ -5,7 +5,7 @@ use super::canonical::Taken;
 use super::counts::Counts;
 use super::origin;
 use super::quarantine::Reject;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, resources_err};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use tallow_udfs::candle::Timeframe;
@@ -56,7 +56,7 @@ impl Tally {
         }
         let too_many = self.rejects.len() > MAX_REJECTS || self.reject_bytes > memory_limit / REJECTS_SHARE;
         match self.rejects.last().filter(|_| too_many) {
-            Some(one) => exec_err!(
+            Some(one) => resources_err!(
                 "{} rows break a rule, too many to be kept under the memory limit of {} MiB, such as {} line {}: {} '{}', \
                  expected {}; nothing was written. Are the columns and the format of the times right?",
                 self.rejects.len(),

@@ -7,11 +7,12 @@ use crate::delta::{Change, DataFile, Log, Snapshot};
 use crate::profile::ProfileCache;
 use crate::properties::{ORIGIN, TIMEFRAME};
 use crate::table::CandleTable;
-use crate::writable::{check_writable, log_schema, refuse_plain_files};
+use crate::writable::{check_writable, log_schema, no_candles, refuse_plain_files};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use std::sync::Arc;
+use tallow_common::Error;
 use tallow_udfs::candle::{Grid, Timeframe};
 
 /// The newest version of a table of candles, into which rows are merged.
@@ -90,10 +91,13 @@ impl<'a> Target<'a> {
             schema: Some(log_schema(schema)),
             properties: properties.map(|(key, value)| (key.to_string(), value)).into(),
             data_change: true,
+            feeds_changes: true,
+            changed_rows: merged.changed_rows.adds().to_vec(),
             metrics: metrics.into_iter().map(|(k, n)| (k.to_string(), n.into())).collect(),
             operation,
             run,
-            transaction: None,
+            transactions: vec![],
+            once: false,
         }
     }
 }
@@ -114,7 +118,7 @@ async fn existing(
     check_writable(&log.location, &base.schema)?;
     match CandleTable::of_snapshot(state, log, base, cache).await? {
         Some(table) => Ok(Some(table)),
-        None => exec_err!("the table at {} has no columns `ts` and `close`", log.location),
+        None => Err(no_candles(&log.location)),
     }
 }
 
@@ -124,7 +128,8 @@ fn origin_of(base: Option<&Snapshot>, given: Option<&str>, timeframe: Timeframe)
     if let (Some(known), Some(given)) = (known, given)
         && known != given
     {
-        return plan_err!("the option `origin` '{given}': the bars of this {timeframe} table begin by `{known}`");
+        let said = format!("the option `origin` '{given}': the bars of this {timeframe} table begin by `{known}`");
+        return Err(Error::conflict(said).into());
     }
     Ok(known.or(given).unwrap_or("utc").to_string())
 }

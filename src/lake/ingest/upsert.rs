@@ -2,18 +2,19 @@
 
 use super::canonical::SEQUENCE;
 use super::counts::Counts;
-use super::delivered::{Cursor, Delivered, comparators};
+use super::delivered::{Delivered, comparators};
 use super::tally::Provided;
+use crate::change_feed::{ChangeType, ChangeWriter};
 use crate::clusters::{Cluster, clusters};
 use crate::delta::{DataFile, Log};
+use crate::sorted_rows::{Cursor, SortedRows};
 use crate::table::CandleTable;
 use crate::uncommitted::UncommittedFiles;
 use crate::writer::{FILE_BYTES, Layout, TableWriter, conform};
 use arrow::array::{Array, ArrayRef, AsArray, DynComparator, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use futures::TryStreamExt;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub(super) const MAX_TAILS: usize = 8;
 pub(super) struct Merged {
     pub files: UncommittedFiles,
     pub removes: Vec<usize>,
+    /// Files with the rows that changed, where files are removed.
+    pub changed_rows: UncommittedFiles,
     pub counts: Counts,
 }
 
@@ -34,6 +37,45 @@ impl Merged {
     /// Whether the table stays what it is.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.removes.is_empty()
+    }
+
+    /// Deletes what was written.
+    pub async fn discard(&mut self) {
+        self.files.discard().await;
+        self.changed_rows.discard().await;
+    }
+}
+
+/// Where a merge writes to.
+#[derive(Default)]
+struct Outputs<'w, 'a> {
+    /// Every row of the result.
+    all: Option<&'w mut TableWriter<'a>>,
+    /// Only those that were not there.
+    new: Option<&'w mut TableWriter<'a>>,
+    /// What was inserted and updated.
+    changes: Option<&'w mut ChangeWriter<'a>>,
+}
+
+impl Outputs<'_, '_> {
+    async fn unchanged(&mut self, rows: Option<RecordBatch>, schema: &SchemaRef) -> Result<()> {
+        push(&mut self.all, rows, schema).await
+    }
+
+    async fn inserted(&mut self, rows: Option<RecordBatch>, schema: &SchemaRef) -> Result<()> {
+        if let (Some(changes), Some(rows)) = (&mut self.changes, &rows) {
+            changes.push(rows, ChangeType::Insert).await?;
+        }
+        push(&mut self.all, rows.clone(), schema).await?;
+        push(&mut self.new, rows, schema).await
+    }
+
+    async fn updated(&mut self, before: &RecordBatch, after: RecordBatch, schema: &SchemaRef) -> Result<()> {
+        if let Some(changes) = &mut self.changes {
+            changes.push(before, ChangeType::UpdateBefore).await?;
+            changes.push(&after, ChangeType::UpdateAfter).await?;
+        }
+        push(&mut self.all, Some(after), schema).await
     }
 }
 
@@ -74,19 +116,33 @@ impl Upsert<'_> {
             None => vec![],
         };
         let mut writer = TableWriter::new(self.log, Arc::clone(&self.schema), Layout::Sorted)?;
-        let done = self.rewrite_clusters(delivered, &clusters, &mut writer).await;
-        let (files, (removes, mut counts)) = writer.finish(done).await?;
+        // Nothing is removed from a table that holds nothing.
+        let mut changes = self.table.map(|_| ChangeWriter::new(self.log, &self.schema)).transpose()?;
+        let done = self.rewrite_clusters(delivered, &clusters, &mut writer, changes.as_mut()).await;
+        let finished = writer.finish(done).await;
+        let needed = finished.as_ref().is_ok_and(|(_, (removes, _))| !removes.is_empty());
+        let changed_rows = match changes {
+            Some(changes) if needed => changes.finish().await,
+            Some(changes) => {
+                changes.abandon().await;
+                Ok(UncommittedFiles::of(self.log))
+            }
+            None => Ok(UncommittedFiles::of(self.log)),
+        };
+        let (mut files, (removes, mut counts)) = finished?;
+        let changed_rows = files.keep_if_ok(changed_rows).await?;
         counts.duplicates = delivered.duplicates;
         counts.conflicting = delivered.conflicting;
-        Ok(Merged { files, removes, counts })
+        Ok(Merged { files, removes, changed_rows, counts })
     }
 
     /// Returns the files that are replaced.
-    async fn rewrite_clusters(
+    async fn rewrite_clusters<'a>(
         &self,
         delivered: &mut Delivered,
         clusters: &[Cluster],
-        writer: &mut TableWriter<'_>,
+        writer: &mut TableWriter<'a>,
+        mut changes: Option<&mut ChangeWriter<'a>>,
     ) -> Result<(Vec<usize>, Counts)> {
         let (mut removes, mut all) = (vec![], Counts::default());
         let is_small = |c: &Cluster| c.bytes < FILE_BYTES;
@@ -111,7 +167,8 @@ impl Upsert<'_> {
             };
             writer.cut().await?;
             let mark = writer.files().len();
-            let counts = self.merge(delivered, existing, &until, Some(&mut *writer), None).await?;
+            let outputs = Outputs { all: Some(&mut *writer), changes: changes.as_deref_mut(), new: None };
+            let counts = self.merge(delivered, existing, &until, outputs).await?;
             all.add(counts);
             if counts.new + counts.restated == 0 {
                 writer.cut().await?;
@@ -130,7 +187,8 @@ impl Upsert<'_> {
             Some(batch) => batch.schema(),
             None => {
                 let files = UncommittedFiles::of(self.log);
-                return Ok(Some(Merged { files, removes: vec![], counts: Counts::default() }));
+                let changed_rows = UncommittedFiles::of(self.log);
+                return Ok(Some(Merged { files, removes: vec![], changed_rows, counts: Counts::default() }));
             }
         };
         let times = rows.iter().flat_map(|b| b.column(1).as_primitive::<TimestampMicrosecondType>().values());
@@ -143,7 +201,8 @@ impl Upsert<'_> {
             datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema, futures::stream::iter(memory));
         let mut delivered = Delivered::new(Box::pin(stream));
         let mut writer = TableWriter::new(self.log, Arc::clone(&self.schema), Layout::Sorted)?;
-        let counts = self.merge(&mut delivered, Some(existing), &Until::End, None, Some(&mut writer)).await;
+        let outputs = Outputs { new: Some(&mut writer), ..Outputs::default() };
+        let counts = self.merge(&mut delivered, Some(existing), &Until::End, outputs).await;
         if counts.as_ref().is_ok_and(|counts| counts.restated > 0) {
             writer.abandon().await;
             return Ok(None);
@@ -151,43 +210,41 @@ impl Upsert<'_> {
         let (files, mut counts) = writer.finish(counts).await?;
         counts.duplicates = delivered.duplicates;
         counts.conflicting = delivered.conflicting;
-        Ok(Some(Merged { files, removes: vec![], counts }))
+        Ok(Some(Merged { files, removes: vec![], changed_rows: UncommittedFiles::of(self.log), counts }))
     }
 
-    /// Merges rows up to a symbol. `all` takes every row of the result, `fresh` only those that were not there.
+    /// Merges rows up to a symbol.
     async fn merge(
         &self,
         delivered: &mut Delivered,
         existing: Option<SendableRecordBatchStream>,
         until: &Until,
-        mut all: Option<&mut TableWriter<'_>>,
-        mut fresh: Option<&mut TableWriter<'_>>,
+        mut outputs: Outputs<'_, '_>,
     ) -> Result<Counts> {
         let mut counts = Counts::default();
-        let mut existing = Existing { rows: existing, cursor: Cursor::default() };
+        let mut existing = SortedRows::new(existing, &self.schema);
         let mut pair = Pair::default();
         loop {
             let have = delivered.fill().await?;
             let left = delivered.cursor.key().filter(|(symbol, _)| have && until.holds(symbol));
-            existing.fill(&self.schema).await?;
+            existing.fill().await?;
             match (left, existing.cursor.key()) {
                 (None, None) => return Ok(counts),
                 (None, Some(_)) => {
                     let rows = existing.cursor.take_while(|_| true);
-                    push(&mut all, rows, &self.schema).await?;
+                    outputs.unchanged(rows, &self.schema).await?;
                 }
                 (Some(left), right) if right.is_none_or(|right| left < right) => {
                     let end = right.map(|(symbol, ts)| (symbol.to_string(), ts));
                     let before = |key: (&str, i64)| end.as_ref().is_none_or(|(s, t)| key < (s.as_str(), *t));
                     let rows = delivered.cursor.take_while(|key| until.holds(key.0) && before(key));
                     counts.new += rows.as_ref().map_or(0, |r| r.num_rows() as u64);
-                    push(&mut all, rows.clone(), &self.schema).await?;
-                    push(&mut fresh, rows, &self.schema).await?;
+                    outputs.inserted(rows, &self.schema).await?;
                 }
                 (Some(left), Some(right)) if left > right => {
                     let (symbol, ts) = (left.0.to_string(), left.1);
                     let rows = existing.cursor.take_while(|key| key < (symbol.as_str(), ts));
-                    push(&mut all, rows, &self.schema).await?;
+                    outputs.unchanged(rows, &self.schema).await?;
                 }
                 _ => {
                     // The same keys on both sides, as far as they go and say the same.
@@ -206,12 +263,12 @@ impl Upsert<'_> {
                     if same > 0 {
                         counts.unchanged += same as u64;
                         let rows = existing.cursor.batch().map(|b| b.slice(from, same));
-                        push(&mut all, rows, &self.schema).await?;
+                        outputs.unchanged(rows, &self.schema).await?;
                         continue;
                     }
                     counts.restated += 1;
-                    let row = self.restated(&delivered.cursor, &existing.cursor)?;
-                    push(&mut all, Some(row), &self.schema).await?;
+                    let (before, after) = self.restated(&delivered.cursor, &existing.cursor)?;
+                    outputs.updated(&before, after, &self.schema).await?;
                     delivered.cursor.at += 1;
                     existing.cursor.at += 1;
                 }
@@ -226,10 +283,10 @@ impl Upsert<'_> {
         sequence.is_none_or(|s| provided.has(s.value(delivered.at), column))
     }
 
-    /// A row with the delivered values, and the table's own in columns that were not delivered.
-    fn restated(&self, delivered: &Cursor, existing: &Cursor) -> Result<RecordBatch> {
+    /// A row as it was, and with the delivered values; the table's own in columns that were not delivered.
+    fn restated(&self, delivered: &Cursor, existing: &Cursor) -> Result<(RecordBatch, RecordBatch)> {
         let (Some(new), Some(old)) = (delivered.batch(), existing.batch()) else {
-            return exec_err!("no row to restate");
+            return internal_err!("no row to restate");
         };
         let given = |name: &str| {
             let column = new.schema().index_of(name).ok()?;
@@ -242,7 +299,8 @@ impl Upsert<'_> {
                 (None, None) => Ok(arrow::array::new_null_array(field.data_type(), 1)),
             }
         });
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_>>()?)?)
+        let after = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_>>()?)?;
+        Ok((old.slice(existing.at, 1), after))
     }
 }
 
@@ -274,29 +332,6 @@ impl Pair {
 
     fn same(&self, a: usize, b: usize, has: impl Fn(usize) -> bool) -> bool {
         self.columns.iter().all(|(column, compare)| compare(a, b).is_eq() || !has(*column))
-    }
-}
-
-/// Rows of the table, in order.
-struct Existing {
-    rows: Option<SendableRecordBatchStream>,
-    cursor: Cursor,
-}
-
-impl Existing {
-    async fn fill(&mut self, schema: &SchemaRef) -> Result<()> {
-        while self.cursor.is_at_end() {
-            let Some(rows) = &mut self.rows else { return Ok(()) };
-            match rows.try_next().await? {
-                Some(batch) if batch.num_rows() > 0 => self.cursor.set(conform(&batch, schema)?)?,
-                Some(_) => {}
-                None => {
-                    self.rows = None;
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use super::symbols::Symbols;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::TableType;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
@@ -22,6 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 pub use summary::TableSummary;
+use tallow_common::{Error, Ranges};
 
 /// Files of candles with canonical columns, known order and symbol ranges.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct CandleTable {
     unreadable: Vec<Unreadable>,
     /// Only runs with these symbols are read; rows of others may come with them.
     pub(super) only: Option<Arc<BTreeSet<String>>>,
+    /// Only runs that touch these ranges are read; rows outside of them may come with them.
+    pub(super) within: Option<Arc<Ranges>>,
     pub(super) symbols: Symbols,
 }
 
@@ -57,6 +60,17 @@ impl CandleTable {
     /// to drop: a filter in the plan would compare every row, and every page, with a long list.
     pub fn for_symbols(&self, symbols: &Arc<BTreeSet<String>>) -> CandleTable {
         CandleTable { only: Some(Arc::clone(symbols)), ..self.clone() }
+    }
+
+    /// The table restricted to the parts that may hold rows in these ranges. It may still return others, which the caller
+    /// has to drop.
+    pub fn within(&self, ranges: &Arc<Ranges>) -> CandleTable {
+        CandleTable { within: Some(Arc::clone(ranges)), ..self.clone() }
+    }
+
+    /// The version that is read of a table with a transaction log.
+    pub fn version(&self) -> Option<u64> {
+        self.version
     }
 
     /// The symbols that the table's lists name. Of a row group that holds several, they name the first and the last.
@@ -149,11 +163,14 @@ impl TableProvider for CandleTable {
                 None => only.as_ref().clone(),
             });
         }
+        selection.ranges.clone_from(&self.within);
         self.scan_in(session, projection, &selection, limit, partitions).await
     }
 }
 
 /// An error for a location where no table is.
 pub(super) fn nothing_at<T>(location: &str) -> Result<T, DataFusionError> {
-    plan_err!("nothing to read at '{location}': expected .parquet, .csv, .json or .ndjson files (also .gz, .zst)")
+    let missing =
+        format!("nothing to read at '{location}': expected .parquet, .csv, .json or .ndjson files (also .gz, .zst)");
+    Err(Error::not_found(missing).into())
 }

@@ -22,8 +22,8 @@ use datafusion::execution::SessionState;
 use object_store::ObjectMeta;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tallow_common::ComputeThreads;
 use tallow_common::time::{timestamp_type, unit};
+use tallow_common::{ComputeThreads, Error};
 
 impl CandleTable {
     /// Opens the table behind a path, glob, folder or URL. `Ok(None)`: no files, or none with a time and a close.
@@ -101,8 +101,8 @@ impl CandleTable {
         }
         // Labels and features have no close; that they are ordered, the log says.
         let is_ordered = !snapshot.files.is_empty() && snapshot.files.iter().all(|f| profile_of(&f.add).is_some());
-        let needs_close = !is_ordered;
-        let table = Self::new(session, files, Arc::clone(&snapshot.schema), known, cache, needs_close).await?;
+
+        let table = Self::new(session, files, Arc::clone(&snapshot.schema), known, cache, !is_ordered).await?;
         Ok(table.map(|table| CandleTable {
             version: Some(snapshot.version),
             properties: snapshot.properties.clone(),
@@ -116,15 +116,19 @@ impl CandleTable {
         file_schema: SchemaRef,
         known: HashMap<String, Profile>,
         cache: &ProfileCache,
-        needs_close: bool,
+        foreign: bool,
     ) -> Result<Option<CandleTable>> {
-        if needs_close && !has_close(&file_schema) {
+        if foreign && !has_close(&file_schema) {
             return Ok(None);
         }
         let session: &dyn Session = state.as_ref();
         let location = files.location.clone();
         let text = files.format.kind != Kind::Parquet;
-        let Some(first) = Columns::recognise(&file_schema, None, text) else { return Ok(None) };
+        let recognised = |epoch| {
+            let as_written = if foreign { None } else { Columns::as_written(&file_schema) };
+            as_written.or_else(|| Columns::recognise(&file_schema, epoch, text))
+        };
+        let Some(first) = recognised(None) else { return Ok(None) };
         let whole_numbers = file_schema.field(first.ts).data_type().is_integer();
         let epoch = if whole_numbers { sample_epoch(session, &files, &file_schema, first.ts).await? } else { None };
         if let Some(value) = epoch.filter(|value| (1..100_000_000).contains(&value.abs())) {
@@ -133,7 +137,7 @@ impl CandleTable {
                  operation `ingest` reads dates such as 20240131, and here ISO dates, such as 2024-01-31"
             );
         }
-        let Some(columns) = Columns::recognise(&file_schema, epoch, text) else { return Ok(None) };
+        let Some(columns) = recognised(epoch) else { return Ok(None) };
         if columns.zone_assumed {
             tracing::info!("{location}: times without a zone are taken as UTC");
         }
@@ -170,6 +174,7 @@ impl CandleTable {
             properties,
             unreadable: vec![],
             only: None,
+            within: None,
             symbols: Symbols::default(),
         };
         table.profiles = Arc::new(table.profile(state, cache, known, &file_schema).await?);
@@ -242,7 +247,10 @@ async fn logged(session: &Arc<SessionState>, location: &str, as_of: Option<&AsOf
         }
     }
     match as_of {
-        Some(version) => plan_err!("{location} has no transaction log, so there is no version {version} of it"),
+        Some(version) => {
+            let said = format!("{location} has no transaction log, so there is no version {version} of it");
+            Err(Error::not_found(said).into())
+        }
         None => Ok(None),
     }
 }

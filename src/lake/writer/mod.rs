@@ -10,7 +10,7 @@ use arrow::compute::{cast, partition};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
@@ -27,8 +27,9 @@ use statistics::statistics;
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-pub(super) use tags::profile_of;
 use tags::{GroupFacts, times};
+pub(super) use tags::{profile_of, tier_of};
+use tallow_common::Error;
 use tokio::io::AsyncWriteExt;
 
 /// A row group ends at the first symbol boundary after this many rows, or fewer where memory is short; and inside a symbol
@@ -69,6 +70,10 @@ pub(super) struct TableWriter<'a> {
     parquet: Arc<SchemaDescriptor>,
     properties: WriterPropertiesPtr,
     layout: Layout,
+    /// The folder in the table's folder, where files do not lie in that itself.
+    folder: Option<&'static str>,
+    /// What is said of its files, if they hold rows of all symbols (see [`tier_of`]).
+    tier: Option<u32>,
     target: u64,
     /// About the bytes of a row.
     row_bytes: usize,
@@ -190,6 +195,8 @@ impl<'a> TableWriter<'a> {
             parquet,
             properties,
             layout,
+            folder: None,
+            tier: None,
             target: FILE_BYTES,
             group: Group::default(),
             encoding: VecDeque::new(),
@@ -204,6 +211,18 @@ impl<'a> TableWriter<'a> {
     /// Files end after this many bytes.
     pub fn with_file_bytes(mut self, target: u64) -> Self {
         self.target = target;
+        self
+    }
+
+    /// Files lie in a folder of the table's folder.
+    pub fn in_folder(mut self, folder: &'static str) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
+    /// Files are marked as those of a tier.
+    pub fn in_tier(mut self, tier: Option<u32>) -> Self {
+        self.tier = tier;
         self
     }
 
@@ -267,7 +286,7 @@ impl<'a> TableWriter<'a> {
             Some(file) => file,
             none => none.insert(Self::open(
                 self.log,
-                self.started,
+                &name(self.folder, self.started),
                 self.budget,
                 &self.parquet,
                 &self.properties,
@@ -315,22 +334,31 @@ impl<'a> TableWriter<'a> {
 
     fn open(
         log: &Log,
-        number: u64,
+        name: &str,
         budget: usize,
         parquet: &SchemaDescriptor,
         properties: &WriterPropertiesPtr,
         schema: &SchemaRef,
     ) -> Result<OpenFile> {
-        let name = format!("part-{number:05}-{}{SUFFIX}", uuid::Uuid::new_v4());
         let sink = Sink::default();
         let writer = SerializedFileWriter::new(sink.clone(), parquet.root_schema_ptr(), Arc::clone(properties));
         let writer = writer.map_err(failed)?;
         let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema));
         let store: Arc<dyn ObjectStore> = Arc::clone(&log.store);
         let part = (budget / 2).clamp(UPLOAD_BYTES.0, UPLOAD_BYTES.1);
-        let upload = BufWriter::with_capacity(store, log.path_of(&name), part);
+        let upload = BufWriter::with_capacity(store, log.path_of(name), part);
         let upload = upload.with_max_concurrency((budget / 2 / part).clamp(1, UPLOADS));
-        Ok(OpenFile { name, writer, sink, factory, upload, rows: 0, begun: 0, groups: vec![], size: 0 })
+        Ok(OpenFile {
+            name: name.to_string(),
+            writer,
+            sink,
+            factory,
+            upload,
+            rows: 0,
+            begun: 0,
+            groups: vec![],
+            size: 0,
+        })
     }
 
     /// Waits for the oldest row group and writes it.
@@ -369,10 +397,10 @@ impl<'a> TableWriter<'a> {
         let bytes = file.sink.take();
         file.size += bytes.len() as u64;
         file.upload.put(bytes).await?;
-        file.upload.shutdown().await.map_err(|e| exec_datafusion_err!("cannot write {}: {e}", file.name))?;
+        file.upload.shutdown().await.map_err(|e| Error::File(format!("cannot write {}", file.name), e))?;
         self.started += 1;
         let tags = match self.layout {
-            Layout::Sorted => tags::of_sorted(&file.groups)?,
+            Layout::Sorted => tags::of_sorted(&file.groups, self.tier)?,
             Layout::Unsorted => HashMap::new(),
         };
         self.done.push(Add {
@@ -430,6 +458,12 @@ impl<'a> TableWriter<'a> {
     pub fn files(&self) -> &[Add] {
         self.done.adds()
     }
+}
+
+/// The name of a new file of a table.
+fn name(folder: Option<&str>, number: u64) -> String {
+    let folder = folder.map(|folder| format!("{folder}/")).unwrap_or_default();
+    format!("{folder}part-{number:05}-{}{SUFFIX}", uuid::Uuid::new_v4())
 }
 
 /// Rows with the columns of a schema, by name: missing ones are null, others are cast.

@@ -12,6 +12,8 @@ use std::collections::HashMap;
 const SORTED: &str = "tallow.sorted";
 /// The tag that says where their symbols lie.
 const GROUPS: &str = "tallow.groups";
+/// The tag of files that hold rows of all symbols for some time.
+const TIER: &str = "tallow.tier";
 const SORTED_BY: &str = "symbol,ts";
 
 /// Where the symbols of a row group lie; kept in the log.
@@ -29,11 +31,17 @@ pub(super) struct GroupFacts {
     pub to: i64,
 }
 
-/// The tags of a file with these row groups.
-pub(super) fn of_sorted(groups: &[GroupFacts]) -> Result<HashMap<String, Option<String>>> {
+/// The tags of a file with these row groups; `tier`: see [`tier_of`].
+pub(super) fn of_sorted(groups: &[GroupFacts], tier: Option<u32>) -> Result<HashMap<String, Option<String>>> {
     let groups = serde_json::to_string(groups).map_err(|e| exec_datafusion_err!("{e}"))?;
     let tags = [(SORTED, SORTED_BY.to_string()), (GROUPS, groups)];
-    Ok(tags.map(|(name, value)| (name.to_string(), Some(value))).into())
+    let tags = tags.into_iter().chain(tier.map(|tier| (TIER, tier.to_string())));
+    Ok(tags.map(|(name, value)| (name.to_string(), Some(value))).collect())
+}
+
+/// The tier of a file that holds rows of all symbols for some time, beside files that are cut by symbol, which have none.
+pub(crate) fn tier_of(add: &Add) -> Option<u32> {
+    add.tags.as_ref()?.get(TIER)?.as_deref()?.parse().ok()
 }
 
 /// What the log says of one of our files: enough to read it in order without opening it. `None` for others' files.
@@ -105,7 +113,7 @@ mod tests {
     #[test]
     fn a_symbol_that_goes_on_in_the_next_row_group_is_not_cut_there() {
         let groups = [group("A", "C", 3, (5, 9)), group("C", "D", 2, (1, 7)), group("E", "E", 1, (2, 3))];
-        let profile = profile_of(&add(of_sorted(&groups).unwrap())).unwrap();
+        let profile = profile_of(&add(of_sorted(&groups, None).unwrap())).unwrap();
         let runs: Vec<_> =
             profile.runs.iter().map(|run| (run.symbol.as_str(), run.last_symbol(), run.symbols)).collect();
         assert_eq!(runs, [("A", "D", 4), ("E", "E", 1)]);

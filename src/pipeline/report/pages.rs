@@ -7,7 +7,6 @@ use crate::label::quality;
 use crate::matching::{Found, Look, MatchJob, Scoring};
 use crate::query::Executed;
 use crate::scan::{Scan, Summary};
-use crate::score::Model;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use tallow_common::time::shown;
@@ -31,17 +30,8 @@ pub async fn match_page(session: &Session, job: &MatchJob, found: &Found, charts
         sources.push(source(session, "patterns").await?);
     }
     let mut notes = skipped_note(found.skipped.len());
-    match job.request.score.as_ref().map(|score| score.model.as_str()) {
-        Some(Model::WALK) => notes.push(
-            "The probabilities are not trained: they are those of a driftless random walk with the volatility of each match."
-                .to_string(),
-        ),
-        Some(name) => {
-            if let Model::Boosted(model) = crate::score::Models::of(session)?.load(session.lake(), name).await?.as_ref() {
-                notes.push(format!("Model {name}: {}", model.origin.evaluation.verdict()));
-            }
-        }
-        None => {}
+    if let Some(scoring) = &job.request.score {
+        notes.extend(scoring.note(session).await?);
     }
     Ok(Page {
         title: format!("Like {}", names_of(job)),

@@ -35,7 +35,7 @@ impl std::fmt::Debug for Boosted {
     }
 }
 
-/// What a model was trained on, and how well it told what it had not seen.
+/// What a model was trained on, and how well it predicted what it had not seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// The patterns.
@@ -99,12 +99,12 @@ pub(super) fn predict(model: &GradientBooster, features: &[f64], rows: usize) ->
     model.predict(&matrix, true).into_iter().map(|p| p.clamp(0.0, 1.0)).collect()
 }
 
-/// Makes shares of one match agree: what gained twenty percent gained ten. Of a match without any feature nothing is told.
-pub(super) fn possible(told: &mut [Vec<f64>], features: &[f64], rows: usize) {
+/// Makes shares of one match agree: what gained twenty percent gained ten. Of a match without any feature nothing is predicted.
+pub(super) fn possible(predicted: &mut [Vec<f64>], features: &[f64], rows: usize) {
     for row in 0..rows {
         let unknown = (0..features.len() / rows).all(|column| !features[column * rows + row].is_finite());
         let mut most = f64::INFINITY;
-        for target in told.iter_mut() {
+        for target in predicted.iter_mut() {
             most = if unknown { f64::NAN } else { most.min(target[row]) };
             target[row] = most;
         }
@@ -123,9 +123,9 @@ impl Boosted {
 
     /// One column a target.
     pub fn predict(&self, features: &[f64], rows: usize) -> Vec<Vec<f64>> {
-        let mut told: Vec<Vec<f64>> = self.ensembles.iter().map(|e| predict(e, features, rows)).collect();
-        possible(&mut told, features, rows);
-        told
+        let mut predicted: Vec<Vec<f64>> = self.ensembles.iter().map(|e| predict(e, features, rows)).collect();
+        possible(&mut predicted, features, rows);
+        predicted
     }
 
     /// The model as the text of a file.

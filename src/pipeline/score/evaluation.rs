@@ -13,7 +13,7 @@ pub struct Evaluation {
     pub targets: Vec<TargetScore>,
 }
 
-/// How well one target is told.
+/// How well one target is predicted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetScore {
     /// Its name.
@@ -93,11 +93,12 @@ impl Evaluation {
                 self.folds
             );
         }
-        let told: Vec<_> = self.targets.iter().filter(|t| t.skill() > 0.02).map(|t| t.target.as_str()).collect();
-        match told.as_slice() {
-            [] => "No edge: out of sample, no target is told better than by its mean or by a random walk.".to_string(),
+        let predicted: Vec<_> = self.targets.iter().filter(|t| t.skill() > 0.02).map(|t| t.target.as_str()).collect();
+        match predicted.as_slice() {
+            [] => "No edge: out of sample, no target is predicted better than by its mean or by a random walk."
+                .to_string(),
             some => format!(
-                "Out of sample, {} of {} targets are told better than by their mean and by a random walk: {}.",
+                "Out of sample, {} of {} targets are predicted better than by their mean and by a random walk: {}.",
                 some.len(),
                 self.targets.len(),
                 some.join(", ")

@@ -118,7 +118,7 @@ pub async fn scored(session: &Session, found: &Matched, model: &str, benchmark: 
     let (table, matches) = (MatchTable::new(session, found).await?, &found.rows);
     let features = table.query("match_features", benchmark)?;
     let columns: Vec<String> = matches.schema().fields().iter().map(|f| format!("m.{0} as {0}", f.name())).collect();
-    let told: Vec<String> = known.targets().iter().map(|t| format!("f.p['{t}'] as {t}")).collect();
+    let predicted: Vec<String> = known.targets().iter().map(|t| format!("f.p['{t}'] as {t}")).collect();
     let literal = quoting::text(model);
     let sql = format!(
         "select {}, {}, {literal} as model
@@ -127,7 +127,7 @@ pub async fn scored(session: &Session, found: &Matched, model: &str, benchmark: 
          ) f on m.pattern = f.pattern and m.symbol = f.symbol and m.start_ts = f.start_ts and m.end_ts = f.end_ts
          order by m.pattern, m.distance",
         columns.join(", "),
-        told.join(", "),
+        predicted.join(", "),
         quoted(&table.name),
         FEATURES.join(", "),
     );

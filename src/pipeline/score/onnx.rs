@@ -180,7 +180,7 @@ fn too_slow(name: &str, what: &str, time: Duration) -> Error {
     Error::invalid(format!("model '{name}': {what} took longer than {} s, the limit for a model", time.as_secs()))
 }
 
-/// Bytes of the largest tensor that some operator is told to make by constants, as far as these are told as numbers.
+/// Bytes of the largest tensor that some operator makes as constants say, as far as these are numbers.
 fn largest_constant(graph: &GraphProto) -> f64 {
     let of_nodes = graph.node.iter().filter(|n| n.op_type == "Constant").filter_map(|n| {
         let tensor = n.attribute.iter().find_map(|a| a.t.as_ref())?;
@@ -220,9 +220,13 @@ mod tests {
         assert!((16..128).contains(&parts), "{parts}");
         let rows = 1000;
         let features: Vec<f64> = (0..onnx.inputs * rows).map(|i| (i % rows) as f64).collect();
-        let told = onnx.predict(&features, rows).unwrap();
-        assert_eq!(told.len(), 1);
-        assert!(told[0].iter().enumerate().all(|(row, mean)| (mean - row as f64).abs() < 1e-2), "{:?}", &told[0][..9]);
+        let predicted = onnx.predict(&features, rows).unwrap();
+        assert_eq!(predicted.len(), 1);
+        assert!(
+            predicted[0].iter().enumerate().all(|(row, mean)| (mean - row as f64).abs() < 1e-2),
+            "{:?}",
+            &predicted[0][..9]
+        );
     }
 
     #[test]

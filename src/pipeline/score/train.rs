@@ -1,4 +1,4 @@
-//! Training: matches of the past, what came after them, and how well it is told out of sample.
+//! Training: matches of the past, what came after them, and how well it is predicted out of sample.
 
 use super::boosted::{self, Boosted, Origin};
 use super::evaluation::{Evaluation, TargetScore};
@@ -203,7 +203,7 @@ impl Rows {
     /// Folds in time, each predicted by what was trained on the others.
     fn evaluate(&self) -> Result<Evaluation> {
         let rows = self.ends.len();
-        let mut told: Vec<[Vec<f64>; 4]> = TARGETS.iter().map(|_| Default::default()).collect();
+        let mut sets: Vec<[Vec<f64>; 4]> = TARGETS.iter().map(|_| Default::default()).collect();
         let mut folds = 0;
         for fold in 0..FOLDS {
             let test = rows * fold / FOLDS..rows * (fold + 1) / FOLDS;
@@ -219,7 +219,7 @@ impl Rows {
                 .map(|target| Ok(boosted::predict(&self.fit(&training, target)?, &features, tested.len())))
                 .collect::<Result<Vec<_>>>()?;
             boosted::possible(&mut predictions, &features, tested.len());
-            for (target, [came, predicted, mean, walk]) in told.iter_mut().enumerate() {
+            for (target, [came, predicted, mean, walk]) in sets.iter_mut().enumerate() {
                 let all = &self.targets[target];
                 let average = training.iter().map(|&r| all[r]).sum::<f64>() / training.len() as f64;
                 came.extend(&all[test.clone()]);
@@ -228,10 +228,10 @@ impl Rows {
                 walk.extend(walked[target].iter().map(|p| if p.is_finite() { *p } else { average }));
             }
         }
-        let scores = TARGETS.iter().zip(&told);
+        let scores = TARGETS.iter().zip(&sets);
         let targets =
             scores.map(|(name, [came, predicted, mean, walk])| TargetScore::of(name, came, predicted, mean, walk));
-        Ok(Evaluation { folds, rows: told[0][0].len(), targets: targets.collect() })
+        Ok(Evaluation { folds, rows: sets[0][0].len(), targets: targets.collect() })
     }
 }
 

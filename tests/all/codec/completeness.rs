@@ -7,8 +7,8 @@ use regex::Regex;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use tallow::Params;
 use tallow::Settings;
-use tallow::engine::dialect::Params;
 use tallow::pipeline::codec;
 
 /// The sources of all floors.

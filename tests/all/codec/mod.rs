@@ -13,7 +13,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
-use tallow::engine::dialect::Params;
+use tallow::Params;
 use tallow::pipeline::codec;
 use tallow::{Session, Settings};
 

@@ -9,8 +9,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tallow::engine::dialect::{Formula, Params};
-use tallow::lake::ResultKind;
+
 use tallow::pipeline::codec;
 use tallow::pipeline::control::Control;
 use tallow::pipeline::label::LabelRun;
@@ -19,7 +18,8 @@ use tallow::pipeline::matching::{Found, Look, Match, MatchEvent};
 use tallow::pipeline::materialize::result_table;
 use tallow::pipeline::patterns;
 use tallow::pipeline::scan::{Group, MaxAge, Rank, Scan, Summary};
-use tallow::{Error, Session, Settings};
+use tallow::{Error, Formula, Params, Session, Settings};
+use tallow_lake::ResultKind;
 
 /// A session whose plans travel, and the one that they travel to.
 struct Pair {

@@ -1,25 +1,26 @@
 //! A formula: one expression of the dialect over the bars of a symbol.
 
-use super::call::literal;
+mod bind;
+mod values;
+mod walks;
+
+use super::calls::Calls;
 use super::depth;
-use super::lint;
 use super::parameter::{Declared, Parameter, Params};
-use super::rewriter::{Rewriter, called, first_field, is_comparison, window_call};
+use super::rewriter::Rewriter;
 use super::scope::Tables;
 use super::suggest::closest;
 use super::timeframe::{timeframe_of, typed};
 use super::tokens::{CROSSES, DIALECT, tokens};
 use super::{habits, parse_error};
 use arrow::datatypes::{DataType, Schema};
+pub(super) use bind::Bind;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable};
 use datafusion::sql::parser::DFParserBuilder;
-use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, ExprWithAlias, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    Query, Spanned, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, ExprWithAlias, Ident, Visit, VisitMut, Visitor};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter};
@@ -27,9 +28,10 @@ use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
-use tallow_common::{Error, Result};
-use tallow_common::{Problem, Problems};
+use tallow_common::{Error, Problem, Problems, Result};
 use tallow_udfs::candle::Timeframe;
+use values::Values;
+use walks::{Flatten, MinusMinus, lints, misfits};
 
 /// The longest formula, in bytes and in words and signs; what is longer was not typed by anyone.
 const MAX_BYTES: usize = 64 << 10;
@@ -171,7 +173,8 @@ impl Formula {
     pub fn check_in(&self, state: &SessionState, schema: &Schema, params: &Params) -> Result<Checked> {
         let tables = Tables::default();
         let mut expr = self.expr.as_ref().clone();
-        let mut flat = Flatten { problems: vec![], depth: 0 };
+        let calls = Calls::of(state);
+        let mut flat = Flatten::new(calls);
         let _ = VisitMut::visit(&mut expr, &mut flat);
         let mut rewriter = Rewriter::new(&self.source, params, &tables, state);
         rewriter.add_problems(flat.problems);
@@ -179,7 +182,7 @@ impl Formula {
         rewriter.declare_expr(&expr);
         rewriter.expression(&mut expr, schema);
         let warnings = rewriter.finish()?;
-        first_field(&mut expr);
+        calls.first_field(&mut expr);
         let schema = DFSchema::try_from(schema.clone())?;
         let planned = state.create_logical_expr_from_sql_expr(ExprWithAlias { expr, alias: None }, &schema)?;
         let kind = self.kind(&planned, &schema)?;
@@ -223,7 +226,7 @@ impl Formula {
     /// What a reader wants to see beside a match: the operands of its comparisons, the calls inside of them, and the
     /// terms of `or`, as texts of the dialect. Literals and plain `symbol`, `ts`, `close` and `volume` are left out.
     pub fn values(&self) -> Vec<String> {
-        let mut values = Values(vec![]);
+        let mut values = Values::default();
         values.condition(&self.expr, false);
         values.0
     }
@@ -231,7 +234,7 @@ impl Formula {
     /// Its first field, where it is a call with several results.
     pub fn first_field(&self) -> Formula {
         let mut expr = self.expr.as_ref().clone();
-        if let Some(signature) = called(&expr).map(|f| f.signature()).filter(|s| s.outputs.len() > 1) {
+        if let Some(signature) = Calls::default().called(&expr).map(|f| f.signature()).filter(|s| s.outputs.len() > 1) {
             let field = AccessExpr::Dot(Expr::Identifier(Ident::new(signature.outputs[0].name.clone())));
             expr = Expr::CompoundFieldAccess { root: Box::new(expr), access_chain: vec![field] };
         }
@@ -259,250 +262,4 @@ impl Formula {
     pub fn syntax(&self) -> &Expr {
         &self.expr
     }
-}
-
-/// Comparisons that cannot be meant.
-fn lints(expr: &Expr) -> Vec<Problem> {
-    struct Find(Vec<Problem>);
-    impl Visitor for Find {
-        type Break = ();
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            if let Expr::BinaryOp { left, op, right } = expr
-                && is_comparison(op)
-            {
-                self.0.extend(lint::comparison(left, op, right));
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let mut find = Find(vec![]);
-    let _ = expr.visit(&mut find);
-    find.0
-}
-
-/// What SQL has and a formula has not.
-fn misfits(expr: &Expr) -> Vec<Problem> {
-    struct Find(Vec<Problem>);
-    impl Visitor for Find {
-        type Break = ();
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            let problem = Problem::new("a formula has no subquery", query.span());
-            self.0.push(problem.help("write a SQL text for the operation `query`"));
-            ControlFlow::Break(())
-        }
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            if let Expr::CompoundFieldAccess { root, .. } = expr
-                && matches!(root.as_ref(), Expr::Value(_))
-            {
-                self.0.push(Problem::new(format!("`{root}` has no field"), root.span()));
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let mut find = Find(vec![]);
-    let _ = expr.visit(&mut find);
-    find.0
-}
-
-/// `- -x` would be shown as `--x`, which begins a remark: the inner one is put in parentheses.
-struct MinusMinus;
-
-impl VisitorMut for MinusMinus {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } = expr
-            && matches!(inner.as_ref(), Expr::UnaryOp { op: UnaryOperator::Minus, .. })
-        {
-            let own = std::mem::replace(inner.as_mut(), Expr::Value(Value::Null.with_empty_span()));
-            **inner = Expr::Nested(Box::new(own));
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Puts values in the place of parameters.
-pub(super) struct Bind<'a> {
-    declared: Declared,
-    params: &'a Params,
-    problems: Vec<Problem>,
-}
-
-impl<'a> Bind<'a> {
-    pub fn new(params: &'a Params) -> Self {
-        Bind { declared: Declared::default(), params, problems: vec![] }
-    }
-
-    /// Those of a piece of syntax.
-    pub fn bind(&mut self, node: &mut (impl Visit + VisitMut)) {
-        self.declared.collect(node);
-        let _ = VisitMut::visit(node, self);
-    }
-
-    /// The parameters without a value.
-    pub fn finish(mut self, text: &str) -> Result<()> {
-        self.problems.append(&mut self.declared.problems);
-        match self.problems.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Text(Problems::new(text, self.problems))),
-        }
-    }
-}
-
-impl VisitorMut for Bind<'_> {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Value(value) = expr
-            && let Value::Placeholder(text) = &value.value
-        {
-            match self.declared.value(text, self.params, value.span) {
-                Some(Ok(known)) => *expr = known,
-                Some(Err(problem)) => self.problems.push(problem),
-                None => {}
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Puts `x` in the place of `x@1d`: of the same type, over the same columns.
-struct Flatten {
-    problems: Vec<Problem>,
-    depth: usize,
-}
-
-impl VisitorMut for Flatten {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let Some((inner, timeframe)) = timeframe_of(expr) else { return ControlFlow::Continue(()) };
-        if let Err(error) = timeframe.parse::<Timeframe>() {
-            self.problems.push(Problem::new(tallow_common::readable(&error), inner.span()));
-        }
-        if self.depth > 0 {
-            self.problems.push(Problem::new(format!("@{timeframe}: timeframes do not nest"), inner.span()));
-        }
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some((inner, _)) = timeframe_of(expr) {
-            let mut inner = inner.clone();
-            first_field(&mut inner);
-            *expr = Expr::Nested(Box::new(inner));
-            self.depth -= 1;
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Gathers what [`Formula::values`] gives.
-struct Values(Vec<String>);
-
-impl Values {
-    fn add(&mut self, text: String) {
-        if !self.0.contains(&text) {
-            self.0.push(text);
-        }
-    }
-
-    /// A condition; `term` if its own truth is worth knowing.
-    fn condition(&mut self, expr: &Expr, term: bool) {
-        match expr {
-            Expr::Nested(inner) => self.condition(inner, term),
-            Expr::UnaryOp { op: UnaryOperator::Not, expr } => self.condition(expr, term),
-            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-                self.condition(left, term);
-                self.condition(right, term);
-            }
-            Expr::BinaryOp { left, op: BinaryOperator::Or, right } => {
-                self.condition(left, true);
-                self.condition(right, true);
-            }
-            Expr::BinaryOp { left, op, right } if is_comparison(op) => {
-                self.operand(left);
-                self.operand(right);
-                self.term(expr, term);
-            }
-            Expr::Between { expr: inner, low, high, .. } => {
-                [inner, low, high].into_iter().for_each(|e| self.operand(e));
-                self.term(expr, term);
-            }
-            Expr::IsNull(inner) | Expr::IsNotNull(inner) | Expr::InList { expr: inner, .. } => {
-                self.operand(inner);
-                self.term(expr, term);
-            }
-            other => self.operand(other),
-        }
-    }
-
-    fn term(&mut self, expr: &Expr, wanted: bool) {
-        if wanted {
-            self.add(typed(expr));
-        }
-    }
-
-    fn operand(&mut self, expr: &Expr) {
-        match expr {
-            Expr::Nested(inner) => self.operand(inner),
-            Expr::Identifier(column) => {
-                let name = column.value.to_ascii_lowercase();
-                if !matches!(name.as_str(), "symbol" | "ts" | "close" | "volume" | "c" | "v") {
-                    self.add(typed(expr));
-                }
-            }
-            Expr::Value(_) => {}
-            _ if literal(expr).is_some() => {}
-            _ => {
-                let first = called(expr).map(|f| f.signature()).filter(|s| s.outputs.len() > 1);
-                self.add(match first {
-                    Some(signature) => format!("{}.{}", typed(expr), signature.outputs[0].name),
-                    None => typed(expr),
-                });
-                self.inside(expr);
-            }
-        }
-    }
-
-    /// Calls inside an operand.
-    fn inside(&mut self, expr: &Expr) {
-        match expr {
-            Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => self.inside_operand(inner),
-            Expr::BinaryOp { left, right, .. } => [left, right].into_iter().for_each(|e| self.inside_operand(e)),
-            Expr::Function(Function { args: FunctionArguments::List(list), .. }) => {
-                for arg in &list.args {
-                    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))
-                    | FunctionArg::Named { arg: FunctionArgExpr::Expr(inner), .. } = arg
-                    {
-                        self.inside_operand(inner);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn inside_operand(&mut self, expr: &Expr) {
-        if window_call(expr).is_none() {
-            return;
-        }
-        // Of a long chain, every beginning would be a value.
-        if is_chain(expr) { self.inside(expr) } else { self.operand(expr) }
-    }
-}
-
-/// Whether an expression begins with many operations in a row.
-fn is_chain(expr: &Expr) -> bool {
-    const LONG: usize = 16;
-    let mut first = expr;
-    for _ in 0..LONG {
-        first = match first {
-            Expr::BinaryOp { left, .. } => left,
-            Expr::Nested(inner) => inner,
-            _ => return false,
-        };
-    }
-    true
 }

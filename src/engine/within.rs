@@ -1,0 +1,90 @@
+//! `within(symbol, ts)`: whether a row lies in ranges of time by symbol.
+//!
+//! A filter of this kind keeps what a plan needs, or what it replaces, where the ranges are many: as comparisons they would
+//! be as many expressions as there are symbols.
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use std::sync::Arc;
+use tallow_common::time::timestamp_type;
+use tallow_common::{Ranges, Times};
+
+/// Its name in plans.
+const NAME: &str = "within";
+
+/// A condition: the row with this symbol and this time lies in the ranges.
+pub fn within(symbol: Expr, ts: Expr, ranges: &Arc<Ranges>) -> Expr {
+    ScalarUDF::from(Within::new(Arc::clone(ranges))).call(vec![symbol, ts])
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Within {
+    ranges: Arc<Ranges>,
+    signature: Signature,
+}
+
+impl Within {
+    fn new(ranges: Arc<Ranges>) -> Within {
+        Within { ranges, signature: Signature::any(2, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for Within {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [symbols, times] = arrays.as_slice() else { return plan_err!("{NAME} takes a symbol and a time") };
+        Ok(ColumnarValue::Array(Arc::new(self.mask(symbols, times)?)))
+    }
+}
+
+impl Within {
+    fn mask(&self, symbols: &ArrayRef, times: &ArrayRef) -> Result<BooleanArray> {
+        let symbols = cast(symbols, &DataType::Utf8View)?;
+        let times = cast(times, &timestamp_type())?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        // Rows of a symbol mostly follow each other.
+        let mut known: Option<(&str, Times)> = None;
+        let rows = symbols.as_string_view().iter().zip(times.iter()).map(|row| {
+            let (Some(symbol), Some(time)) = row else { return false };
+            match &known {
+                Some((of, times)) if *of == symbol => times.contains(time),
+                _ => known.insert((symbol, self.ranges.of(symbol))).1.contains(time),
+            }
+        });
+        Ok(rows.map(Some).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{StringArray, TimestampMicrosecondArray};
+
+    #[test]
+    fn rows_are_in_the_ranges_of_their_symbol() {
+        let mut ranges = Ranges::default();
+        ranges.add("A", &[2..4].into_iter().collect());
+        ranges.add("B", &[0..2].into_iter().collect());
+        let symbols: ArrayRef = Arc::new(StringArray::from(vec![Some("A"), Some("A"), Some("B"), Some("C"), None]));
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1, 3, 1, 1, 1]));
+        let mask = Within::new(Arc::new(ranges)).mask(&symbols, &times).unwrap();
+        assert_eq!(mask, BooleanArray::from(vec![false, true, true, false, false]));
+    }
+}

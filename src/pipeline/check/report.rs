@@ -1,0 +1,79 @@
+//! What a check finds out.
+
+use std::fmt::{Display, Formatter};
+use tallow_udfs::series::Bars;
+
+/// What was found out about a column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnCheck {
+    /// The column, or the field of a struct as `column.field`; `(which rows)` for the choice of rows.
+    pub name: String,
+    /// How far the plan says that it looks ahead.
+    pub declared: Bars,
+    /// Values that were compared.
+    pub compared: u64,
+    /// How many of them changed.
+    pub changed: u64,
+    /// The first row that changed: symbol and time.
+    pub first: Option<(String, i64)>,
+    /// At least so many bars ahead lay what changed it.
+    pub looked: u64,
+}
+
+/// What is to be thought of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does not look ahead.
+    Clean,
+    /// The plan does not say, and nothing changed in the trial.
+    Unproven,
+    /// It looks ahead.
+    Leak,
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Verdict::Clean => "clean",
+            Verdict::Unproven => "unproven",
+            Verdict::Leak => "LEAK",
+        })
+    }
+}
+
+impl ColumnCheck {
+    /// The judgement.
+    pub fn verdict(&self) -> Verdict {
+        match self.declared {
+            _ if self.changed > 0 => Verdict::Leak,
+            Bars::Count(0) => Verdict::Clean,
+            Bars::Count(_) => Verdict::Leak,
+            Bars::Unbounded => Verdict::Unproven,
+        }
+    }
+}
+
+/// What was found out about a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckReport {
+    /// Every column, then the choice of rows.
+    pub columns: Vec<ColumnCheck>,
+    /// The instants that were tried, in microseconds.
+    pub cuts: Vec<i64>,
+    /// Length and origin of the result's bars, where they are known.
+    pub bars: Option<(String, String)>,
+    /// Whether the query yields only the newest bar of each symbol, so that there was nothing to compare.
+    pub newest_only: bool,
+}
+
+impl CheckReport {
+    /// Whether anything looks ahead.
+    pub fn leaks(&self) -> bool {
+        !self.leaking().is_empty()
+    }
+
+    /// The columns that look ahead.
+    pub fn leaking(&self) -> Vec<&str> {
+        self.columns.iter().filter(|c| c.verdict() == Verdict::Leak).map(|c| c.name.as_str()).collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! The bars of a table that count for a reach, as far back as somebody has to know them.
+
+use crate::Session;
+use crate::bounds::Read;
+use crate::rows::texts;
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::common::Column;
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tallow_common::time::timestamp_type;
+use tallow_common::{Ranges, Result, Times};
+use tallow_engine::reach::CountedBars;
+use tallow_engine::within;
+use tallow_lake::CandleTable;
+use tallow_udfs::series::{Bars, Reach};
+
+/// How much further back bars are looked up each time those that are known do not reach.
+const FURTHER: i64 = 4;
+/// Bars that are looked up beyond those that a reach counts, since not all of them count.
+const SPARE_BARS: i64 = 16;
+
+/// The bars of some symbols of a table.
+pub(super) struct TableBars<'a> {
+    session: &'a Session,
+    name: &'a str,
+    table: &'a CandleTable,
+    read: &'a Read,
+    symbols: BTreeSet<String>,
+    /// By symbol, from this time on.
+    known: BTreeMap<String, Vec<i64>>,
+    from: i64,
+    /// How far back the next look-up goes.
+    step: i64,
+}
+
+impl<'a> TableBars<'a> {
+    /// Bars of these symbols, of which nothing is known yet.
+    pub fn new(
+        session: &'a Session,
+        name: &'a str,
+        table: &'a CandleTable,
+        read: &'a Read,
+        symbols: BTreeSet<String>,
+    ) -> TableBars<'a> {
+        TableBars { session, name, table, read, symbols, known: BTreeMap::new(), from: i64::MAX, step: 0 }
+    }
+
+    /// Whether these are among its symbols.
+    pub fn has(&self, symbols: &BTreeSet<String>) -> bool {
+        symbols.is_subset(&self.symbols)
+    }
+
+    /// The rows that changes at these times affect.
+    pub async fn affected(&mut self, changed: &Ranges, reach: Reach) -> Result<Ranges> {
+        self.widened(changed, reach, |bars, times| bars.affected(times, reach)).await
+    }
+
+    /// The bars that rows at these times need.
+    pub async fn needed(&mut self, rows: &Ranges, reach: Reach) -> Result<Ranges> {
+        self.widened(rows, reach, |bars, times| bars.needed(times, reach)).await
+    }
+
+    async fn widened(
+        &mut self,
+        ranges: &Ranges,
+        reach: Reach,
+        of: impl Fn(CountedBars<'_>, &Times) -> Option<Times>,
+    ) -> Result<Ranges> {
+        let Some(hull) = ranges.hull() else { return Ok(Ranges::default()) };
+        let counts_bars = reach.back != Bars::Unbounded || reach.ahead != Bars::Count(0);
+        if counts_bars && self.from > hull.start {
+            let bars = [reach.back, reach.ahead].into_iter().filter_map(|bars| match bars {
+                Bars::Count(bars) => i64::try_from(bars).ok(),
+                Bars::Unbounded => None,
+            });
+            let bars = bars.max().unwrap_or_default().saturating_add(SPARE_BARS);
+            self.step = self.step.max(self.spacing().saturating_mul(bars));
+            self.look_up(hull.start).await?;
+        }
+        loop {
+            match self.widened_by_known(ranges, &of) {
+                Some(widened) => return Ok(widened),
+                None => self.look_up(self.from).await?,
+            }
+        }
+    }
+
+    /// `None`: more bars have to be known.
+    fn widened_by_known(
+        &self,
+        ranges: &Ranges,
+        of: &impl Fn(CountedBars<'_>, &Times) -> Option<Times>,
+    ) -> Option<Ranges> {
+        let mut widened = Ranges::default();
+        for symbol in &self.symbols {
+            let times = ranges.of(symbol);
+            if times.is_empty() {
+                continue;
+            }
+            let known = self.known.get(symbol).map(Vec::as_slice).unwrap_or_default();
+            let bars = CountedBars { times: known, from_beginning: self.from == i64::MIN };
+            widened.add(symbol, &of(bars, &times)?);
+        }
+        Some(widened)
+    }
+
+    /// About the time between two bars.
+    fn spacing(&self) -> i64 {
+        let summary = self.table.summary();
+        let (Some((first, last)), Some(symbols)) = (summary.times, self.table.symbols()) else { return i64::MAX };
+        let each = (summary.rows / symbols.max(1)).max(1);
+        (last.saturating_sub(first) / i64::try_from(each).unwrap_or(i64::MAX)).max(1)
+    }
+
+    /// Looks up bars from some way before a time on.
+    async fn look_up(&mut self, before: i64) -> Result<()> {
+        self.step = self.step.max(self.spacing().saturating_mul(SPARE_BARS));
+        let from = before.saturating_sub(self.step);
+        let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
+        self.from = if from <= first { i64::MIN } else { from };
+        self.step = self.step.saturating_mul(FURTHER);
+        let mut ranges = Ranges::default();
+        let since: Times = [self.from..i64::MAX].into_iter().collect();
+        self.symbols.iter().for_each(|symbol| ranges.add(symbol, &since));
+        let ranges = Arc::new(ranges);
+        let provider = Arc::new(self.table.within(&ranges));
+        let key = ["symbol", "ts"].map(|name| Expr::Column(Column::from_name(name)));
+        let [symbol, ts] = key;
+        let plan = LogicalPlanBuilder::scan("bars", provider_as_source(provider), None)?
+            .filter(within(symbol, ts, &ranges))?
+            .build()?;
+        // Runs at the same time have tables of their own.
+        static LOOK_UPS: AtomicU64 = AtomicU64::new(0);
+        let name = format!("#bars {} of {}", LOOK_UPS.fetch_add(1, Ordering::Relaxed), self.name);
+        self.session.lake().keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
+        let sql = format!("{} order by symbol, ts", self.read.counted(&name, "true"));
+        let found = self.session.collect(self.session.sql(&sql).await?).await;
+        self.session.lake().drop_hidden(&name);
+        self.known.clear();
+        for batch in found? {
+            let times = cast(batch.column(1), &timestamp_type())?;
+            let times = times.as_primitive::<TimestampMicrosecondType>();
+            for (symbol, time) in texts(batch.column(0))?.into_iter().zip(times.values()) {
+                self.known.entry(symbol).or_default().push(*time);
+            }
+        }
+        if self.from != i64::MIN {
+            // Whether the first bar moved, only the one before it tells.
+            for times in self.known.values_mut().filter(|times| !times.is_empty()) {
+                times.remove(0);
+            }
+        }
+        Ok(())
+    }
+}

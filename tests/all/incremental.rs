@@ -1,0 +1,155 @@
+//! Incremental runs: after every delivery, a table that is brought up to date holds what the query gives from everything.
+
+use crate::common::{DAY, START, query, settings};
+use crate::interpreter::Dice;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tallow::pipeline::control::Control;
+use tallow::pipeline::incremental::{Extent, Pipeline};
+use tallow::pipeline::query::Query;
+use tallow::{Session, Settings};
+use tallow_lake::IngestOptions;
+
+/// Queries whose results are kept, and whether all of a run is bounded by reach.
+const QUERIES: [(&str, bool); 9] = [
+    ("select symbol, ts, close / open as x, sma(close, 5) as s, rsi(3) as r, highest(high, 4) as h from candles", true),
+    ("select symbol, ts, lead(close, 3) - close as gain, lag(volume, 2) as v from candles", true),
+    ("select symbol, ts, obv() as o, cumsum(close) as c from candles", true),
+    ("select symbol, ts, triple_barrier(high, low, close, horizon => 4)['label'] as label from candles", true),
+    ("select symbol, ts, close from candles qualify close > sma(close, 5)", true),
+    (
+        "select symbol, ts, avg(close) over (partition by symbol order by ts rows between 3 preceding and 1 following) as a \
+      from candles",
+        true,
+    ),
+    ("select symbol, ts, percent_rank() over (partition by ts order by sma(close, 3)) as p from candles", true),
+    (
+        "select c.symbol as symbol, c.ts as ts, lag(c.close / m.mean, 1) over (partition by c.symbol order by c.ts) as x \
+      from candles c join (select ts, avg(close) as mean from candles group by ts) m on c.ts = m.ts",
+        true,
+    ),
+    ("select symbol, ts, row_number() over (order by close, symbol, ts) as n from candles", false),
+];
+
+type Bars = BTreeMap<(String, i64), [f64; 5]>;
+
+async fn session(lake: &Path) -> Session {
+    tallow::open(Settings { lake: lake.display().to_string(), threads: 2, ..settings() }).await.unwrap()
+}
+
+/// No two averages of such prices are the same, whose order would hang on the last digit of a sum.
+fn bar(dice: &mut Dice) -> [f64; 5] {
+    let open = 50.0 + dice.below(1_000_000) as f64 / 19_997.0;
+    let close = 50.0 + dice.below(1_000_000) as f64 / 19_997.0;
+    let more = dice.below(300) as f64 / 100.0;
+    [open, open.max(close) + more, open.min(close) - more, close, (1 + dice.below(1000)) as f64]
+}
+
+/// A delivery: new bars of all symbols, or a correction, a symbol's whole history restated, a gap filled, a late symbol.
+fn delivery(dice: &mut Dice, known: &Bars, last: &mut i64) -> Bars {
+    let mut rows = Bars::new();
+    let keys: Vec<_> = known.keys().cloned().collect();
+    match dice.below(6) {
+        0 | 1 => {
+            let days = 1 + dice.below(3) as i64;
+            for day in *last + 1..=*last + days {
+                for symbol in ["A", "B", "C"] {
+                    if dice.below(10) > 0 {
+                        rows.insert((symbol.to_string(), START + day * DAY), bar(dice));
+                    }
+                }
+            }
+            *last += days;
+        }
+        2 => {
+            let key = keys[dice.below(keys.len())].clone();
+            rows.insert(key, bar(dice));
+        }
+        3 => {
+            let symbol = &keys[dice.below(keys.len())].0;
+            rows.extend(keys.iter().filter(|(of, _)| of == symbol).map(|key| (key.clone(), bar(dice))));
+        }
+        4 => {
+            let day = dice.below(*last as usize + 1) as i64;
+            rows.insert(("B".to_string(), START + day * DAY), bar(dice));
+        }
+        _ => {
+            let symbol = format!("L{}", dice.below(3));
+            for day in (*last - 12).max(0)..=*last {
+                rows.insert((symbol.clone(), START + day * DAY), bar(dice));
+            }
+        }
+    }
+    rows
+}
+
+async fn deliver(session: &Session, folder: &Path, rows: &Bars) {
+    let mut text = "symbol,ts,open,high,low,close,volume\n".to_string();
+    for ((symbol, ts), [open, high, low, close, volume]) in rows {
+        text += &format!("{symbol},{ts},{open},{high},{low},{close},{volume}\n");
+    }
+    let file = folder.join("delivery.csv");
+    std::fs::write(&file, text).unwrap();
+    let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
+    session.ingest("1d".parse().unwrap(), options, &Default::default()).await.unwrap();
+}
+
+/// Rows that are equal but for the last digits of numbers.
+fn assert_same(got: &RecordBatch, want: &RecordBatch, what: &str) {
+    assert_eq!(got.num_rows(), want.num_rows(), "{what}");
+    for (i, field) in want.schema().fields().iter().enumerate() {
+        let (a, b) = (got.column_by_name(field.name()), want.column(i));
+        let a = a.unwrap_or_else(|| panic!("{what}: no column {} in {}", field.name(), got.schema()));
+        if !matches!(b.data_type(), DataType::Float64) {
+            let text = |array| cast(array, &DataType::Utf8).unwrap();
+            assert_eq!(&text(a), &text(b), "{what}: {}", field.name());
+            continue;
+        }
+        let (a, b) = (a.as_primitive::<Float64Type>(), b.as_primitive::<Float64Type>());
+        let scale = b.iter().flatten().fold(1.0f64, |scale, v| scale.max(v.abs()));
+        for row in 0..b.len() {
+            let same = match (a.is_valid(row), b.is_valid(row)) {
+                (true, true) => (a.value(row) - b.value(row)).abs() <= 1e-9 * scale,
+                (a, b) => a == b,
+            };
+            assert!(same, "{what}: {} of row {row}", field.name());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_brought_up_to_date_is_what_everything_gives() {
+    let scripts = if std::env::var("TALLOW_LONG").is_ok() { 300 } else { 2 };
+    for seed in 0..scripts {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(&folder.path().join("lake")).await;
+        let mut dice = Dice::new(seed);
+        let (mut known, mut last) = (Bars::new(), 19);
+        for day in 0..20 {
+            for symbol in ["A", "B", "C"] {
+                known.insert((symbol.to_string(), START + day * DAY), bar(&mut dice));
+            }
+        }
+        deliver(&session, folder.path(), &known).await;
+        for step in 0..6 {
+            for (i, (sql, bounded)) in QUERIES.iter().enumerate() {
+                let pipeline = Pipeline { name: format!("p{i}"), query: Query::of(*sql), into: format!("p{i}") };
+                let run =
+                    pipeline.run(&session, false, &Control::default()).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
+                let is_bounded = matches!(run.work.extent, Extent::Ranges { .. });
+                assert!(step == 0 || is_bounded == *bounded, "{sql}: {:?}", run.work.extent);
+                let again = pipeline.run(&session, false, &Control::default()).await.unwrap();
+                assert_eq!((again.work.extent, again.written), (Extent::Nothing, None), "{sql}");
+                let got = query(&session, &format!("select * from results_p{i} order by symbol, ts")).await;
+                let want = query(&session, &format!("select * from ({sql}) order by symbol, ts")).await;
+                assert_same(&got, &want, &format!("seed {seed}, step {step}: {sql}"));
+            }
+            let rows = delivery(&mut dice, &known, &mut last);
+            known.extend(rows.clone());
+            deliver(&session, folder.path(), &rows).await;
+        }
+    }
+}
