@@ -12,6 +12,7 @@ mod pieces;
 
 use super::cancellation::CancelJoins;
 use super::node::{self, NodeKind};
+use super::within::Within;
 use datafusion::common::{Result, internal_err, not_impl_err, plan_err};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
@@ -37,9 +38,9 @@ pub struct Codec {
 const NODE: &str = "node";
 
 impl Default for Codec {
-    /// The operators of this floor.
+    /// The operators and functions of this floor.
     fn default() -> Self {
-        Codec { nodes: node::NODES.to_vec(), operators: OPERATORS.to_vec(), functions: vec![] }
+        Codec { nodes: node::NODES.to_vec(), operators: OPERATORS.to_vec(), functions: vec![Within::KIND] }
     }
 }
 

@@ -1,15 +1,20 @@
 //! What is added without a codec is found here, without a query that uses it.
 
 use super::{session_of, travels, travels_in, tree};
-use crate::common::{batch, settings, walk, write_csv, write_parquet};
+use crate::common::{batch, settings, walk, write_csv};
+use crate::similarity::{Random, lake, walks, write};
+use datafusion::logical_expr::{Expr, ScalarUDF, col};
 use datafusion_proto::physical_plan::PhysicalExtensionCodec;
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use tallow::Params;
-use tallow::Settings;
+use std::sync::Arc;
 use tallow::pipeline::codec;
+use tallow::{Params, Settings};
+use tallow_common::Ranges;
+use tallow_engine::within;
+use tallow_lake::{IngestOptions, IngestProgress};
 
 /// The sources of all floors.
 fn sources() -> Vec<(PathBuf, String)> {
@@ -95,6 +100,14 @@ fn expressions_and_file_sources_of_ours_write_themselves() {
 /// Functions that stand in plans only before these are analyzed.
 const BEFORE_ANALYSIS: [&str; 1] = ["InnerCall"];
 
+/// One of each function that plans make for themselves: no session has it.
+fn made_by_plans() -> Vec<Arc<ScalarUDF>> {
+    let mut ranges: Ranges = Ranges::everywhere([i64::MIN..5].into_iter().collect());
+    ranges.add("A", &[10..20, 30..i64::MAX].into_iter().collect());
+    let Expr::ScalarFunction(within) = within(col("symbol"), col("ts"), &Arc::new(ranges)) else { panic!("no call") };
+    vec![within.func]
+}
+
 /// Every function that a session has is read in another session as an equal one.
 #[tokio::test]
 async fn every_function_travels() {
@@ -102,7 +115,7 @@ async fn every_function_travels() {
     let (state, theirs) = (here.context().state(), there.context().task_ctx());
     let mut types = vec![];
     let mut note = |function: &dyn Debug| types.push(format!("{function:?}"));
-    for function in state.scalar_functions().values() {
+    for function in state.scalar_functions().values().chain(&made_by_plans()) {
         let (name, mut bytes) = (function.name(), vec![]);
         codec().try_encode_udf(function, &mut bytes).unwrap();
         let read = match bytes.is_empty() {
@@ -127,12 +140,15 @@ async fn every_function_travels() {
     // What is not registered would be looked for in vain.
     let kinds = ["ScalarUDFImpl", "AggregateUDFImpl", "WindowUDFImpl"].map(names);
     for implementor in kinds.iter().flatten().filter(|name| !BEFORE_ANALYSIS.contains(&name.as_str())) {
-        assert!(types.iter().any(|of| of.starts_with(implementor.as_str())), "{implementor} is not registered");
+        assert!(
+            types.iter().any(|of| of.starts_with(implementor.as_str())),
+            "{implementor} is neither registered nor made by plans"
+        );
     }
 }
 
 /// The table functions, each called as its documentation says.
-const TABLE_FUNCTIONS: [(&str, &str); 8] = [
+const TABLE_FUNCTIONS: [(&str, &str); 9] = [
     ("query", "query('breadth')"),
     ("candles", "candles('1w')"),
     ("adjusted", "adjusted('1d', 'FOLDER/actions.csv')"),
@@ -141,6 +157,7 @@ const TABLE_FUNCTIONS: [(&str, &str); 8] = [
     ("level_states", "level_states('1d')"),
     ("label_path", "label_path('1d')"),
     ("dtw_search", "dtw_search('candles', '1 3 2 4 3 5')"),
+    ("changes", "changes('1d', from => 0)"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,11 +168,17 @@ async fn every_table_function_travels() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("actions.csv"),
-        "symbol,ts,split_ratio,dividend\nA,2020-01-20,2,\nB,2020-02-01,,0.5\n",
+        "symbol,ts,split_ratio,dividend\nS001,2020-01-20,2,\nS002,2020-02-01,,0.5\n",
     )
     .unwrap();
-    write_parquet(&folder.path().join("candles/1d/bars.parquet"), &batch(&walk(&["A", "B", "C"], 120)), 50);
-    let settings = Settings { lake: folder.path().display().to_string(), threads: 1, ..settings() };
+    let bars = walks(&mut Random(5), 4, 150);
+    let session = lake(folder.path(), &bars).await;
+    let more = folder.path().join("more.parquet");
+    write(&more, &vec![(bars[0].0.clone(), bars[0].1[..3].to_vec(), vec![7.0, 8.0, 9.0])]);
+    let options = IngestOptions { sources: vec![more.display().to_string()], ..IngestOptions::default() };
+    session.ingest("1d".parse().unwrap(), options, &IngestProgress::default()).await.unwrap();
+    let lake = folder.path().join("lake").display().to_string();
+    let settings = Settings { lake, threads: 1, ..settings() };
     for (_, call) in TABLE_FUNCTIONS {
         let call = call.replace("FOLDER", &folder.path().display().to_string());
         travels_in(&settings, &format!("select * from {call}"), &Params::default()).await;

@@ -12,14 +12,16 @@ use std::sync::{Arc, Mutex};
 
 use tallow::pipeline::codec;
 use tallow::pipeline::control::Control;
+use tallow::pipeline::incremental::{Extent, Pipeline};
 use tallow::pipeline::label::LabelRun;
 use tallow::pipeline::levels::{Detection, Source};
 use tallow::pipeline::matching::{Found, Look, Match, MatchEvent};
 use tallow::pipeline::materialize::result_table;
 use tallow::pipeline::patterns;
+use tallow::pipeline::query::Query;
 use tallow::pipeline::scan::{Group, MaxAge, Rank, Scan, Summary};
 use tallow::{Error, Formula, Params, Session, Settings};
-use tallow_lake::ResultKind;
+use tallow_lake::{IngestOptions, ResultKind};
 
 /// A session whose plans travel, and the one that they travel to.
 struct Pair {
@@ -200,4 +202,30 @@ async fn searches_and_looks_back_at_their_matches_travel() {
     for name in ["match_features", "match_targets"] {
         travels_in(&settings, &format!("select * from query('{name}')"), &Params::default()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn incremental_runs_travel() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { lake: folder.path().join("lake").display().to_string(), ..settings() };
+    let pair = Pair::of(&settings).await;
+    let sql = "select symbol, ts, sma(close, 5) as s, lead(close, 3) - close as gain from candles";
+    let pipeline = Pipeline { name: "p".to_string(), query: Query::of(sql), into: "p".to_string() };
+    let bars = walk(&["A", "B"], 80);
+    // What is there at first, what is corrected, what is new.
+    for (delivery, days) in [0..60, 20..22, 60..80].into_iter().enumerate() {
+        let file = folder.path().join(format!("{delivery}.parquet"));
+        let of_days = bars.iter().filter(|bar| days.contains(&bar.1));
+        let rows: Vec<_> = of_days.map(|bar| (bar.0.clone(), bar.1, bar.2 + delivery as f64)).collect();
+        write_parquet(&file, &batch(&rows), 500);
+        let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
+        pair.here.ingest("1d".parse().unwrap(), options, &Default::default()).await.unwrap();
+        let run = pipeline.run(&pair.here, false, &Control::default()).await.unwrap();
+        assert_eq!(matches!(run.work.extent, Extent::Ranges { .. }), delivery > 0, "{:?}", run.work.extent);
+        let operators = pair.check().await;
+        assert_eq!(operators.contains("within("), delivery > 0, "{operators}");
+    }
+    let plain = session_of(&settings).await;
+    let (kept, computed) = (query(&plain, "select * from results_p").await, query(&plain, sql).await);
+    assert!(shown(&[kept]) == shown(&[computed]));
 }
