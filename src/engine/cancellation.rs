@@ -165,7 +165,9 @@ impl PhysicalOptimizerRule for CancelJoins {
 
 fn asking(plan: Arc<dyn ExecutionPlan>, cancellation: &Cancellation) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let asks = |filter: &JoinFilter| {
-        let expression = Arc::new(Asking { inner: Arc::clone(filter.expression()), of: cancellation.clone() });
+        let known = filter.expression().downcast_ref::<Asking>().map(|asking| &asking.inner);
+        let inner = Arc::clone(known.unwrap_or(filter.expression()));
+        let expression = Arc::new(Asking { inner, of: cancellation.clone() });
         JoinFilter::new(expression, filter.column_indices().to_vec(), Arc::clone(filter.schema()))
     };
     let plan: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
@@ -186,6 +188,11 @@ fn asking(plan: Arc<dyn ExecutionPlan>, cancellation: &Cancellation) -> Result<T
         }
     } else if plan.is::<CrossJoinExec>() || plan.is::<SortMergeJoinExec>() || plan.is::<UnnestExec>() {
         plan
+    } else if let Some(yields) = plan.downcast_ref::<CooperativeExec>()
+        && yields.input().is::<CooperativeExec>()
+    {
+        // Of a plan that was read, and yielded where it was written.
+        return Ok(Transformed::yes(Arc::clone(yields.input())));
     } else {
         return Ok(Transformed::no(plan));
     };

@@ -15,6 +15,7 @@ mod large_top;
 pub mod merge_join;
 pub mod nested;
 pub mod node;
+mod node_exec;
 pub mod observer;
 mod pool;
 pub mod reach;

@@ -7,9 +7,9 @@
 //!
 //! The as-of join has two inputs, is made by hand, and goes when DataFusion brings its own.
 
-use super::series_aggregate::SeriesAggregateExec;
-use super::symbol_guard::{SymbolGuard, SymbolGuardExec};
-use super::tally::{Tally, TallyExec};
+use super::node_exec::NodeExec;
+use super::symbol_guard::SymbolGuard;
+use super::tally::Tally;
 use super::unnested::Unnested;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt::{Debug, Formatter};
@@ -27,11 +28,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// A plan node with one input.
-pub trait UnaryNode: Debug + Send + Sync {
+pub trait UnaryNode: Any + Debug + Send + Sync {
     /// What it is called where it is encoded: the name of its [`NodeKind`].
     fn name(&self) -> &'static str;
 
-    /// What plans show.
+    /// What plans show: `Name: details`. The operator is called `NameExec`.
     fn describe(&self) -> String;
 
     /// The columns of its rows, given those of its input.
@@ -162,7 +163,8 @@ struct Header {
 /// # Errors
 /// What cannot be written down.
 pub fn encode(operator: &dyn ExecutionPlan) -> Result<Option<Vec<u8>>> {
-    let Some((node, phase)) = node_of(operator) else { return Ok(None) };
+    let Some(operator) = operator.downcast_ref::<NodeExec>() else { return Ok(None) };
+    let (node, phase) = (operator.node(), operator.phase());
     let mut bytes = to_spec(&Header { name: node.name().to_string(), phase })?;
     bytes.push(b'\n');
     bytes.extend(node.spec()?);
@@ -180,14 +182,6 @@ pub fn decode(kinds: &[NodeKind], bytes: &[u8], input: Arc<dyn ExecutionPlan>) -
         Some(kind) => (kind.decode)(&bytes[end + 1..])?.operator(phase, input),
         None => plan_err!("unknown plan node `{name}`: another build of tallow wrote this plan"),
     }
-}
-
-/// The node that an operator does some part of, and which part.
-fn node_of(operator: &dyn ExecutionPlan) -> Option<(&dyn UnaryNode, Phase)> {
-    let aggregate = operator.downcast_ref::<SeriesAggregateExec>().map(|exec| (exec.node(), exec.phase()));
-    let guard = || operator.downcast_ref::<SymbolGuardExec>().map(|exec| (exec.node(), Phase::Whole));
-    let tally = || operator.downcast_ref::<TallyExec>().map(|exec| (exec.node(), Phase::Whole));
-    aggregate.or_else(guard).or_else(tally)
 }
 
 /// The logical node.

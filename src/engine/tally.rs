@@ -3,24 +3,19 @@
 //! Rows before an instant may be left out, and are then counted apart: symbols whose newest bar says nothing of today.
 
 use super::node::{NodeKind, NodeReach, Phase, UnaryNode, from_spec, positions, to_spec};
-use super::series_order::BySymbol;
+use super::node_exec::{NodeExec, Shape, Work};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch, partition};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue, exec_err, plan_err};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_expr_common::sort_expr::OrderingRequirements;
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements,
-    PlanProperties,
-};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use std::fmt::Formatter;
 use std::sync::Arc;
 
 /// Counts rows, and symbols that have any.
@@ -78,8 +73,20 @@ impl UnaryNode for Tally {
         NodeReach::OfInput
     }
 
-    fn operator(&self, _: Phase, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(TallyExec::try_new(Arc::new(self.clone()), input)?))
+    fn operator(&self, phase: Phase, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut shape = Shape::passing(&input)?;
+        if !self.ordered {
+            let own = input.properties();
+            shape.keeps_order = false;
+            shape.properties = Arc::new(PlanProperties::new(
+                EquivalenceProperties::new(input.schema()),
+                own.output_partitioning().clone(),
+                own.emission_type,
+                own.boundedness,
+            ));
+        }
+        let tally = Arc::new(self.clone());
+        Ok(NodeExec::plan(Arc::clone(&tally) as _, phase, input, shape, tally))
     }
 
     fn spec(&self) -> Result<Vec<u8>> {
@@ -89,116 +96,35 @@ impl UnaryNode for Tally {
 
 /// What the tallies of a name in a plan counted so far.
 pub fn counts(plan: &Arc<dyn ExecutionPlan>, name: &str) -> Counts {
-    let is_named = |node: &dyn ExecutionPlan| node.downcast_ref::<TallyExec>().is_some_and(|t| t.tally.name == name);
-    let sum = |of| counted(plan, is_named, of);
+    let sum = |of| counted(plan, |tally: &Tally| tally.name == name, of);
     Counts { rows: sum("rows"), symbols: sum("symbols"), dropped: sum("dropped") }
 }
 
-/// The sum of the counters of a name of some of a plan's operators.
-pub fn counted(plan: &Arc<dyn ExecutionPlan>, is_one: impl Fn(&dyn ExecutionPlan) -> bool, name: &str) -> u64 {
+/// The sum of the counters of a name of a plan's operators that do the work of some nodes.
+pub fn counted<N: UnaryNode>(plan: &Arc<dyn ExecutionPlan>, is_one: impl Fn(&N) -> bool, name: &str) -> u64 {
     let mut sum = 0;
-    let _ = plan.apply(|node| {
-        let metrics = node.metrics().filter(|_| is_one(node.as_ref()));
-        sum += metrics.and_then(|metrics| metrics.sum_by_name(name)).map_or(0, |count| count.as_usize() as u64);
+    let _ = plan.apply(|operator| {
+        if NodeExec::node_of(operator.as_ref()).is_some_and(&is_one) {
+            let count = operator.metrics().and_then(|metrics| metrics.sum_by_name(name));
+            sum += count.map_or(0, |count| count.as_usize() as u64);
+        }
         Ok(TreeNodeRecursion::Continue)
     });
     sum
 }
 
-/// The operator.
-#[derive(Debug)]
-pub struct TallyExec {
-    tally: Arc<Tally>,
-    input: Arc<dyn ExecutionPlan>,
-    by_symbol: BySymbol,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
-}
-
-impl TallyExec {
-    fn try_new(tally: Arc<Tally>, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
-        let by_symbol = BySymbol::of(&input.schema())?;
-        let own = input.properties();
-        let properties = match tally.ordered {
-            true => Arc::clone(own),
-            false => Arc::new(PlanProperties::new(
-                EquivalenceProperties::new(input.schema()),
-                input.output_partitioning().clone(),
-                own.emission_type,
-                own.boundedness,
-            )),
-        };
-        Ok(TallyExec { tally, input, by_symbol, properties, metrics: ExecutionPlanMetricsSet::new() })
-    }
-
-    /// What it does.
-    pub fn node(&self) -> &dyn UnaryNode {
-        self.tally.as_ref()
-    }
-}
-
-impl DisplayAs for TallyExec {
-    fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let text = self.tally.describe().replacen("Tally", "TallyExec", 1);
-        match t {
-            DisplayFormatType::Default | DisplayFormatType::Verbose => f.write_str(&text),
-            DisplayFormatType::TreeRender => writeln!(f, "{text}"),
-        }
-    }
-}
-
-impl ExecutionPlan for TallyExec {
-    fn name(&self) -> &'static str {
-        "TallyExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
+impl Work for Tally {
+    fn execute(
         &self,
-        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        self.by_symbol.apply_expressions(f)
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![self.tally.ordered]
-    }
-
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        self.by_symbol.ordering()
-    }
-
-    fn required_input_distribution(&self) -> Vec<Distribution> {
-        self.input_distribution_requirements().into_per_child()
-    }
-
-    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        self.by_symbol.distribution()
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(TallyExec::try_new(Arc::clone(&self.tally), input)?)),
-            _ => exec_err!("TallyExec has one input"),
-        }
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let schema = self.schema();
-        let count = |name| MetricBuilder::new(&self.metrics).counter(name, partition);
+        input: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: Arc<TaskContext>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<SendableRecordBatchStream> {
+        let schema = input.schema();
+        let count = |name| MetricBuilder::new(metrics).counter(name, partition);
         let mut counting = Counting {
-            since: self.tally.since,
+            since: self.since,
             symbol: schema.index_of("symbol")?,
             ts: schema.index_of("ts")?,
             last: None,
@@ -206,7 +132,7 @@ impl ExecutionPlan for TallyExec {
             symbols: count("symbols"),
             dropped: count("dropped"),
         };
-        let batches = self.input.execute(partition, context)?.map(move |batch| counting.count(batch?));
+        let batches = input.execute(partition, context)?.map(move |batch| counting.count(batch?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
 }

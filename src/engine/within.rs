@@ -6,11 +6,13 @@
 use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use prost::Message;
 use std::sync::Arc;
+use tallow_common::codec::{FunctionKind, read};
 use tallow_common::time::timestamp_type;
 use tallow_common::{Ranges, Times};
 
@@ -23,15 +25,57 @@ pub fn within(symbol: Expr, ts: Expr, ranges: &Arc<Ranges>) -> Expr {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Within {
+pub(super) struct Within {
     ranges: Arc<Ranges>,
     signature: Signature,
 }
 
+/// A function as bytes: the ranges of all symbols, then those of each.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Written {
+    #[prost(sint64, repeated, tag = "1")]
+    everywhere: Vec<i64>,
+    #[prost(message, repeated, tag = "2")]
+    by_symbol: Vec<OfSymbol>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OfSymbol {
+    #[prost(string, tag = "1")]
+    symbol: String,
+    /// Beginnings and ends in turn.
+    #[prost(sint64, repeated, tag = "2")]
+    bounds: Vec<i64>,
+}
+
 impl Within {
+    /// With its ranges.
+    pub const KIND: FunctionKind = FunctionKind {
+        name: NAME,
+        encode: |function| match function.inner().downcast_ref::<Within>() {
+            Some(within) => Ok(within.written().encode_to_vec()),
+            None => internal_err!("another function is called {NAME}"),
+        },
+        decode: |bytes| Ok(ScalarUDF::from(Within::new(Arc::new(ranges(&read(bytes)?))))),
+    };
+
+    fn written(&self) -> Written {
+        let bounds = |times: &Times| times.iter().flat_map(|range| [range.start, range.end]).collect();
+        let of_symbol =
+            |(symbol, times): (&str, &Times)| OfSymbol { symbol: symbol.to_string(), bounds: bounds(times) };
+        Written { everywhere: bounds(self.ranges.of_all()), by_symbol: self.ranges.symbols().map(of_symbol).collect() }
+    }
+
     fn new(ranges: Arc<Ranges>) -> Within {
         Within { ranges, signature: Signature::any(2, Volatility::Immutable) }
     }
+}
+
+fn ranges(written: &Written) -> Ranges {
+    let times = |bounds: &[i64]| bounds.chunks_exact(2).map(|bounds| bounds[0]..bounds[1]).collect::<Times>();
+    let mut ranges = Ranges::everywhere(times(&written.everywhere));
+    written.by_symbol.iter().for_each(|of| ranges.add(&of.symbol, &times(&of.bounds)));
+    ranges
 }
 
 impl ScalarUDFImpl for Within {

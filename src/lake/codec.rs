@@ -20,7 +20,7 @@ use tallow_common::codec::{Decoding, Encoding, OperatorKind, named, read};
 /// The operators of the lake.
 pub const OPERATORS: [OperatorKind; 2] = [
     OperatorKind { name: SCAN, encode: |_, _| Ok(None), decode: decode_scan },
-    OperatorKind { name: "in_order", encode: encode_order, decode: decode_order },
+    OperatorKind { name: "InOrderExec", encode: encode_order, decode: decode_order },
 ];
 
 /// The name of scans. They write themselves, see [`scan`].

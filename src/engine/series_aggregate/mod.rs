@@ -10,6 +10,5 @@ mod function;
 mod gather;
 mod node;
 
-pub use exec::SeriesAggregateExec;
 pub use function::{Accumulator, Partitions, SeriesAggregate};
 pub use node::{aggregated, node};

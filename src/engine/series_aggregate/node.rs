@@ -1,11 +1,15 @@
 //! The logical node.
 
-use super::exec::SeriesAggregateExec;
+use super::exec::{Final, Partial, Running};
 use super::function::SeriesAggregate;
 use crate::node::{NodeReach, Phase, UnaryNode, above, positions};
+use crate::node_exec::{NodeExec, Shape, Work};
+use crate::series_order::BySymbol;
 use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use std::sync::Arc;
 
 /// An aggregate over the series of a plan's rows.
@@ -59,13 +63,28 @@ impl UnaryNode for SeriesAggregateNode {
     }
 
     fn operator(&self, phase: Phase, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        match phase {
+        let function = || Arc::clone(&self.0);
+        let (schema, by_symbol, partitions, work): (_, _, _, Arc<dyn Work>) = match phase {
             Phase::Whole => {
                 let states = self.operator(Phase::Partial, input)?;
-                self.operator(Phase::Final, states)
+                return self.operator(Phase::Final, states);
             }
-            phase => Ok(Arc::new(SeriesAggregateExec::try_new(phase, self.clone(), input)?)),
-        }
+            Phase::Partial => {
+                let by_symbol = Some(BySymbol::of(&input.schema())?);
+                let partitions = input.output_partitioning().partition_count();
+                let work = Partial { function: function(), running: Running::default() };
+                (self.0.state_schema(), by_symbol, partitions, Arc::new(work))
+            }
+            Phase::Final => (self.0.schema(), None, 1, Arc::new(Final(function()))),
+        };
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(partitions),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        ));
+        let shape = Shape { by_symbol, keeps_order: false, properties };
+        Ok(NodeExec::plan(Arc::new(self.clone()), phase, input, shape, work))
     }
 
     fn spec(&self) -> Result<Vec<u8>> {

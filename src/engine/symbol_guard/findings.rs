@@ -1,15 +1,16 @@
-//! What guards found out about symbols in one execution.
+//! What guards found out about symbols, as metrics of their operators.
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Result, internal_datafusion_err};
-use datafusion::execution::TaskContext;
-use datafusion::prelude::SessionConfig;
+use super::node::SymbolGuard;
+use crate::node_exec::NodeExec;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricValue};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Something that is wrong with a symbol.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fault {
     /// The symbol.
     pub symbol: String,
@@ -17,108 +18,54 @@ pub struct Fault {
     pub reason: String,
 }
 
-/// What guards found out, on this machine, in an execution whose tasks were given these.
-#[derive(Debug, Clone, Default)]
-pub struct Findings(Arc<Mutex<Found>>);
+/// What the guards of a plan found out in its executions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Symbols that were read to their end.
+    pub symbols: BTreeSet<String>,
+    /// What is wrong, by symbol.
+    pub faults: BTreeSet<Fault>,
+}
 
-#[derive(Debug, Default)]
-struct Found {
-    symbols: BTreeSet<String>,
-    faults: BTreeSet<Fault>,
+/// A metric is a name and a number wherever metrics travel: the name tells what was found.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Finding {
+    #[serde(rename = "symbol")]
+    Symbol(String),
+    #[serde(rename = "fault")]
+    Fault(Fault),
+}
+
+impl Finding {
+    pub fn record(&self, metrics: &ExecutionPlanMetricsSet, partition: usize) {
+        if let Ok(name) = serde_json::to_string(self) {
+            MetricBuilder::new(metrics).counter(name, partition).add(1);
+        }
+    }
 }
 
 impl Findings {
-    /// Those of an execution, if it was given any.
-    pub fn of(context: &TaskContext) -> Option<Findings> {
-        context.session_config().get_extension::<Findings>().map(|findings| findings.as_ref().clone())
-    }
-
-    /// Where operators find them.
-    pub fn extend(&self, config: SessionConfig) -> SessionConfig {
-        config.with_extension(Arc::new(self.clone()))
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Found) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// A symbol was read to its end.
-    pub(super) fn symbol(&self, symbol: String) {
-        self.with(|found| found.symbols.insert(symbol));
-    }
-
-    /// Something is wrong with a symbol.
-    pub(super) fn fault(&self, fault: Fault) {
-        self.with(|found| found.faults.insert(fault));
-    }
-
-    /// Symbols that were read to their end.
-    pub fn symbols(&self) -> BTreeSet<String> {
-        self.with(|found| found.symbols.clone())
-    }
-
-    /// What is wrong, by symbol.
-    pub fn faults(&self) -> Vec<Fault> {
-        self.with(|found| found.faults.iter().cloned().collect())
-    }
-
-    /// All of it as rows: a symbol that was read to its end has no reason.
-    ///
-    /// # Errors
-    /// More text than a column holds.
-    pub fn rows(&self) -> Result<RecordBatch> {
-        self.with(|found| {
-            let seen = found.symbols.iter().map(|symbol| (symbol.as_str(), None));
-            let faults = found.faults.iter().map(|fault| (fault.symbol.as_str(), Some(fault.reason.as_str())));
-            let (symbols, reasons): (Vec<_>, Vec<_>) = seen.chain(faults).unzip();
-            let columns = [StringArray::from(symbols), StringArray::from(reasons)].map(|c| Arc::new(c) as _).to_vec();
-            Ok(RecordBatch::try_new(schema(), columns)?)
-        })
-    }
-
-    /// Takes in what a task found elsewhere.
-    ///
-    /// # Errors
-    /// Rows that are no findings.
-    pub fn add(&self, rows: &RecordBatch) -> Result<()> {
-        let foreign = || internal_datafusion_err!("rows that are no findings: {}", rows.schema());
-        if rows.schema() != schema() {
-            return Err(foreign());
-        }
-        let text = |i: usize| rows.column(i).as_string_opt::<i32>().ok_or_else(foreign);
-        let (symbols, reasons) = (text(0)?, text(1)?);
-        for row in 0..rows.num_rows() {
-            let symbol = symbols.value(row).to_string();
-            match reasons.is_valid(row) {
-                true => self.fault(Fault { symbol, reason: reasons.value(row).to_string() }),
-                false => self.symbol(symbol),
+    /// What was found so far.
+    pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Findings {
+        let mut found = Findings::default();
+        let _ = plan.apply(|operator| {
+            let guard = NodeExec::node_of::<SymbolGuard>(operator.as_ref());
+            for metric in guard.and_then(|_| operator.metrics()).iter().flat_map(|metrics| metrics.iter()) {
+                if let MetricValue::Count { name, .. } = metric.value() {
+                    found.add(name);
+                }
             }
-        }
-        Ok(())
+            Ok(TreeNodeRecursion::Continue)
+        });
+        found
     }
-}
 
-fn schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        let field = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
-        Arc::new(Schema::new(vec![field("symbol", false), field("reason", true)]))
-    });
-    Arc::clone(&SCHEMA)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_tasks_found_adds_up() {
-        let (here, there) = (Findings::default(), Findings::default());
-        here.symbol("A".to_string());
-        there.symbol("B".to_string());
-        there.fault(Fault { symbol: "C".to_string(), reason: "no close".to_string() });
-        here.add(&there.rows().unwrap()).unwrap();
-        assert_eq!(here.symbols(), ["A", "B"].map(String::from).into());
-        assert_eq!(here.faults(), there.faults());
-        assert!(here.add(&there.rows().unwrap().project(&[0]).unwrap()).is_err());
+    fn add(&mut self, metric: &str) {
+        match serde_json::from_str(metric) {
+            Ok(Finding::Symbol(symbol)) => _ = self.symbols.insert(symbol),
+            Ok(Finding::Fault(fault)) => _ = self.faults.insert(fault),
+            // What is merely counted has another name.
+            Err(_) => {}
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The logical node.
 
-use super::exec::SymbolGuardExec;
 use crate::node::{NodeKind, NodeReach, Phase, UnaryNode, from_spec, positions, to_spec};
+use crate::node_exec::{NodeExec, Shape};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
@@ -54,8 +54,9 @@ impl UnaryNode for SymbolGuard {
         NodeReach::OfInput
     }
 
-    fn operator(&self, _: Phase, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(SymbolGuardExec::try_new(Arc::new(self.clone()), input)?))
+    fn operator(&self, phase: Phase, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let (shape, guard) = (Shape::passing(&input)?, Arc::new(self.clone()));
+        Ok(NodeExec::plan(Arc::clone(&guard) as _, phase, input, shape, guard))
     }
 
     fn spec(&self) -> Result<Vec<u8>> {

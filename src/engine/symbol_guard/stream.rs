@@ -1,13 +1,13 @@
 //! What is looked at of each symbol, and what passes.
 
-use super::findings::{Fault, Findings};
+use super::findings::{Fault, Finding};
 use super::node::SymbolGuard;
 use crate::observer::Observer;
 use crate::series_exec::cut::{Cutter, key_at, show_key};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, RecordOutput,
@@ -21,13 +21,19 @@ pub(super) struct Counters {
     bars: Count,
     cut_short: Count,
     baseline: BaselineMetrics,
+    metrics: ExecutionPlanMetricsSet,
+    partition: usize,
 }
 
 impl Counters {
     pub fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Counters {
         let count = |name| MetricBuilder::new(metrics).counter(name, partition);
         let baseline = BaselineMetrics::new(metrics, partition);
-        Counters { bars: count("bars"), cut_short: count("cut_short"), baseline }
+        Counters { bars: count("bars"), cut_short: count("cut_short"), baseline, metrics: metrics.clone(), partition }
+    }
+
+    fn found(&self, finding: &Finding) {
+        finding.record(&self.metrics, self.partition);
     }
 }
 
@@ -68,7 +74,6 @@ pub(super) struct Guarding {
     /// Rows of the current symbol, which may go on.
     held: Vec<RecordBatch>,
     observer: Observer,
-    findings: Option<Findings>,
     counters: Counters,
     reservation: MemoryReservation,
 }
@@ -78,7 +83,6 @@ impl Guarding {
         guard: &SymbolGuard,
         schema: &SchemaRef,
         observer: Observer,
-        findings: Option<Findings>,
         counters: Counters,
         reservation: MemoryReservation,
     ) -> Result<Guarding> {
@@ -99,7 +103,6 @@ impl Guarding {
             current: Current::default(),
             held: vec![],
             observer,
-            findings,
             counters,
             reservation,
         })
@@ -223,23 +226,12 @@ impl Guarding {
     fn end_symbol(&mut self) -> Result<Vec<RecordBatch>> {
         let (current, held) = (std::mem::take(&mut self.current), std::mem::take(&mut self.held));
         let Some(symbol) = current.name.as_ref().filter(|_| !current.other) else { return Ok(vec![]) };
-        match &self.findings {
-            Some(findings) => {
-                for reason in self.reasons(&current) {
-                    let reason = if self.beside { format!("in another timeframe: {reason}") } else { reason };
-                    findings.fault(Fault { symbol: symbol.clone(), reason });
-                }
-                if !self.beside {
-                    findings.symbol(symbol.clone());
-                }
-            }
-            None => {
-                if let Some(unfit) = &current.unfit {
-                    return exec_err!("{symbol}: {unfit}");
-                }
-            }
+        for reason in self.reasons(&current) {
+            let reason = if self.beside { format!("in another timeframe: {reason}") } else { reason };
+            self.counters.found(&Finding::Fault(Fault { symbol: symbol.clone(), reason }));
         }
         if !self.beside {
+            self.counters.found(&Finding::Symbol(symbol.clone()));
             self.counters.bars.add(current.rows);
             self.observer.symbol();
         }

@@ -39,7 +39,7 @@ use tallow_engine::dialect::{Checked, Formula, FormulaKind, Params, Problems};
 use tallow_engine::node::above;
 use tallow_engine::observer::Observer;
 use tallow_engine::reach::PlanReach;
-use tallow_engine::symbol_guard::{Findings, SymbolGuard};
+use tallow_engine::symbol_guard::SymbolGuard;
 use tallow_engine::tally::Tally;
 use tallow_lake::CandleTable;
 use tallow_udfs::series::Bars;
@@ -213,7 +213,6 @@ impl Scan {
             progress(Progress::symbols(done, total));
         };
         let observer = Observer::new(on_symbol).stopped_by(control.cancel.clone());
-        let findings = Findings::default();
         let planned = async {
             let (frame, warnings) = match self.sweep.is_empty() {
                 true => self.plan(session, from).await?,
@@ -224,9 +223,9 @@ impl Scan {
         let late = || Error::invalid("the scan was ended before it was planned".to_string());
         let (plan, warnings) = patience.wait(0, planned).await.ok_or_else(late)??;
         let (name, table, reads) = (from.name.clone(), from.table.clone(), reads(&plan));
-        let mut pass = Pass { name, table, plan: Arc::clone(&plan), findings: findings.clone(), swept: None, reads };
+        let mut pass = Pass { name, table, plan: Arc::clone(&plan), swept: None, reads };
         let mut schema = plan.schema();
-        let mut batches = session.execute_with(plan, &|config| findings.extend(observer.extend(config)))?.boxed();
+        let mut batches = session.execute_with(plan, &|config| observer.extend(config))?.boxed();
         let mut given_up = false;
         if self.sweep.is_empty() {
             match patience.wait_while(|| pass.matches().0, batches.next()).await {

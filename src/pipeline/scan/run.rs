@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tallow_common::Result;
 use tallow_engine::dialect::{Problems, closest};
-use tallow_engine::symbol_guard::{Fault, Findings, SymbolGuardExec};
+use tallow_engine::symbol_guard::{Fault, Findings, SymbolGuard};
 use tallow_engine::tally::{counted, counts};
 use tallow_lake::CandleTable;
 
@@ -80,10 +80,8 @@ pub struct ScanRun {
 pub(super) struct Pass {
     pub name: String,
     pub table: Option<Arc<dyn TableProvider>>,
-    /// What is executed, whose operators count.
+    /// What is executed, whose operators count, and find out about symbols.
     pub plan: Arc<dyn ExecutionPlan>,
-    /// What is found out about symbols.
-    pub findings: Findings,
     /// Of a sweep, whose rows are no matches: all matches, and the most symbols with any.
     pub swept: Option<(u64, u64)>,
     /// Whether bars are read at all: a formula that is the same for every bar may need none.
@@ -103,7 +101,7 @@ impl Pass {
 
     /// A counter of the guards.
     fn guarded(&self, name: &str) -> u64 {
-        counted(&self.plan, |operator| operator.is::<SymbolGuardExec>(), name)
+        counted(&self.plan, |_: &SymbolGuard| true, name)
     }
 }
 
@@ -132,10 +130,10 @@ impl ScanRun {
 
     /// The numbers, complete after the last batch was taken.
     pub fn summary(&self) -> Summary {
-        let scanned = self.pass.findings.symbols();
+        let Findings { symbols: scanned, faults } = Findings::of(&self.pass.plan);
         let seen: BTreeSet<&str> = scanned.iter().map(String::as_str).collect();
         let skipped = |Fault { symbol, reason }| Skipped { symbol, reason };
-        let mut skipped: Vec<Skipped> = self.pass.findings.faults().into_iter().map(skipped).collect();
+        let mut skipped: Vec<Skipped> = faults.into_iter().map(skipped).collect();
         let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
         let by_name = self.pass.candles().is_some_and(CandleTable::is_named_by_files);
         let files = self.pass.candles().map(unreadable).unwrap_or_default();

@@ -131,7 +131,9 @@ impl Models {
             file: loaded.file.clone(),
             bytes: loaded.bytes.to_vec(),
         };
-        ModelFiles { memory: self.memory as u64, files: read.iter().map(file).collect() }.encode_to_vec()
+        let mut files: Vec<_> = read.iter().map(file).collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        ModelFiles { memory: self.memory as u64, files }.encode_to_vec()
     }
 
     /// Those that [`Models::encode`] wrote.

@@ -48,7 +48,7 @@ struct Spec {
 
 impl SearchAggregate {
     pub const KIND: NodeKind = NodeKind {
-        name: "dtw_search",
+        name: "SearchAggregate",
         decode: |spec| {
             let Spec { patterns, latest, k, thinned, null_size, null_seed, reports } = from_spec(spec)?;
             let patterns = patterns.into_iter().map(QueryPattern::of_spec).collect::<Result<_>>()?;

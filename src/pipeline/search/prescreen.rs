@@ -56,7 +56,7 @@ struct Spec {
 
 impl Prescreen {
     pub const KIND: NodeKind = NodeKind {
-        name: "prescreen",
+        name: "Prescreen",
         decode: |spec| {
             let Spec { patterns, null_size, null_seed } = from_spec(spec)?;
             let patterns = Arc::new(patterns.into_iter().map(QueryPattern::of_spec).collect::<Result<_>>()?);
