@@ -1,7 +1,9 @@
-//! What all floors of tallow share: errors, problems of a text, times in words, and messages without secrets.
+//! What all floors of tallow share: errors, problems of a text, times in words, messages without secrets, and how work is
+//! followed and stopped.
 
 mod code;
 pub mod codec;
+pub mod control;
 mod error;
 mod problem;
 pub mod redact;

@@ -7,7 +7,6 @@ pub mod among;
 pub mod bounds;
 pub mod check;
 mod codec;
-pub mod control;
 pub mod describe;
 pub mod explain;
 pub mod formulas;
@@ -39,5 +38,6 @@ pub mod validate;
 pub(crate) mod views;
 
 pub use codec::codec;
+pub use tallow_common::control;
 pub use open::open;
 pub use session::{Session, Settings};
