@@ -4,7 +4,7 @@ use super::among::{absent, among};
 use super::bounds::{self, Range};
 use super::control::{Control, Progress};
 use super::named::{self, NamedQuery};
-use super::outcome::{Outcome, Skipped, Statistics};
+use super::outcome::{Late, Outcome, Skipped, Statistics};
 use crate::Session;
 use datafusion::prelude::DataFrame;
 use datafusion::sql::parser::Statement;
@@ -155,7 +155,7 @@ impl Statements {
             }
             return Ok(Some(Executed::Done(statistics)));
         }
-        Ok(Some(Executed::Rows(Outcome { schema, stream, warnings: Problems::default(), skipped, statistics })))
+        Ok(Some(Executed::Rows(Outcome { schema, stream, warnings: Problems::default(), skipped: Late::of(skipped), statistics })))
     }
 
     /// A frame for the symbols and times that are asked for, and those symbols that nothing is there of.
