@@ -38,6 +38,6 @@ pub mod validate;
 pub(crate) mod views;
 
 pub use codec::codec;
-pub use tallow_common::control;
 pub use open::open;
 pub use session::{Session, Settings};
+pub use tallow_common::control;

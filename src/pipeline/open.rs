@@ -30,7 +30,7 @@ pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session>
     catalog.register_schema("system", system_schema()?)?;
     context.register_catalog("tallow", Arc::new(catalog));
     let queries = Arc::new(queries.clone());
-    let views = Views::new(Arc::clone(&lake), Arc::clone(&models), Arc::clone(&queries));
+    let views = Views::new(context.clone(), Arc::clone(&lake), Arc::clone(&models), Arc::clone(&queries));
     let engine = engine.with_table_functions(Arc::new(views));
     Ok(Session::new(engine, lake, stores).with_extension(models).with_extension(queries))
 }

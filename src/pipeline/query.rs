@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Params, Parsed, Problems};
+use tallow_engine::symbol_guard::{Fault, Findings};
 use tallow_udfs::candle::Timeframe;
 
 /// What depends on the request, not on the session.
@@ -96,9 +97,9 @@ impl Query {
 pub struct Statements {
     /// What is allowed in the text and probably not meant.
     pub warnings: Problems,
-    /// Symbols that no table had a bar of, of the statements so far.
-    pub skipped: Vec<Skipped>,
     options: QueryOptions,
+    /// What was not used, of each statement so far.
+    skipped: Vec<Late<Vec<Skipped>>>,
     waiting: VecDeque<Statement>,
 }
 
@@ -116,6 +117,18 @@ impl Statements {
         self.waiting.iter().filter(|statement| !is_silent(statement)).count()
     }
 
+    /// Symbols that were not used, of the statements whose results have been taken: no table had a bar of them, or a search found
+    /// that their bars are no series.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        let mut all: Vec<Skipped> = vec![];
+        for symbol in self.skipped.iter().flat_map(Late::get) {
+            if !all.contains(&symbol) {
+                all.push(symbol);
+            }
+        }
+        all
+    }
+
     /// Runs the next statement; its result begins. The statement after it may need what it changes, so that its result must
     /// have been taken by then.
     ///
@@ -125,24 +138,26 @@ impl Statements {
         let Some(statement) = self.waiting.pop_front() else { return Ok(None) };
         let (clock, read_before) = (session.engine().clock()?, session.bytes_read());
         let silent = is_silent(&statement);
-        let mut skipped = vec![];
+        let mut absent = vec![];
         let planned = async {
             let mut frame = session.frame(statement).await?;
             if !silent {
-                (frame, skipped) = self.restricted(session, frame).await?;
+                (frame, absent) = self.restricted(session, frame).await?;
             }
             session.plan(frame).await
         };
         let plan = control.limit(&clock, planned).await?;
-        for symbol in &skipped {
-            if !self.skipped.contains(symbol) {
-                self.skipped.push(symbol.clone());
-            }
-        }
+        let findings = Findings::default();
+        let found = findings.clone();
+        let skipped = Late::new(move || {
+            let faults = found.faults().into_iter().map(|Fault { symbol, reason }| Skipped { symbol, reason });
+            absent.iter().cloned().chain(faults).collect::<Vec<_>>()
+        });
+        self.skipped.push(skipped.clone());
         let (schema, statistics) = (plan.schema(), Statistics::new(Arc::clone(&plan), read_before));
         let (progress, mut rows) = (Arc::clone(&control.progress), 0);
         let mut stream = control
-            .limited(&clock, session.execute(plan)?)
+            .limited(&clock, session.execute_with(plan, &|config| findings.extend(config))?)
             .inspect_ok(move |batch| {
                 rows += batch.num_rows() as u64;
                 progress(Progress::rows(rows, None));
@@ -155,7 +170,7 @@ impl Statements {
             }
             return Ok(Some(Executed::Done(statistics)));
         }
-        Ok(Some(Executed::Rows(Outcome { schema, stream, warnings: Problems::default(), skipped: Late::of(skipped), statistics })))
+        Ok(Some(Executed::Rows(Outcome { schema, stream, warnings: Problems::default(), skipped, statistics })))
     }
 
     /// A frame for the symbols and times that are asked for, and those symbols that nothing is there of.

@@ -4,14 +4,16 @@ use super::label_path::{self, PathOptions};
 use super::levels::{self, Detection, Source};
 use super::named::NamedQueries;
 use super::quoting;
+use super::relation::{opened_despite_files, table_named, timeframe_of};
 use super::resample::Wanted;
 use super::score::Models;
-use super::search::{self, SearchOptions};
+use super::search::plan::Output;
+use super::search::{self, Pattern, SearchOptions};
 use super::{adjust, patterns, resample};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::datasource::ViewTable;
+use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,47 +26,48 @@ use tallow_udfs::similarity::search::Windowing;
 
 /// The table functions of a session.
 pub(crate) struct Views {
+    context: SessionContext,
     lake: Arc<Lake>,
     models: Arc<Models>,
     queries: Arc<NamedQueries>,
 }
 
 impl Views {
-    pub fn new(lake: Arc<Lake>, models: Arc<Models>, queries: Arc<NamedQueries>) -> Views {
-        Views { lake, models, queries }
+    /// `context` is the session whose tables those of the lake are.
+    pub fn new(context: SessionContext, lake: Arc<Lake>, models: Arc<Models>, queries: Arc<NamedQueries>) -> Views {
+        Views { context, lake, models, queries }
     }
 }
 
 impl Views {
     /// A search as a table of its own, which plans name and nobody sees listed.
     async fn search(&self, table: &str, reference: &str, named: &Named<'_>) -> Result<String> {
-        let options = named.search()?;
-        let sought = options.prepare(&patterns::of_text(&self.lake, reference).await?)?;
-        let Some(provider) = self.lake.table(table).await? else {
-            let hint = match table.strip_prefix("candles_").is_some_and(|t| t.parse::<Timeframe>().is_ok()) {
-                true => {
-                    "the operation `resample` stores bars that are made of smaller ones, and the operation `match` with the \
-                     option `timeframe` searches them"
-                }
-                false => "the operation `tables` lists them",
-            };
-            return Err(Error::not_found(format!("there is no table `{table}`")).with_hint(hint));
-        };
-        let input = LogicalPlanBuilder::scan(table.replace('.', "_"), provider_as_source(provider), None)?.build()?;
-        let plan = search::plan(input, vec![sought], &options)?;
+        let (options, pattern) = (named.search()?, patterns::of_text(&self.lake, reference).await?);
+        let table = table_named(table);
+        let searched = if named.flag("readable")? { format!("{table}{READABLE}") } else { table.clone() };
+        let from = &opened_despite_files(&self.lake, &self.context, &searched).await?;
+        let timeframe = &self.timeframe_for(&pattern, &table).await?;
+        let bars = search::plan::Bars { from, timeframe };
+        let plan = bars.search(&self.context.state(), &[pattern], &options, Output::Matches).await?;
         let name = format!("#dtw_search({table}, {reference}, {:?})", named.0.named);
         self.lake.keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
-        let share = |text: &str| {
-            let wrong =
-                || Error::invalid(format!("percentile => '{text}': expected a share from 0 to 1, such as 0.99"));
-            text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(wrong)
-        };
-        let least = named.get("percentile").map(share).transpose()?;
-        if least.is_some() && options.null.size == 0 {
-            return Err(Error::invalid("percentile needs random windows: null => 0 leaves none".to_string()));
+        Ok(format!("select * from {} as dtw_search", quoting::quoted(&name)))
+    }
+
+    /// What the bars of a table are called, where it matters in a search for a pattern.
+    async fn timeframe_for(&self, pattern: &Pattern, table: &str) -> Result<String> {
+        match &pattern.timeframe {
+            Some(_) => timeframe_of(&self.lake, table).await,
+            None => Ok(String::new()),
         }
-        let among = least.map(|least| format!(" where percentile >= {least}")).unwrap_or_default();
-        Ok(format!("select * from {} as dtw_search{among}", quoting::quoted(&name)))
+    }
+
+    /// What is allowed in a search and hardly meant.
+    async fn search_warnings(&self, table: &str, reference: &str) -> Result<Vec<String>> {
+        let pattern = patterns::of_text(&self.lake, reference).await?;
+        let timeframe = self.timeframe_for(&pattern, &table_named(table)).await?;
+        let other = search::plan::of_other_bars(&[pattern], &timeframe).into_iter();
+        Ok(other.map(|(pattern, own)| search::plan::warning(&timeframe, &[(pattern, own)])).collect())
     }
 
     /// The symbols of one table that another has not.
@@ -108,7 +111,8 @@ pub(super) fn described() -> impl Iterator<Item = (&'static str, &'static str, &
             _ => {
                 "The windows that are most like a pattern: pattern, symbol, start_ts, end_ts, bars, scale, distance and its \
                  parts, score, percentile; no two of them share a bar. `percentile` is the share of random windows that \
-                 are farther away"
+                 are farther away. The newest bars (`latest`) are compared of the fifth of all symbols that correlates best with \
+                 the pattern, or of all (`exact`); `readable` leaves out files that cannot be read"
             }
         };
         (*name, *usage, doc)
@@ -139,12 +143,14 @@ const USAGE: [(&str, &str, &[&str]); 8] = [
     ),
     (
         "dtw_search",
-        "dtw_search('candles_1d', 'a pattern' or [its closes], k => 10, mode => 'history' | 'latest', channels => 'price' | \
-         'price,averages', scales => '0.9,1,1.1', percentile => 0.99, null => 2000, self_matches => 'true')",
+        "dtw_search('candles_1d', 'a pattern' or [its closes], k => 10, mode => 'history' | 'latest', exact => 'true', channels => \
+         'price' | 'price,averages', scales => '0.9,1,1.1', percentile => 0.99, null => 2000, self_matches => 'true', readable => \
+         'true')",
         &SEARCH,
     ),
 ];
-const SEARCH: [&str; 7] = ["k", "scales", "channels", "mode", "percentile", "null", "self_matches"];
+const SEARCH: [&str; 9] =
+    ["k", "scales", "channels", "mode", "exact", "percentile", "null", "self_matches", "readable"];
 const DETECTION: [&str; 3] = ["k", "cluster", "max_age"];
 const NAMES: [&str; 8] =
     ["query", "candles", "adjusted", "levels", "level_events", "level_states", "label_path", "dtw_search"];
@@ -232,6 +238,14 @@ impl TableFunctions for Views {
         }
         let rest = own_bars(&format!("symbol in ({})", quoting::texts(&missing)))?;
         Ok(beside(format!("{stored} union all {rest}"), &source_origin))
+    }
+
+    async fn warnings(&self, name: &str, arguments: &TableArguments) -> Vec<String> {
+        match (name, arguments.positional.as_slice()) {
+            // What is wrong with it was said where it was planned.
+            ("dtw_search", [table, reference]) => self.search_warnings(table, reference).await.unwrap_or_default(),
+            _ => vec![],
+        }
     }
 
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {
@@ -337,8 +351,15 @@ impl Named<'_> {
         if size > 1_000_000 {
             return Err(Error::invalid(format!("null => {size}: expected a number of random windows up to 1000000")));
         }
+        let share = |text: &str| {
+            let wrong =
+                || Error::invalid(format!("percentile => '{text}': expected a share from 0 to 1, such as 0.99"));
+            text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(wrong)
+        };
         Ok(SearchOptions {
             windowing,
+            exact: self.flag("exact")?,
+            percentile: self.get("percentile").map(share).transpose()?,
             k,
             channels: self.get("channels").map(search::channels).transpose()?,
             adjust: search::Adjust::default(),

@@ -45,7 +45,7 @@ async fn statements_run_in_turn_and_only_some_have_rows() {
     }
     assert_eq!((rows.len(), rows[1].num_rows()), (2, 1));
     // What both statements lack is named once.
-    assert_eq!(statements.skipped.len(), 1);
+    assert_eq!(statements.skipped().len(), 1);
     assert!(Query::of(" ").begin(&session).await.is_err(), "no statement");
 }
 

@@ -1,12 +1,13 @@
 //! The operator of either phase.
 
-use super::function::{Partitions, SeriesAggregate};
+use super::function::{Execution, Partitions, SeriesAggregate};
 use super::gather::Gathering;
 use super::node::SeriesAggregateNode;
 use crate::cancellation::{Cancellation, Turns};
 use crate::node::{Phase, UnaryNode};
 use crate::observer::Observer;
 use crate::series_order::BySymbol;
+use crate::symbol_guard::Findings;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
@@ -132,6 +133,7 @@ impl SeriesAggregateExec {
         let reservation = MemoryConsumer::new(self.function().describe()).register(context.memory_pool());
         let (function, metrics) = (Arc::clone(self.function()), self.metrics.clone());
         let baseline = BaselineMetrics::new(&self.metrics, 0);
+        let (findings, cancellation) = (Findings::of(&context), Cancellation::of(&context));
         let mut input = self.input.execute(0, context)?;
         let result = async move {
             let mut states = vec![];
@@ -141,7 +143,8 @@ impl SeriesAggregateExec {
                 states.push(batch);
             }
             let _timer = baseline.elapsed_compute().timer();
-            Ok(function.finish(&states, &metrics)?.record_output(&baseline))
+            let execution = Execution { metrics: &metrics, findings, cancellation };
+            Ok(function.finish(&states, &execution)?.record_output(&baseline))
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(result))))
     }

@@ -11,5 +11,5 @@ mod gather;
 mod node;
 
 pub use exec::SeriesAggregateExec;
-pub use function::{Accumulator, Partitions, SeriesAggregate};
+pub use function::{Accumulator, Execution, Partitions, SeriesAggregate};
 pub use node::{aggregated, node};

@@ -48,7 +48,7 @@ impl Findings {
     }
 
     /// Something is wrong with a symbol.
-    pub(super) fn fault(&self, fault: Fault) {
+    pub fn fault(&self, fault: Fault) {
         self.with(|found| found.faults.insert(fault));
     }
 

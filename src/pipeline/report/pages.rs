@@ -82,7 +82,7 @@ fn parameters_of_matches(job: &MatchJob) -> Vec<(String, String)> {
         ("channels", options.channels.as_ref().map(|c| channels(c).to_string())),
         ("weights", given(&weights)),
         ("bands", given(&bands)),
-        ("percentile at least", request.percentile.map(|p| p.to_string())),
+        ("percentile at least", request.options.percentile.map(|p| p.to_string())),
         ("model", request.score.as_ref().map(|Scoring { model, .. }| model.clone())),
     ];
     named(all)
@@ -113,7 +113,8 @@ pub async fn scan_page(
 ) -> Result<(Page, Vec<Skipped>)> {
     let found = scan.run(session, control).await?;
     let batches: Vec<_> = found.stream.try_collect().await?;
-    let (rows, counts, skipped) = (concat_batches(&found.schema, &batches)?, found.statistics.scan(), found.skipped.get());
+    let (rows, counts, skipped) =
+        (concat_batches(&found.schema, &batches)?, found.statistics.scan(), found.skipped.get());
     let table = counts.table.as_str();
     let is_of_bars = ["symbol", "ts"].iter().all(|c| rows.column_by_name(c).is_some());
     let charts = if is_of_bars { charts_of_scan(session, &rows, table, charts).await? } else { vec![] };
