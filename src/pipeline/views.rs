@@ -11,7 +11,7 @@ use super::search::plan::Output;
 use super::search::{self, Pattern, SearchOptions};
 use super::{adjust, patterns, resample};
 use async_trait::async_trait;
-use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::ViewTable;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;

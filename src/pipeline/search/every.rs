@@ -1,6 +1,5 @@
 //! The partial phase of a search that compares every symbol.
 
-use super::QueryPattern;
 use super::report::numbers_of;
 use super::samples::Samples;
 use super::state::{self, StateRow, StateRows, kind, with_close};
