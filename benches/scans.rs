@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench")]
 
+use futures::StreamExt;
 use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -56,11 +57,11 @@ async fn main() {
             let symbols = Some(vec![format!("S{:05}", i * 7 % 2500)]);
             let scan = Scan { symbols, table: table.clone(), ..Scan::of(formula.clone()) };
             let start = Instant::now();
-            let mut run = scan.run(&session, &Control::default()).await.unwrap();
-            while let Some(batch) = run.next().await {
+            let mut found = scan.run(&session, &Control::default()).await.unwrap();
+            while let Some(batch) = found.stream.next().await {
                 black_box(batch.unwrap());
             }
-            assert_eq!(run.summary().scanned, 1, "{:?}", run.summary());
+            assert_eq!(found.statistics.scan().scanned, 1, "{:?}", found.statistics.scan());
             times.push(start.elapsed());
         }
         show(name, times.split_off(20));

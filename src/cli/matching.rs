@@ -210,8 +210,7 @@ impl SearchArgs {
             true => vec![given::table_of(None)?],
             false => self.timeframe.iter().map(|t| given::table_of(Some(t.trim()))).collect::<Result<Vec<_>, _>>()?,
         };
-        let (options, percentile) = (self.options()?, self.percentile);
-        Ok(Match { tables, options, percentile, ..Match::of(self.pattern.clone()) })
+        Ok(Match { tables, options: self.options()?, ..Match::of(self.pattern.clone()) })
     }
 
     fn options(&self) -> Result<SearchOptions, Failure> {
@@ -231,6 +230,7 @@ impl SearchArgs {
             adjust,
             scales: search::scales(&self.scales).map_err(usage)?,
             null: Null { size: self.null as usize, ..default.null },
+            percentile: self.percentile,
             self_matches: self.self_matches,
             ..default
         })
@@ -253,11 +253,9 @@ fn show_searched(searched: &Searched, quiet: bool) {
     if quiet {
         return;
     }
-    let Searched { timeframe, of_other_bars, stages, took } = searched;
-    let names: Vec<_> = of_other_bars.iter().map(|(pattern, own)| format!("{pattern} ({own})")).collect();
-    if !names.is_empty() {
-        let names = names.join(", ");
-        note(format_args!("warning: searching {timeframe} bars for what was cut from other bars: {names}"));
+    let Searched { timeframe, warnings, stages, took } = searched;
+    for warning in warnings {
+        note(format_args!("warning: {warning}"));
     }
     for (pattern, counts) in stages {
         note(format_args!("{pattern} in {timeframe}: {}", describe(counts)));

@@ -124,12 +124,12 @@ async fn of_scan(cx: &Context, args: ScanArgs, charts: usize, png: Option<&Path>
     pictures::make_folder(png)?;
     let (scan, stored) = args.scan(&session).await?;
     let control = args.control(Control { cancel: cx.cancel.clone(), ..Control::default() })?;
-    let (page, summary) = scan_page(&session, &scan, stored, charts, &control).await?;
+    let (page, left_out) = scan_page(&session, &scan, stored, charts, &control).await?;
     if let Some(path) = &args.failures {
-        skipped::write(path, &summary.skipped)?;
+        skipped::write(path, &left_out)?;
     }
     write(cx, &page, Target { output: &output, png })?;
-    partial(&summary.skipped)
+    partial(&left_out)
 }
 
 async fn of_labels(cx: &Context, report: &LabelReport, target: Target<'_>) -> Result<(), Failure> {

@@ -11,8 +11,10 @@ use crate::Error;
 use crate::Session;
 use crate::pipeline::control::Control;
 use crate::pipeline::formulas;
-use crate::pipeline::scan::{Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
+use crate::pipeline::outcome::{Ended, ScanStatistics, Skipped};
+use crate::pipeline::scan::{Group, MaxAge, Rank, Scan, Sweep};
 use clap::{Args as ClapArgs, ValueEnum};
+use futures::TryStreamExt;
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -98,23 +100,23 @@ impl Run for ScanArgs {
         }
         let progress = Arc::new(Progress::new(config, None, "symbols"));
         let control = self.control(Control { cancel: cancel.clone(), ..progress.control() })?;
-        let mut run = match scan.run(&session, &control).await {
+        let mut found = match scan.run(&session, &control).await {
             Err(_) if cancel.is_cancelled() => return Err(Failure::Interrupted),
-            run => run?,
+            found => found?,
         };
-        warn(config, &run.warnings);
+        warn(config, &found.warnings);
         progress.clear();
-        let mut writer = Writer::new(&self.output, run.schema())?;
-        while let Some(batch) = run.next().await {
-            writer.write(&batch?)?;
+        let mut writer = Writer::new(&self.output, Arc::clone(&found.schema))?;
+        while let Some(batch) = found.stream.try_next().await? {
+            writer.write(&batch)?;
         }
         writer.finish()?;
-        let summary = run.summary();
+        let (counts, left_out) = (found.statistics.scan(), found.skipped.get());
         if let Some(path) = &self.failures {
-            skipped::write(path, &summary.skipped)?;
+            skipped::write(path, &left_out)?;
         }
-        report(config, &summary, started.elapsed(), stored.as_deref(), scan.max_age);
-        match (summary.ended, summary.skipped.is_empty()) {
+        report(config, &counts, &left_out, started.elapsed(), stored.as_deref(), scan.max_age);
+        match (counts.ended, left_out.is_empty()) {
             (Ended::Cancelled, _) => Err(Failure::Interrupted),
             (Ended::TimedOut, _) | (_, false) => Err(Failure::Partial),
             (Ended::Complete, true) => Ok(()),
@@ -181,38 +183,45 @@ fn counted(n: u64, one: &str, many: &str) -> String {
 }
 
 /// What was found, on standard error.
-fn report(config: &Config, summary: &Summary, took: Duration, stored: Option<&str>, max_age: MaxAge) {
+fn report(
+    config: &Config,
+    counts: &ScanStatistics,
+    left_out: &[Skipped],
+    took: Duration,
+    stored: Option<&str>,
+    max_age: MaxAge,
+) {
     let mut said = String::new();
-    let early = match summary.ended {
+    let early = match counts.ended {
         Ended::Complete => None,
         Ended::Cancelled => Some("interrupted"),
         Ended::TimedOut => Some("out of time"),
     };
     if let Some(early) = early {
-        let lost = if summary.given_up { "; their matches could not be brought together in time" } else { "" };
-        said += &format!("{early} after {} of {} symbols{lost}\n", summary.scanned, summary.asked);
+        let lost = if counts.given_up { "; their matches could not be brought together in time" } else { "" };
+        said += &format!("{early} after {} of {} symbols{lost}\n", counts.scanned, counts.asked);
     }
     if !config.quiet {
         let of = stored.map_or_else(String::new, |name| format!(" of {name}"));
         said += &format!(
             "{}{of} in {} of {} ({:.1} %), {} bars, {:.2} s\n",
-            counted(summary.matches, "match", "matches"),
-            summary.with_matches,
-            counted(summary.scanned, "symbol", "symbols"),
-            summary.match_rate() * 100.0,
-            summary.bars,
+            counted(counts.matches, "match", "matches"),
+            counts.with_matches,
+            counted(counts.scanned, "symbol", "symbols"),
+            counts.match_rate() * 100.0,
+            counts.bars,
             took.as_secs_f64()
         );
     }
-    if summary.too_old > 0 && !config.quiet {
+    if counts.too_old > 0 && !config.quiet {
         said += &format!(
             "{} left out: the table has bars at more than {max_age} times after their newest one (--max-age all)\n",
-            counted(summary.too_old, "symbol", "symbols")
+            counted(counts.too_old, "symbol", "symbols")
         );
     }
-    if !summary.skipped.is_empty() {
-        said += &format!("failed: {} (asked {})\n", summary.skipped.len(), summary.asked);
-        said += &skipped::listed(&summary.skipped, "--failures FILE writes all");
+    if !left_out.is_empty() {
+        said += &format!("failed: {} (asked {})\n", left_out.len(), counts.asked);
+        said += &skipped::listed(left_out, "--failures FILE writes all");
     }
     if !said.is_empty() {
         note(format_args!("{}", said.trim_end()));

@@ -44,7 +44,7 @@ pub(super) async fn run(session: &Session, config: &Config, query: &Query, outpu
         progress.clear();
         progress.finish(Some(&statistics), rows as u64, statistics.bytes_read(session));
     }
-    partial(&statements.skipped)
+    partial(&statements.skipped())
 }
 
 /// Writes a result, and returns its rows.

@@ -1,8 +1,9 @@
-//! What all floors of tallow share: errors, problems of a text, times in words, ranges of time by symbol, and messages
-//! without secrets.
+//! What all floors of tallow share: errors, problems of a text, times in words, ranges of time by symbol, messages without
+//! secrets, and how work is followed and stopped.
 
 mod code;
 pub mod codec;
+pub mod control;
 mod error;
 mod problem;
 mod ranges;

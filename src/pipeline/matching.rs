@@ -7,7 +7,7 @@ use super::outcome::{Outcome, Skipped};
 use super::patterns;
 use super::relation::timeframe_of;
 pub use super::scoring::Scoring;
-use super::search::{Counts, MatchRun, Pattern, SearchOptions, nearest, rows_schema};
+use super::search::{self, Counts, MatchRun, Pattern, SearchOptions, nearest, rows_schema};
 use crate::Session;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -27,10 +27,8 @@ pub struct Match {
     pub tables: Vec<String>,
     /// Which windows are looked at.
     pub look: Look,
-    /// How windows are compared. Which windows these are, [`Match::look`] says.
+    /// How windows are compared, and which matches count. Which windows are looked at, [`Match::look`] says.
     pub options: SearchOptions,
-    /// Only matches that are nearer than this share of random windows.
-    pub percentile: Option<f64>,
     /// What a model makes of the matches.
     pub score: Option<Scoring>,
     /// The table that matches are kept in, as [`crate::materialize::result_table`] gives it.
@@ -59,7 +57,6 @@ impl Match {
             tables: vec!["candles".to_string()],
             look: Look::History,
             options: SearchOptions::default(),
-            percentile: None,
             score: None,
             into: None,
         }
@@ -67,9 +64,6 @@ impl Match {
 
     /// What is wrong with it whatever the lake holds.
     fn check(&self) -> Result<()> {
-        if self.percentile.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
-            return Err(Error::Argument("percentile", ": expected a share from 0 to 1, such as 0.99".to_string()));
-        }
         self.options.check()
     }
 
@@ -106,16 +100,16 @@ impl Match {
             return Err(Error::not_found("no pattern is active").with_hint("the operation `pattern activate NAME`"));
         }
         let mut options = self.options.clone();
-        let (windowing, exact, cooldown) = match self.look {
+        let cooldown;
+        (options.windowing, options.exact, cooldown) = match self.look {
             Look::History => (Windowing::History, false, None),
             Look::Latest { exact, cooldown } => (Windowing::Latest, exact, cooldown),
         };
-        options.windowing = windowing;
         if cooldown.is_some() {
             // What is silent must not take the place of what is not.
             options.k += alerts::most_silent(session).await?;
         }
-        Ok(MatchRun { patterns, options, exact, percentile: self.percentile })
+        Ok(MatchRun { patterns, options })
     }
 }
 
@@ -126,7 +120,7 @@ async fn tables(session: &Session, given: &[String]) -> Result<Vec<(String, Stri
         if tables.iter().any(|(known, _)| known == table) {
             continue;
         }
-        let timeframe = timeframe_of(session, table).await?;
+        let timeframe = timeframe_of(session.lake(), table).await?;
         if let Some((other, _)) = tables.iter().find(|(_, known)| *known == timeframe) {
             return Err(Error::Request(format!(
                 "'{other}' and '{table}' both hold {timeframe} bars, which the result could not tell apart: search one by one"
@@ -177,9 +171,8 @@ pub enum MatchEvent<'a> {
 pub struct Searched {
     /// What its bars are called.
     pub timeframe: String,
-    /// Patterns that were cut from other bars, and from which: a pattern is a shape and may be looked for in any bars, but
-    /// hardly in others by intent.
-    pub of_other_bars: Vec<(String, String)>,
+    /// What is allowed in the search and probably not meant.
+    pub warnings: Vec<String>,
     /// What the search for each pattern looked at.
     pub stages: Vec<(String, Counts)>,
     /// How long it took.
@@ -257,7 +250,7 @@ impl MatchJob {
             let searched = self.run.run(session, table, timeframe, control).await?;
             on(MatchEvent::Searched(&Searched {
                 timeframe: timeframe.clone(),
-                of_other_bars: self.of_other_bars(timeframe),
+                warnings: self.warnings_of(timeframe),
                 stages: searched.stages.clone(),
                 took: started.elapsed(),
             }));
@@ -276,15 +269,9 @@ impl MatchJob {
         Ok(Found { rows: concat_batches(&schema, &batches)?, tables, skipped })
     }
 
-    fn of_other_bars(&self, timeframe: &str) -> Vec<(String, String)> {
-        if timeframe.parse::<Timeframe>().is_err() {
-            return vec![];
-        }
-        let other = |p: &Pattern| {
-            let own = p.timeframe.as_ref().filter(|own| *own != timeframe)?;
-            Some((p.id.clone(), own.clone()))
-        };
-        self.run.patterns.iter().filter_map(other).collect()
+    fn warnings_of(&self, timeframe: &str) -> Vec<String> {
+        let other = search::plan::of_other_bars(&self.run.patterns, timeframe);
+        if other.is_empty() { vec![] } else { vec![search::plan::warning(timeframe, &other)] }
     }
 
     async fn keep(&self, session: &Session, table: &str, rows: &RecordBatch, control: &Control) -> Result<Written> {

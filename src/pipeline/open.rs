@@ -37,6 +37,7 @@ pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session>
     context.register_catalog("tallow", Arc::new(catalog));
     let queries = Arc::new(queries.clone());
     let views = Views {
+        context: context.clone(),
         lake: Arc::clone(&lake),
         queries: Arc::clone(&queries),
         #[cfg(feature = "score")]

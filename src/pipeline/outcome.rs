@@ -7,6 +7,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 use tallow_common::Result;
 use tallow_engine::dialect::Problems;
@@ -29,7 +30,7 @@ pub struct Outcome {
     /// What is allowed in the request and probably not meant.
     pub warnings: Problems,
     /// Symbols and files that were not used.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Late<Vec<Skipped>>,
     /// What it took, complete when all rows have been taken.
     pub statistics: Statistics,
 }
@@ -39,13 +40,13 @@ impl Outcome {
     pub fn of_rows(rows: RecordBatch, skipped: Vec<Skipped>) -> Outcome {
         let (schema, warnings) = (rows.schema(), Problems::default());
         let stream = stream::iter([Ok(rows)]).boxed();
-        Outcome { schema, stream, warnings, skipped, statistics: Statistics::default() }
+        Outcome { schema, stream, warnings, skipped: Late::of(skipped), statistics: Statistics::default() }
     }
 
     /// What has no rows to show.
     pub(crate) fn empty(statistics: Statistics) -> Outcome {
         let (schema, warnings) = (Arc::new(Schema::empty()), Problems::default());
-        Outcome { schema, stream: stream::empty().boxed(), warnings, skipped: vec![], statistics }
+        Outcome { schema, stream: stream::empty().boxed(), warnings, skipped: Late::of(vec![]), statistics }
     }
 
     /// All rows as one batch.
@@ -55,16 +56,102 @@ impl Outcome {
     }
 }
 
+/// Something that is found out while rows are taken, and complete when all have been.
+pub struct Late<T>(Arc<dyn Fn() -> T + Send + Sync>);
+
+impl<T: Clone + Send + Sync + 'static> Late<T> {
+    /// What is known before.
+    pub fn of(known: T) -> Late<T> {
+        Late::new(move || known.clone())
+    }
+}
+
+impl<T> Late<T> {
+    pub(crate) fn new(get: impl Fn() -> T + Send + Sync + 'static) -> Late<T> {
+        Late(Arc::new(get))
+    }
+
+    /// What is known by now.
+    pub fn get(&self) -> T {
+        (self.0)()
+    }
+}
+
+impl<T> Clone for Late<T> {
+    fn clone(&self) -> Self {
+        Late(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Debug> Debug for Late<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// How a scan ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ended {
+    /// All symbols were scanned.
+    #[default]
+    Complete,
+    /// It was cancelled.
+    Cancelled,
+    /// It ran out of time.
+    TimedOut,
+}
+
+/// What a scan counts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScanStatistics {
+    /// The table that is read: without the files that cannot be, where there are such.
+    pub table: String,
+    /// Symbols that were asked for; with a scan of all, those of the table.
+    pub asked: u64,
+    /// Symbols whose bars were read to the end.
+    pub scanned: u64,
+    /// Symbols with a match.
+    pub with_matches: u64,
+    /// Bars that match.
+    pub matches: u64,
+    /// Bars read, those before the range included.
+    pub bars: u64,
+    /// Symbols that were left out because their newest bar is too old; 0 where all bars count.
+    pub too_old: u64,
+    /// How it ended.
+    pub ended: Ended,
+    /// It was ended, and what was complete by then could not be brought together in time: matches are missing.
+    pub given_up: bool,
+}
+
+impl ScanStatistics {
+    /// Share of the symbols scanned that have a match.
+    pub fn match_rate(&self) -> f64 {
+        if self.scanned == 0 { 0.0 } else { self.with_matches as f64 / self.scanned as f64 }
+    }
+}
+
 /// What it took to compute a result.
 #[derive(Debug, Clone, Default)]
 pub struct Statistics {
     plan: Option<Arc<dyn ExecutionPlan>>,
     read_before: u64,
+    scan: Option<Late<ScanStatistics>>,
 }
 
 impl Statistics {
     pub(crate) fn new(plan: Arc<dyn ExecutionPlan>, read_before: u64) -> Statistics {
-        Statistics { plan: Some(plan), read_before }
+        Statistics { plan: Some(plan), read_before, scan: None }
+    }
+
+    /// With those of a scan.
+    pub(crate) fn with_scan(self, scan: Late<ScanStatistics>) -> Statistics {
+        Statistics { scan: Some(scan), ..self }
+    }
+
+    /// What a scan counts; nothing of what is none.
+    pub fn scan(&self) -> ScanStatistics {
+        self.scan.as_ref().map(Late::get).unwrap_or_default()
     }
 
     /// Series that indicators were computed of.

@@ -42,7 +42,7 @@ pub enum Source {
 impl Source {
     /// The bars of a symbol in a table, from one time to another, both included.
     pub async fn bars(session: &Session, table: String, symbol: String, from: i64, to: i64) -> Result<Source> {
-        let timeframe = timeframe_of(session, &table).await?;
+        let timeframe = timeframe_of(session.lake(), &table).await?;
         Ok(Source::Bars { table, timeframe, symbol, from, to })
     }
 }

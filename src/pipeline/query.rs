@@ -4,7 +4,7 @@ use super::among::{absent, among};
 use super::bounds::{self, Range};
 use super::control::{Control, Progress};
 use super::named::{self, NamedQuery};
-use super::outcome::{Outcome, Skipped, Statistics};
+use super::outcome::{Late, Outcome, Skipped, Statistics};
 use crate::{Request, Session};
 use datafusion::prelude::DataFrame;
 use datafusion::sql::parser::Statement;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Params, Parsed, Problems};
+use tallow_engine::symbol_guard::{Fault, Findings};
 use tallow_udfs::candle::Timeframe;
 
 /// What depends on the request, not on the session.
@@ -109,12 +110,12 @@ impl Query {
 pub struct Statements {
     /// What is allowed in the text and probably not meant.
     pub warnings: Problems,
-    /// Symbols that no table had a bar of, of the statements so far.
-    pub skipped: Vec<Skipped>,
     options: QueryOptions,
     /// The session as this query sees it, where that is another.
     request: Option<Session>,
     deadline: Option<Instant>,
+    /// What was not used, of each statement so far.
+    skipped: Vec<Late<Vec<Skipped>>>,
     waiting: VecDeque<Statement>,
 }
 
@@ -137,6 +138,18 @@ impl Statements {
         self.waiting.iter().filter(|statement| !is_silent(statement)).count()
     }
 
+    /// Symbols that were not used, of the statements whose results have been taken: no table had a bar of them, or a search found
+    /// that their bars are no series.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        let mut all: Vec<Skipped> = vec![];
+        for symbol in self.skipped.iter().flat_map(Late::get) {
+            if !all.contains(&symbol) {
+                all.push(symbol);
+            }
+        }
+        all
+    }
+
     /// Runs the next statement; its result begins. The statement after it may need what it changes, so that its result must
     /// have been taken by then.
     ///
@@ -147,24 +160,25 @@ impl Statements {
         let (session, control) = (self.request.as_ref().unwrap_or(session), control.clone().by(self.deadline));
         let (clock, read_before) = (session.engine().clock()?, session.bytes_read());
         let silent = is_silent(&statement);
-        let mut skipped = vec![];
+        let mut absent = vec![];
         let planned = async {
             let mut frame = session.frame(statement).await?;
             if !silent {
-                (frame, skipped) = self.restricted(session, frame).await?;
+                (frame, absent) = self.restricted(session, frame).await?;
             }
             session.plan(frame).await
         };
         let plan = control.limit(&clock, planned).await?;
-        for symbol in &skipped {
-            if !self.skipped.contains(symbol) {
-                self.skipped.push(symbol.clone());
-            }
-        }
+        let executed = Arc::clone(&plan);
+        let skipped = Late::new(move || {
+            let faults = Findings::of(&executed).faults.into_iter().map(|Fault { symbol, reason }| Skipped { symbol, reason });
+            absent.iter().cloned().chain(faults).collect::<Vec<_>>()
+        });
+        self.skipped.push(skipped.clone());
         let (schema, statistics) = (plan.schema(), Statistics::new(Arc::clone(&plan), read_before));
         let (progress, mut rows) = (Arc::clone(&control.progress), 0);
         let mut stream = control
-            .limited(&clock, session.execute(plan)?)
+            .limited(&clock, session.execute_with(plan, &Findings::read)?)
             .inspect_ok(move |batch| {
                 rows += batch.num_rows() as u64;
                 progress(Progress::rows(rows, None));

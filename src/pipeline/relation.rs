@@ -2,21 +2,18 @@
 
 use super::outcome::Skipped;
 use super::quoting::quoted;
-use super::resample::source_of;
-use super::rows::{texts, times};
+use super::resample::{self, Wanted, source_of};
 use crate::Session;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, TableReference};
-use datafusion::functions_aggregate::expr_fn::{count, min};
-use datafusion::logical_expr::{LogicalPlan, col, lit};
-use datafusion::prelude::DataFrame;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{DataFrame, SessionContext};
 use std::sync::Arc;
-use tallow_common::time::shown;
 use tallow_common::{Error, Result, readable};
 use tallow_engine::dialect::{Params, closest};
 use tallow_engine::reach::{PlanReach, reach, reach_at_end};
-use tallow_lake::{CandleTable, READABLE, Unreadable};
+use tallow_lake::{CandleTable, Lake, READABLE, Unreadable};
 use tallow_udfs::candle::Timeframe;
 
 /// Where bars come from.
@@ -25,6 +22,10 @@ pub(super) struct Relation {
     pub name: String,
     /// What stands in FROM.
     pub sql: String,
+    /// The same without the dialect, for plans that are not made of a text.
+    pub plain: String,
+    /// What stands in FROM for the bars that are read.
+    read: String,
     pub schema: SchemaRef,
     /// The table that is read.
     pub table: Option<Arc<dyn TableProvider>>,
@@ -48,23 +49,23 @@ impl Relation {
         self.candles().map(unreadable).unwrap_or_default()
     }
 
-    /// Symbols with two bars of one time in the table that these bars are made of, where nothing rules such out: in what
-    /// they make up they would not be seen.
-    pub async fn doubled(&self, session: &Session) -> Result<Vec<Skipped>> {
-        let Some(table) = self.table.as_ref().filter(|_| !self.is_stored) else { return Ok(vec![]) };
-        if self.candles().is_none_or(|table| table.summary().version.is_some()) {
-            return Ok(vec![]);
+    /// Plain SQL for symbol, time and close of the bars. In bars that are made of smaller ones, two smaller ones of one time would
+    /// not be seen, where nothing rules such out: both are added then, without a close, so that whoever wants a series finds
+    /// them.
+    pub fn closes(&self) -> String {
+        let closes = format!("select symbol, ts, close from {}", self.plain);
+        let is_one_a_time = self.candles().is_none_or(|table| table.summary().version.is_some());
+        if self.is_stored || is_one_a_time {
+            return closes;
         }
-        let bars = session.context().read_table(Arc::clone(table))?;
-        let twice = bars.aggregate(vec![col("symbol"), col("ts")], vec![count(lit(1)).alias("n")])?;
-        let twice =
-            twice.filter(col("n").gt(lit(1)))?.aggregate(vec![col("symbol")], vec![min(col("ts")).alias("ts")])?;
-        let mut doubled = vec![];
-        for batch in session.collect(twice.sort(vec![col("symbol").sort(true, false)])?).await? {
-            let found = texts(batch.column(0))?.into_iter().zip(times(batch.column(1))?);
-            doubled.extend(found.map(|(symbol, ts)| Skipped { symbol, reason: format!("two bars at {}", shown(ts)) }));
-        }
-        Ok(doubled)
+        let beside = |function: &str| format!("{function}(ts) over (partition by symbol order by ts)");
+        format!(
+            "{closes} union all select symbol, ts, cast(null as double) as close from (select symbol, ts, {} as before, {} as after \
+             from {}) where ts = before or ts = after",
+            beside("lag"),
+            beside("lead"),
+            self.read,
+        )
     }
 }
 
@@ -97,15 +98,29 @@ pub(super) async fn despite_files<T>(
     };
     match over(table).await {
         Err(Error::DataFusion(error)) if may_be_a_file(&error) && !table.ends_with(READABLE) => {
-            match relation(session, &format!("{table}{READABLE}")).await {
-                Ok(from) if !from.skipped().is_empty() => {
-                    let done = work(&from).await?;
-                    Ok((from, done))
-                }
-                _ => Err(Error::DataFusion(error)),
-            }
+            let from = readable_part(session.lake(), session.context(), table, error).await?;
+            let done = work(&from).await?;
+            Ok((from, done))
         }
         done => done,
+    }
+}
+
+/// The bars of a table; without the files that cannot be read, where it cannot be opened with them.
+pub(super) async fn opened_despite_files(lake: &Lake, context: &SessionContext, table: &str) -> Result<Relation> {
+    match relation_in(lake, context, table).await {
+        Err(Error::DataFusion(error)) if may_be_a_file(&error) && !table.ends_with(READABLE) => {
+            readable_part(lake, context, table, error).await
+        }
+        opened => opened,
+    }
+}
+
+/// The bars of a table without the files that cannot be read; if there are none, the error stands that made one look.
+async fn readable_part(lake: &Lake, context: &SessionContext, table: &str, error: DataFusionError) -> Result<Relation> {
+    match relation_in(lake, context, &format!("{table}{READABLE}")).await {
+        Ok(from) if !from.skipped().is_empty() => Ok(from),
+        _ => Err(Error::DataFusion(error)),
     }
 }
 
@@ -120,24 +135,46 @@ fn may_be_a_file(error: &DataFusionError) -> bool {
 
 /// The bars of a table; of a timeframe that the lake does not store, those made of smaller ones.
 pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation> {
+    relation_in(session.lake(), session.context(), table).await
+}
+
+/// As [`relation`], where tables are found without a session.
+async fn relation_in(lake: &Lake, context: &SessionContext, table: &str) -> Result<Relation> {
     let name = table.to_string();
     let plain = table.strip_suffix(READABLE);
     let timeframe = plain.unwrap_or(table).strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok());
-    let known = session.lake().timeframes();
+    let known = lake.timeframes();
     if let Some(timeframe) = timeframe.filter(|t| !known.contains(t) && !known.is_empty()) {
-        let source = source_of(session.lake(), timeframe)?;
+        let source = source_of(lake, timeframe)?;
         let (suffix, option) = if plain.is_some() { (READABLE, ", readable => 'true'") } else { ("", "") };
-        let table = session.context().table_provider(TableReference::bare(format!("candles_{source}{suffix}"))).await?;
-        let sql = format!("candles('{timeframe}'{option})");
-        let schema = Arc::clone(one(session, &format!("select * from {sql}")).await?.schema().inner());
-        return Ok(Relation { name, sql, schema, table: Some(table), is_stored: false });
+        let read = format!("candles_{source}{suffix}");
+        let table = context.table_provider(TableReference::bare(read.as_str())).await?;
+        let made = resample::sql(lake, Wanted { readable: plain.is_some(), ..Wanted::of(timeframe) }).await?.0;
+        let bars = context.state().create_logical_plan(&made).await?;
+        return Ok(Relation {
+            name,
+            sql: format!("candles('{timeframe}'{option})"),
+            plain: format!("({made})"),
+            read: quoted(&read),
+            schema: Arc::clone(bars.schema().inner()),
+            table: Some(table),
+            is_stored: false,
+        });
     }
-    match session.context().table_provider(TableReference::bare(table)).await {
+    match context.table_provider(TableReference::bare(table)).await {
         Ok(provider) => {
             let schema = provider.schema();
             match ["symbol", "ts"].into_iter().find(|c| schema.index_of(c).is_err()) {
                 Some(missing) => Err(Error::invalid(format!("`{table}` is no table of candles: it has no {missing}"))),
-                None => Ok(Relation { name, sql: quoted(table), schema, table: Some(provider), is_stored: true }),
+                None => Ok(Relation {
+                    name,
+                    sql: quoted(table),
+                    plain: quoted(table),
+                    read: quoted(table),
+                    schema,
+                    table: Some(provider),
+                    is_stored: true,
+                }),
             }
         }
         Err(error) => {
@@ -145,11 +182,11 @@ pub(super) async fn relation(session: &Session, table: &str) -> Result<Relation>
             if !said.contains("not found") && !said.contains("No table named") {
                 return Err(error.into());
             }
-            let known = session.lake().table_names();
+            let known = lake.table_names();
             let hint = match closest(table, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if known.is_empty() => {
-                    format!("{} holds none yet: the operation `ingest FILE`", session.lake().options().url)
+                    format!("{} holds none yet: the operation `ingest FILE`", lake.options().url)
                 }
                 None => format!("tables: {}", known.join(", ")),
             };
@@ -167,13 +204,13 @@ pub(super) fn table_named(given: &str) -> String {
 }
 
 /// What the bars of a table are called in a result.
-pub(super) async fn timeframe_of(session: &Session, table: &str) -> Result<String> {
+pub(super) async fn timeframe_of(lake: &Lake, table: &str) -> Result<String> {
     if let Some(timeframe) = table.strip_prefix("candles_").and_then(|t| t.parse::<Timeframe>().ok()) {
         return Ok(timeframe.to_string());
     }
-    let bars = match session.lake().bars(table).await {
+    let bars = match lake.bars(table).await {
         // A file that cannot be read does not hide what the others hold.
-        Err(error) => session.lake().bars(&format!("{table}{READABLE}")).await.map_err(|_| error)?,
+        Err(error) => lake.bars(&format!("{table}{READABLE}")).await.map_err(|_| error)?,
         known => known?,
     };
     Ok(bars.map_or_else(|| table.to_string(), |(timeframe, _)| timeframe.to_string()))

@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tallow_common::control::Control;
 use tallow_common::{Error, Result};
 use tallow_engine::cancellation::Cancellation;
 use tallow_engine::dialect::{Params, Parsed};
 use tallow_engine::{Engine, EngineOptions, Extend, resources};
-use tallow_lake::{Computed, IngestOptions, IngestProgress, IngestSummary, Lake, StoredFormula, Stores, Written};
+use tallow_lake::{Computed, IngestOptions, IngestSummary, Lake, StoredFormula, Stores, Written};
 use tallow_udfs::candle::Timeframe;
 
 /// What a session works with.
@@ -121,10 +122,11 @@ impl Session {
         &self,
         timeframe: Timeframe,
         options: IngestOptions,
-        progress: &IngestProgress,
+        control: &Control,
     ) -> Result<IngestSummary> {
-        let progress = progress.clone();
-        self.on_lake(|lake| async move { lake.ingest(timeframe, &options, &progress).await }).await
+        let (progress, clock) = (Arc::clone(&control.progress), self.engine.clock()?);
+        let work = self.on_lake(|lake| async move { lake.ingest(timeframe, &options, &progress).await });
+        control.limit(&clock, work).await
     }
 
     /// Writes a computed table whole, in one commit.

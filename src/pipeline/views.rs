@@ -6,6 +6,7 @@ use super::score::Models;
 use super::{quoting, resample, table_functions};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
+use datafusion::prelude::SessionContext;
 #[cfg(feature = "score")]
 use datafusion::sql::parser::Statement;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ use tallow_udfs::candle::Timeframe;
 
 /// The lake of a session, as the dialect sees it.
 pub(crate) struct Views {
+    /// The session whose tables those of the lake are.
+    pub context: SessionContext,
     pub lake: Arc<Lake>,
     pub queries: Arc<NamedQueries>,
     #[cfg(feature = "score")]
@@ -132,6 +135,10 @@ impl TableFunctions for Views {
         }
         let rest = own_bars(&format!("symbol in ({})", quoting::texts(&missing)))?;
         Ok(beside(format!("{stored} union all {rest}"), &source_origin))
+    }
+
+    async fn warnings(&self, name: &str, arguments: &TableArguments) -> Vec<String> {
+        table_functions::warnings(self, name, arguments).await
     }
 
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String> {

@@ -7,12 +7,13 @@ use crate::similarity::Random;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tallow::pipeline::control::Control;
-use tallow::pipeline::scan::{Ended, Scan};
+use tallow::pipeline::outcome::Ended;
+use tallow::pipeline::scan::Scan;
 use tallow::pipeline::search::{Pattern, SearchOptions, search};
 use tallow::{Session, Settings};
 use tallow_engine::dialect::Formula;
@@ -155,9 +156,9 @@ async fn a_scan_that_is_stuck_is_given_up() {
         let control = timeout.map_or_else(Control::default, |time| Control::default().within(time));
         let cancel = control.cancel.clone();
         let run = async {
-            let mut run = scan.run(&session, &control).await.unwrap();
-            assert!(run.next().await.is_none(), "a stuck scan has no matches");
-            run.summary()
+            let mut found = scan.run(&session, &control).await.unwrap();
+            assert!(found.stream.next().await.is_none(), "a stuck scan has no matches");
+            found.statistics.scan()
         };
         let ended = async {
             if timeout.is_none() {

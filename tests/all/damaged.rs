@@ -5,6 +5,7 @@ use crate::ingest::{from, ingest, lake};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use futures::StreamExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tallow::pipeline::control::Control;
@@ -117,13 +118,13 @@ async fn no_damage_to_a_file_is_a_panic() {
             }
             let scan = Scan { table: table.to_string(), ..Scan::of(Formula::parse("close > sma(3)").unwrap()) };
             match scan.run(&session, &Control::default()).await {
-                Ok(mut run) => {
-                    while let Some(batch) = run.next().await {
+                Ok(mut found) => {
+                    while let Some(batch) = found.stream.next().await {
                         if let Err(error) = batch {
                             check(&error.to_string(), seed);
                         }
                     }
-                    run.summary().skipped.iter().for_each(|failure| check(&failure.reason, seed));
+                    found.skipped.get().iter().for_each(|failure| check(&failure.reason, seed));
                 }
                 Err(error) => check(&error.to_string(), seed),
             }
@@ -196,15 +197,13 @@ async fn the_files_beside_a_damaged_one_are_delivered() {
         assert!(error.to_string().contains("B.parquet"), "seed {seed}: {error}");
 
         let scan = Scan::of(Formula::parse("open + high + low + close + volume > 0").unwrap());
-        let mut run = scan.run(&session, &Control::default()).await.unwrap();
-        let mut found = 0;
-        while let Some(batch) = run.next().await {
-            found += batch.unwrap().num_rows();
-        }
-        let summary = run.summary();
-        assert_eq!((found, summary.skipped.len()), (80, 1), "seed {seed}: {:?}", summary.skipped);
-        assert_eq!(summary.skipped[0].symbol, "B");
-        assert!(summary.skipped[0].reason.contains("B.parquet"), "seed {seed}: {:?}", summary.skipped);
+        let found = scan.run(&session, &Control::default()).await.unwrap();
+        let left_out = found.skipped.clone();
+        let rows = found.rows().await.unwrap().num_rows();
+        let skipped = left_out.get();
+        assert_eq!((rows, skipped.len()), (80, 1), "seed {seed}: {skipped:?}");
+        assert_eq!(skipped[0].symbol, "B");
+        assert!(skipped[0].reason.contains("B.parquet"), "seed {seed}: {skipped:?}");
 
         let other = lake(&folder.path().join("other")).await;
         let done = ingest(&other, "1d", from(&days)).await.unwrap();

@@ -188,9 +188,9 @@ fn scan(Case { seed, text }: &Case) -> Result<Scan, Error> {
 }
 
 async fn matches_of(session: &Session, case: &Case) -> Result<usize, Error> {
-    let mut run = scan(case)?.run(session, &Control::default()).await?;
+    let mut found = scan(case)?.run(session, &Control::default()).await?;
     let mut rows = 0;
-    while let Some(batch) = run.next().await {
+    while let Some(batch) = found.stream.next().await {
         rows += batch?.num_rows();
     }
     Ok(rows)

@@ -4,8 +4,10 @@ use crate::common::{Bar, DAY, START, batch, numbers, query, settings, try_query,
 use arrow::array::{AsArray, RecordBatch};
 use proptest::prelude::*;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tallow::pipeline::control::{Control, Progress, Unit};
 use tallow::{Session, Settings};
-use tallow_lake::{IngestOptions, IngestProgress, IngestSummary, Naming};
+use tallow_lake::{IngestOptions, IngestSummary, Naming};
 
 pub async fn lake(folder: &Path) -> Session {
     let lake = folder.join("lake").display().to_string();
@@ -17,7 +19,7 @@ pub fn from(path: &Path) -> IngestOptions {
 }
 
 pub async fn ingest(session: &Session, timeframe: &str, options: IngestOptions) -> tallow::Result<IngestSummary> {
-    let summary = session.ingest(timeframe.parse().unwrap(), options, &IngestProgress::default()).await?;
+    let summary = session.ingest(timeframe.parse().unwrap(), options, &Control::default()).await?;
     let rejected: u64 = summary.rejected.values().sum();
     let accounted = summary.new
         + summary.unchanged
@@ -465,12 +467,22 @@ async fn progress_ends_with_all_bytes_and_rows() {
     write_csv(&folder.path().join("sorted.csv"), &batch(&bars));
     write_csv(&folder.path().join("mixed.csv"), &batch(&mixed));
     write_parquet(&folder.path().join("sorted.parquet"), &batch(&bars), 300);
-    for (name, merged) in [("sorted.csv", None), ("mixed.csv", Some(1000)), ("sorted.parquet", None)] {
+    for (name, is_sorted_first) in [("sorted.csv", false), ("mixed.csv", true), ("sorted.parquet", false)] {
         let path = folder.path().join(name);
         let own = tempfile::tempdir().unwrap();
-        let (session, progress) = (lake(own.path()).await, IngestProgress::default());
-        session.ingest("1d".parse().unwrap(), from(&path), &progress).await.unwrap();
+        let session = lake(own.path()).await;
+        let reports = Arc::new(Mutex::new(vec![]));
+        let told = Arc::clone(&reports);
+        let control = Control::followed(Arc::new(move |so_far| told.lock().unwrap().push(so_far)));
+        session.ingest("1d".parse().unwrap(), from(&path), &control).await.unwrap();
         let size = path.metadata().unwrap().len();
-        assert_eq!((progress.rows(), progress.bytes(), progress.merged()), (1000, (size, size), merged), "{name}");
+        let reports = reports.lock().unwrap();
+        let last = |unit| *reports.iter().rfind(|p: &&Progress| p.unit == unit).unwrap();
+        let of = |unit, all| Progress { unit, done: all, total: Some(all), rows: 1000 };
+        assert_eq!(last(Unit::Bytes), of(Unit::Bytes, size), "{name}");
+        assert_eq!(reports.iter().any(|p| p.unit == Unit::Rows), is_sorted_first, "{name}");
+        if is_sorted_first {
+            assert_eq!(last(Unit::Rows), of(Unit::Rows, 1000), "{name}");
+        }
     }
 }

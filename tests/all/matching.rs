@@ -1,6 +1,6 @@
 //! Patterns, matches, alerts and models of a lake.
 
-use crate::common::{DAY, START, assert_close, numbers, query, settings, try_query};
+use crate::common::{DAY, START, assert_close, numbers, query, session, settings, try_query};
 use crate::similarity::{Bars, Random, lake, walks, write};
 use arrow::array::{AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use tallow::pipeline::alerts::{self, Alerts};
 use tallow::pipeline::control::{Control, OnProgress, Progress};
 use tallow::pipeline::patterns::{self, Source};
+use tallow::pipeline::query::{Executed, Query};
 use tallow::pipeline::score::{self, Boosted, FEATURES, Model, Training};
 use tallow::pipeline::search::{MatchRun, Pattern, SearchOptions};
-use tallow::{Session, Settings};
+use tallow::{Params, Session, Settings};
 use tallow_lake::{Record, StoredAlert, StoredPattern};
 use tallow_udfs::similarity::reference::Channels;
 use tallow_udfs::similarity::search::Windowing;
@@ -23,7 +24,7 @@ async fn stored(session: &Session, id: &str, symbol: &str, from: i64, to: i64) -
 }
 
 fn run(patterns: Vec<Pattern>, options: SearchOptions) -> MatchRun {
-    MatchRun { patterns, options, exact: false, percentile: None }
+    MatchRun { patterns, options }
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn the_prescreen_keeps_a_fifth_and_every_stage_is_counted() {
     let (_, counts) = &screened.stages[0];
     assert_eq!(counts.prescreened, Some((60, 12)));
     assert_eq!(counts.stages.symbols, 12);
-    let exact = MatchRun { exact: true, ..run(vec![sought.clone()], options) };
+    let exact = run(vec![sought.clone()], SearchOptions { exact: true, ..options });
     let exact = exact.run(&session, "candles_1d", "1d", &Control::default()).await.unwrap();
     assert_eq!(exact.stages[0].1.prescreened, None);
     assert_eq!(exact.stages[0].1.stages.symbols, 60);
@@ -244,7 +245,7 @@ async fn the_prescreen_spends_no_place_on_what_cannot_match() {
     let session = lake(folder.path(), &bars).await;
     let options = SearchOptions { windowing: Windowing::Latest, k: 20, ..SearchOptions::default() };
     let search = async |sought: &Pattern, exact| {
-        let search = MatchRun { exact, ..run(vec![sought.clone()], options.clone()) };
+        let search = run(vec![sought.clone()], SearchOptions { exact, ..options.clone() });
         search.run(&session, "candles_1d", "1d", &Control::default()).await.unwrap()
     };
     let sought = Pattern::try_from(&stored(&session, "cut", "S04", 140, 199).await).unwrap();
@@ -302,10 +303,27 @@ async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
     };
     let error = patterns::cut(&made, "p", source).await.unwrap_err().to_string();
     assert_eq!(error, "'S003' has two bars at 2020-01-07");
-    // In SQL nobody could be told.
-    let sql = format!("select * from dtw_search('{table}', [1, 2, 3, 2, 1, 2], k => 3)");
-    let error = try_query(&session, &sql).await.unwrap_err().to_string();
-    assert!(error.contains("S003: two bars at 2020-01-07"), "{error}");
+    // A query leaves it out as well, and says so; where nobody could be told it is an error.
+    for (session, table) in [(&session, table.as_str()), (&made, "1w")] {
+        for mode in ["history", "latest"] {
+            let sql = format!("select * from dtw_search('{table}', [1, 2, 3, 2, 1, 2], k => 20, mode => '{mode}')");
+            let (rows, left_out) = told(session, &sql).await;
+            assert_eq!(left_out, ["S003: two bars at 2020-01-07"]);
+            assert!(rows.num_rows() > 9);
+            let error = try_query(session, &sql).await.unwrap_err().to_string();
+            assert!(error.contains("S003: two bars at 2020-01-07"), "{error}");
+        }
+    }
+}
+
+/// The rows of a query, and what it left out.
+async fn told(session: &Session, sql: &str) -> (RecordBatch, Vec<String>) {
+    let mut statements = Query::of(sql).begin(session).await.unwrap();
+    let Some(Executed::Rows(outcome)) = statements.next(session, &Control::default()).await.unwrap() else {
+        panic!("no result of {sql}");
+    };
+    let rows = outcome.rows().await.unwrap();
+    (rows, statements.skipped().iter().map(|s| format!("{}: {}", s.symbol, s.reason)).collect())
 }
 
 #[tokio::test]
@@ -381,6 +399,74 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
     assert_eq!((weeks.rows.num_rows(), weeks.skipped.len()), (4, 1));
     let scored = score::scored(&session, &weeks, "heuristic", None).await.unwrap();
     assert_eq!(scored.num_rows(), 4);
+    // Nor a query.
+    let closes: Vec<String> = bars[5].2[60..80].iter().map(f64::to_string).collect();
+    let sql = format!("select * from dtw_search('candles_1w', [{}], k => 4)", closes.join(", "));
+    let (rows, left_out) = told(&session, &sql).await;
+    assert_eq!(numbers(&rows, "distance"), numbers(&weeks.rows, "distance"));
+    assert!(left_out.len() == 1 && left_out[0].contains("broken.parquet"), "{left_out:?}");
+}
+
+/// Of a run, in the order of a search, without the length of its bars.
+fn plain(rows: &RecordBatch) -> RecordBatch {
+    let timeframe = rows.schema().index_of("timeframe").unwrap();
+    rows.project(&(0..rows.num_columns()).filter(|i| *i != timeframe).collect::<Vec<_>>()).unwrap()
+}
+
+/// Over the sample, and files beyond it: `TALLOW_TEST_CANDLES=/path/fx.parquet,/path/crypto.parquet`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_finds_what_a_run_finds() {
+    let session = session().await;
+    let mut tables = vec!["candles".to_string(), "4h".to_string(), "1w".to_string()];
+    tables.extend(std::env::var("TALLOW_TEST_CANDLES").iter().flat_map(|more| more.split(',')).map(str::to_string));
+    let shapes = ["9 8 6 5 4 4 5 6 8 9 10 9", "1 2 3 5 4 6 5 7 8 7 9 11 10 12 13 12 14 13 15 16"];
+    for table in tables {
+        for shape in shapes {
+            for (mode, windowing, exact) in [
+                ("mode => 'history', scales => '1', k => 7", Windowing::History, false),
+                ("mode => 'latest'", Windowing::Latest, false),
+                ("mode => 'latest', exact => 'true', percentile => 0.05, k => 12", Windowing::Latest, true),
+            ] {
+                let history = windowing == Windowing::History;
+                let default = SearchOptions::default();
+                let options = SearchOptions {
+                    windowing,
+                    exact,
+                    k: if history {
+                        7
+                    } else if exact {
+                        12
+                    } else {
+                        default.k
+                    },
+                    scales: if history { vec![1.0] } else { default.scales.clone() },
+                    percentile: exact.then_some(0.05),
+                    ..default
+                };
+                let name = if table.len() == 2 { format!("candles_{table}") } else { table.clone() };
+                let pattern = patterns::of_text(session.lake(), shape).await.unwrap();
+                let found = run(vec![pattern], options).run(&session, &name, "x", &Control::default()).await.unwrap();
+                let sql = format!("select * from dtw_search('{table}', '{shape}', {mode})");
+                let (rows, left_out) = told(&session, &sql).await;
+                let own: Vec<_> = found.skipped.iter().map(|s| format!("{}: {}", s.symbol, s.reason)).collect();
+                assert_eq!((&rows, left_out), (&plain(&found.rows), own), "{sql}");
+                assert!(rows.num_rows() > 0, "{sql}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_query_for_what_was_cut_from_other_bars_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path(), &walks(&mut Random(12), 4, 900)).await;
+    stored(&session, "cut", "S002", 80, 120).await;
+    let warnings = async |table: &str| {
+        let parsed = session.parse(&format!("select * from dtw_search('{table}', 'cut')"), &Params::default()).await;
+        parsed.unwrap().warnings.list.into_iter().map(|w| w.message).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings("candles_1w").await, ["searching 1w bars for what was cut from other bars: cut (1d)"]);
+    assert!(warnings("1d").await.is_empty());
 }
 
 #[tokio::test]

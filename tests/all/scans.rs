@@ -5,7 +5,9 @@ use crate::interrupts::interrupted_at;
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use futures::TryStreamExt;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tallow::pipeline::bounds::Range;
 use tallow::pipeline::control::{Control, Progress};
 use tallow::pipeline::formulas;
-use tallow::pipeline::scan::{Ended, Group, MaxAge, Rank, Scan, Summary, Sweep};
+use tallow::pipeline::outcome::{Ended, Outcome, ScanStatistics, Skipped};
+use tallow::pipeline::scan::{Group, MaxAge, Rank, Scan, Sweep};
 use tallow::{Session, Settings};
 use tallow_common::time::instant;
 use tallow_engine::dialect::Formula;
@@ -29,12 +32,28 @@ async fn run(session: &Session, scan: &Scan) -> (RecordBatch, Summary) {
 }
 
 async fn try_run(session: &Session, scan: &Scan) -> tallow::Result<(RecordBatch, Summary)> {
-    let mut run = scan.run(session, &Control::default()).await?;
-    let mut batches = vec![];
-    while let Some(batch) = run.next().await {
-        batches.push(batch?);
+    taken(scan.run(session, &Control::default()).await?).await
+}
+
+/// What a scan finds out beside its matches.
+#[derive(Debug)]
+struct Summary {
+    skipped: Vec<Skipped>,
+    counts: ScanStatistics,
+}
+
+impl Deref for Summary {
+    type Target = ScanStatistics;
+
+    fn deref(&self) -> &ScanStatistics {
+        &self.counts
     }
-    Ok((concat_batches(&run.schema(), &batches)?, run.summary()))
+}
+
+async fn taken(found: Outcome) -> tallow::Result<(RecordBatch, Summary)> {
+    let batches: Vec<RecordBatch> = found.stream.try_collect().await?;
+    let summary = Summary { skipped: found.skipped.get(), counts: found.statistics.scan() };
+    Ok((concat_batches(&found.schema, &batches)?, summary))
 }
 
 fn keys(rows: &RecordBatch) -> Vec<(String, i64)> {
@@ -567,12 +586,9 @@ async fn a_cancelled_scan_delivers_whole_symbols() {
             stop.cancel();
         }
     });
-    let mut run = scan.run(&session, &Control { progress, cancel, deadline: None }).await.unwrap();
-    let mut part = BTreeMap::new();
-    while let Some(batch) = run.next().await {
-        part.extend(counts(&batch.unwrap()));
-    }
-    let summary = run.summary();
+    let found = scan.run(&session, &Control { progress, cancel, deadline: None }).await.unwrap();
+    let (rows, summary) = taken(found).await.unwrap();
+    let part = counts(&rows);
     assert_eq!(summary.ended, Ended::Cancelled);
     assert!((40..400).contains(&summary.scanned), "{summary:?}");
     assert_eq!(part.len() as u64, summary.scanned);
@@ -584,16 +600,10 @@ async fn running_out_of_time_ends_one_scan_and_not_all_that_share_a_token() {
     let session = session().await;
     let control = Control::default();
     let short = control.clone().within(std::time::Duration::from_nanos(1));
-    let mut run = scan("rsi(14) < 30").run(&session, &short).await.unwrap();
-    while let Some(batch) = run.next().await {
-        batch.unwrap();
-    }
+    taken(scan("rsi(14) < 30").run(&session, &short).await.unwrap()).await.unwrap();
     assert!(!control.cancel.is_cancelled());
-    let mut next = scan("rsi(14) < 30").run(&session, &control).await.unwrap();
-    while let Some(batch) = next.next().await {
-        batch.unwrap();
-    }
-    assert_eq!((next.summary().ended, next.summary().scanned), (Ended::Complete, 505));
+    let (_, next) = taken(scan("rsi(14) < 30").run(&session, &control).await.unwrap()).await.unwrap();
+    assert_eq!((next.ended, next.scanned), (Ended::Complete, 505));
 }
 
 #[test]

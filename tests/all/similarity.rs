@@ -9,8 +9,9 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use tallow::pipeline::control::Control;
 use tallow::{Session, Settings};
-use tallow_lake::{IngestOptions, IngestProgress};
+use tallow_lake::IngestOptions;
 use tallow_udfs::similarity::band::Band;
 use tallow_udfs::similarity::compare::null_distances;
 use tallow_udfs::similarity::descriptor::{resample, slope};
@@ -324,7 +325,7 @@ pub async fn lake(folder: &Path, bars: &Bars) -> Session {
     let lake = folder.join("lake").display().to_string();
     let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
-    session.ingest("1d".parse().unwrap(), options, &IngestProgress::default()).await.unwrap();
+    session.ingest("1d".parse().unwrap(), options, &Control::default()).await.unwrap();
     session
 }
 

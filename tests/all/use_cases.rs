@@ -39,7 +39,7 @@ async fn statements_run_in_turn_and_only_some_have_rows() {
     while let Some(executed) = statements.next(&session, &control).await.unwrap() {
         match executed {
             Executed::Rows(outcome) => {
-                assert_eq!(outcome.skipped.iter().map(|s| s.symbol.as_str()).collect::<Vec<_>>(), ["NIX"]);
+                assert_eq!(outcome.skipped.get().iter().map(|s| s.symbol.as_str()).collect::<Vec<_>>(), ["NIX"]);
                 rows.push(outcome.rows().await.unwrap());
             }
             Executed::Done(_) => assert!(rows.is_empty(), "the view comes first"),
@@ -47,7 +47,7 @@ async fn statements_run_in_turn_and_only_some_have_rows() {
     }
     assert_eq!((rows.len(), rows[1].num_rows()), (2, 1));
     // What both statements lack is named once.
-    assert_eq!(statements.skipped.len(), 1);
+    assert_eq!(statements.skipped().len(), 1);
     assert!(Query::of(" ").begin(&session).await.is_err(), "no statement");
 }
 

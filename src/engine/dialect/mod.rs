@@ -40,7 +40,7 @@ use scope::Tables;
 use std::collections::BTreeSet;
 use tallow_common::{Error, Result};
 
-/// Statements that DataFusion plans, and what is allowed in their text and hardly meant.
+/// Statements that DataFusion plans, and what is allowed in their text and probably not meant.
 #[derive(Debug)]
 pub struct Parsed {
     /// The statements.
@@ -72,7 +72,8 @@ pub async fn rewrite(
     let mut statements = parse(text)?;
     let mut problems = timeframe::join_timeframes(&mut statements, functions).await;
     let mut used = BTreeSet::new();
-    problems.extend(table_function::expand(&mut statements, functions, params, &mut used).await);
+    let expanded = table_function::expand(&mut statements, functions, params, &mut used).await;
+    problems.extend(expanded.problems);
     let params = &params.without(&used);
     // What was put in place may name timeframes of its own.
     problems.extend(timeframe::join_timeframes(&mut statements, functions).await);
@@ -86,6 +87,7 @@ pub async fn rewrite(
     for statement in &mut statements {
         rewriter.statement(statement);
     }
+    rewriter.add_warnings(expanded.warnings);
     rewriter.add_warnings(symbols::unknown(&statements, &tables, functions));
     let warnings = rewriter.finish()?;
     Ok(Parsed { statements, warnings })

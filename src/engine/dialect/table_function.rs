@@ -36,6 +36,11 @@ pub trait TableFunctions: Send + Sync {
     /// The query behind a call.
     async fn sql(&self, name: &str, arguments: &TableArguments) -> Result<String>;
 
+    /// What is allowed in a call and probably not meant.
+    async fn warnings(&self, _name: &str, _arguments: &TableArguments) -> Vec<String> {
+        vec![]
+    }
+
     /// The bars of another timeframe beside those of a table.
     async fn other_bars(&self, base: &Base, timeframe: Timeframe) -> Result<OtherBars>;
 
@@ -85,14 +90,23 @@ impl TableFunctions for NoTableFunctions {
 /// A query may stand for one that stands for another; more deep than this it stands for itself.
 const DEPTH: usize = 8;
 
-/// Puts queries in the place of table functions; what cannot be is a problem.
+/// What was found in calls of table functions.
+#[derive(Debug, Default)]
+pub(super) struct Expanded {
+    /// What cannot be put in place.
+    pub problems: Vec<Problem>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Puts queries in the place of table functions.
 pub(super) async fn expand(
     statements: &mut [Statement],
     functions: &dyn TableFunctions,
     params: &Params,
     used: &mut BTreeSet<String>,
-) -> Vec<Problem> {
-    let mut problems = vec![];
+) -> Expanded {
+    let Expanded { mut problems, mut warnings } = Expanded::default();
     let names = functions.names();
     for _ in 0..DEPTH {
         let mut calls = Calls { names: &names, found: vec![] };
@@ -103,6 +117,8 @@ pub(super) async fn expand(
                 Ok(arguments) => match functions.sql(&name, &arguments).await {
                     Ok(sql) => match parse_query(&sql) {
                         Ok(query) => {
+                            let said = functions.warnings(&name, &arguments).await.into_iter();
+                            warnings.extend(said.map(|said| Problem::new(said, span)));
                             queries.insert((name, arguments), query);
                             continue;
                         }
@@ -115,14 +131,14 @@ pub(super) async fn expand(
             problems.push(Problem::new(said, span).of(code));
         }
         if queries.is_empty() || !problems.is_empty() {
-            return problems;
+            return Expanded { problems, warnings };
         }
         let mut replace = Replace { queries, params };
         for statement in statements.iter_mut() {
             visit_mut(statement, &mut replace);
         }
     }
-    problems
+    Expanded { problems, warnings }
 }
 
 /// Parses a query that tallow wrote.

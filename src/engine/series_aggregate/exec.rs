@@ -1,10 +1,11 @@
 //! The work of either phase: `Partial` makes state rows of each partition, `Final` the result of all of them.
 
-use super::function::{Partitions, SeriesAggregate};
+use super::function::{Execution, Partitions, SeriesAggregate};
 use super::gather::Gathering;
 use crate::cancellation::{Cancellation, Turns};
 use crate::node_exec::Work;
 use crate::observer::Observer;
+use crate::symbol_guard::Findings;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -98,6 +99,7 @@ impl Work for Final {
         let reservation = MemoryConsumer::new(self.0.describe()).register(context.memory_pool());
         let (function, metrics) = (Arc::clone(&self.0), metrics.clone());
         let baseline = BaselineMetrics::new(&metrics, partition);
+        let (faults_are_read, cancellation) = (Findings::are_read(&context), Cancellation::of(&context));
         let mut input = input.execute(partition, context)?;
         let result = async move {
             let mut states = vec![];
@@ -107,7 +109,8 @@ impl Work for Final {
                 states.push(batch);
             }
             let _timer = baseline.elapsed_compute().timer();
-            Ok(function.finish(&states, &metrics)?.record_output(&baseline))
+            let execution = Execution { metrics: &metrics, faults_are_read, cancellation };
+            Ok(function.finish(&states, &execution)?.record_output(&baseline))
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.0.schema(), stream::once(result))))
     }

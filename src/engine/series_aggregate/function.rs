@@ -1,6 +1,7 @@
 //! What an aggregate over series is made of.
 
 use crate::cancellation::Cancellation;
+use crate::symbol_guard::{Fault, Finding};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
@@ -31,14 +32,32 @@ pub trait SeriesAggregate: Debug + Send + Sync {
     /// The result, of the state rows of all partitions in any order. What is counted goes to the metrics as well.
     ///
     /// # Errors
-    /// State rows that are not its own.
-    fn finish(&self, states: &[RecordBatch], metrics: &ExecutionPlanMetricsSet) -> Result<RecordBatch>;
+    /// State rows that are not its own; symbols that must not be skipped; or the execution is over.
+    fn finish(&self, states: &[RecordBatch], execution: &Execution<'_>) -> Result<RecordBatch>;
 
     /// All that it is, as bytes that its kind reads.
     ///
     /// # Errors
     /// What cannot be written down.
     fn spec(&self) -> Result<Vec<u8>>;
+}
+
+/// The execution that a final phase belongs to.
+#[derive(Debug)]
+pub struct Execution<'a> {
+    /// What the operator counts.
+    pub metrics: &'a ExecutionPlanMetricsSet,
+    /// Whether anybody learns of symbols that are left out.
+    pub faults_are_read: bool,
+    /// Whether it is over.
+    pub cancellation: Cancellation,
+}
+
+impl Execution<'_> {
+    /// Reports a symbol that is left out.
+    pub fn fault(&self, fault: Fault) {
+        Finding::Fault(fault).record(self.metrics, 0);
+    }
 }
 
 /// Partitions that run in one process. What they share may save work, such as a bound beyond which nothing is of interest; the result
@@ -57,10 +76,7 @@ pub trait Accumulator: Send {
     fn series(&mut self, symbol: &str, ts: &[i64], columns: &[Vec<f64>]) -> Result<()>;
 
     /// A symbol whose bars are no series, and why; none of them is seen.
-    ///
-    /// # Errors
-    /// Where such a symbol must not be skipped.
-    fn unfit(&mut self, symbol: &str, reason: &str) -> Result<()>;
+    fn unfit(&mut self, symbol: &str, reason: &str);
 
     /// How many bytes it takes, whatever it looks at.
     fn bytes(&self) -> usize;

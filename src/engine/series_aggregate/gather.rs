@@ -109,7 +109,7 @@ impl Gathering {
 
     fn finish(&mut self) -> Result<()> {
         match (self.name.take(), self.unfit.take()) {
-            (Some(name), Some(reason)) => self.accumulator.unfit(&name, &reason)?,
+            (Some(name), Some(reason)) => self.accumulator.unfit(&name, &reason),
             (Some(name), None) => {
                 self.accumulator.series(&name, &self.times, &self.values)?;
                 self.series += 1;

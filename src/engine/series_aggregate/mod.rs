@@ -10,5 +10,5 @@ mod function;
 mod gather;
 mod node;
 
-pub use function::{Accumulator, Partitions, SeriesAggregate};
+pub use function::{Accumulator, Execution, Partitions, SeriesAggregate};
 pub use node::{aggregated, node};

@@ -1,10 +1,10 @@
-//! What guards found out about symbols, as metrics of their operators.
+//! What guards and aggregates found out about symbols, as metrics of their operators.
 
-use super::node::SymbolGuard;
-use crate::node_exec::NodeExec;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricValue};
+use datafusion::prelude::SessionConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Fault {
     pub reason: String,
 }
 
-/// What the guards of a plan found out in its executions.
+/// What the operators of a plan found out in its executions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Symbols that were read to their end.
@@ -29,7 +29,7 @@ pub struct Findings {
 
 /// A metric is a name and a number wherever metrics travel: the name tells what was found.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Finding {
+pub(crate) enum Finding {
     #[serde(rename = "symbol")]
     Symbol(String),
     #[serde(rename = "fault")]
@@ -44,13 +44,26 @@ impl Finding {
     }
 }
 
+/// Whoever runs a plan reads its findings when it ends.
+struct Read;
+
 impl Findings {
+    /// Tells the operators of an execution that its findings will be read. Those that may go on without a symbol then report it
+    /// instead of ending the execution.
+    pub fn read(config: SessionConfig) -> SessionConfig {
+        config.with_extension(Arc::new(Read))
+    }
+
+    /// Whether the findings of an execution will be read.
+    pub(crate) fn are_read(context: &TaskContext) -> bool {
+        context.session_config().get_extension::<Read>().is_some()
+    }
+
     /// What was found so far.
     pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Findings {
         let mut found = Findings::default();
         let _ = plan.apply(|operator| {
-            let guard = NodeExec::node_of::<SymbolGuard>(operator.as_ref());
-            for metric in guard.and_then(|_| operator.metrics()).iter().flat_map(|metrics| metrics.iter()) {
+            for metric in operator.metrics().iter().flat_map(|metrics| metrics.iter()) {
                 if let MetricValue::Count { name, .. } = metric.value() {
                     found.add(name);
                 }

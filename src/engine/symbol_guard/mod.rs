@@ -17,5 +17,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use findings::Finding;
 pub use findings::{Fault, Findings};
 pub use node::SymbolGuard;

@@ -9,7 +9,7 @@ mod threads;
 use super::as_of::AsOf;
 use super::change_feed::{self, Changed};
 use super::delta::{Log, no_table};
-use super::ingest::{self, IngestOptions, IngestProgress, IngestSummary};
+use super::ingest::{self, IngestOptions, IngestSummary};
 use super::kind::{CANDLES, ResultKind};
 use super::maintenance::{self, HistoryEntry, OptimizeSummary};
 use super::overwrite::{self, Computed, Written};
@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::{Debug, Formatter};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tallow_common::control::OnProgress;
 use tallow_common::{ComputeThreads, Error};
 use tallow_udfs::candle::Timeframe;
 
@@ -127,12 +128,13 @@ impl Lake {
         Ok(())
     }
 
-    /// Ingests files into the table of a timeframe, which is made if it is not there.
+    /// Ingests files into the table of a timeframe, which is made if it is not there. Progress counts the bytes of the files, and
+    /// then the rows that had to be sorted first.
     pub async fn ingest(
         &self,
         timeframe: Timeframe,
         options: &IngestOptions,
-        progress: &IngestProgress,
+        progress: &OnProgress,
     ) -> Result<IngestSummary> {
         let done = ingest::ingest(&self.state, &self.cache, &self.options.url, timeframe, options, progress).await;
         self.refresh().await?;

@@ -48,13 +48,14 @@ impl Display for ChangeType {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a session of DataFusion reads the feed")]
 mod tests {
-    use crate::{IngestOptions, IngestProgress, Lake, LakeOptions, ProfileCache};
+    use crate::{IngestOptions, Lake, LakeOptions, ProfileCache};
     use arrow::array::AsArray;
     use arrow::compute::cast;
     use arrow::datatypes::DataType;
     use datafusion::execution::SessionStateBuilder;
     use datafusion::prelude::SessionContext;
     use std::path::Path;
+    use tallow_common::control::Control;
 
     async fn lake(folder: &Path) -> Lake {
         let state = SessionStateBuilder::new().with_default_features().build();
@@ -66,7 +67,7 @@ mod tests {
         let file = folder.join("delivery.csv");
         std::fs::write(&file, format!("symbol,ts,open,high,low,close\n{}\n", rows.join("\n"))).unwrap();
         let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
-        lake.ingest("1d".parse().unwrap(), &options, &IngestProgress::default()).await.unwrap().version
+        lake.ingest("1d".parse().unwrap(), &options, &Control::default().progress).await.unwrap().version
     }
 
     /// Symbol, day, close, what became of it and by which version.

@@ -23,7 +23,7 @@ mod upsert;
 
 use datafusion::common::DataFusionError;
 pub use mapping::Naming;
-pub use progress::IngestProgress;
+use progress::IngestProgress;
 pub(super) use run::{ingest, merge_rows};
 pub use summary::IngestSummary;
 

@@ -24,6 +24,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::time::Instant;
+use tallow_common::control::OnProgress;
 use tallow_common::time::Zone;
 use tallow_udfs::candle::{Grid, Timeframe};
 
@@ -39,7 +40,7 @@ pub(crate) async fn ingest(
     lake: &str,
     timeframe: Timeframe,
     options: &IngestOptions,
-    progress: &IngestProgress,
+    progress: &OnProgress,
 ) -> Result<IngestSummary> {
     let started = Instant::now();
     let lake = lake.trim_end_matches('/');
@@ -54,7 +55,7 @@ pub(crate) async fn ingest(
         options,
         zone: zone(options.zone.as_deref())?,
         reading: Reading::new(state),
-        progress,
+        progress: IngestProgress::new(progress),
     };
     let mut files = ingest.open_files().await?;
     let summary = ingest.run(&mut files).await?;
@@ -71,7 +72,7 @@ struct Ingest<'a> {
     options: &'a IngestOptions,
     zone: Zone,
     reading: Reading,
-    progress: &'a IngestProgress,
+    progress: IngestProgress,
 }
 
 /// The files of a delivery that have rows, and what is known of them and of the others.

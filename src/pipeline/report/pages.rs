@@ -5,10 +5,12 @@ use crate::Session;
 use crate::control::Control;
 use crate::label::quality;
 use crate::matching::{Found, Look, MatchJob, Scoring};
+use crate::outcome::Skipped;
 use crate::query::Executed;
-use crate::scan::{Scan, Summary};
+use crate::scan::Scan;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use futures::TryStreamExt;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_lake::StoredPattern;
@@ -70,7 +72,7 @@ fn parameters_of_matches(job: &MatchJob) -> Vec<(String, String)> {
         ("channels", options.channels.as_ref().map(|c| channels(c).to_string())),
         ("weights", given(&weights)),
         ("bands", given(&bands)),
-        ("percentile at least", request.percentile.map(|p| p.to_string())),
+        ("percentile at least", request.options.percentile.map(|p| p.to_string())),
         ("model", request.score.as_ref().map(|Scoring { model, .. }| model.clone())),
     ];
     named(all)
@@ -91,21 +93,19 @@ fn skipped_note(count: usize) -> Vec<String> {
 }
 
 /// Runs a scan, and makes the page of what it found, with at most so many charts; `kept_as` is the name of the formula, where
-/// the lake keeps it.
+/// the lake keeps it. Returns what was not used as well.
 pub async fn scan_page(
     session: &Session,
     scan: &Scan,
     kept_as: Option<String>,
     charts: usize,
     control: &Control,
-) -> Result<(Page, Summary)> {
-    let mut run = scan.run(session, control).await?;
-    let mut batches = vec![];
-    while let Some(batch) = run.next().await {
-        batches.push(batch?);
-    }
-    let rows = concat_batches(&run.schema(), &batches)?;
-    let table = run.table();
+) -> Result<(Page, Vec<Skipped>)> {
+    let found = scan.run(session, control).await?;
+    let batches: Vec<_> = found.stream.try_collect().await?;
+    let (rows, counts, skipped) =
+        (concat_batches(&found.schema, &batches)?, found.statistics.scan(), found.skipped.get());
+    let table = counts.table.as_str();
     let is_of_bars = ["symbol", "ts"].iter().all(|c| rows.column_by_name(c).is_some());
     let charts = if is_of_bars { charts_of_scan(session, &rows, table, charts).await? } else { vec![] };
     let params: Vec<_> = scan.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -121,14 +121,13 @@ pub async fn scan_page(
         ("at most", scan.top.map(|n| n.to_string())),
         ("parameters", (!params.is_empty()).then(|| params.join(", "))),
     ]);
-    let summary = run.summary();
-    let mut notes = skipped_note(summary.skipped.len());
-    if summary.too_old > 0 {
-        notes.push(format!("{} symbols were left out because their newest bar is too old.", summary.too_old));
+    let mut notes = skipped_note(skipped.len());
+    if counts.too_old > 0 {
+        notes.push(format!("{} symbols were left out because their newest bar is too old.", counts.too_old));
     }
     let sources = vec![source(session, table).await?];
     let title = format!("Scan: {}", scan.formula);
-    Ok((Page { title, parameters, sources, notes, charts, rows }, summary))
+    Ok((Page { title, parameters, sources, notes, charts, rows }, skipped))
 }
 
 /// A page of labels.

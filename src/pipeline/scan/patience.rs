@@ -4,6 +4,7 @@
 //! operator that is deep in something else, or waits for a store that does not answer, must not keep the caller.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -17,11 +18,17 @@ const PER_MATCH: Duration = Duration::from_micros(2);
 pub(super) struct Patience {
     ended: CancellationToken,
     clock: Handle,
+    exhausted: AtomicBool,
 }
 
 impl Patience {
     pub fn new(ended: CancellationToken, clock: Handle) -> Patience {
-        Patience { ended, clock }
+        Patience { ended, clock, exhausted: AtomicBool::new(false) }
+    }
+
+    /// Whether something was given up.
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted.load(Ordering::Relaxed)
     }
 
     /// The result of some work; `None`: the scan was ended, and this took too long.
@@ -39,7 +46,10 @@ impl Patience {
         tokio::select! {
             biased;
             done = work => Some(done),
-            () = too_long => None,
+            () = too_long => {
+                self.exhausted.store(true, Ordering::Relaxed);
+                None
+            }
         }
     }
 }

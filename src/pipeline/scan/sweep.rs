@@ -1,7 +1,8 @@
 //! One formula with many values of its parameters, in one pass over the bars.
 
-use super::{MATCH, Relation, Scan, named};
+use super::{MATCH, Scan, named};
 use crate::Session;
+use crate::relation::Relation;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::functions_aggregate::expr_fn::{count, sum};

@@ -73,8 +73,8 @@ impl TrainingRequest {
             ..SearchOptions::default()
         };
         let patterns = stored.iter().map(Pattern::try_from).collect::<Result<Vec<_>>>()?;
-        let run = MatchRun { patterns, options, exact: true, percentile: None };
-        let timeframe = timeframe_of(session, &table).await?;
+        let run = MatchRun { patterns, options };
+        let timeframe = timeframe_of(session.lake(), &table).await?;
         if let Some(symbol) = &benchmark {
             super::check_benchmark(session, &table, symbol).await?;
         }

@@ -1,23 +1,23 @@
 //! Search for what is like a pattern: matches of patterns, `dtw_search(...)`.
 
 mod aggregate;
-mod prescreen;
-mod progress;
+mod every;
+pub(crate) mod plan;
 mod query_pattern;
+mod report;
 mod run;
 mod samples;
+mod screen;
 mod state;
 #[cfg(test)]
 mod tests;
 
-pub use aggregate::matches_schema;
 pub use query_pattern::QueryPattern;
-pub use run::{Counts, MatchRun, Matched, nearest, rows_schema};
+pub use report::{Counts, matches_schema};
+pub use run::{MatchRun, Matched, nearest, rows_schema};
 
 use aggregate::SearchAggregate;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
-use prescreen::Prescreen;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::node::NodeKind;
@@ -28,13 +28,15 @@ use tallow_udfs::similarity::reference::{Channels, WARM_UP};
 use tallow_udfs::similarity::search::{Excluded, Windowing};
 
 /// The plan nodes of a search.
-pub const NODES: [NodeKind; 2] = [SearchAggregate::KIND, Prescreen::KIND];
+pub const NODES: [NodeKind; 1] = [SearchAggregate::KIND];
 
 /// How a search is done; the same for all of its patterns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchOptions {
     /// Which windows are looked at.
     pub windowing: Windowing,
+    /// Of the newest bars, compare those of every symbol, not only of those that correlate best with the pattern.
+    pub exact: bool,
     /// Matches of each pattern.
     pub k: usize,
     /// What counts; `None`: the close, and the averages of patterns that have bars before them.
@@ -45,6 +47,8 @@ pub struct SearchOptions {
     pub scales: Vec<f64>,
     /// The random windows that percentiles are counted in.
     pub null: Null,
+    /// Only matches that are nearer than this share of random windows.
+    pub percentile: Option<f64>,
     /// Whether a pattern may match the bars that it was cut from.
     pub self_matches: bool,
     /// Look at a window every quarter of the pattern's length, and let those compete whose ends are less than half of it
@@ -56,11 +60,13 @@ impl Default for SearchOptions {
     fn default() -> Self {
         SearchOptions {
             windowing: Windowing::History,
+            exact: false,
             k: 10,
             channels: None,
             adjust: Adjust::default(),
             scales: vec![0.90, 0.95, 1.00, 1.05, 1.10],
             null: Null { size: 2_000, seed: 42 },
+            percentile: None,
             self_matches: false,
             thinned: false,
         }
@@ -112,6 +118,12 @@ pub struct Pattern {
 impl SearchOptions {
     /// What of the options does not fit together.
     pub(super) fn check(&self) -> Result<()> {
+        if self.percentile.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+            return Err(Error::Argument("percentile", ": expected a share from 0 to 1, such as 0.99".to_string()));
+        }
+        if self.percentile.is_some() && self.null.size == 0 {
+            return Err(Error::invalid("percentile needs random windows: null => 0 leaves none".to_string()));
+        }
         let Adjust { averages, averages_band, .. } = self.adjust;
         let has_averages = self.channels.as_ref().is_none_or(|channels| channels.averages > 0.0);
         match averages.or(averages_band).filter(|_| !has_averages) {
@@ -151,14 +163,10 @@ impl SearchOptions {
 /// # }
 /// ```
 pub fn search(bars: DataFrame, patterns: &[Pattern], options: &SearchOptions) -> Result<DataFrame> {
+    options.check()?;
     let patterns = patterns.iter().map(|p| options.prepare(p)).collect::<Result<Vec<_>>>()?;
     let (state, input) = bars.into_parts();
-    Ok(DataFrame::new(state, plan(input, patterns, options)?))
-}
-
-/// The plan of a search in a table of candles.
-pub fn plan(input: LogicalPlan, patterns: Vec<QueryPattern>, options: &SearchOptions) -> Result<LogicalPlan> {
-    Ok(aggregated(input, Arc::new(SearchAggregate::new(patterns, options)))?)
+    Ok(DataFrame::new(state, aggregated(input, Arc::new(SearchAggregate::new(patterns, options)))?))
 }
 
 /// Microseconds of a bar, at most; 0 where that is not known.

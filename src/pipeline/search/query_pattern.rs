@@ -3,8 +3,6 @@
 use super::Pattern;
 use datafusion::common::{Result, plan_datafusion_err};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use tallow_engine::node::Exact;
 use tallow_udfs::similarity::reference::{Channels, Reference};
 use tallow_udfs::similarity::search::Excluded;
@@ -22,10 +20,6 @@ pub struct QueryPattern {
     scales: Vec<f64>,
     /// Windows that do not count.
     pub excluded: Option<Excluded>,
-    /// The distances of random windows, smallest first, where they are known already.
-    pub null: Option<Arc<Vec<f64>>>,
-    /// Only these symbols.
-    pub only: Option<Arc<BTreeSet<String>>>,
 }
 
 /// All that it is made of.
@@ -39,8 +33,6 @@ pub(super) struct PatternSpec {
     scales: Vec<Exact>,
     /// Symbol, first and last instant.
     excluded: Option<(String, i64, i64)>,
-    null: Option<Vec<Exact>>,
-    only: Option<BTreeSet<String>>,
 }
 
 impl QueryPattern {
@@ -62,13 +54,11 @@ impl QueryPattern {
             lead: pattern.lead,
             scales: scales.to_vec(),
             excluded,
-            null: None,
-            only: None,
         })
     }
 
     pub(super) fn spec(&self) -> PatternSpec {
-        let QueryPattern { id, reference, closes, lead, scales, excluded, null, only } = self;
+        let QueryPattern { id, reference, closes, lead, scales, excluded } = self;
         let Channels { price, price_band, averages, averages_band, slopes } = reference.channels;
         PatternSpec {
             id: id.clone(),
@@ -77,20 +67,17 @@ impl QueryPattern {
             channels: [price, price_band, averages, averages_band, slopes].map(Exact::from),
             scales: exact(scales),
             excluded: excluded.as_ref().map(|e| (e.symbol.clone(), e.from, e.to)),
-            null: null.as_ref().map(|null| exact(null)),
-            only: only.as_ref().map(|only| only.as_ref().clone()),
         }
     }
 
     pub(super) fn of_spec(spec: PatternSpec) -> Result<QueryPattern> {
-        let PatternSpec { id, closes, lead, channels, scales, excluded, null, only } = spec;
+        let PatternSpec { id, closes, lead, channels, scales, excluded } = spec;
         let [price, price_band, averages, averages_band, slopes] = channels.map(f64::from);
         let channels = Channels { price, price_band, averages, averages_band, slopes };
         let pattern = Pattern { id, closes: numbers(closes), lead, origin: None, timeframe: None };
         let excluded = excluded.map(|(symbol, from, to)| Excluded { symbol, from, to });
-        let prepared = QueryPattern::new(&pattern, channels, &numbers(scales), excluded)
-            .map_err(|wrong| plan_datafusion_err!("pattern '{}': {wrong}", pattern.id))?;
-        Ok(QueryPattern { null: null.map(|null| Arc::new(numbers(null))), only: only.map(Arc::new), ..prepared })
+        QueryPattern::new(&pattern, channels, &numbers(scales), excluded)
+            .map_err(|wrong| plan_datafusion_err!("pattern '{}': {wrong}", pattern.id))
     }
 }
 

@@ -20,10 +20,8 @@ pub mod kind {
     pub const SKIPPED: &str = "skipped";
     /// How a symbol's last closes correlate with a pattern.
     pub const CORRELATION: &str = "correlation";
-    /// Symbols that had bars enough for a pattern.
-    pub const SEEN: &str = "seen";
-    /// Distances of random windows from a pattern.
-    pub const NULL: &str = "null";
+    /// The last bars of a symbol.
+    pub const TAIL: &str = "tail";
 }
 
 /// One thing that was found.
@@ -64,12 +62,14 @@ pub struct StateRows {
     reasons: StringBuilder,
     integers: LargeListBuilder<Int64Builder>,
     numbers: LargeListBuilder<Float64Builder>,
+    bytes: usize,
 }
 
 impl StateRows {
     /// Writes a row.
     pub fn push(&mut self, row: StateRow<'_>) {
         let StateRow { kind, position, symbol, reason, integers, numbers } = row;
+        self.bytes += kind.len() + symbol.len() + reason.len() + 8 * (integers.len() + numbers.len() + 5);
         self.kinds.append_value(kind);
         self.positions.append_value(position as i64);
         self.symbols.append_value(symbol);
@@ -78,6 +78,11 @@ impl StateRows {
         self.integers.append(true);
         self.numbers.values().append_slice(numbers);
         self.numbers.append(true);
+    }
+
+    /// Bytes that they take: what grows has room for up to twice as much.
+    pub fn bytes(&self) -> usize {
+        2 * self.bytes
     }
 
     /// Symbols that cannot be used, and why.
@@ -145,6 +150,16 @@ impl<'a> Columns<'a> {
             integers: &integers.1.values()[range(integers.0, row)],
             numbers: &numbers.1.values()[range(numbers.0, row)],
         })
+    }
+}
+
+/// The bars that have a close.
+pub fn with_close(ts: &[i64], close: &[f64], times: &mut Vec<i64>, closes: &mut Vec<f64>) {
+    times.clear();
+    closes.clear();
+    for (time, close) in ts.iter().zip(close).filter(|(_, close)| close.is_finite()) {
+        times.push(*time);
+        closes.push(*close);
     }
 }
 

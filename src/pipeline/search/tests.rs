@@ -1,13 +1,12 @@
 //! A search finds the same however the symbols are spread over partitions, and wherever these run.
 
-use super::{NODES, Pattern, Prescreen, QueryPattern, SearchAggregate, SearchOptions};
+use super::{NODES, Pattern, QueryPattern, SearchAggregate, SearchOptions};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use tallow_engine::node::{Phase, decode, encode};
 use tallow_engine::series_aggregate::{SeriesAggregate, node};
@@ -48,8 +47,8 @@ fn patterns() -> Vec<QueryPattern> {
     [dip, rise].iter().map(|pattern| options().prepare(pattern).unwrap()).collect()
 }
 
-fn search(windowing: Windowing) -> Arc<dyn SeriesAggregate> {
-    Arc::new(SearchAggregate::new(patterns(), &SearchOptions { windowing, ..options() }).reporting())
+fn search(windowing: Windowing, exact: bool) -> Arc<dyn SeriesAggregate> {
+    Arc::new(SearchAggregate::new(patterns(), &SearchOptions { windowing, exact, ..options() }).reporting())
 }
 
 /// Sends the plan's own operators to another machine, as it were.
@@ -94,7 +93,9 @@ fn one_partition() -> Vec<Vec<usize>> {
 
 #[test]
 fn any_cut_into_partitions_finds_what_one_partition_finds() {
-    for function in [search(Windowing::History), search(Windowing::Latest), prescreen()] {
+    let (history, latest, screened) =
+        (search(Windowing::History, true), search(Windowing::Latest, true), search(Windowing::Latest, false));
+    for function in [history, latest, screened] {
         let whole = found(&result(&function, &one_partition(), false));
         assert!(whole.num_rows() > 10);
         proptest!(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }, |(
@@ -107,13 +108,9 @@ fn any_cut_into_partitions_finds_what_one_partition_finds() {
     }
 }
 
-fn prescreen() -> Arc<dyn SeriesAggregate> {
-    Arc::new(Prescreen::new(&patterns(), &options()))
-}
-
 #[test]
 fn a_symbol_that_cannot_be_used_is_a_row_or_an_error() {
-    let report = result(&search(Windowing::History), &one_partition(), false);
+    let report = result(&search(Windowing::History, true), &one_partition(), false);
     let last = report.slice(report.num_rows() - 1, 1);
     let text = |name: &str| crate::rows::texts(last.column_by_name(name).unwrap()).unwrap().remove(0);
     let said = [text("kind"), text("symbol"), text("reason"), text("pattern")];
@@ -123,9 +120,9 @@ fn a_symbol_that_cannot_be_used_is_a_row_or_an_error() {
 #[test]
 fn a_pattern_is_all_of_its_spec() {
     let mut all = patterns();
-    all[0].null = Some(Arc::new(vec![0.1 + 0.2, f64::INFINITY]));
-    all[0].only = Some(Arc::new(BTreeSet::from(["S03".to_string()])));
-    let first = node(Arc::new(SearchAggregate::new(all.clone(), &options())));
+    let nearer = SearchOptions { percentile: Some(0.1 + 0.2), ..options() };
+    let skipped = vec![("S03".to_string(), "cannot be read".to_string())];
+    let first = node(Arc::new(SearchAggregate::new(all.clone(), &nearer).without(skipped)));
     let again = (SearchAggregate::KIND.decode)(&first.spec().unwrap()).unwrap();
     assert_eq!(again.spec().unwrap(), first.spec().unwrap());
     all[1].excluded = None;

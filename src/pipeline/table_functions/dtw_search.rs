@@ -1,17 +1,16 @@
 //! `dtw_search('candles_1d', 'a pattern')`.
 
 use super::{Call, Named, TableFunction};
-use crate::search::{self, SearchOptions};
+use crate::relation::{opened_despite_files, table_named, timeframe_of};
+use crate::search::plan::{self, Output};
+use crate::search::{self, Pattern, SearchOptions};
 use crate::views::Views;
 use crate::{patterns, quoting};
 use async_trait::async_trait;
-use datafusion::catalog::SchemaProvider;
-use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::datasource::ViewTable;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
-use tallow_lake::Lake;
-use tallow_udfs::candle::Timeframe;
+use tallow_lake::READABLE;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::search::Windowing;
 
@@ -24,54 +23,55 @@ impl TableFunction for DtwSearch {
     }
 
     fn usage(&self) -> &'static str {
-        "dtw_search('candles_1d', 'a pattern' or [its closes], k => 10, mode => 'history' | 'latest', channels => 'price' | \
-         'price,averages', scales => '0.9,1,1.1', percentile => 0.99, null => 2000, self_matches => 'true')"
+        "dtw_search('candles_1d', 'a pattern' or [its closes], k => 10, mode => 'history' | 'latest', exact => 'true', \
+         channels => 'price' | 'price,averages', scales => '0.9,1,1.1', percentile => 0.99, null => 2000, \
+         self_matches => 'true', readable => 'true')"
     }
 
     fn doc(&self) -> &'static str {
         "The windows that are most like a pattern: pattern, symbol, start_ts, end_ts, bars, scale, distance and its \
          parts, score, percentile; no two of them share a bar. `percentile` is the share of random windows that \
-         are farther away"
+         are farther away. The newest bars (`latest`) are compared of the fifth of all symbols that correlates best with \
+         the pattern, or of all (`exact`); `readable` leaves out files that cannot be read"
     }
 
     fn named(&self) -> Named {
-        Named::Only(&["k", "scales", "channels", "mode", "percentile", "null", "self_matches"])
+        Named::Only(&["k", "scales", "channels", "mode", "exact", "percentile", "null", "self_matches", "readable"])
     }
 
     async fn sql(&self, on: &Views, call: &Call<'_>) -> Result<Option<String>> {
         let [table, reference] = call.positional() else { return Ok(None) };
-        found(&on.lake, table, reference, call).await.map(Some)
+        found(on, table, reference, call).await.map(Some)
+    }
+
+    async fn warnings(&self, on: &Views, call: &Call<'_>) -> Result<Vec<String>> {
+        let [table, reference] = call.positional() else { return Ok(vec![]) };
+        let pattern = patterns::of_text(&on.lake, reference).await?;
+        let timeframe = timeframe_for(on, &pattern, &table_named(table)).await?;
+        let other = plan::of_other_bars(&[pattern], &timeframe).into_iter();
+        Ok(other.map(|of_one| plan::warning(&timeframe, &[of_one])).collect())
     }
 }
 
 /// The search becomes a table of its own, which plans name and nobody sees listed.
-async fn found(lake: &Lake, table: &str, reference: &str, call: &Call<'_>) -> Result<String> {
-    let options = options(call)?;
-    let pattern = options.prepare(&patterns::of_text(lake, reference).await?)?;
-    let Some(provider) = lake.table(table).await? else {
-        let hint = match table.strip_prefix("candles_").is_some_and(|t| t.parse::<Timeframe>().is_ok()) {
-            true => {
-                "the operation `resample` stores bars that are made of smaller ones, and the operation `match` with the \
-                 option `timeframe` searches them"
-            }
-            false => "the operation `tables` lists them",
-        };
-        return Err(Error::not_found(format!("there is no table `{table}`")).with_hint(hint));
-    };
-    let input = LogicalPlanBuilder::scan(table.replace('.', "_"), provider_as_source(provider), None)?.build()?;
-    let plan = search::plan(input, vec![pattern], &options)?;
+async fn found(on: &Views, table: &str, reference: &str, call: &Call<'_>) -> Result<String> {
+    let (options, pattern) = (options(call)?, patterns::of_text(&on.lake, reference).await?);
+    let table = table_named(table);
+    let read = if call.flag("readable")? { format!("{table}{READABLE}") } else { table.clone() };
+    let from = &opened_despite_files(&on.lake, &on.context, &read).await?;
+    let timeframe = &timeframe_for(on, &pattern, &table).await?;
+    let plan = plan::Bars { from, timeframe }.search(&on.context.state(), &[pattern], &options, Output::Matches).await?;
     let name = format!("#dtw_search({table}, {reference}, {:?})", call.0.named);
-    lake.keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
-    let share = |text: &str| {
-        let wrong = || Error::invalid(format!("percentile => '{text}': expected a share from 0 to 1, such as 0.99"));
-        text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(wrong)
-    };
-    let least = call.get("percentile").map(share).transpose()?;
-    if least.is_some() && options.null.size == 0 {
-        return Err(Error::invalid("percentile needs random windows: null => 0 leaves none".to_string()));
+    on.lake.keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
+    Ok(format!("select * from {} as dtw_search", quoting::quoted(&name)))
+}
+
+/// What the bars of a table are called, where it matters in a search for a pattern.
+async fn timeframe_for(on: &Views, pattern: &Pattern, table: &str) -> Result<String> {
+    match &pattern.timeframe {
+        Some(_) => timeframe_of(&on.lake, table).await,
+        None => Ok(String::new()),
     }
-    let among = least.map(|least| format!(" where percentile >= {least}")).unwrap_or_default();
-    Ok(format!("select * from {} as dtw_search{among}", quoting::quoted(&name)))
 }
 
 fn options(call: &Call<'_>) -> Result<SearchOptions> {
@@ -89,8 +89,14 @@ fn options(call: &Call<'_>) -> Result<SearchOptions> {
     if size > 1_000_000 {
         return Err(Error::invalid(format!("null => {size}: expected a number of random windows up to 1000000")));
     }
+    let share = |text: &str| {
+        let wrong = || Error::invalid(format!("percentile => '{text}': expected a share from 0 to 1, such as 0.99"));
+        text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(wrong)
+    };
     Ok(SearchOptions {
         windowing,
+        exact: call.flag("exact")?,
+        percentile: call.get("percentile").map(share).transpose()?,
         k,
         channels: call.get("channels").map(search::channels).transpose()?,
         adjust: search::Adjust::default(),

@@ -47,6 +47,11 @@ pub(crate) trait TableFunction: Send + Sync {
 
     /// The query behind a call; `Ok(None)`: it does not take so many arguments by position.
     async fn sql(&self, on: &Views, call: &Call<'_>) -> Result<Option<String>>;
+
+    /// What is allowed in a call that has a query, and probably not meant.
+    async fn warnings(&self, _: &Views, _: &Call<'_>) -> Result<Vec<String>> {
+        Ok(vec![])
+    }
 }
 
 /// Arguments by name.
@@ -70,4 +75,11 @@ pub(crate) async fn sql(on: &Views, name: &str, arguments: &TableArguments) -> R
     }
     let sql = function.sql(on, &Call(arguments)).await?;
     sql.ok_or_else(|| wrong(format!("{name} does not take {} arguments", arguments.positional.len())))
+}
+
+/// What is allowed in a call of a function, and probably not meant.
+pub(crate) async fn warnings(on: &Views, name: &str, arguments: &TableArguments) -> Vec<String> {
+    let Some(function) = ALL.iter().find(|known| known.name() == name) else { return vec![] };
+    // What is wrong with it was said where it was planned.
+    function.warnings(on, &Call(arguments)).await.unwrap_or_default()
 }

@@ -14,7 +14,8 @@ use tallow::pipeline::codec;
 use tallow::{Params, Settings};
 use tallow_common::Ranges;
 use tallow_engine::within;
-use tallow_lake::{IngestOptions, IngestProgress};
+use tallow::Control;
+use tallow_lake::IngestOptions;
 
 /// The sources of all floors.
 fn sources() -> Vec<(PathBuf, String)> {
@@ -176,7 +177,7 @@ async fn every_table_function_travels() {
     let more = folder.path().join("more.parquet");
     write(&more, &vec![(bars[0].0.clone(), bars[0].1[..3].to_vec(), vec![7.0, 8.0, 9.0])]);
     let options = IngestOptions { sources: vec![more.display().to_string()], ..IngestOptions::default() };
-    session.ingest("1d".parse().unwrap(), options, &IngestProgress::default()).await.unwrap();
+    session.ingest("1d".parse().unwrap(), options, &Control::default()).await.unwrap();
     let lake = folder.path().join("lake").display().to_string();
     let settings = Settings { lake, threads: 1, ..settings() };
     for (_, call) in TABLE_FUNCTIONS {

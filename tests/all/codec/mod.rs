@@ -90,6 +90,8 @@ async fn every_kind_of_query_travels() {
         "select a.symbol, count(*) n from candles a join candles b on a.symbol = b.symbol and a.ts < b.ts and a.close > 2 * b.close
          where a.symbol < 'B' group by a.symbol order by 1",
         "select symbol, start_ts, distance, percentile from dtw_search('candles', '1 3 2 4 3 5', k => 5) order by distance",
+        "select symbol, end_ts, distance, percentile from dtw_search('candles', '1 3 2 4 3 5', mode => 'latest') order by distance",
+        "select * from dtw_search('1w', '1 3 2 4 3 5', mode => 'latest', exact => 'true', percentile => 0.5) order by distance",
         "select symbol, predict('heuristic', 1, 1, 1, 1, 20, 0.1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1) p from candles order by symbol limit 1",
         "select symbol, median(close), array_length(array_agg(close order by ts)) from candles group by symbol order by symbol",
         "select length(repeat(symbol, 3)) from candles order by symbol limit 3",

@@ -75,7 +75,7 @@ pub struct Checked {
     pub kind: FormulaKind,
     /// The columns of the table that it reads, those of other timeframes too.
     pub columns: BTreeSet<String>,
-    /// What is allowed and hardly meant.
+    /// What is allowed and probably not meant.
     pub warnings: Problems,
 }
 

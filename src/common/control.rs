@@ -1,5 +1,6 @@
-//! How work is followed and stopped: the same for every use-case.
+//! How work is followed and stopped: the same for every use-case, and for whatever it is made of.
 
+use crate::error::{Error, Result};
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use std::future::Future;
@@ -7,7 +8,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tallow_common::{Error, Result};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -89,7 +89,7 @@ impl Control {
     ///
     /// # Errors
     /// It was stopped, or it failed.
-    pub(crate) async fn limit<T>(&self, clock: &Handle, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn limit<T>(&self, clock: &Handle, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
             stopped = self.stopped(clock) => Err(stopped),
@@ -97,8 +97,8 @@ impl Control {
         }
     }
 
-    /// A stream that ends with an error when it is stopped.
-    pub(crate) fn limited<T: Send + 'static>(
+    /// A stream that ends with an error when it is stopped. `clock` keeps the time.
+    pub fn limited<T: Send + 'static>(
         &self,
         clock: &Handle,
         stream: impl futures::Stream<Item = Result<T>> + Send + 'static,
@@ -138,7 +138,7 @@ impl Control {
 }
 
 /// A task that ends when nobody waits for it any more.
-pub(crate) struct AbortOnDrop<T>(pub JoinHandle<T>);
+pub struct AbortOnDrop<T>(pub JoinHandle<T>);
 
 impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T, JoinError>;
