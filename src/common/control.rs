@@ -81,7 +81,7 @@ impl Control {
     }
 
     /// Stops the work at a time too, if it is not stopped before.
-    pub(crate) fn by(self, deadline: Option<Instant>) -> Control {
+    pub fn by(self, deadline: Option<Instant>) -> Control {
         Control { deadline: self.deadline.into_iter().chain(deadline).min(), ..self }
     }
 

@@ -171,7 +171,8 @@ impl Statements {
         let plan = control.limit(&clock, planned).await?;
         let executed = Arc::clone(&plan);
         let skipped = Late::new(move || {
-            let faults = Findings::of(&executed).faults.into_iter().map(|Fault { symbol, reason }| Skipped { symbol, reason });
+            let faults =
+                Findings::of(&executed).faults.into_iter().map(|Fault { symbol, reason }| Skipped { symbol, reason });
             absent.iter().cloned().chain(faults).collect::<Vec<_>>()
         });
         self.skipped.push(skipped.clone());

@@ -2,7 +2,7 @@
 
 use super::outcome::Skipped;
 use super::quoting::quoted;
-use super::resample::{self, Wanted, source_of};
+use super::resample::{self, BarRequest, source_of};
 use crate::Session;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{SchemaProvider, TableProvider};
@@ -149,7 +149,7 @@ async fn relation_in(lake: &Lake, context: &SessionContext, table: &str) -> Resu
         let (suffix, option) = if plain.is_some() { (READABLE, ", readable => 'true'") } else { ("", "") };
         let read = format!("candles_{source}{suffix}");
         let table = context.table_provider(TableReference::bare(read.as_str())).await?;
-        let made = resample::sql(lake, Wanted { readable: plain.is_some(), ..Wanted::of(timeframe) }).await?.0;
+        let made = resample::sql(lake, BarRequest { readable: plain.is_some(), ..BarRequest::of(timeframe) }).await?.0;
         let bars = context.state().create_logical_plan(&made).await?;
         return Ok(Relation {
             name,

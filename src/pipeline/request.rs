@@ -34,6 +34,7 @@ impl Session {
         let catalogs = with_lake(catalogs.as_ref(), &lake)?;
         let engine: Engine = self.engine().for_request(catalogs, request.memory)?;
         let views = Views {
+            context: engine.context().clone(),
             lake: Arc::clone(&lake),
             queries: self.extension()?,
             #[cfg(feature = "score")]

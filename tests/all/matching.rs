@@ -307,7 +307,7 @@ async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
     for (session, table) in [(&session, table.as_str()), (&made, "1w")] {
         for mode in ["history", "latest"] {
             let sql = format!("select * from dtw_search('{table}', [1, 2, 3, 2, 1, 2], k => 20, mode => '{mode}')");
-            let (rows, left_out) = told(session, &sql).await;
+            let (rows, left_out) = answered(session, &sql).await;
             assert_eq!(left_out, ["S003: two bars at 2020-01-07"]);
             assert!(rows.num_rows() > 9);
             let error = try_query(session, &sql).await.unwrap_err().to_string();
@@ -317,7 +317,7 @@ async fn a_symbol_with_two_bars_of_a_time_is_left_out() {
 }
 
 /// The rows of a query, and what it left out.
-async fn told(session: &Session, sql: &str) -> (RecordBatch, Vec<String>) {
+async fn answered(session: &Session, sql: &str) -> (RecordBatch, Vec<String>) {
     let mut statements = Query::of(sql).begin(session).await.unwrap();
     let Some(Executed::Rows(outcome)) = statements.next(session, &Control::default()).await.unwrap() else {
         panic!("no result of {sql}");
@@ -376,8 +376,8 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
     std::fs::write(folder.path().join("broken.parquet"), "no candles").unwrap();
     let session = tallow::open(settings()).await.unwrap();
     let done = Arc::new(Mutex::new(vec![]));
-    let told = Arc::clone(&done);
-    let watch: OnProgress = Arc::new(move |Progress { done, total, .. }| told.lock().unwrap().push((done, total)));
+    let seen = Arc::clone(&done);
+    let watch: OnProgress = Arc::new(move |Progress { done, total, .. }| seen.lock().unwrap().push((done, total)));
     let rest = search.run(&session, &table, "1d", &Control::followed(watch)).await.unwrap();
     assert_eq!(rest.rows, whole.rows);
     assert_eq!(rest.skipped.len(), 1);
@@ -402,7 +402,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_searched() {
     // Nor a query.
     let closes: Vec<String> = bars[5].2[60..80].iter().map(f64::to_string).collect();
     let sql = format!("select * from dtw_search('candles_1w', [{}], k => 4)", closes.join(", "));
-    let (rows, left_out) = told(&session, &sql).await;
+    let (rows, left_out) = answered(&session, &sql).await;
     assert_eq!(numbers(&rows, "distance"), numbers(&weeks.rows, "distance"));
     assert!(left_out.len() == 1 && left_out[0].contains("broken.parquet"), "{left_out:?}");
 }
@@ -447,7 +447,7 @@ async fn a_query_finds_what_a_run_finds() {
                 let pattern = patterns::of_text(session.lake(), shape).await.unwrap();
                 let found = run(vec![pattern], options).run(&session, &name, "x", &Control::default()).await.unwrap();
                 let sql = format!("select * from dtw_search('{table}', '{shape}', {mode})");
-                let (rows, left_out) = told(&session, &sql).await;
+                let (rows, left_out) = answered(&session, &sql).await;
                 let own: Vec<_> = found.skipped.iter().map(|s| format!("{}: {}", s.symbol, s.reason)).collect();
                 assert_eq!((&rows, left_out), (&plain(&found.rows), own), "{sql}");
                 assert!(rows.num_rows() > 0, "{sql}");

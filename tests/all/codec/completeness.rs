@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tallow::Control;
 use tallow::pipeline::codec;
 use tallow::{Params, Settings};
 use tallow_common::Ranges;
 use tallow_engine::within;
-use tallow::Control;
 use tallow_lake::IngestOptions;
 
 /// The sources of all floors.

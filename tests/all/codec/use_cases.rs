@@ -31,11 +31,14 @@ struct Pair {
     courier: Arc<Courier>,
 }
 
+/// A plan, and what was written of it.
+type Sent = (Arc<dyn ExecutionPlan>, Vec<u8>);
+
 /// The last rule of a session: plans are read in another session, and executed as they are read.
 #[derive(Debug)]
 struct Courier {
     there: Arc<TaskContext>,
-    sent: Mutex<Vec<(Arc<dyn ExecutionPlan>, Vec<u8>)>>,
+    sent: Mutex<Vec<Sent>>,
 }
 
 #[derive(Debug)]
