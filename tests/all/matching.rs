@@ -460,7 +460,7 @@ async fn a_query_finds_what_a_run_finds() {
 async fn a_query_for_what_was_cut_from_other_bars_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let session = lake(folder.path(), &walks(&mut Random(12), 4, 900)).await;
-    stored(&session, "cut", "S002", 80, 120).await;
+    assert!(patterns::add(&session, &stored(&session, "cut", "S002", 80, 120).await).await.unwrap());
     let warnings = async |table: &str| {
         let parsed = session.parse(&format!("select * from dtw_search('{table}', 'cut')"), &Params::default()).await;
         parsed.unwrap().warnings.list.into_iter().map(|w| w.message).collect::<Vec<_>>()

@@ -130,7 +130,7 @@ async fn joins_are_asked_once_however_often_a_plan_travels() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deep_expressions_travel() {
     let conditions = |with: &str| (0..499).map(|i| format!("close > open + {i}")).collect::<Vec<_>>().join(with);
-    let arithmetic = (0..95).fold("close".to_string(), |inner, i| format!("({inner} * 1.001 + {i})"));
+    let arithmetic = (0..20).fold("close".to_string(), |inner, i| format!("({inner} * 1.001 + {i})"));
     let cases = (0..60).fold("0".to_string(), |inner, i| format!("case when close > {i} then {inner} else {i} end"));
     for text in [
         format!("select count(*) from candles where {}", conditions(" and ")),
