@@ -5,7 +5,7 @@ use super::config::Config;
 use super::report;
 use super::{
     Failure, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching, optimize,
-    pattern, query, resample, run, scan, synth, tables, vacuum, validate,
+    pattern, pipeline, query, resample, run, scan, synth, tables, vacuum, validate,
 };
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,9 @@ commands! {
     Report(Box<report::ReportCommand>) if "report",
     /// Label every bar of a timeframe with what came after it, and write a table
     Label(Box<label::LabelArgs>),
+    /// Keep results up to date: define once what is computed, and run it after every delivery
+    #[command(subcommand)]
+    Pipeline(Box<pipeline::PipelineCommand>),
     /// Find support and resistance levels, and what happened to them
     Levels(levels::LevelsArgs),
     /// Check that a query, a named query or an expression does not look into the future

@@ -13,11 +13,9 @@ use clap::Args as ClapArgs;
 use std::sync::Arc;
 use tallow_udfs::candle::Timeframe;
 
+/// Which labels there are to be.
 #[derive(Debug, ClapArgs)]
-pub(super) struct LabelArgs {
-    /// Length of the bars to label
-    #[arg(long, short, value_name = "TF", value_parser = parsed::<Timeframe>)]
-    pub timeframe: Timeframe,
+pub(super) struct LabelChoice {
     /// How far labels look, in bars
     #[arg(long, value_name = "BARS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub horizon: u32,
@@ -30,31 +28,17 @@ pub(super) struct LabelArgs {
     /// Events of the table of levels
     #[arg(long, value_name = "TABLE")]
     pub level_events: Option<String>,
-    /// The table to write: NAME for labels_NAME, ./folder or a URL [default: labels_TIMEFRAME]
-    #[arg(long, value_name = "TABLE")]
-    pub into: Option<String>,
-    /// The former name of --into
-    #[arg(long = "to", hide = true, value_name = "TABLE", value_parser = into_instead)]
-    pub _to: Option<String>,
-    /// A parameter of triple_barrier, such as up=1.5, tie=refine, width=sigma; may be repeated
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub param: Vec<String>,
     /// An older rule: seed puts barriers at 0.999 of the resistance above and 1.001 of the support below
     #[arg(long, value_parser = ["seed"])]
     pub preset: Option<String>,
     /// Walk the labelled bars themselves, not smaller ones
     #[arg(long)]
     pub own_bars: bool,
-    /// Show the quality of the labels: balance, moments, share of incomplete horizons
-    #[arg(long)]
-    pub check: bool,
-    /// Only show the SQL
-    #[arg(long)]
-    pub sql: bool,
 }
 
-impl LabelArgs {
-    fn run_of(&self) -> Result<LabelRun, Failure> {
+impl LabelChoice {
+    /// The labels of the bars of a timeframe, with these parameters.
+    pub fn of(&self, timeframe: Timeframe, params: &[String]) -> Result<LabelRun, Failure> {
         if self.level_events.is_some() && matches!(self.levels.as_str(), "auto" | "none") {
             return Err(Failure::Usage("--level-events belongs to a table of levels: give --levels TABLE".to_string()));
         }
@@ -63,17 +47,41 @@ impl LabelArgs {
             horizon: self.horizon,
             labels: if all { vec![] } else { self.labels.clone() },
             levels: Source::parse(&self.levels, self.level_events.clone())?,
-            params: given::assignments("--param", &self.param)?,
+            params: given::assignments("--param", params)?,
             seed: self.preset.is_some(),
             own_bars: self.own_bars,
-            ..LabelRun::new(self.timeframe)
+            ..LabelRun::new(timeframe)
         })
     }
 }
 
+#[derive(Debug, ClapArgs)]
+pub(super) struct LabelArgs {
+    /// Length of the bars to label
+    #[arg(long, short, value_name = "TF", value_parser = parsed::<Timeframe>)]
+    pub timeframe: Timeframe,
+    #[command(flatten)]
+    pub choice: LabelChoice,
+    /// A parameter of triple_barrier, such as up=1.5, tie=refine, width=sigma; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// The table to write: NAME for labels_NAME, ./folder or a URL [default: labels_TIMEFRAME]
+    #[arg(long, value_name = "TABLE")]
+    pub into: Option<String>,
+    /// The former name of --into
+    #[arg(long = "to", hide = true, value_name = "TABLE", value_parser = into_instead)]
+    pub _to: Option<String>,
+    /// Show the quality of the labels: balance, moments, share of incomplete horizons
+    #[arg(long)]
+    pub check: bool,
+    /// Only show the SQL
+    #[arg(long)]
+    pub sql: bool,
+}
+
 impl Run for LabelArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
-        let run = self.run_of()?;
+        let run = self.choice.of(self.timeframe, &self.param)?;
         if cx.config.has_candles() {
             return Err(Failure::Usage(
                 "label reads the lake; --candles has no meaning for it: ingest the file first".to_string(),

@@ -21,6 +21,7 @@ mod output;
 mod pattern;
 #[cfg(feature = "report")]
 mod pictures;
+mod pipeline;
 mod portable;
 mod progress;
 mod query;

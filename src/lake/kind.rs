@@ -4,6 +4,7 @@ use super::files::Format;
 use super::formulas::StoredFormula;
 use super::ingest::quarantine;
 use super::patterns::{StoredAlert, StoredPattern};
+use super::pipelines::{PipelineError, StoredPipeline};
 use super::small_table::Record;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, plan_err};
@@ -42,7 +43,7 @@ const KIND: TableKind =
 const RESULT: TableKind = TableKind { tables: Tables::ByName, ..KIND };
 
 /// All kinds, one a row: first those of results, in the order of [`ResultKind`].
-pub(super) static KINDS: [TableKind; 10] = [
+pub(super) static KINDS: [TableKind; 12] = [
     TableKind { name: "labels", operation: Some("LABEL"), ..RESULT },
     TableKind { name: "levels", operation: Some("LEVELS"), ..RESULT },
     TableKind { name: "level_events", operation: Some("LEVELS"), ..RESULT },
@@ -53,6 +54,8 @@ pub(super) static KINDS: [TableKind; 10] = [
     TableKind { name: StoredFormula::TABLE, ..KIND },
     TableKind { name: StoredPattern::TABLE, ..KIND },
     TableKind { name: StoredAlert::TABLE, ..KIND },
+    TableKind { name: StoredPipeline::TABLE, ..KIND },
+    TableKind { name: PipelineError::TABLE, ..KIND },
 ];
 
 impl TableKind {
@@ -174,6 +177,15 @@ pub fn tables_of_levels(given: &str) -> Result<[(ResultKind, String); 2]> {
 fn of_name(name: &str) -> Option<(ResultKind, &str)> {
     let of = |kind: ResultKind| Some((kind, name.strip_prefix(kind.prefix())?.strip_prefix('_')?));
     ResultKind::ALL.into_iter().filter_map(of).find(|(_, rest)| is_plain(rest) && !has_prefix(rest))
+}
+
+/// The folder of a table of candles, within the lake.
+pub(super) fn candles_folder(table: &str) -> Result<String> {
+    let kind = KINDS.iter().find(|kind| kind.name == CANDLES);
+    match kind.and_then(|kind| kind.timeframe_of(table)) {
+        Some(timeframe) => Ok(format!("{CANDLES}/{timeframe}")),
+        None => plan_err!("`{table}` is no table of candles"),
+    }
 }
 
 /// The folder of a table of the lake.

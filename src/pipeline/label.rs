@@ -12,6 +12,7 @@ use crate::Session;
 use crate::fingerprint::fingerprint;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
@@ -21,9 +22,10 @@ use tallow_udfs::label::VERSION;
 use tallow_udfs::series_function;
 
 /// What is labelled, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LabelRun {
     /// Length of the labelled bars.
+    #[serde(with = "crate::as_text")]
     pub timeframe: Timeframe,
     /// How far labels look, in labelled bars.
     pub horizon: u32,
@@ -204,7 +206,7 @@ impl LabelRun {
     }
 
     /// Everything that decides what the labels are, as one line.
-    fn definition(&self) -> String {
+    pub(crate) fn definition(&self) -> String {
         let params: BTreeMap<&str, serde_json::Value> = [
             ("timeframe", self.timeframe.to_string().into()),
             ("horizon", self.horizon.into()),
@@ -216,6 +218,30 @@ impl LabelRun {
         ]
         .into();
         serde_json::to_string(&params).unwrap_or_default()
+    }
+
+    /// What is to be remembered of the labels: of which bars they are, and how they were computed.
+    pub(crate) async fn properties(&self, lake: &Lake) -> Result<HashMap<String, String>> {
+        let (_, origin) = resample::sql(lake, BarRequest::of(self.timeframe)).await?;
+        let definition = self.definition();
+        let properties = [
+            ("tallow.timeframe", self.timeframe.to_string()),
+            ("tallow.origin", origin),
+            ("tallow.label.version", VERSION.to_string()),
+            ("tallow.label.params_hash", fingerprint(&definition)),
+            ("tallow.label.params", definition),
+        ];
+        Ok(properties.map(|(key, value)| (key.to_string(), value)).into())
+    }
+
+    /// What is labelled, in one line.
+    pub(crate) fn describe(&self) -> String {
+        let labels = if self.labels.is_empty() { "all".to_string() } else { self.labels.join(", ") };
+        let params: String = self.params.iter().map(|(name, value)| format!(", {name}={value}")).collect();
+        let levels = if self.levels.is_some() { ", with levels" } else { "" };
+        let preset = if self.seed { ", preset seed" } else { "" };
+        let own_bars = if self.own_bars { ", over the bars themselves" } else { "" };
+        format!("{labels} of {} bars within {}{levels}{preset}{own_bars}{params}", self.timeframe, self.horizon)
     }
 
     /// The name of the table to write: as it is given, or that of the timeframe.
@@ -233,16 +259,7 @@ impl LabelRun {
     pub async fn write(&self, session: &Session, table: &str, control: &Control) -> Result<Written> {
         let rows = Materialization::of_sql(session, &self.sql(session.lake()).await?).await?;
         let rows = rows.ordered().expecting(self.bars(session.lake()).await);
-        let (_, origin) = resample::sql(session.lake(), BarRequest::of(self.timeframe)).await?;
-        let definition = self.definition();
-        let properties: HashMap<String, String> = [
-            ("tallow.timeframe".to_string(), self.timeframe.to_string()),
-            ("tallow.origin".to_string(), origin),
-            ("tallow.label.version".to_string(), VERSION.to_string()),
-            ("tallow.label.params_hash".to_string(), fingerprint(&definition)),
-            ("tallow.label.params".to_string(), definition),
-        ]
-        .into();
+        let properties = self.properties(session.lake()).await?;
         let table = ResultTable { name: table.to_string(), kind: ResultKind::Labels, properties };
         rows.overwrite(session, &table, control).await
     }

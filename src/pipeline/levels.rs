@@ -6,6 +6,7 @@ use super::query::Query;
 use super::quoting::quoted;
 use super::resample::{self, BarRequest};
 use crate::Session;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use tallow_common::time::TIMESTAMP;
 use tallow_common::{Error, Result, readable};
@@ -13,7 +14,7 @@ use tallow_lake::{Lake, Written, tables_of_levels};
 use tallow_udfs::candle::Timeframe;
 
 /// How levels are found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// Bars on each side of a swing pivot.
     pub k: u32,
@@ -30,7 +31,8 @@ impl Default for Detection {
 }
 
 /// Where levels come from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Found in the bars themselves.
     Auto(Detection),

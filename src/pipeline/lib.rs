@@ -8,6 +8,7 @@
 pub mod adjust;
 pub mod alerts;
 pub mod among;
+mod as_text;
 pub mod bounds;
 pub mod check;
 mod codec;

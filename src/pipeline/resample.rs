@@ -4,13 +4,15 @@ use super::control::Control;
 use super::materialize::Materialization;
 use crate::Session;
 use crate::quoting::quoted;
+use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use tallow_common::{Error, Result};
 use tallow_lake::{IngestSummary, Lake, READABLE};
 use tallow_udfs::candle::Timeframe;
 
 /// What stands where no bar is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fill {
     /// Nothing: a time without a trade has no row.
     #[default]
@@ -59,11 +61,13 @@ impl BarRequest<'_> {
 }
 
 /// Bars that are made of shorter ones, to be stored in the lake.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resample {
     /// Their length.
+    #[serde(with = "crate::as_text")]
     pub timeframe: Timeframe,
     /// Make them from these; by default from the longest stored that divide theirs.
+    #[serde(default, with = "crate::as_text::optional")]
     pub from: Option<Timeframe>,
     /// Where bars begin; by default where those of the table do, or else those that they are made from.
     pub origin: Option<String>,
@@ -83,6 +87,13 @@ impl Resample {
     /// # Errors
     /// The lake has no bars that they can be made of; or computing or writing them failed or was stopped.
     pub async fn run(&self, session: &Session, control: &Control) -> Result<IngestSummary> {
+        let EndedBars { sql, origin } = self.sql(session).await?;
+        let bars = Materialization::of_sql(session, &sql).await?;
+        bars.merge(session, self.timeframe, origin, control).await
+    }
+
+    /// SQL for the bars that have ended, in order.
+    pub(crate) async fn sql(&self, session: &Session) -> Result<EndedBars> {
         let Resample { timeframe, from, origin, fill } = self.clone();
         if fill == Fill::Null {
             return Err(Error::invalid("fill 'null': a bar without a close is not stored; use none or prev_close"));
@@ -95,9 +106,35 @@ impl Resample {
         let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
         // A bar may have traded and yet have no close, where its smaller bars lack it; such are not stored.
         let sql = format!("select * from ({bars}) where {ended} and close is not null order by symbol, ts");
-        let bars = Materialization::of_sql(session, &sql).await?;
-        bars.merge(session, timeframe, origin, control).await
+        Ok(EndedBars { sql, origin })
     }
+
+    /// The table that the bars are stored in, which is that of their timeframe.
+    ///
+    /// # Errors
+    /// Another one is named.
+    pub(crate) fn table(&self, given: &str) -> Result<String> {
+        let (own, timeframe) = (format!("candles_{}", self.timeframe), self.timeframe);
+        match given == own || given.parse::<Timeframe>().is_ok_and(|given| given == timeframe) {
+            true => Ok(own),
+            false => Err(Error::invalid(format!("bars of {timeframe} are stored in `{own}`, not in `{given}`"))),
+        }
+    }
+
+    /// What is made of what, in one line.
+    pub(crate) fn describe(&self) -> String {
+        let from = self.from.map(|from| format!(" from {from} bars")).unwrap_or_default();
+        let origin = self.origin.as_ref().map(|origin| format!(", which begin by {origin}")).unwrap_or_default();
+        let fill = if self.fill == Fill::PrevClose { ", filled with the close before" } else { "" };
+        format!("{} bars{from}{origin}{fill}", self.timeframe)
+    }
+}
+
+/// Bars that have ended.
+pub(crate) struct EndedBars {
+    pub sql: String,
+    /// Where they begin.
+    pub origin: String,
 }
 
 /// SQL that yields bars, and where these begin. Smaller bars without trades set no price of a larger one that has trades

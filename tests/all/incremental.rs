@@ -8,8 +8,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tallow::pipeline::control::Control;
-use tallow::pipeline::incremental::{Extent, Pipeline};
-use tallow::pipeline::query::Query;
+use tallow::pipeline::incremental::{Definition, Done, Extent, Pipeline, RunOptions};
 use tallow::{Session, Settings};
 use tallow_lake::IngestOptions;
 
@@ -136,13 +135,16 @@ async fn a_table_that_is_brought_up_to_date_is_what_everything_gives() {
         deliver(&session, folder.path(), &known).await;
         for step in 0..6 {
             for (i, (sql, bounded)) in QUERIES.iter().enumerate() {
-                let pipeline = Pipeline { name: format!("p{i}"), query: Query::of(*sql), into: format!("p{i}") };
-                let run =
-                    pipeline.run(&session, false, &Control::default()).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
+                let pipeline =
+                    Pipeline { name: format!("p{i}"), definition: Definition::query(*sql), into: format!("p{i}") };
+                let run = pipeline
+                    .run(&session, RunOptions::default(), &Control::default())
+                    .await
+                    .unwrap_or_else(|e| panic!("{sql}\n{e}"));
                 let is_bounded = matches!(run.work.extent, Extent::Ranges { .. });
                 assert!(step == 0 || is_bounded == *bounded, "{sql}: {:?}", run.work.extent);
-                let again = pipeline.run(&session, false, &Control::default()).await.unwrap();
-                assert_eq!((again.work.extent, again.written), (Extent::Nothing, None), "{sql}");
+                let again = pipeline.run(&session, RunOptions::default(), &Control::default()).await.unwrap();
+                assert_eq!((again.work.extent, again.done), (Extent::Nothing, Done::Nothing), "{sql}");
                 let got = query(&session, &format!("select * from results_p{i} order by symbol, ts")).await;
                 let want = query(&session, &format!("select * from ({sql}) order by symbol, ts")).await;
                 assert_same(&got, &want, &format!("seed {seed}, step {step}: {sql}"));
@@ -161,28 +163,29 @@ async fn a_changed_query_is_refused_until_a_full_run() {
     let mut dice = Dice::new(7);
     let known: Bars = (0..30).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
     deliver(&session, folder.path(), &known).await;
-    let pipeline = |sql: &str| Pipeline { name: "p".to_string(), query: Query::of(sql), into: "p".to_string() };
+    let pipeline =
+        |sql: &str| Pipeline { name: "p".to_string(), definition: Definition::query(sql), into: "p".to_string() };
     let control = Control::default();
     let (one, other) = (
         pipeline("select symbol, ts, obv() as o from candles"),
         pipeline("select symbol, ts, sma(3) as s from candles"),
     );
-    one.run(&session, false, &control).await.unwrap();
-    let said = other.run(&session, false, &control).await.unwrap_err().to_string();
+    one.run(&session, RunOptions::default(), &control).await.unwrap();
+    let said = other.run(&session, RunOptions::default(), &control).await.unwrap_err().to_string();
     assert!(said.contains("was made by another query") && said.contains("obv()") && said.contains("sma(3)"), "{said}");
-    other.run(&session, true, &control).await.unwrap();
+    other.run(&session, RunOptions { full: true }, &control).await.unwrap();
     let rows = query(&session, "select symbol, ts, s from results_p").await;
     assert_eq!(rows.num_rows(), 30);
-    assert_eq!(other.run(&session, false, &control).await.unwrap().work.extent, Extent::Nothing);
+    assert_eq!(other.run(&session, RunOptions::default(), &control).await.unwrap().work.extent, Extent::Nothing);
     // Another pipeline has another table.
     let stranger = Pipeline { name: "stranger".to_string(), ..other.clone() };
-    let said = stranger.run(&session, false, &control).await.unwrap_err().to_string();
+    let said = stranger.run(&session, RunOptions::default(), &control).await.unwrap_err().to_string();
     assert!(said.contains("another pipeline"), "{said}");
     // What has no symbol and no ts is not kept, and what is not followed is not read.
     for (sql, expected) in
         [("select close from candles", "columns `symbol` and `ts`"), ("select 1 as x", "no table of candles")]
     {
-        let said = pipeline(sql).run(&session, true, &control).await.unwrap_err().to_string();
+        let said = pipeline(sql).run(&session, RunOptions { full: true }, &control).await.unwrap_err().to_string();
         assert!(said.contains(expected), "{said}");
     }
 }
@@ -194,12 +197,12 @@ async fn what_reads_the_whole_history_says_so() {
     let mut dice = Dice::new(8);
     let mut known: Bars = (0..30).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
     deliver(&session, folder.path(), &known).await;
-    let query = Query::of("select symbol, ts, obv() as o, sma(3) as s from candles");
-    let pipeline = Pipeline { name: "p".to_string(), query, into: "p".to_string() };
-    pipeline.run(&session, false, &Control::default()).await.unwrap();
+    let definition = Definition::query("select symbol, ts, obv() as o, sma(3) as s from candles");
+    let pipeline = Pipeline { name: "p".to_string(), definition, into: "p".to_string() };
+    pipeline.run(&session, RunOptions::default(), &Control::default()).await.unwrap();
     known = (30..31).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
     deliver(&session, folder.path(), &known).await;
-    let run = pipeline.run(&session, false, &Control::default()).await.unwrap();
+    let run = pipeline.run(&session, RunOptions::default(), &Control::default()).await.unwrap();
     assert_eq!((run.work.sources[0].from, run.work.sources[0].to, run.work.sources[0].changed), (Some(0), 1, 1));
     match run.work.extent {
         Extent::Ranges { whole_history, .. } => assert_eq!(whole_history, ["o"]),

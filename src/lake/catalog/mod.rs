@@ -10,7 +10,7 @@ use super::as_of::AsOf;
 use super::change_feed::{self, Changed};
 use super::delta::{Log, no_table};
 use super::ingest::{self, IngestOptions, IngestSummary};
-use super::kind::{CANDLES, ResultKind};
+use super::kind::{CANDLES, ResultKind, candles_folder};
 use super::maintenance::{self, HistoryEntry, OptimizeSummary};
 use super::overwrite::{self, Computed, Written};
 use super::profile::ProfileCache;
@@ -141,14 +141,17 @@ impl Lake {
         done
     }
 
-    /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe.
+    /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe, whose bars begin by an
+    /// origin. The commit records what they were made from: of each source, under a name, the version.
     pub async fn merge(
         &self,
         timeframe: Timeframe,
         origin: &str,
         rows: Arc<dyn ExecutionPlan>,
+        sources: &[(String, u64)],
     ) -> Result<IngestSummary> {
-        let done = ingest::merge_rows(&self.state, &self.cache, &self.options.url, timeframe, origin, &rows).await;
+        let (state, cache, url) = (&self.state, &self.cache, &self.options.url);
+        let done = ingest::merge_rows(state, cache, url, (timeframe, origin), &rows, sources).await;
         self.refresh().await?;
         done
     }
@@ -172,9 +175,17 @@ impl Lake {
         Ok(replaced)
     }
 
-    /// Of each of these applications, the last transaction that a result table holds.
-    pub async fn reached(&self, table: &str, kind: ResultKind, applications: Vec<String>) -> Result<Vec<Option<u64>>> {
-        let log = self.result_log(table, kind)?;
+    /// Of each of these applications, the last transaction that a result table holds, or, without a kind, one of candles.
+    pub async fn reached(
+        &self,
+        table: &str,
+        kind: Option<ResultKind>,
+        applications: Vec<String>,
+    ) -> Result<Vec<Option<u64>>> {
+        let log = match kind {
+            Some(kind) => self.result_log(table, kind)?,
+            None => Log::at(self.state.as_ref(), &self.folder(&candles_folder(table)?))?,
+        };
         let reached = async move {
             let Some(snapshot) = log.snapshot(None).await? else { return Ok(vec![None; applications.len()]) };
             let mut reached = vec![];

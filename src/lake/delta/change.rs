@@ -205,6 +205,12 @@ fn is_conflict(error: &DeltaTableError) -> bool {
     }
 }
 
+/// What a table holds once it is made from these versions of its sources.
+pub(crate) fn transactions(sources: &[(String, u64)]) -> Vec<Transaction> {
+    let version = |version: u64| i64::try_from(version).unwrap_or(i64::MAX);
+    sources.iter().map(|(name, reached)| Transaction::new(name, version(*reached))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

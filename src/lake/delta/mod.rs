@@ -11,7 +11,7 @@ use super::files::PARQUET;
 use super::guarded::Guarded;
 use arrow::datatypes::SchemaRef;
 pub(super) use attempts::Attempts;
-pub(super) use change::Change;
+pub(super) use change::{Change, transactions};
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::file_format::parquet::ParquetFormat;

@@ -11,7 +11,7 @@ use super::tally::Tally;
 use super::target::Target;
 use super::upsert::{MAX_TAILS, Merged, REWRITE_BYTES};
 use super::{IngestOptions, IngestProgress, IngestSummary, cause};
-use crate::delta::{Attempts, Log};
+use crate::delta::{Attempts, Change, Log, transactions};
 use crate::profile::ProfileCache;
 use crate::table::CandleTable;
 use arrow::array::{Int64Array, RecordBatch};
@@ -237,9 +237,9 @@ pub(crate) async fn merge_rows(
     state: &Arc<SessionState>,
     cache: &ProfileCache,
     lake: &str,
-    timeframe: Timeframe,
-    origin: &str,
+    (timeframe, origin): (Timeframe, &str),
     rows: &Arc<dyn ExecutionPlan>,
+    sources: &[(String, u64)],
 ) -> Result<IngestSummary> {
     let started = Instant::now();
     let log = Log::at(state.as_ref(), &format!("{}/candles/{timeframe}", lake.trim_end_matches('/')))?;
@@ -253,8 +253,9 @@ pub(crate) async fn merge_rows(
         let Counts { new, unchanged, restated, duplicates, .. } = merged.counts;
         let rows = new + unchanged + restated + duplicates;
         let mut summary = IngestSummary { rows, new, unchanged, restated, duplicates, ..IngestSummary::default() };
-        if !merged.is_empty() {
-            let change = target.change(&schema, &merged, "RESAMPLE", None);
+        if !merged.is_empty() || !sources.is_empty() {
+            let change =
+                Change { transactions: transactions(sources), ..target.change(&schema, &merged, "RESAMPLE", None) };
             let mut written = [&mut merged.files, &mut merged.changed_rows];
             let committed = attempts.commit(&log, target.base.as_ref(), change, &mut written).await?;
             let Some(version) = committed else { continue };

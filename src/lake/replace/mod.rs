@@ -8,7 +8,7 @@
 mod merge;
 mod tiers;
 
-use super::delta::{Attempts, Change, Log, Snapshot};
+use super::delta::{Attempts, Change, Log, Snapshot, transactions};
 use super::overwrite::{self, Written, stored};
 use super::profile::ProfileCache;
 use super::properties::{KIND, OPERATION};
@@ -22,7 +22,7 @@ use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use deltalake_core::kernel::{Add, Transaction};
+use deltalake_core::kernel::Add;
 use merge::{Merge, Outputs};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ pub(super) async fn replace(
         if !replacement.is_whole() {
             check_columns(log, &base, &schema)?;
         }
-        if replacement.once && base.includes(log, &transactions(&replacement)).await? {
+        if replacement.once && base.includes(log, &transactions(&replacement.sources)).await? {
             return Ok(Replaced::UpToDate { version: base.version });
         }
         let table = CandleTable::of_snapshot(state, log, &base, cache).await?.filter(|_| !base.files.is_empty());
@@ -201,11 +201,6 @@ async fn finish<'a>(merged: Result<u64>, writers: [Option<TableWriter<'a>>; 3]) 
     }
 }
 
-fn transactions(replacement: &Replacement) -> Vec<Transaction> {
-    let version = |version: u64| i64::try_from(version).unwrap_or(i64::MAX);
-    replacement.sources.iter().map(|(name, reached)| Transaction::new(name, version(*reached))).collect()
-}
-
 fn change(schema: &SchemaRef, replacement: &Replacement, adds: Vec<Add>, removes: Vec<Add>, rows: u64) -> Change {
     let kind = replacement.kind;
     let marks = [(KIND, kind.prefix()), (OPERATION, kind.operation())];
@@ -219,7 +214,7 @@ fn change(schema: &SchemaRef, replacement: &Replacement, adds: Vec<Add>, removes
         data_change: true,
         metrics: metrics.into_iter().map(|(key, n)| (key.to_string(), n.into())).collect(),
         operation: kind.operation(),
-        transactions: transactions(replacement),
+        transactions: transactions(&replacement.sources),
         once: replacement.once,
         ..Change::default()
     }

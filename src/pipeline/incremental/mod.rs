@@ -1,8 +1,17 @@
 //! Incremental runs: a stored result is brought up to date by computing what changes of its sources affect.
 
 mod bars;
+mod catalog;
+mod definition;
+mod extent;
 mod pipeline;
+mod resampled;
+mod status;
+mod tables;
 mod work;
 
-pub use pipeline::{Pipeline, Run};
+pub use catalog::{add, all, find, in_order, remove};
+pub use definition::Definition;
+pub use pipeline::{Done, Pipeline, Run, RunOptions};
+pub use status::{Status, status};
 pub use work::{Extent, Source, Work};

@@ -12,14 +12,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tallow::pipeline::codec;
 use tallow::pipeline::control::Control;
-use tallow::pipeline::incremental::{Extent, Pipeline};
+use tallow::pipeline::incremental::{Definition, Extent, Pipeline, RunOptions};
 use tallow::pipeline::label::LabelRun;
 use tallow::pipeline::levels::{Detection, Source};
 use tallow::pipeline::matching::{Found, Look, Match, MatchEvent};
 use tallow::pipeline::materialize::result_table;
 use tallow::pipeline::outcome::{ScanStatistics, Skipped};
 use tallow::pipeline::patterns;
-use tallow::pipeline::query::Query;
 use tallow::pipeline::scan::{Group, MaxAge, Rank, Scan};
 use tallow::{Error, Formula, Params, Session, Settings};
 use tallow_lake::{IngestOptions, ResultKind};
@@ -212,7 +211,7 @@ async fn incremental_runs_travel() {
     let settings = Settings { lake: folder.path().join("lake").display().to_string(), ..settings() };
     let pair = Pair::of(&settings).await;
     let sql = "select symbol, ts, sma(close, 5) as s, lead(close, 3) - close as gain from candles";
-    let pipeline = Pipeline { name: "p".to_string(), query: Query::of(sql), into: "p".to_string() };
+    let pipeline = Pipeline { name: "p".to_string(), definition: Definition::query(sql), into: "p".to_string() };
     let bars = walk(&["A", "B"], 80);
     // What is there at first, what is corrected, what is new.
     for (delivery, days) in [0..60, 20..22, 60..80].into_iter().enumerate() {
@@ -222,7 +221,7 @@ async fn incremental_runs_travel() {
         write_parquet(&file, &batch(&rows), 500);
         let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
         pair.here.ingest("1d".parse().unwrap(), options, &Control::default()).await.unwrap();
-        let run = pipeline.run(&pair.here, false, &Control::default()).await.unwrap();
+        let run = pipeline.run(&pair.here, RunOptions::default(), &Control::default()).await.unwrap();
         assert_eq!(matches!(run.work.extent, Extent::Ranges { .. }), delivery > 0, "{:?}", run.work.extent);
         let operators = pair.check().await;
         assert_eq!(operators.contains("within("), delivery > 0, "{operators}");

@@ -1,0 +1,127 @@
+//! Runs that make longer bars from shorter ones: a changed bar affects the longer one that it lies in.
+
+use super::pipeline::{Done, FULL, Pipeline, Run, RunOptions};
+use super::tables::Tables;
+use super::work::{Changes, Extent, Work};
+use crate::Session;
+use crate::query::Query;
+use crate::resample::{Fill, Resample};
+use chrono::Utc;
+use datafusion::logical_expr::LogicalPlan;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tallow_common::{Ranges, Result, Times};
+use tallow_lake::CandleTable;
+use tallow_udfs::candle::{Grid, Origin};
+
+/// Bars to be made.
+pub(super) struct Planned {
+    pub work: Work,
+    plan: LogicalPlan,
+    origin: String,
+}
+
+/// What a run has to do.
+pub(super) async fn planned(
+    pipeline: &Pipeline,
+    session: &Session,
+    resample: &Resample,
+    options: RunOptions,
+) -> Result<Planned> {
+    let (table, ended) = (pipeline.table()?, resample.sql(session).await?);
+    let plan = pipeline.plan(session, &Query::of(ended.sql)).await?;
+    let work = match options.full {
+        true => Work::whole(session, &plan, FULL.to_string()).await?,
+        false => {
+            let tables = Tables::of(&session.optimized(&plan).await?)?;
+            let made_from = async |names| pipeline.made_from(session, &table, names).await;
+            let Changes { sources, by_table } = tables.changes(session, made_from).await?;
+            let is_followed = tables.unfollowed.is_none();
+            let extent = match (tables.unfollowed, by_table) {
+                (Some(reason), _) => Extent::Whole(reason),
+                (None, None) => Extent::Whole("they were not made from these bars before".to_string()),
+                (None, Some(changes)) => {
+                    let longer = Longer::of(session, resample, &ended.origin).await?;
+                    let mut changed = Ranges::default();
+                    changes.values().for_each(|of_table| changed.extend(&of_table.ranges));
+                    let shorter = tables.followed.values().map(|(table, _)| table.as_ref());
+                    if changed.is_empty() && !longer.ended_since(shorter) {
+                        Extent::Nothing
+                    } else if resample.fill == Fill::None {
+                        longer.extent(&changed, changes.keys())
+                    } else {
+                        Extent::Whole("where there is no shorter bar, the one before it is repeated".to_string())
+                    }
+                }
+            };
+            Work { sources, extent, is_followed }
+        }
+    };
+    Ok(Planned { work, plan, origin: ended.origin })
+}
+
+/// Makes the bars and merges them into their table.
+pub(super) async fn run(
+    pipeline: &Pipeline,
+    session: &Session,
+    resample: &Resample,
+    options: RunOptions,
+) -> Result<Run> {
+    let Planned { work, plan, origin } = planned(pipeline, session, resample, options).await?;
+    if work.extent == Extent::Nothing {
+        return Ok(Run { work, done: Done::Nothing });
+    }
+    let rows = session.physical(&work.restrict(plan)?).await?;
+    let (timeframe, sources) = (resample.timeframe, pipeline.transactions(&work));
+    let merged =
+        session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, rows, &sources).await }).await?;
+    let done = match merged.version {
+        Some(version) => Done::Written { rows: merged.new + merged.restated, version },
+        None => Done::Nothing,
+    };
+    Ok(Run { work, done })
+}
+
+/// The longer bars.
+struct Longer {
+    grid: Grid,
+    /// The newest that is stored.
+    newest: Option<i64>,
+}
+
+impl Longer {
+    async fn of(session: &Session, resample: &Resample, origin: &str) -> Result<Longer> {
+        let grid = Grid::new(resample.timeframe, origin.parse::<Origin>()?);
+        let name = format!("candles_{}", resample.timeframe);
+        let table = session.on_lake(move |lake| async move { lake.candle_table(&name).await }).await?;
+        let newest = table.and_then(|table| Some(table.summary().times?.1));
+        Ok(Longer { grid, newest })
+    }
+
+    /// The bars that changes of shorter ones affect, and those that had not ended when the newest was stored.
+    fn extent<'a>(&self, changed: &Ranges, tables: impl Iterator<Item = &'a String>) -> Extent {
+        let whole = |times: &Times| -> Times {
+            let of = |range: &std::ops::Range<i64>| {
+                let start = if range.start == i64::MIN { i64::MIN } else { self.grid.bar(range.start).0 };
+                let end = if range.end == i64::MAX { i64::MAX } else { self.grid.bar(range.end - 1).1 };
+                start..end
+            };
+            times.iter().map(of).collect()
+        };
+        let open =
+            self.newest.map_or_else(Times::all, |newest| [self.grid.bar(newest).1..i64::MAX].into_iter().collect());
+        let mut affected = Ranges::everywhere(whole(changed.of_all()).union(&open));
+        changed.symbols().for_each(|(symbol, times)| affected.add(symbol, &whole(times)));
+        let affected = Arc::new(affected);
+        let needed: BTreeMap<_, _> = tables.map(|table| (table.clone(), Arc::clone(&affected))).collect();
+        Extent::Ranges { affected, needed, whole_history: vec![] }
+    }
+
+    /// Whether a bar has ended that is not stored and that some table has shorter bars of.
+    fn ended_since<'a>(&self, mut tables: impl Iterator<Item = &'a CandleTable>) -> bool {
+        let Some(newest) = self.newest else { return false };
+        let next = self.grid.bar(newest).1;
+        let has_ended = self.grid.bar(next).1 <= Utc::now().timestamp_micros();
+        has_ended && tables.any(|table| table.summary().times.is_some_and(|(_, last)| last >= next))
+    }
+}

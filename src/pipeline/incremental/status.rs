@@ -1,0 +1,59 @@
+//! What became of a pipeline so far.
+
+use super::pipeline::Pipeline;
+use super::tables::{Followed, Tables};
+use crate::Session;
+use std::collections::BTreeMap;
+use tallow_common::Result;
+use tallow_lake::HistoryEntry;
+
+/// How a pipeline stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// Its table.
+    pub table: String,
+    /// The last commit of the table; `None`: it was never run.
+    pub last_commit: Option<HistoryEntry>,
+    /// Rows of the table.
+    pub rows: u64,
+    /// The newest of their times, in microseconds since the epoch.
+    pub newest: Option<i64>,
+    /// The newest bar of its sources.
+    pub newest_source: Option<i64>,
+    /// Of each source, the version that the table was made from, and the one that it has now.
+    pub sources: BTreeMap<String, (Option<u64>, u64)>,
+}
+
+impl Status {
+    /// How many versions of its sources the table is behind; `None`: it was not made from one of them.
+    pub fn behind(&self) -> Option<u64> {
+        self.sources.values().map(|(from, to)| Some(to.saturating_sub((*from)?))).sum()
+    }
+}
+
+/// How a pipeline stands.
+///
+/// # Errors
+/// What it computes is wrong, or a source is gone.
+pub async fn status(session: &Session, pipeline: &Pipeline) -> Result<Status> {
+    let table = pipeline.table()?;
+    let query = pipeline.definition.as_query(session).await?;
+    let plan = pipeline.plan(session, &query).await?;
+    let Tables { followed, .. } = Tables::of(&session.optimized(&plan).await?)?;
+    let known = pipeline.made_from(session, &table, followed.keys().cloned().collect()).await?;
+    let sources = followed.iter().map(|(name, (_, to))| (name.clone(), (known.get(name).copied(), *to))).collect();
+    let newest_source = newest(&followed);
+    let name = table.clone();
+    let own = session.on_lake(move |lake| async move { lake.candle_table(&name).await }).await?;
+    let Some(summary) = own.map(|own| own.summary()) else {
+        return Ok(Status { table, last_commit: None, rows: 0, newest: None, newest_source, sources });
+    };
+    let name = table.clone();
+    let last_commit = session.on_lake(move |lake| async move { lake.history(&name, Some(1)).await }).await?.pop();
+    let newest = summary.times.map(|(_, last)| last);
+    Ok(Status { table, last_commit, rows: summary.rows as u64, newest, newest_source, sources })
+}
+
+fn newest(sources: &Followed) -> Option<i64> {
+    sources.values().filter_map(|(table, _)| Some(table.summary().times?.1)).max()
+}
