@@ -271,7 +271,8 @@ fn spans(ranges: &tallow_common::Ranges) -> String {
         time => shown(time),
     };
     let hull = ranges.hull().map(|hull| {
-        let (first, last) = (time(hull.start, "their beginning"), time(hull.end.saturating_sub(1), "their end"));
+        let last = if hull.end == i64::MAX { hull.end } else { hull.end - 1 };
+        let (first, last) = (time(hull.start, "their beginning"), time(last, "their end"));
         format!(", {first} to {last}")
     });
     format!("{symbols}{}", hull.unwrap_or_default())

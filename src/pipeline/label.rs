@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
+use tallow_engine::reach::reach_at_end;
 use tallow_lake::{Lake, ResultKind, Written};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::candle::{Grid, Timeframe};
 use tallow_udfs::label::VERSION;
+use tallow_udfs::series::{Bars, Reach};
 use tallow_udfs::series_function;
 
 /// What is labelled, and how.
@@ -43,6 +45,8 @@ pub struct LabelRun {
 
 /// Groups of labels: the function behind each.
 const GROUPS: [&str; 3] = ["triple_barrier", "path_labels", "level_labels"];
+/// What distances count in, unless a width is chosen.
+const UNIT: &str = "atr(high, low, close, 14)";
 /// A label that is no field of a struct.
 const QUANTILE: &str = "return_quantile";
 
@@ -262,6 +266,47 @@ impl LabelRun {
         let properties = self.properties(session.lake()).await?;
         let table = ResultTable { name: table.to_string(), kind: ResultKind::Labels, properties };
         rows.overwrite(session, &table, control).await
+    }
+}
+
+/// The bars that a run labels.
+pub(crate) struct LabelledBars {
+    /// The table that holds them, or shorter ones that they are made of.
+    pub table: String,
+    /// Their length, and where they begin.
+    pub grid: Grid,
+    /// How many of them a label looks back and ahead.
+    pub reach: Reach,
+    /// What looks back to the beginning, where something does.
+    pub whole_history: Vec<String>,
+}
+
+impl LabelRun {
+    /// The bars that are labelled, and how far labels look.
+    pub(crate) async fn labelled_bars(&self, session: &Session) -> Result<LabelledBars> {
+        let lake = session.lake();
+        let (bars, origin) = resample::sql(lake, BarRequest::of(self.timeframe)).await?;
+        let horizon = self.horizon;
+        let width = self.width()?.unwrap_or_else(|| UNIT.to_string());
+        let quantile = match self.columns()?.iter().any(|(group, _)| *group == QUANTILE) {
+            true => format!(", {QUANTILE}(close, horizon => {horizon}) as {QUANTILE}"),
+            false => String::new(),
+        };
+        // Labels whose bars walk themselves look as far in them as those look that walk shorter ones.
+        let alike = format!(
+            "select symbol, ts, {UNIT} as unit, {width} as width, path_labels(high, low, close, horizon => {horizon}) as walked\
+             {quantile} from ({bars})"
+        );
+        let plan = session.optimized(session.sql(&alike).await?.logical_plan()).await?;
+        let found = reach_at_end(&plan);
+        let mut whole_history: Vec<String> = vec![];
+        let mut reach = found.total().furthest();
+        if self.levels.is_some() {
+            reach.back = Bars::Unbounded;
+            whole_history.push("levels".to_string());
+        }
+        let table = format!("candles_{}", resample::source_of(lake, self.timeframe)?);
+        Ok(LabelledBars { table, grid: Grid::new(self.timeframe, origin.parse()?), reach, whole_history })
     }
 }
 

@@ -9,7 +9,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tallow::pipeline::control::Control;
 use tallow::pipeline::incremental::{Definition, Done, Extent, Pipeline, RunOptions};
-use tallow::{Session, Settings};
+use tallow::pipeline::label::LabelRun;
+use tallow::pipeline::levels::{Detection, Source};
+use tallow::pipeline::resample::Resample;
+use tallow::pipeline::scan::Scan;
+use tallow::{Formula, Session, Settings};
 use tallow_lake::IngestOptions;
 
 /// Queries whose results are kept, and whether all of a run is bounded by reach.
@@ -85,7 +89,7 @@ fn delivery(dice: &mut Dice, known: &Bars, last: &mut i64) -> Bars {
     rows
 }
 
-async fn deliver(session: &Session, folder: &Path, rows: &Bars) {
+async fn deliver(session: &Session, folder: &Path, timeframe: &str, rows: &Bars) {
     let mut text = "symbol,ts,open,high,low,close,volume\n".to_string();
     for ((symbol, ts), [open, high, low, close, volume]) in rows {
         text += &format!("{symbol},{ts},{open},{high},{low},{close},{volume}\n");
@@ -93,7 +97,7 @@ async fn deliver(session: &Session, folder: &Path, rows: &Bars) {
     let file = folder.join("delivery.csv");
     std::fs::write(&file, text).unwrap();
     let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
-    session.ingest("1d".parse().unwrap(), options, &Default::default()).await.unwrap();
+    session.ingest(timeframe.parse().unwrap(), options, &Default::default()).await.unwrap();
 }
 
 /// Rows that are equal but for the last digits of numbers.
@@ -132,7 +136,7 @@ async fn a_table_that_is_brought_up_to_date_is_what_everything_gives() {
                 known.insert((symbol.to_string(), START + day * DAY), bar(&mut dice));
             }
         }
-        deliver(&session, folder.path(), &known).await;
+        deliver(&session, folder.path(), "1d", &known).await;
         for step in 0..6 {
             for (i, (sql, bounded)) in QUERIES.iter().enumerate() {
                 let pipeline =
@@ -151,7 +155,88 @@ async fn a_table_that_is_brought_up_to_date_is_what_everything_gives() {
             }
             let rows = delivery(&mut dice, &known, &mut last);
             known.extend(rows.clone());
-            deliver(&session, folder.path(), &rows).await;
+            deliver(&session, folder.path(), "1d", &rows).await;
+        }
+    }
+}
+
+/// Half days that make up some of the days.
+fn halves(dice: &mut Dice, days: &Bars) -> Bars {
+    let mut halves = Bars::new();
+    for (symbol, ts) in days.keys().filter(|(symbol, _)| symbol != "C") {
+        for half in [0, DAY / 2] {
+            if dice.below(10) > 0 {
+                halves.insert((symbol.clone(), ts + half), bar(dice));
+            }
+        }
+    }
+    halves
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_scans_and_longer_bars_that_are_brought_up_to_date_are_what_everything_gives() {
+    let of = |timeframe: &str| LabelRun { horizon: 3, ..LabelRun::new(timeframe.parse().unwrap()) };
+    let auto = Some(Source::Auto(Detection { k: 2, ..Detection::default() }));
+    let scan = |formula: &str, table: &str| Definition::Scan {
+        formula: formula.to_string(),
+        params: BTreeMap::new(),
+        table: table.to_string(),
+    };
+    let definitions = [
+        ("halves", Definition::Label(of("12h"))),
+        ("days", Definition::Label(of("1d"))),
+        ("own", Definition::Label(LabelRun { own_bars: true, ..of("1d") })),
+        ("levels", Definition::Label(LabelRun { levels: auto, ..of("1d") })),
+        ("pairs", Definition::Label(of("2d"))),
+        ("refined", Definition::Label(LabelRun { params: [("tie".into(), "refine".into())].into(), ..of("2d") })),
+        ("scanned", scan("rsi(3) < 40 and volume > 10", "candles_1d")),
+        ("other_bars", scan("close > sma(3)@1d", "candles_12h")),
+        ("1w", Definition::Resample(Resample::of("1w".parse().unwrap()))),
+    ];
+    let scripts = if std::env::var("TALLOW_LONG").is_ok() { 100 } else { 2 };
+    for seed in 0..scripts {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(&folder.path().join("lake")).await;
+        let mut dice = Dice::new(seed);
+        let (mut known, mut last) = (Bars::new(), 19);
+        for day in 0..20 {
+            for symbol in ["A", "B", "C"] {
+                known.insert((symbol.to_string(), START + day * DAY), bar(&mut dice));
+            }
+        }
+        deliver(&session, folder.path(), "1d", &known).await;
+        let of_half_days = halves(&mut dice, &known);
+        deliver(&session, folder.path(), "12h", &of_half_days).await;
+        for step in 0..5 {
+            for (into, definition) in &definitions {
+                let pipeline =
+                    Pipeline { name: format!("p_{into}"), definition: definition.clone(), into: (*into).to_string() };
+                let what = format!("seed {seed}, step {step}, {into}");
+                let run = pipeline.run(&session, RunOptions::default(), &Control::default()).await;
+                let run = run.unwrap_or_else(|e| panic!("{what}: {e}"));
+                assert!(step == 0 || *into == "other_bars" || !matches!(run.work.extent, Extent::Whole(_)), "{what}");
+                let again = pipeline.run(&session, RunOptions::default(), &Control::default()).await.unwrap();
+                assert_eq!((again.work.extent, again.done), (Extent::Nothing, Done::Nothing), "{what}");
+                let sql = match definition {
+                    Definition::Label(run) => run.sql(session.lake()).await.unwrap(),
+                    Definition::Scan { formula, table, .. } => {
+                        let formula = Formula::parse(formula).unwrap();
+                        Scan { table: table.clone(), ..Scan::of(formula) }.sql(&session).await.unwrap()
+                    }
+                    _ => "select * from candles('1w', from => '1d')".to_string(),
+                };
+                let table = pipeline.table().unwrap();
+                let got = query(&session, &format!("select * from {table} order by symbol, ts")).await;
+                let want = query(&session, &format!("select * from ({sql}) order by symbol, ts")).await;
+                assert_same(&got, &want, &what);
+            }
+            let rows = delivery(&mut dice, &known, &mut last);
+            known.extend(rows.clone());
+            if dice.below(4) > 0 {
+                deliver(&session, folder.path(), "1d", &rows).await;
+            }
+            let rows = halves(&mut dice, &rows);
+            deliver(&session, folder.path(), "12h", &rows).await;
         }
     }
 }
@@ -162,7 +247,7 @@ async fn a_changed_query_is_refused_until_a_full_run() {
     let session = session(&folder.path().join("lake")).await;
     let mut dice = Dice::new(7);
     let known: Bars = (0..30).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
-    deliver(&session, folder.path(), &known).await;
+    deliver(&session, folder.path(), "1d", &known).await;
     let pipeline =
         |sql: &str| Pipeline { name: "p".to_string(), definition: Definition::query(sql), into: "p".to_string() };
     let control = Control::default();
@@ -196,12 +281,12 @@ async fn what_reads_the_whole_history_says_so() {
     let session = session(&folder.path().join("lake")).await;
     let mut dice = Dice::new(8);
     let mut known: Bars = (0..30).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
-    deliver(&session, folder.path(), &known).await;
+    deliver(&session, folder.path(), "1d", &known).await;
     let definition = Definition::query("select symbol, ts, obv() as o, sma(3) as s from candles");
     let pipeline = Pipeline { name: "p".to_string(), definition, into: "p".to_string() };
     pipeline.run(&session, RunOptions::default(), &Control::default()).await.unwrap();
     known = (30..31).map(|day| (("A".to_string(), START + day * DAY), bar(&mut dice))).collect();
-    deliver(&session, folder.path(), &known).await;
+    deliver(&session, folder.path(), "1d", &known).await;
     let run = pipeline.run(&session, RunOptions::default(), &Control::default()).await.unwrap();
     assert_eq!((run.work.sources[0].from, run.work.sources[0].to, run.work.sources[0].changed), (Some(0), 1, 1));
     match run.work.extent {

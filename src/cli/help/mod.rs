@@ -46,6 +46,7 @@ topics! {
     "patterns": ["pattern", "match"],
     "models": [],
     "labels": ["label"],
+    "pipelines": ["pipeline"],
     "support-resistance": ["levels"],
     "lookahead": ["check"],
     "signals": [],

@@ -23,6 +23,8 @@ pub(super) struct Merge<'a> {
     pub ends: VecDeque<String>,
     /// New rows go to files by symbol, also where no old ones of their symbol follow: nothing stays that they lie beside.
     pub all_by_symbol: bool,
+    /// Rows from this time on stay in the tail, whatever else is true of them.
+    pub open_from: i64,
     pub progress: &'a (dyn Fn(u64) + Send + Sync),
 }
 
@@ -68,9 +70,14 @@ impl Merge<'_> {
                     self.check(&symbol, &taken)?;
                     rows += taken.num_rows() as u64;
                     (self.progress)(rows);
-                    match inside || self.all_by_symbol {
-                        true => outputs.by_symbol.push(taken).await?,
-                        false => outputs.tail.push(taken).await?,
+                    if self.all_by_symbol {
+                        let (settled, open) = self.split(taken);
+                        outputs.by_symbol.push(settled).await?;
+                        outputs.tail.push(open).await?;
+                    } else if inside {
+                        outputs.by_symbol.push(taken).await?;
+                    } else {
+                        outputs.tail.push(taken).await?;
                     }
                 }
                 Next::BySymbol => {
@@ -83,13 +90,24 @@ impl Merge<'_> {
                     let old = self.recent.cursor.take_while(|key| key.0 == symbol && is_before(key, &new));
                     for kept in kept(old.as_ref(), &self.ranges.of(&symbol)) {
                         match &mut outputs.closed {
-                            Some(closed) => closed.push(kept).await?,
+                            Some(closed) => {
+                                let (settled, open) = self.split(kept);
+                                closed.push(settled).await?;
+                                outputs.tail.push(open).await?;
+                            }
                             None => outputs.tail.push(kept).await?,
                         }
                     }
                 }
             }
         }
+    }
+
+    /// The rows of one symbol that lie before those which stay in the tail, and these.
+    fn split(&self, rows: RecordBatch) -> (RecordBatch, RecordBatch) {
+        let times = rows.column(1).as_primitive::<TimestampMicrosecondType>().values();
+        let at = times.partition_point(|time| *time < self.open_from);
+        (rows.slice(0, at), rows.slice(at, rows.num_rows() - at))
     }
 
     /// Ends the file of symbols that all lie before this one.

@@ -2,8 +2,8 @@
 //!
 //! Rows lie where replacing them costs little. Old ones lie in files cut by symbol, as ingest writes them. The newest of all
 //! symbols lie together in a small file, the tail, so that a run after every bar rewrites that file and no other. A tail that
-//! has grown is closed: it keeps the rows that stayed as they were, and a new tail begins. `optimize` merges closed tails into
-//! the files by symbol.
+//! has grown is closed: it keeps the rows that stayed as they were, and a new tail begins. Closed tails of about one size become
+//! one as soon as there are some of them, so that there are never many; `optimize` merges them into the files by symbol.
 
 mod merge;
 mod tiers;
@@ -27,7 +27,7 @@ use merge::{Merge, Outputs};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tallow_common::{Error, Ranges};
-use tiers::{TAIL_BYTES, Tier, Touched, touched};
+use tiers::{Tier, Touched, touched};
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +44,8 @@ pub struct Replacement {
     pub properties: HashMap<String, String>,
     /// What the table is made from once this is done: of each source, under a name, the version.
     pub sources: Vec<(String, u64)>,
+    /// Rows from this time on will probably be replaced by the next run: they are kept in the tail.
+    pub open_from: i64,
     /// Whether nothing is to be done where the table is made from these versions, or later ones, already.
     pub once: bool,
     /// Called with the number of rows so far.
@@ -81,7 +83,8 @@ pub(super) async fn replace(
     let mut attempts = Attempts::default();
     loop {
         let Some(base) = log.snapshot(None).await? else {
-            let old = OldRows { log, table: None, files: vec![], touched: Touched::default() };
+            let touched = Touched::default();
+            let old = OldRows { log, table: None, files: vec![], touched, closes_tail: false };
             if let Some(done) = attempt(state, &old, None, &schema, &replacement, &mut attempts).await? {
                 return Ok(done);
             }
@@ -96,11 +99,12 @@ pub(super) async fn replace(
         }
         let table = CandleTable::of_snapshot(state, log, &base, cache).await?.filter(|_| !base.files.is_empty());
         let touched = match &table {
-            Some(table) => touched(&base.files, table.profiles(), &replacement.ranges),
+            Some(table) => touched(&base.files, table.profiles(), &replacement.ranges).with_merged_tails(&base.files),
             None => Touched::default(),
         };
+        let closes_tail = touched.closes_tail(&base.files);
         let files = base.files.iter().map(|file| file.add.clone()).collect();
-        let old = OldRows { log, table, files, touched };
+        let old = OldRows { log, table, files, touched, closes_tail };
         if let Some(done) = attempt(state, &old, Some(&base), &schema, &replacement, &mut attempts).await? {
             return Ok(done);
         }
@@ -113,6 +117,8 @@ struct OldRows<'a> {
     table: Option<CandleTable>,
     files: Vec<Add>,
     touched: Touched,
+    /// The tail that is rewritten is closed.
+    closes_tail: bool,
 }
 
 impl OldRows<'_> {
@@ -120,12 +126,6 @@ impl OldRows<'_> {
         let Some(table) = self.table.as_ref().filter(|_| !files.is_empty()) else { return Ok(None) };
         let plan = table.read_in_order(state, files, None).await?;
         Ok(Some(execute_stream(plan, state.task_ctx())?))
-    }
-
-    /// Whether the tail that is rewritten is closed.
-    fn closes_tail(&self) -> bool {
-        let size = |&file: &usize| self.files[file].size;
-        self.touched.recent.iter().map(size).sum::<i64>() > TAIL_BYTES
     }
 }
 
@@ -142,7 +142,7 @@ async fn attempt(
         Ok(TableWriter::new(old.log, Arc::clone(schema), Layout::Sorted)?.in_tier(tier.map(Tier::number)))
     };
     let (mut by_symbol, mut tail) = (writer(None)?, writer(Some(Tier::Tail))?);
-    let mut closed = if old.closes_tail() { Some(writer(Some(Tier::Closed))?) } else { None };
+    let mut closed = if old.closes_tail { Some(writer(Some(Tier::Closed))?) } else { None };
     // Of what all goes, nothing has to be read.
     let (old_by_symbol, old_recent) = match replacement.is_whole() {
         true => (None, None),
@@ -157,6 +157,7 @@ async fn attempt(
         ranges: &replacement.ranges,
         ends: old.touched.ends.clone(),
         all_by_symbol: base.is_none() || replacement.is_whole(),
+        open_from: replacement.open_from,
         progress: &replacement.progress,
     };
     let outputs = Outputs { by_symbol: &mut by_symbol, tail: &mut tail, closed: closed.as_mut() };

@@ -9,6 +9,11 @@ use tallow_common::Ranges;
 /// A tail of more bytes is closed.
 pub(super) const TAIL_BYTES: i64 = 4 << 20;
 
+/// So many closed tails of about one size become one.
+const FAN_IN: usize = 4;
+/// Tails do not become larger by that.
+const MOST_BYTES: i64 = 256 << 20;
+
 /// What a file of all symbols is; other files are cut by symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tier {
@@ -45,6 +50,41 @@ impl Touched {
     }
 }
 
+impl Touched {
+    /// Whether the tail that is rewritten is closed.
+    pub fn closes_tail(&self, files: &[DataFile]) -> bool {
+        self.recent.iter().map(|&file| files[file].add.size).sum::<i64>() > TAIL_BYTES
+    }
+
+    /// With the closed tails that become one with a tail which is closed.
+    pub fn with_merged_tails(mut self, files: &[DataFile]) -> Touched {
+        if self.closes_tail(files) {
+            let is_closed = |file: &usize| tier_of(&files[*file].add) == Some(Tier::Closed.number());
+            let closed = (0..files.len()).filter(|file| !self.recent.contains(file)).filter(is_closed);
+            let sizes = closed.map(|file| (file, files[file].add.size)).collect();
+            let bytes = self.recent.iter().map(|&file| files[file].add.size).sum();
+            self.recent.extend(merged_with(bytes, sizes));
+            self.recent.sort_unstable();
+        }
+        self
+    }
+}
+
+/// Which of some closed tails, of these sizes, become one with a tail that is closed: all of about its size or smaller, once
+/// there are enough of them, and so on with what that makes. Each row is thus written once for each power of [`FAN_IN`].
+fn merged_with(mut bytes: i64, mut closed: Vec<(usize, i64)>) -> Vec<usize> {
+    let mut merged = vec![];
+    loop {
+        let (alike, larger): (Vec<_>, Vec<_>) = closed.iter().copied().partition(|(_, size)| *size < 2 * bytes);
+        let together = bytes + alike.iter().map(|(_, size)| size).sum::<i64>();
+        if alike.len() + 1 < FAN_IN || together > MOST_BYTES {
+            return merged;
+        }
+        merged.extend(alike.into_iter().map(|(file, _)| file));
+        (bytes, closed) = (together, larger);
+    }
+}
+
 /// The files that a replacement has to rewrite: those that may hold rows in its ranges, and the tail, if rows newer than all
 /// others may come.
 pub(super) fn touched(files: &[DataFile], profiles: &[Profile], ranges: &Ranges) -> Touched {
@@ -65,4 +105,28 @@ pub(super) fn touched(files: &[DataFile], profiles: &[Profile], ranges: &Ranges)
     let last = |&file: &usize| profiles[file].runs.last().map(|run| run.last_symbol().to_string());
     let ends = by_symbol.iter().filter_map(last).collect();
     Touched { by_symbol, ends, recent }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails_become_few_files_and_each_row_is_written_a_few_times() {
+        let (mut closed, mut written, mut most) = (vec![], 0, 0);
+        let tails = 2_000;
+        for tail in 0..tails {
+            let merged = merged_with(TAIL_BYTES, closed.clone());
+            let of_merged = |(file, _): &(usize, i64)| merged.contains(file);
+            let bytes = TAIL_BYTES + closed.iter().filter(|file| of_merged(file)).map(|(_, size)| size).sum::<i64>();
+            closed.retain(|file| !of_merged(file));
+            closed.push((tail, bytes));
+            written += bytes;
+            most = most.max(closed.iter().filter(|(_, size)| *size < MOST_BYTES).count());
+            assert!(bytes <= MOST_BYTES);
+        }
+        assert_eq!(closed.iter().map(|(_, size)| size).sum::<i64>(), tails as i64 * TAIL_BYTES);
+        assert!(most <= 12, "{most} tails");
+        assert!(written <= 4 * tails as i64 * TAIL_BYTES, "{} times", written / (tails as i64 * TAIL_BYTES));
+    }
 }

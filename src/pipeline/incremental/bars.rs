@@ -2,10 +2,9 @@
 
 use crate::Session;
 use crate::bounds::Read;
-use crate::rows::texts;
 use arrow::array::AsArray;
 use arrow::compute::cast;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::Column;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
@@ -17,6 +16,7 @@ use tallow_common::{Ranges, Result, Times};
 use tallow_engine::reach::CountedBars;
 use tallow_engine::within;
 use tallow_lake::CandleTable;
+use tallow_udfs::candle::Grid;
 use tallow_udfs::series::{Bars, Reach};
 
 /// How much further back bars are looked up each time those that are known do not reach.
@@ -24,12 +24,24 @@ const FURTHER: i64 = 4;
 /// Bars that are looked up beyond those that a reach counts, since not all of them count.
 const SPARE_BARS: i64 = 16;
 
+/// About the time between two bars of a table, or two longer ones that these make up.
+pub(super) fn spacing(table: &CandleTable, longer: Option<&Grid>) -> i64 {
+    let summary = table.summary();
+    let (Some((first, last)), Some(symbols)) = (summary.times, table.symbols()) else { return i64::MAX };
+    let each = (summary.rows / symbols.max(1)).max(1);
+    let own = last.saturating_sub(first) / i64::try_from(each).unwrap_or(i64::MAX);
+    let longer = longer.map_or(0, |grid| grid.bar(last).1.saturating_sub(grid.bar(last).0));
+    own.max(longer).max(1)
+}
+
 /// The bars of some symbols of a table.
 pub(super) struct TableBars<'a> {
     session: &'a Session,
     name: &'a str,
     table: &'a CandleTable,
     read: &'a Read,
+    /// The longer bars that count, where those of the table only make them up.
+    longer: Option<Grid>,
     symbols: BTreeSet<String>,
     /// By symbol, from this time on.
     known: BTreeMap<String, Vec<i64>>,
@@ -47,7 +59,12 @@ impl<'a> TableBars<'a> {
         read: &'a Read,
         symbols: BTreeSet<String>,
     ) -> TableBars<'a> {
-        TableBars { session, name, table, read, symbols, known: BTreeMap::new(), from: i64::MAX, step: 0 }
+        TableBars { session, name, table, read, longer: None, symbols, known: BTreeMap::new(), from: i64::MAX, step: 0 }
+    }
+
+    /// The longer bars that these make up.
+    pub fn making_up(self, longer: Grid) -> TableBars<'a> {
+        TableBars { longer: Some(longer), ..self }
     }
 
     /// Whether these are among its symbols.
@@ -57,29 +74,37 @@ impl<'a> TableBars<'a> {
 
     /// The rows that changes at these times affect.
     pub async fn affected(&mut self, changed: &Ranges, reach: Reach) -> Result<Ranges> {
-        self.widened(changed, reach, |bars, times| bars.affected(times, reach)).await
+        self.widened(changed, (reach.ahead, reach.back), |bars, times| bars.affected(times, reach)).await
     }
 
-    /// The bars that rows at these times need.
+    /// The bars that rows at these times need; more, where it takes as long to find out where they begin as to read them.
     pub async fn needed(&mut self, rows: &Ranges, reach: Reach) -> Result<Ranges> {
-        self.widened(rows, reach, |bars, times| bars.needed(times, reach)).await
+        let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
+        let back = match reach.back {
+            Bars::Count(bars) if bars > 0 => self.length(bars),
+            _ => 0,
+        };
+        let reaches_first = rows.hull().is_some_and(|hull| hull.start.saturating_sub(back) <= first);
+        let back = if reaches_first && back > 0 { Bars::Unbounded } else { reach.back };
+        let reach = Reach { back, ..reach };
+        self.widened(rows, (reach.back, reach.ahead), |bars, times| bars.needed(times, reach)).await
     }
 
+    /// Ranges widened by so many bars before and after.
     async fn widened(
         &mut self,
         ranges: &Ranges,
-        reach: Reach,
+        (before, after): (Bars, Bars),
         of: impl Fn(CountedBars<'_>, &Times) -> Option<Times>,
     ) -> Result<Ranges> {
         let Some(hull) = ranges.hull() else { return Ok(Ranges::default()) };
-        let counts_bars = reach.back != Bars::Unbounded || reach.ahead != Bars::Count(0);
+        let counts_bars = before != Bars::Unbounded || after != Bars::Count(0);
         if counts_bars && self.from > hull.start {
-            let bars = [reach.back, reach.ahead].into_iter().filter_map(|bars| match bars {
-                Bars::Count(bars) => i64::try_from(bars).ok(),
-                Bars::Unbounded => None,
-            });
-            let bars = bars.max().unwrap_or_default().saturating_add(SPARE_BARS);
-            self.step = self.step.max(self.spacing().saturating_mul(bars));
+            let bars = match before {
+                Bars::Count(bars) => bars,
+                Bars::Unbounded => 0,
+            };
+            self.step = self.step.max(self.length(bars));
             self.look_up(hull.start).await?;
         }
         loop {
@@ -109,17 +134,19 @@ impl<'a> TableBars<'a> {
         Some(widened)
     }
 
-    /// About the time between two bars.
+    /// About the time that so many bars take, and some more.
+    fn length(&self, bars: usize) -> i64 {
+        self.spacing().saturating_mul(i64::try_from(bars).unwrap_or(i64::MAX).saturating_add(SPARE_BARS))
+    }
+
+    /// About the time between two bars that count.
     fn spacing(&self) -> i64 {
-        let summary = self.table.summary();
-        let (Some((first, last)), Some(symbols)) = (summary.times, self.table.symbols()) else { return i64::MAX };
-        let each = (summary.rows / symbols.max(1)).max(1);
-        (last.saturating_sub(first) / i64::try_from(each).unwrap_or(i64::MAX)).max(1)
+        spacing(self.table, self.longer.as_ref())
     }
 
     /// Looks up bars from some way before a time on.
     async fn look_up(&mut self, before: i64) -> Result<()> {
-        self.step = self.step.max(self.spacing().saturating_mul(SPARE_BARS));
+        self.step = self.step.max(self.length(0));
         let from = before.saturating_sub(self.step);
         let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
         self.from = if from <= first { i64::MIN } else { from };
@@ -143,11 +170,25 @@ impl<'a> TableBars<'a> {
         self.session.lake().drop_hidden(&name);
         self.known.clear();
         for batch in found? {
-            let times = cast(batch.column(1), &timestamp_type())?;
-            let times = times.as_primitive::<TimestampMicrosecondType>();
-            for (symbol, time) in texts(batch.column(0))?.into_iter().zip(times.values()) {
-                self.known.entry(symbol).or_default().push(*time);
+            let [symbols, times] =
+                [(0, DataType::Utf8), (1, timestamp_type())].map(|(column, kind)| cast(batch.column(column), &kind));
+            let (symbols, times) = (symbols?, times?);
+            let (symbols, times) = (symbols.as_string::<i32>(), times.as_primitive::<TimestampMicrosecondType>());
+            let mut row = 0;
+            while row < batch.num_rows() {
+                let symbol = symbols.value(row);
+                let end = (row..batch.num_rows()).find(|&other| symbols.value(other) != symbol);
+                let of_symbol = &times.values()[row..end.unwrap_or(batch.num_rows())];
+                let known = self.known.entry(symbol.to_string()).or_default();
+                match self.longer {
+                    Some(longer) => known.extend(of_symbol.iter().map(|time| longer.bar(*time).0)),
+                    None => known.extend(of_symbol),
+                }
+                row += of_symbol.len();
             }
+        }
+        if self.longer.is_some() {
+            self.known.values_mut().for_each(Vec::dedup);
         }
         if self.from != i64::MIN {
             // Whether the first bar moved, only the one before it tells.

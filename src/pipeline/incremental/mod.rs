@@ -1,9 +1,11 @@
 //! Incremental runs: a stored result is brought up to date by computing what changes of its sources affect.
 
 mod bars;
+mod buckets;
 mod catalog;
 mod definition;
 mod extent;
+mod labelled;
 mod pipeline;
 mod resampled;
 mod status;

@@ -1,8 +1,10 @@
 //! A pipeline: something that is computed and kept as a table, and its runs.
 
+use super::bars::spacing;
 use super::definition::Definition;
-use super::resampled;
+use super::tables::Tables;
 use super::work::{Extent, Work};
+use super::{labelled, resampled};
 use crate::Session;
 use crate::control::{Control, Progress};
 use crate::fingerprint::fingerprint;
@@ -12,8 +14,10 @@ use datafusion::logical_expr::LogicalPlan;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tallow_common::{Error, Ranges, Result};
+use tallow_engine::reach::reach;
 use tallow_lake::properties::{FINGERPRINT, PIPELINE, TEXT};
-use tallow_lake::{Replaced, Replacement, ResultKind};
+use tallow_lake::{CandleTable, Replaced, Replacement, ResultKind};
+use tallow_udfs::series::Bars;
 
 /// Why a full run computes everything.
 pub(super) const FULL: &str = "a full run was asked for";
@@ -124,6 +128,7 @@ impl Pipeline {
             Extent::Ranges { affected, .. } => Arc::clone(affected),
             _ => Arc::new(Ranges::all()),
         };
+        let open_from = self.open_from(session, &prepared.plan).await?;
         let rows = session.physical(&work.restrict(prepared.plan)?).await?;
         let progress = Arc::clone(&control.progress);
         let replacement = Replacement {
@@ -132,6 +137,7 @@ impl Pipeline {
             kind: self.kind().unwrap_or(ResultKind::Results),
             properties: prepared.properties,
             sources: self.transactions(&work),
+            open_from,
             once: !options.full && work.is_followed,
             progress: Box::new(move |rows| progress(Progress::rows(rows, None))),
         };
@@ -172,7 +178,10 @@ impl Pipeline {
             true => Work::whole(session, &prepared.plan, FULL.to_string()).await?,
             false => {
                 let made_from = async |names| self.made_from(session, &table, names).await;
-                Work::of(session, &prepared.plan, made_from).await?
+                match &self.definition {
+                    Definition::Label(run) => labelled::work(session, run, &prepared.plan, made_from).await?,
+                    _ => Work::of(session, &prepared.plan, made_from).await?,
+                }
             }
         };
         Ok((prepared, work))
@@ -190,6 +199,26 @@ impl Pipeline {
             tables.extend(state.resolve_table_references(&statement)?.iter().map(|table| table.table().to_string()));
         }
         Ok(tables)
+    }
+
+    /// From when on rows change with the next bars, since they look ahead.
+    async fn open_from(&self, session: &Session, plan: &LogicalPlan) -> Result<i64> {
+        let optimized = session.optimized(plan).await?;
+        let (ahead, grid) = match &self.definition {
+            Definition::Label(run) => {
+                let labelled = run.labelled_bars(session).await?;
+                (labelled.reach.ahead, Some(labelled.grid))
+            }
+            _ => (reach(&optimized).total().furthest().ahead, None),
+        };
+        let Bars::Count(ahead @ 1..) = ahead else { return Ok(i64::MAX) };
+        // Bars do not come evenly.
+        let bars = i64::try_from(2 * ahead + 2).unwrap_or(i64::MAX);
+        let of_table = |(table, _): &(Arc<CandleTable>, u64)| {
+            let (_, last) = table.summary().times?;
+            Some(last.saturating_sub(spacing(table, grid.as_ref()).saturating_mul(bars)))
+        };
+        Ok(Tables::of(&optimized)?.followed.values().filter_map(of_table).min().unwrap_or(i64::MAX))
     }
 
     async fn prepared(&self, session: &Session) -> Result<Prepared> {

@@ -1,5 +1,6 @@
 //! Runs that make longer bars from shorter ones: a changed bar affects the longer one that it lies in.
 
+use super::buckets::whole_bars;
 use super::pipeline::{Done, FULL, Pipeline, Run, RunOptions};
 use super::tables::Tables;
 use super::work::{Changes, Extent, Work};
@@ -100,18 +101,10 @@ impl Longer {
 
     /// The bars that changes of shorter ones affect, and those that had not ended when the newest was stored.
     fn extent<'a>(&self, changed: &Ranges, tables: impl Iterator<Item = &'a String>) -> Extent {
-        let whole = |times: &Times| -> Times {
-            let of = |range: &std::ops::Range<i64>| {
-                let start = if range.start == i64::MIN { i64::MIN } else { self.grid.bar(range.start).0 };
-                let end = if range.end == i64::MAX { i64::MAX } else { self.grid.bar(range.end - 1).1 };
-                start..end
-            };
-            times.iter().map(of).collect()
-        };
         let open =
             self.newest.map_or_else(Times::all, |newest| [self.grid.bar(newest).1..i64::MAX].into_iter().collect());
-        let mut affected = Ranges::everywhere(whole(changed.of_all()).union(&open));
-        changed.symbols().for_each(|(symbol, times)| affected.add(symbol, &whole(times)));
+        let mut affected = whole_bars(&self.grid, changed);
+        affected.extend(&Ranges::everywhere(open));
         let affected = Arc::new(affected);
         let needed: BTreeMap<_, _> = tables.map(|table| (table.clone(), Arc::clone(&affected))).collect();
         Extent::Ranges { affected, needed, whole_history: vec![] }

@@ -227,6 +227,9 @@ async fn incremental_runs_travel() {
         assert_eq!(operators.contains("within("), delivery > 0, "{operators}");
     }
     let plain = session_of(&settings).await;
-    let (kept, computed) = (query(&plain, "select * from results_p order by symbol, ts").await, query(&plain, &format!("{sql} order by symbol, ts")).await);
+    let (kept, computed) = (
+        query(&plain, "select * from results_p order by symbol, ts").await,
+        query(&plain, &format!("{sql} order by symbol, ts")).await,
+    );
     assert!(shown(&[kept]) == shown(&[computed]));
 }
