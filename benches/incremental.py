@@ -35,11 +35,15 @@ def run(*args, check=True):
     return seconds, done.stdout
 
 
+# Started by a small process, since what starts a program lends it its own peak.
+LAUNCHER = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True); " \
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+
+
 def peak(*args):
     """The largest resident memory of a run, in MB."""
-    process = subprocess.Popen([tallow, "--lake", lake, *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, _, usage = os.wait4(process.pid, 0)
-    return usage.ru_maxrss / 1024
+    launched = [sys.executable, "-c", LAUNCHER, tallow, "--lake", lake, *args]
+    return int(subprocess.run(launched, capture_output=True, text=True).stdout) / 1024
 
 
 def deliver(table):

@@ -3,9 +3,10 @@
 use super::clusters::{Cluster, clusters};
 use super::delta::{Attempts, Change, Log, no_table};
 use super::profile::ProfileCache;
+use super::properties::KIND;
 use super::table::CandleTable;
 use super::writable::{check_writable, log_schema, no_candles};
-use super::writer::{FILE_BYTES, Layout, TableWriter, conform, profile_of};
+use super::writer::{FILE_BYTES, Layout, RESULT_FILE_BYTES, TableWriter, conform, profile_of};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Result;
@@ -50,7 +51,6 @@ pub(super) async fn optimize(
     log: &Log,
     file_bytes: Option<u64>,
 ) -> Result<OptimizeSummary> {
-    let target = file_bytes.unwrap_or(FILE_BYTES);
     let mut attempts = Attempts::default();
     loop {
         let Some(base) = log.snapshot(None).await? else { return no_table(&log.location) };
@@ -58,6 +58,8 @@ pub(super) async fn optimize(
             return Err(no_candles(&log.location));
         };
         check_writable(&log.location, &base.schema)?;
+        let own = if base.properties.contains_key(KIND) { RESULT_FILE_BYTES } else { FILE_BYTES };
+        let target = file_bytes.unwrap_or(own);
         let before = (base.files.len(), base.files.iter().map(|f| f.meta.size).sum());
         let ours: Vec<bool> = base.files.iter().map(|f| profile_of(&f.add).is_some()).collect();
         let groups = groups(&clusters(&base.files, table.profiles()), &ours, target);

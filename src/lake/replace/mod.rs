@@ -15,7 +15,7 @@ use super::properties::{KIND, OPERATION};
 use super::table::CandleTable;
 use super::uncommitted::UncommittedFiles;
 use super::writable::log_schema;
-use super::writer::{Layout, TableWriter};
+use super::writer::{Layout, RESULT_FILE_BYTES, TableWriter};
 use super::{kind::ResultKind, sorted_rows::SortedRows};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
@@ -139,7 +139,9 @@ async fn attempt(
     attempts: &mut Attempts,
 ) -> Result<Option<Replaced>> {
     let writer = |tier: Option<Tier>| -> Result<TableWriter<'_>> {
-        Ok(TableWriter::new(old.log, Arc::clone(schema), Layout::Sorted)?.in_tier(tier.map(Tier::number)))
+        let writer = TableWriter::new(old.log, Arc::clone(schema), Layout::Sorted)?.in_tier(tier.map(Tier::number));
+        // Tails are replaced as a whole.
+        Ok(if tier.is_none() { writer.with_file_bytes(RESULT_FILE_BYTES) } else { writer })
     };
     let (mut by_symbol, mut tail) = (writer(None)?, writer(Some(Tier::Tail))?);
     let mut closed = if old.closes_tail { Some(writer(Some(Tier::Closed))?) } else { None };

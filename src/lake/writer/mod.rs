@@ -47,6 +47,8 @@ const UPLOADS: usize = 8;
 const PAGE_ROWS: usize = 8_192;
 /// Bytes after which a file ends, at the next symbol boundary.
 pub(super) const FILE_BYTES: u64 = 64 << 20;
+/// The same of a table of results, where a run replaces rows here and there: such a file is rewritten in a tenth of a second.
+pub(super) const RESULT_FILE_BYTES: u64 = 8 << 20;
 /// Bytes of a row in a file before any was written.
 const ROW_BYTES: u64 = 32;
 /// Bytes of a text in memory, roughly.

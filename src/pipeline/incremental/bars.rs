@@ -1,5 +1,6 @@
 //! The bars of a table that count for a reach, as far back as somebody has to know them.
 
+use super::work::rows_within;
 use crate::Session;
 use crate::bounds::Read;
 use arrow::array::AsArray;
@@ -14,13 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tallow_common::time::timestamp_type;
 use tallow_common::{Ranges, Result, Times};
 use tallow_engine::reach::CountedBars;
-use tallow_engine::within;
 use tallow_lake::CandleTable;
 use tallow_udfs::candle::Grid;
 use tallow_udfs::series::{Bars, Reach};
 
 /// How much further back bars are looked up each time those that are known do not reach.
 const FURTHER: i64 = 4;
+/// All bars are read where those that are needed are at least one of so many.
+const READ_AT_ONCE: i64 = 3;
 /// Bars that are looked up beyond those that a reach counts, since not all of them count.
 const SPARE_BARS: i64 = 16;
 
@@ -74,20 +76,31 @@ impl<'a> TableBars<'a> {
 
     /// The rows that changes at these times affect.
     pub async fn affected(&mut self, changed: &Ranges, reach: Reach) -> Result<Ranges> {
+        // The bars that these will need are looked up with them.
+        if let (Some(hull), Bars::Count(back)) = (changed.hull(), reach.back)
+            && !self.is_near_beginning(hull.start, reach.back)
+        {
+            self.step = self.step.max(self.length(back));
+        }
         self.widened(changed, (reach.ahead, reach.back), |bars, times| bars.affected(times, reach)).await
     }
 
     /// The bars that rows at these times need; more, where it takes as long to find out where they begin as to read them.
     pub async fn needed(&mut self, rows: &Ranges, reach: Reach) -> Result<Ranges> {
-        let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
-        let back = match reach.back {
-            Bars::Count(bars) if bars > 0 => self.length(bars),
-            _ => 0,
-        };
-        let reaches_first = rows.hull().is_some_and(|hull| hull.start.saturating_sub(back) <= first);
-        let back = if reaches_first && back > 0 { Bars::Unbounded } else { reach.back };
+        let from_beginning = rows.hull().is_some_and(|hull| self.is_near_beginning(hull.start, reach.back));
+        let back = if from_beginning { Bars::Unbounded } else { reach.back };
         let reach = Reach { back, ..reach };
         self.widened(rows, (reach.back, reach.ahead), |bars, times| bars.needed(times, reach)).await
+    }
+
+    /// Whether so many bars before a time are so large a part of all before it that these are read at once.
+    fn is_near_beginning(&self, time: i64, back: Bars) -> bool {
+        let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
+        match back {
+            Bars::Count(0) => false,
+            Bars::Count(bars) => time.saturating_sub(self.length(bars).saturating_mul(READ_AT_ONCE)) <= first,
+            Bars::Unbounded => true,
+        }
     }
 
     /// Ranges widened by so many bars before and after.
@@ -99,12 +112,12 @@ impl<'a> TableBars<'a> {
     ) -> Result<Ranges> {
         let Some(hull) = ranges.hull() else { return Ok(Ranges::default()) };
         let counts_bars = before != Bars::Unbounded || after != Bars::Count(0);
-        if counts_bars && self.from > hull.start {
-            let bars = match before {
-                Bars::Count(bars) => bars,
-                Bars::Unbounded => 0,
-            };
-            self.step = self.step.max(self.length(bars));
+        let length = match before {
+            Bars::Count(bars @ 1..) => self.length(bars),
+            _ => 0,
+        };
+        if counts_bars && self.from > hull.start.saturating_sub(length) {
+            self.step = self.step.max(length);
             self.look_up(hull.start).await?;
         }
         loop {
@@ -159,7 +172,7 @@ impl<'a> TableBars<'a> {
         let key = ["symbol", "ts"].map(|name| Expr::Column(Column::from_name(name)));
         let [symbol, ts] = key;
         let plan = LogicalPlanBuilder::scan("bars", provider_as_source(provider), None)?
-            .filter(within(symbol, ts, &ranges))?
+            .filter(rows_within(symbol, ts, &ranges))?
             .build()?;
         // Runs at the same time have tables of their own.
         static LOOK_UPS: AtomicU64 = AtomicU64::new(0);

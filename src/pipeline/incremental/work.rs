@@ -4,6 +4,7 @@ use super::extent::extent;
 use super::tables::Tables;
 use crate::Session;
 use crate::bounds::time_column;
+use crate::range::time;
 use datafusion::common::Column;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::{provider_as_source, source_as_provider};
@@ -102,7 +103,7 @@ impl Work {
         });
         let plan = restricted?.data;
         let (symbol, ts) = keys(&plan)?;
-        in_order(LogicalPlanBuilder::from(plan).filter(within(symbol, ts, affected))?.build()?)
+        in_order(LogicalPlanBuilder::from(plan).filter(rows_within(symbol, ts, affected))?.build()?)
     }
 }
 
@@ -115,7 +116,15 @@ fn read_within(scan: &TableScan, ranges: &Arc<Ranges>) -> datafusion::common::Re
     let source = provider_as_source(Arc::new(table.within(ranges)));
     let scan = LogicalPlan::TableScan(TableScan { source, ..scan.clone() });
     let (symbol, ts) = keys(&scan)?;
-    LogicalPlanBuilder::from(scan).filter(within(symbol, ts, ranges))?.build()
+    LogicalPlanBuilder::from(scan).filter(rows_within(symbol, ts, ranges))?.build()
+}
+
+/// A filter for the rows in some ranges: also by the times of all, by which pages of files can be skipped.
+pub(super) fn rows_within(symbol: Expr, ts: Expr, ranges: &Arc<Ranges>) -> Expr {
+    let filter = within(symbol, ts.clone(), ranges);
+    let Some(hull) = ranges.hull() else { return filter };
+    let filter = if hull.start == i64::MIN { filter } else { filter.and(ts.clone().gt_eq(time(hull.start))) };
+    if hull.end == i64::MAX { filter } else { filter.and(ts.lt(time(hull.end))) }
 }
 
 /// The columns symbol and ts of a plan.
