@@ -3,10 +3,11 @@
 use super::args::values::{origin, parsed};
 use super::commands::{Context, Run};
 use super::label::LabelChoice;
-use super::output::out;
+use super::output::{note, out};
 use super::progress::Progress;
-use super::{Failure, given};
+use super::{Failure, given, skipped};
 use crate::Session;
+use crate::pipeline::control::Control;
 use crate::pipeline::incremental::{self, Definition, Done, Extent, Pipeline, RunOptions, Source, Work};
 use crate::pipeline::resample::{Fill, Resample};
 use clap::{Args as ClapArgs, Subcommand};
@@ -93,9 +94,19 @@ pub(super) struct RunArgs {
     /// Compute everything anew, also by another definition than before
     #[arg(long)]
     pub full: bool,
+    /// Compute so many symbols at a time where everything is computed, each step a commit: a run that was stopped goes on where it
+    /// was [default: as many as have 20 million bars]
+    #[arg(long, value_name = "symbols=N", value_parser = chunk)]
+    pub chunk: Option<usize>,
     /// Only show what would be done
-    #[arg(long)]
+    #[arg(long, conflicts_with = "chunk")]
     pub dry_run: bool,
+}
+
+/// `symbols=500`, or the number alone.
+fn chunk(text: &str) -> Result<usize, String> {
+    let number = text.strip_prefix("symbols=").unwrap_or(text).parse().ok();
+    number.filter(|symbols| *symbols > 0).ok_or_else(|| "expected a number of symbols, such as symbols=500".to_string())
 }
 
 #[derive(Debug, ClapArgs)]
@@ -195,14 +206,25 @@ async fn run(cx: &Context, session: &Session, args: RunArgs) -> Result<(), Failu
     for name in &args.names {
         chosen.push(incremental::find(session, name).await?);
     }
-    let options = RunOptions { full: args.full };
+    let options = RunOptions { full: args.full, symbols_a_step: args.chunk };
+    let mut failed = vec![];
     for pipeline in incremental::in_order(session, chosen).await? {
         if args.dry_run {
             show_work(&pipeline, &pipeline.work(session, options).await?)?;
             continue;
         }
         let progress = Arc::new(Progress::new(&cx.config, None, "rows"));
-        let incremental::Run { work, done } = pipeline.run(session, options, &progress.control()).await?;
+        let control = Control { cancel: cx.cancel.clone(), ..progress.control() };
+        let run = match pipeline.run(session, options, &control).await {
+            Err(error) if cx.cancel.is_cancelled() => {
+                progress.clear();
+                note(format_args!("{}: {}", pipeline.name, error));
+                return Err(Failure::Interrupted);
+            }
+            done => done?,
+        };
+        let incremental::Run { work, done, failed: of_run } = run;
+        failed.extend(of_run);
         progress.clear();
         let table = pipeline.table()?;
         let (rows, said) = match done {
@@ -216,7 +238,7 @@ async fn run(cx: &Context, session: &Session, args: RunArgs) -> Result<(), Failu
         show_why(&work)?;
         progress.finish(None, rows, session.bytes_read());
     }
-    Ok(())
+    skipped::partial(&failed)
 }
 
 /// `candles_1d 11 to 12: 2500 rows changed`

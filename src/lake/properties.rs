@@ -14,6 +14,8 @@ pub const PIPELINE: &str = "tallow.pipeline";
 pub const FINGERPRINT: &str = "tallow.pipeline.fingerprint";
 /// ... and that itself, in words.
 pub const TEXT: &str = "tallow.pipeline.text";
+/// Up to which symbol such a table was computed anew, and from which versions of its sources, while that is not finished.
+pub const UNFINISHED: &str = "tallow.pipeline.unfinished";
 /// The length of the bars that levels were made from.
 pub const LEVELS_TIMEFRAME: &str = "tallow.levels.timeframe";
 /// The parameters that levels were made with.

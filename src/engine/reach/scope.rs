@@ -31,6 +31,13 @@ pub struct PlanScope {
     pub time: Option<usize>,
 }
 
+impl PlanScope {
+    /// Whether the rows of each symbol can be computed of its bars alone.
+    pub fn is_by_symbol(&self) -> bool {
+        self.scope == Scope::Symbol && self.symbol.is_some()
+    }
+}
+
 /// What a plan, which should be optimized, depends on.
 pub fn scope(plan: &LogicalPlan) -> PlanScope {
     let traced = of(plan);

@@ -101,9 +101,14 @@ impl Log {
         Ok(Log { location: location.to_string(), store_url, store, folder, memory, log })
     }
 
+    /// Whether its files lie in a file system, not in a bucket.
+    pub fn is_on_disk(&self) -> bool {
+        self.store_url.as_str().starts_with("file")
+    }
+
     /// Whether there is a transaction log.
     pub async fn exists(&self) -> Result<bool> {
-        if self.folder.as_ref().is_empty() && self.store_url.as_str().starts_with("file") {
+        if self.folder.as_ref().is_empty() && self.is_on_disk() {
             return Ok(false);
         }
         match self.log.is_delta_table_location().await {

@@ -44,6 +44,8 @@ pub struct Replacement {
     pub properties: HashMap<String, String>,
     /// What the table is made from once this is done: of each source, under a name, the version.
     pub sources: Vec<(String, u64)>,
+    /// Whether all rows of the symbols in the ranges are replaced.
+    pub whole_symbols: bool,
     /// Rows from this time on will probably be replaced by the next run: they are kept in the tail.
     pub open_from: i64,
     /// Whether nothing is to be done where the table is made from these versions, or later ones, already.
@@ -158,7 +160,7 @@ async fn attempt(
         recent: SortedRows::new(old_recent, schema),
         ranges: &replacement.ranges,
         ends: old.touched.ends.clone(),
-        all_by_symbol: base.is_none() || replacement.is_whole(),
+        all_by_symbol: base.is_none() || replacement.is_whole() || replacement.whole_symbols,
         open_from: replacement.open_from,
         progress: &replacement.progress,
     };

@@ -36,6 +36,7 @@ fn replacement(rows: &Rows, ranges: Ranges, version: u64, once: bool) -> Replace
         kind: ResultKind::Labels,
         properties: HashMap::new(),
         sources: vec![("tallow/p/candles".to_string(), version)],
+        whole_symbols: false,
         open_from: if version.is_multiple_of(2) { i64::MAX } else { 15 },
         once,
         progress: Box::new(|_| {}),

@@ -1,5 +1,6 @@
 //! Incremental runs: a stored result is brought up to date by computing what changes of its sources affect.
 
+mod backfill;
 mod bars;
 mod buckets;
 mod catalog;

@@ -1,5 +1,6 @@
 //! A pipeline: something that is computed and kept as a table, and its runs.
 
+use super::backfill::Backfill;
 use super::bars::spacing;
 use super::definition::Definition;
 use super::tables::Tables;
@@ -9,13 +10,14 @@ use crate::Session;
 use crate::control::{Control, Progress};
 use crate::fingerprint::fingerprint;
 use crate::materialize::result_table;
+use crate::outcome::Skipped;
 use crate::query::Query;
 use datafusion::logical_expr::LogicalPlan;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tallow_common::{Error, Ranges, Result};
-use tallow_engine::reach::reach;
-use tallow_lake::properties::{FINGERPRINT, PIPELINE, TEXT};
+use tallow_engine::reach::{reach, scope};
+use tallow_lake::properties::{FINGERPRINT, PIPELINE, TEXT, UNFINISHED};
 use tallow_lake::{CandleTable, Replaced, Replacement, ResultKind};
 use tallow_udfs::series::Bars;
 
@@ -38,7 +40,13 @@ pub struct Pipeline {
 pub struct RunOptions {
     /// Compute everything anew, also by another query than before.
     pub full: bool,
+    /// Where everything is computed: so many symbols at a time, each step a commit, from which a run that was stopped goes on. By
+    /// default, as many as have some millions of bars.
+    pub symbols_a_step: Option<usize>,
 }
+
+/// So many bars are computed in one step, unless the number of its symbols is given.
+const BARS_A_STEP: usize = 20_000_000;
 
 /// What a run did.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +55,8 @@ pub struct Run {
     pub work: Work,
     /// What came of it.
     pub done: Done,
+    /// Symbols that could not be computed; the others were.
+    pub failed: Vec<Skipped>,
 }
 
 /// What came of a run.
@@ -69,10 +79,18 @@ pub enum Done {
 }
 
 /// What a pipeline comes to in a session.
-struct Prepared {
-    plan: LogicalPlan,
+pub(super) struct Prepared {
+    pub plan: LogicalPlan,
     /// What the table is to remember of it.
-    properties: HashMap<String, String>,
+    pub properties: HashMap<String, String>,
+}
+
+impl Prepared {
+    /// Whether a table that says this of itself was begun by the same definition and is not complete.
+    pub fn is_unfinished(&self, known: &HashMap<String, String>) -> bool {
+        let is_begun = known.get(UNFINISHED).is_some_and(|unfinished| !unfinished.is_empty());
+        is_begun && known.get(FINGERPRINT) == self.properties.get(FINGERPRINT)
+    }
 }
 
 impl Pipeline {
@@ -89,7 +107,7 @@ impl Pipeline {
     }
 
     /// What its results are; `None`: candles.
-    fn kind(&self) -> Option<ResultKind> {
+    pub(super) fn kind(&self) -> Option<ResultKind> {
         self.definition.result_kind()
     }
 
@@ -111,24 +129,41 @@ impl Pipeline {
     /// writing failed or was stopped, and the table is what it was.
     pub async fn run(&self, session: &Session, options: RunOptions, control: &Control) -> Result<Run> {
         let clock = session.engine().clock()?;
-        match &self.definition {
-            Definition::Resample(resample) => {
-                control.limit(&clock, resampled::run(self, session, resample, options)).await
-            }
-            _ => control.limit(&clock, self.brought_up_to_date(session, options, control)).await,
+        if let Definition::Resample(resample) = &self.definition {
+            return control.limit(&clock, resampled::run(self, session, resample, options)).await;
         }
+        let planned = async {
+            let (prepared, work) = self.planned(session, options).await?;
+            let open_from = self.open_from(session, &prepared.plan).await?;
+            let step = self.symbols_a_step(session, options, &prepared, &work).await?;
+            Ok((prepared, work, open_from, step))
+        };
+        let (prepared, work, open_from, step) = control.limit(&clock, planned).await?;
+        if work.extent == Extent::Nothing {
+            return Ok(Run { work, done: Done::Nothing, failed: vec![] });
+        }
+        if let Some(symbols) = step {
+            let backfill = Backfill { pipeline: self, session, prepared: &prepared, work, open_from };
+            return backfill.run(symbols, control).await;
+        }
+        let once = !options.full && work.is_followed;
+        control.limit(&clock, self.replace(session, prepared, work, open_from, once, control)).await
     }
 
-    async fn brought_up_to_date(&self, session: &Session, options: RunOptions, control: &Control) -> Result<Run> {
-        let (prepared, work) = self.planned(session, options).await?;
-        if work.extent == Extent::Nothing {
-            return Ok(Run { work, done: Done::Nothing });
-        }
+    /// Computes what is to be done and replaces it.
+    async fn replace(
+        &self,
+        session: &Session,
+        prepared: Prepared,
+        work: Work,
+        open_from: i64,
+        once: bool,
+        control: &Control,
+    ) -> Result<Run> {
         let ranges = match &work.extent {
             Extent::Ranges { affected, .. } => Arc::clone(affected),
             _ => Arc::new(Ranges::all()),
         };
-        let open_from = self.open_from(session, &prepared.plan).await?;
         let rows = session.physical(&work.restrict(prepared.plan)?).await?;
         let progress = Arc::clone(&control.progress);
         let replacement = Replacement {
@@ -137,8 +172,9 @@ impl Pipeline {
             kind: self.kind().unwrap_or(ResultKind::Results),
             properties: prepared.properties,
             sources: self.transactions(&work),
+            whole_symbols: false,
             open_from,
-            once: !options.full && work.is_followed,
+            once,
             progress: Box::new(move |rows| progress(Progress::rows(rows, None))),
         };
         let table = self.table()?;
@@ -147,7 +183,7 @@ impl Pipeline {
             Replaced::Written(written) => Done::Written { rows: written.rows, version: written.version },
             Replaced::UpToDate { version } => Done::ByAnother { version },
         };
-        Ok(Run { work, done })
+        Ok(Run { work, done, failed: vec![] })
     }
 
     /// Whether it can be run: what it computes, and the table that it is to be kept in.
@@ -171,18 +207,21 @@ impl Pipeline {
     async fn planned(&self, session: &Session, options: RunOptions) -> Result<(Prepared, Work)> {
         let table = self.table()?;
         let prepared = self.prepared(session).await?;
-        if !options.full {
-            self.check_fingerprint(session, &table, &prepared.properties).await?;
+        if options.full {
+            let work = Work::whole(session, &prepared.plan, FULL.to_string()).await?;
+            return Ok((prepared, work));
         }
-        let work = match options.full {
-            true => Work::whole(session, &prepared.plan, FULL.to_string()).await?,
-            false => {
-                let made_from = async |names| self.made_from(session, &table, names).await;
-                match &self.definition {
-                    Definition::Label(run) => labelled::work(session, run, &prepared.plan, made_from).await?,
-                    _ => Work::of(session, &prepared.plan, made_from).await?,
-                }
-            }
+        let known = self.known(session).await?;
+        self.check_fingerprint(&table, &known, &prepared.properties)?;
+        if prepared.is_unfinished(&known) {
+            let reason = "a run that computes everything was stopped".to_string();
+            let work = Work::whole(session, &prepared.plan, reason).await?;
+            return Ok((prepared, work));
+        }
+        let made_from = async |names| self.made_from(session, &table, names).await;
+        let work = match &self.definition {
+            Definition::Label(run) => labelled::work(session, run, &prepared.plan, made_from).await?,
+            _ => Work::of(session, &prepared.plan, made_from).await?,
         };
         Ok((prepared, work))
     }
@@ -263,10 +302,49 @@ impl Pipeline {
         Ok(names.into_iter().zip(reached).filter_map(|(name, version)| Some((name, version?))).collect())
     }
 
+    /// What its table says of itself.
+    pub(super) async fn known(&self, session: &Session) -> Result<HashMap<String, String>> {
+        let (table, kind) = (self.table()?, self.kind().unwrap_or(ResultKind::Results));
+        session.on_lake(move |lake| async move { lake.properties(&table, kind).await }).await
+    }
+
+    /// How many symbols are computed at a time; `None`: all, in one commit.
+    async fn symbols_a_step(
+        &self,
+        session: &Session,
+        options: RunOptions,
+        prepared: &Prepared,
+        work: &Work,
+    ) -> Result<Option<usize>> {
+        if !matches!(work.extent, Extent::Whole(_)) || !work.is_followed {
+            return Ok(None);
+        }
+        let optimized = session.optimized(&prepared.plan).await?;
+        let is_by_symbol = matches!(self.definition, Definition::Label(_)) || scope(&optimized).is_by_symbol();
+        if !is_by_symbol {
+            return Ok(None);
+        }
+        if let Some(symbols) = options.symbols_a_step {
+            return Ok(Some(symbols));
+        }
+        let tables = Tables::of(&optimized)?;
+        let largest = tables.followed.values().max_by_key(|(table, _)| table.summary().rows);
+        let of_largest = largest.and_then(|(table, _)| {
+            let (rows, symbols) = (table.summary().rows, table.symbols()?);
+            (rows > BARS_A_STEP).then(|| (symbols * BARS_A_STEP / rows).max(1))
+        });
+        // What was begun in steps is ended in at least one.
+        let goes_on = prepared.is_unfinished(&self.known(session).await?);
+        Ok(of_largest.or(goes_on.then_some(usize::MAX)))
+    }
+
     /// A table that another text made is not continued.
-    async fn check_fingerprint(&self, session: &Session, table: &str, own: &HashMap<String, String>) -> Result<()> {
-        let (name, kind) = (table.to_string(), self.kind().unwrap_or(ResultKind::Results));
-        let known = session.on_lake(move |lake| async move { lake.properties(&name, kind).await }).await?;
+    fn check_fingerprint(
+        &self,
+        table: &str,
+        known: &HashMap<String, String>,
+        own: &HashMap<String, String>,
+    ) -> Result<()> {
         match known.get(FINGERPRINT) {
             Some(fingerprint) if *fingerprint != own[FINGERPRINT] => {
                 let was = known.get(TEXT).map(String::as_str).unwrap_or_default();
@@ -283,7 +361,8 @@ impl Pipeline {
     async fn properties(&self, session: &Session, query: &Query) -> Result<HashMap<String, String>> {
         let text = self.definition.text(query)?;
         let fingerprint = fingerprint(&text);
-        let own = [(PIPELINE, self.name.clone()), (FINGERPRINT, fingerprint), (TEXT, text)];
+        let complete = String::new();
+        let own = [(PIPELINE, self.name.clone()), (FINGERPRINT, fingerprint), (TEXT, text), (UNFINISHED, complete)];
         let own = own.map(|(key, value)| (key.to_string(), value));
         Ok(self.definition.properties(session).await?.into_iter().chain(own).collect())
     }

@@ -70,7 +70,7 @@ pub(super) async fn run(
 ) -> Result<Run> {
     let Planned { work, plan, origin } = planned(pipeline, session, resample, options).await?;
     if work.extent == Extent::Nothing {
-        return Ok(Run { work, done: Done::Nothing });
+        return Ok(Run { work, done: Done::Nothing, failed: vec![] });
     }
     let rows = session.physical(&work.restrict(plan)?).await?;
     let (timeframe, sources) = (resample.timeframe, pipeline.transactions(&work));
@@ -80,7 +80,7 @@ pub(super) async fn run(
         Some(version) => Done::Written { rows: merged.new + merged.restated, version },
         None => Done::Nothing,
     };
-    Ok(Run { work, done })
+    Ok(Run { work, done, failed: vec![] })
 }
 
 /// The longer bars.
