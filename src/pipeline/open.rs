@@ -5,9 +5,10 @@ use crate::named::NamedQueries;
 #[cfg(feature = "score")]
 use crate::score::{Models, Predict};
 use crate::session::{Session, Settings};
-use crate::system::{FUNCTIONS, SYSTEM, functions_table};
+use crate::system::{SYSTEM, System};
 use crate::views::Views;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider};
+use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use std::sync::Arc;
 use tallow_common::Result;
@@ -17,6 +18,9 @@ use tallow_lake::{Lake, LakeOptions, ProfileCache, Stores};
 /// Opens a session over a lake, with named queries that come with the program.
 pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session> {
     let stores = Arc::new(Stores::default());
+    for (url, store) in &settings.stores {
+        stores.register_store(url, Arc::clone(store));
+    }
     #[cfg(feature = "score")]
     let models = Arc::new(Models::new(settings.memory_of_partition()));
     let functions = vec![
@@ -31,9 +35,7 @@ pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session>
     let lake = Arc::new(Lake::open(lake, cache, context.state()).await?);
     let catalog = MemoryCatalogProvider::new();
     catalog.register_schema("public", Arc::clone(&lake) as Arc<dyn SchemaProvider>)?;
-    let system = MemorySchemaProvider::new();
-    system.register_table(FUNCTIONS.to_string(), functions_table(&[])?)?;
-    catalog.register_schema(SYSTEM, Arc::new(system))?;
+    catalog.register_schema(SYSTEM, Arc::new(System::new(Arc::clone(&lake))?))?;
     context.register_catalog("tallow", Arc::new(catalog));
     let queries = Arc::new(queries.clone());
     let views = Views {

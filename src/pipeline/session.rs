@@ -7,6 +7,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
 use futures::{Stream, StreamExt};
+use object_store::ObjectStore;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,6 +20,7 @@ use tallow_engine::dialect::{Params, Parsed};
 use tallow_engine::{Engine, EngineOptions, Extend, resources};
 use tallow_lake::{Computed, IngestOptions, IngestSummary, Lake, StoredFormula, Stores, Written};
 use tallow_udfs::candle::Timeframe;
+use url::Url;
 
 /// What a session works with.
 #[derive(Debug, Clone)]
@@ -37,13 +39,15 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Rows per batch.
     pub batch_size: usize,
+    /// Object stores that are not opened by tallow itself, each under a URL whose scheme and host stand for it.
+    pub stores: Vec<(Url, Arc<dyn ObjectStore>)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let EngineOptions { memory, threads, spill_dir, batch_size } = EngineOptions::default();
         let lake = "./data".to_string();
-        Self { lake, candles: None, memory, threads, spill_dir, cache_dir: None, batch_size }
+        Self { lake, candles: None, memory, threads, spill_dir, cache_dir: None, batch_size, stores: vec![] }
     }
 }
 

@@ -7,6 +7,7 @@ mod cli;
 mod codec;
 mod codes;
 mod common;
+mod crashes;
 mod damaged;
 mod dialect;
 mod examples;

@@ -202,7 +202,8 @@ fn may_be_of_a_symbol(error: &Error) -> bool {
 fn with_progress(error: Error, done: u64, total: u64) -> Error {
     match error.code() {
         Code::Cancelled | Code::Timeout if done > 0 => {
-            error.with_hint(format!("{done} of {total} symbols are done; the same run goes on from there"))
+            let said = format!("{error}: {done} of {total} symbols are done; the same run goes on from there");
+            Error::known(error.code(), said)
         }
         _ => error,
     }

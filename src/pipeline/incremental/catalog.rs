@@ -42,9 +42,9 @@ pub async fn add(session: &Session, pipeline: &Pipeline, now: i64) -> Result<boo
     every.push(pipeline.clone());
     in_order(session, every).await?;
     // What reads a table that another pipeline has yet to make cannot be planned before.
-    let reads = pipeline.reads(session).await?;
+    let words = pipeline.words(session).await?;
     let there = session.lake().table_names();
-    let waits = reads.iter().any(|read| of_others.contains(read) && !there.contains(read));
+    let waits = words.iter().any(|read| of_others.contains(read) && !there.contains(read));
     if !waits {
         pipeline.check(session).await?;
     }
@@ -125,8 +125,8 @@ pub async fn in_order(session: &Session, pipelines: Vec<Pipeline>) -> Result<Vec
     }
     let mut waiting = vec![];
     for pipeline in pipelines {
-        let reads = pipeline.reads(session).await?;
-        let after: BTreeSet<String> = reads.iter().filter_map(|table| makers.get(table).cloned()).collect();
+        let words = pipeline.words(session).await?;
+        let after: BTreeSet<String> = words.iter().filter_map(|table| makers.get(table).cloned()).collect();
         waiting.push((pipeline, after));
     }
     let mut ordered: Vec<Pipeline> = vec![];
@@ -156,7 +156,8 @@ fn stored(pipeline: &Pipeline, now: i64) -> Result<StoredPipeline> {
     })
 }
 
-fn read(stored: StoredPipeline) -> Result<Pipeline> {
+/// A pipeline as it is kept.
+pub(crate) fn read(stored: StoredPipeline) -> Result<Pipeline> {
     let StoredPipeline { name, definition, target: into, .. } = stored;
     let definition = serde_json::from_str::<Definition>(&definition).map_err(|error| {
         let said = format!("pipeline `{name}` is defined by something that this version does not know: {error}");

@@ -13,6 +13,7 @@ mod status;
 mod tables;
 mod work;
 
+pub(crate) use catalog::read;
 pub use catalog::{add, all, find, in_order, remove};
 pub use definition::Definition;
 pub use pipeline::{Done, Pipeline, Run, RunOptions};

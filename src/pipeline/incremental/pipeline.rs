@@ -19,8 +19,11 @@ use tallow_common::{Error, Ranges, Result};
 use tallow_engine::reach::{reach, scope};
 use tallow_lake::properties::{FINGERPRINT, PIPELINE, TEXT, UNFINISHED};
 use tallow_lake::{CandleTable, Replaced, Replacement, ResultKind};
+use tallow_udfs::candle::Timeframe;
 use tallow_udfs::series::Bars;
 
+/// Stands for the table of days.
+const CANDLES: &str = "candles";
 /// Why a full run computes everything.
 pub(super) const FULL: &str = "a full run was asked for";
 
@@ -226,18 +229,23 @@ impl Pipeline {
         Ok((prepared, work))
     }
 
-    /// The tables that it reads, by their names in its text.
+    /// The words of its text, which the names of the tables that it reads are among: of tables that are not there yet, nothing
+    /// more is known.
     ///
     /// # Errors
-    /// What is wrong with the text.
-    pub(super) async fn reads(&self, session: &Session) -> Result<BTreeSet<String>> {
-        let query = self.definition.as_query(session).await?;
-        let mut tables = BTreeSet::new();
-        for statement in query.parse(session).await?.statements {
-            let state = session.context().state();
-            tables.extend(state.resolve_table_references(&statement)?.iter().map(|table| table.table().to_string()));
+    /// There is no named query of that name.
+    pub(super) async fn words(&self, session: &Session) -> Result<BTreeSet<String>> {
+        let text = match &self.definition {
+            Definition::Scan { table, .. } => table.clone(),
+            Definition::Label(run) => run.sql(session.lake()).await?,
+            other => other.as_query(session).await?.text,
+        };
+        let mut words: BTreeSet<String> =
+            text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_string).collect();
+        if words.contains(CANDLES) {
+            words.insert(format!("{CANDLES}_{}", Timeframe::Day));
         }
-        Ok(tables)
+        Ok(words)
     }
 
     /// From when on rows change with the next bars, since they look ahead.

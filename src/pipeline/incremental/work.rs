@@ -103,7 +103,7 @@ impl Work {
         });
         let plan = restricted?.data;
         let (symbol, ts) = keys(&plan)?;
-        in_order(LogicalPlanBuilder::from(plan).filter(rows_within(symbol, ts, affected))?.build()?)
+        in_order(LogicalPlanBuilder::from(plan).filter(within(symbol, ts, affected))?.build()?)
     }
 }
 
