@@ -5,8 +5,9 @@ use super::args::values::{into_instead, parsed};
 use super::commands::{Context, Run};
 use super::output::out;
 use super::progress::Progress;
-use super::{Failure, given, statement};
+use super::{Failure, given, skipped, statement};
 use crate::Session;
+use crate::pipeline::incremental::{self, Done, Extent};
 use crate::pipeline::label::{self, LabelRun, Unlabelled, Walked};
 use crate::pipeline::levels::Source;
 use clap::Args as ClapArgs;
@@ -94,19 +95,28 @@ impl Run for LabelArgs {
         }
         let table = run.table(self.into.as_deref())?;
         let progress = Arc::new(Progress::new(&cx.config, None, "bars"));
-        let written = run.write(&session, &table, &progress.control()).await?;
+        let incremental::Run { work, done, failed } = run.run(&session, &table, &progress.control()).await?;
         progress.clear();
         out!("table      {table}");
-        out!("rows       {}", written.rows);
+        let (rows, version) = match done {
+            Done::Written { rows, version } => (rows, version.to_string()),
+            Done::ByAnother { version } => (0, version.to_string()),
+            Done::Nothing => (0, "unchanged".to_string()),
+        };
+        match work.extent {
+            Extent::Nothing => out!("rows       0: up to date"),
+            Extent::Ranges { .. } => out!("rows       {rows}: those that changed bars affect"),
+            Extent::Whole(_) => out!("rows       {rows}"),
+        }
         show_unlabelled(run.unlabelled(&session, &table).await?)?;
-        out!("version    {}", written.version);
+        out!("version    {version}");
         show_symbols(&session, &table).await?;
-        progress.finish(None, written.rows, session.bytes_read());
+        progress.finish(None, rows, session.bytes_read());
         if self.check {
             let output = OutputArgs { format: None, output: None, max_rows: 0 };
             statement::run(&session, &cx.config, &label::quality(&session, &table).await?, &output).await?;
         }
-        Ok(())
+        skipped::partial(&failed)
     }
 }
 

@@ -57,9 +57,12 @@ pub(super) async fn optimize(
         let Some(table) = CandleTable::of_snapshot(state, log, &base, cache).await? else {
             return Err(no_candles(&log.location));
         };
-        check_writable(&log.location, &base.schema)?;
-        let own = if base.properties.contains_key(KIND) { RESULT_FILE_BYTES } else { FILE_BYTES };
-        let target = file_bytes.unwrap_or(own);
+        // Results have any columns.
+        let is_result = base.properties.contains_key(KIND);
+        if !is_result {
+            check_writable(&log.location, &base.schema)?;
+        }
+        let target = file_bytes.unwrap_or(if is_result { RESULT_FILE_BYTES } else { FILE_BYTES });
         let before = (base.files.len(), base.files.iter().map(|f| f.meta.size).sum());
         let ours: Vec<bool> = base.files.iter().map(|f| profile_of(&f.add).is_some()).collect();
         let groups = groups(&clusters(&base.files, table.profiles()), &ours, target);

@@ -10,6 +10,7 @@ use super::resample::{self, BarRequest};
 use super::rows::texts;
 use crate::Session;
 use crate::fingerprint::fingerprint;
+use crate::incremental::{self, Definition, Pipeline, RunOptions};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use serde::{Deserialize, Serialize};
@@ -254,6 +255,21 @@ impl LabelRun {
     /// What is given cannot be the name of a table of labels.
     pub fn table(&self, given: Option<&str>) -> Result<String> {
         result_table(ResultKind::Labels, given.unwrap_or(&self.timeframe.to_string()))
+    }
+
+    /// Brings the table up to date: what changed of the bars since the last run is labelled anew; after a run with other
+    /// parameters, everything.
+    ///
+    /// # Errors
+    /// As [`LabelRun::write`]; or the table is that of a pipeline of the lake.
+    pub async fn run(&self, session: &Session, table: &str, control: &Control) -> Result<incremental::Run> {
+        let pipeline = Pipeline {
+            name: "label".to_string(),
+            definition: Definition::Label(self.clone()),
+            into: table.to_string(),
+        };
+        let options = RunOptions { full: pipeline.is_changed(session).await?, ..RunOptions::default() };
+        pipeline.run(session, options, control).await
     }
 
     /// Runs and writes the table.

@@ -186,10 +186,10 @@ fn pipeline(name: &str, definition: Definition, into: &str) -> Pipeline {
 async fn contents(session: &Session, tables: &[&str]) -> Vec<String> {
     let mut all = vec![];
     for table in tables {
-        let key = if table.starts_with("quarantine") { "reason" } else { "symbol, ts" };
+        let key = if table.starts_with("quarantine") { "source, line" } else { "symbol, ts" };
         let rows: RecordBatch = query(session, &format!("select * from {table} order by {key}")).await;
-        // When and by which file a row was rejected differs.
-        let columns = rows.num_columns().min(if table.starts_with("quarantine") { 3 } else { usize::MAX });
+        // When a row was rejected differs.
+        let columns = rows.num_columns().min(if table.starts_with("quarantine") { 4 } else { usize::MAX });
         let rows = rows.project(&(0..columns).collect::<Vec<_>>()).unwrap();
         all.push(pretty_format_batches(&[rows]).unwrap().to_string());
     }

@@ -316,6 +316,14 @@ impl Pipeline {
         session.on_lake(move |lake| async move { lake.properties(&table, kind).await }).await
     }
 
+    /// Whether its table was made by another definition than it has now.
+    pub(crate) async fn is_changed(&self, session: &Session) -> Result<bool> {
+        let known = self.known(session).await?;
+        let query = self.definition.as_query(session).await?;
+        let own = fingerprint(&self.definition.text(&query)?);
+        Ok(known.get(FINGERPRINT).is_some_and(|known| *known != own))
+    }
+
     /// How many symbols are computed at a time; `None`: all, in one commit.
     async fn symbols_a_step(
         &self,
@@ -353,6 +361,9 @@ impl Pipeline {
         known: &HashMap<String, String>,
         own: &HashMap<String, String>,
     ) -> Result<()> {
+        if let Some(other) = known.get(PIPELINE).filter(|name| **name != self.name) {
+            return Err(Error::conflict(format!("{table} is the table of another pipeline, `{other}`")));
+        }
         match known.get(FINGERPRINT) {
             Some(fingerprint) if *fingerprint != own[FINGERPRINT] => {
                 let was = known.get(TEXT).map(String::as_str).unwrap_or_default();
