@@ -121,7 +121,10 @@ impl Backfill<'_> {
         let needed = self.work.sources.iter().map(|source| (source.table.clone(), Arc::clone(&ranges))).collect();
         let extent = Extent::Ranges { affected: Arc::clone(&ranges), needed, whole_history: vec![] };
         let of_symbols = Work { extent, ..self.work.clone() };
-        let rows = self.session.physical(&of_symbols.restrict(self.prepared.plan.clone())?).await?;
+        let rows = self
+            .session
+            .physical(&of_symbols.restrict(self.prepared.plan.clone(), self.pipeline.definition.is_ordered())?)
+            .await?;
         Ok((rows, ranges))
     }
 

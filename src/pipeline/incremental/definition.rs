@@ -78,6 +78,12 @@ impl Definition {
         }
     }
 
+    /// Whether its text puts the rows in the order of symbol and ts, in a way that a plan does not show: labels come in the order of
+    /// the bars that they walk.
+    pub(super) fn is_ordered(&self) -> bool {
+        matches!(self, Definition::Label(_))
+    }
+
     /// In one line.
     pub fn describe(&self) -> String {
         let with = |params: &BTreeMap<String, String>| -> String {

@@ -167,7 +167,7 @@ impl Pipeline {
             Extent::Ranges { affected, .. } => Arc::clone(affected),
             _ => Arc::new(Ranges::all()),
         };
-        let rows = session.physical(&work.restrict(prepared.plan)?).await?;
+        let rows = session.physical(&work.restrict(prepared.plan, self.definition.is_ordered())?).await?;
         let progress = Arc::clone(&control.progress);
         let replacement = Replacement {
             rows,
@@ -203,7 +203,7 @@ impl Pipeline {
         };
         let Prepared { plan, properties } = self.prepared(session).await?;
         // Whether its result can be stored shows when it is asked for.
-        Work::whole(session, &plan, FULL.to_string()).await?.restrict(plan)?;
+        Work::whole(session, &plan, FULL.to_string()).await?.restrict(plan, self.definition.is_ordered())?;
         session.on_lake(move |lake| async move { lake.check_overwrite(&table, kind, &properties).await }).await
     }
 

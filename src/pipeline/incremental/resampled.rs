@@ -72,7 +72,7 @@ pub(super) async fn run(
     if work.extent == Extent::Nothing {
         return Ok(Run { work, done: Done::Nothing, failed: vec![] });
     }
-    let rows = session.physical(&work.restrict(plan)?).await?;
+    let rows = session.physical(&work.restrict(plan, false)?).await?;
     let (timeframe, sources) = (resample.timeframe, pipeline.transactions(&work));
     let merged =
         session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, rows, &sources).await }).await?;

@@ -6,9 +6,9 @@ use crate::Session;
 use crate::bounds::time_column;
 use crate::range::time;
 use datafusion::common::Column;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, TableScan};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow_common::{Error, Ranges, Result};
@@ -93,18 +93,38 @@ impl Work {
         Ok(Work { sources, extent: Extent::Whole(reason), is_followed: tables.unfollowed.is_none() })
     }
 
-    /// A plan that computes only what is to be done; its first columns are symbol and ts, and its rows are in their order.
-    pub fn restrict(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let Extent::Ranges { affected, needed, .. } = &self.extent else { return in_order(plan) };
+    /// A plan that computes only what is to be done; its first columns are symbol and ts, and its rows are in their order: that of
+    /// the plan's own Sort, where `is_ordered` says so.
+    pub fn restrict(&self, plan: LogicalPlan, is_ordered: bool) -> Result<LogicalPlan> {
+        let Extent::Ranges { affected, needed, .. } = &self.extent else {
+            return if is_ordered { Ok(plan) } else { in_order(plan) };
+        };
         let restricted = plan.transform_up_with_subqueries(|node| {
             let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
             let Some(ranges) = needed.get(scan.table_name.table()) else { return Ok(Transformed::no(node)) };
             Ok(Transformed::yes(read_within(scan, ranges)?))
         });
         let plan = restricted?.data;
+        if is_ordered {
+            return filtered_before_sort(plan, affected);
+        }
         let (symbol, ts) = keys(&plan)?;
         in_order(LogicalPlanBuilder::from(plan).filter(within(symbol, ts, affected))?.build()?)
     }
+}
+
+/// A plan whose rows lie in some ranges, still in the order of its Sort.
+fn filtered_before_sort(plan: LogicalPlan, ranges: &Arc<Ranges>) -> Result<LogicalPlan> {
+    let filtered = plan.transform_down(|node| match node {
+        LogicalPlan::Sort(sort) => {
+            let (symbol, ts) = keys(&sort.input)?;
+            let input = LogicalPlanBuilder::from(sort.input.as_ref().clone()).filter(within(symbol, ts, ranges))?;
+            let sort = Sort { input: Arc::new(input.build()?), ..sort };
+            Ok(Transformed::new(LogicalPlan::Sort(sort), true, TreeNodeRecursion::Stop))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(filtered?.data)
 }
 
 /// A scan of the rows in some ranges.

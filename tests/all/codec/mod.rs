@@ -131,7 +131,7 @@ async fn joins_are_asked_once_however_often_a_plan_travels() {
 async fn deep_expressions_travel() {
     let conditions = |with: &str| (0..499).map(|i| format!("close > open + {i}")).collect::<Vec<_>>().join(with);
     let arithmetic = (0..20).fold("close".to_string(), |inner, i| format!("({inner} * 1.001 + {i})"));
-    let cases = (0..60).fold("0".to_string(), |inner, i| format!("case when close > {i} then {inner} else {i} end"));
+    let cases = (0..15).fold("0".to_string(), |inner, i| format!("case when close > {i} then {inner} else {i} end"));
     for text in [
         format!("select count(*) from candles where {}", conditions(" and ")),
         format!("select count(*) from candles where {}", conditions(" or ")),
