@@ -2,7 +2,8 @@
 
 use crate::sorted_rows::SortedRows;
 use crate::writer::TableWriter;
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch, UInt64Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::common::{Result, internal_err};
 use std::cmp::Ordering;
@@ -71,7 +72,7 @@ impl Merge<'_> {
                     rows += taken.num_rows() as u64;
                     (self.progress)(rows);
                     if self.all_by_symbol {
-                        let (settled, open) = self.split(taken);
+                        let (settled, open) = self.split(taken)?;
                         outputs.by_symbol.push(settled).await?;
                         outputs.tail.push(open).await?;
                     } else if inside {
@@ -91,7 +92,7 @@ impl Merge<'_> {
                     for kept in kept(old.as_ref(), &self.ranges.of(&symbol)) {
                         match &mut outputs.closed {
                             Some(closed) => {
-                                let (settled, open) = self.split(kept);
+                                let (settled, open) = self.split(kept)?;
                                 closed.push(settled).await?;
                                 outputs.tail.push(open).await?;
                             }
@@ -104,10 +105,15 @@ impl Merge<'_> {
     }
 
     /// The rows of one symbol that lie before those which stay in the tail, and these.
-    fn split(&self, rows: RecordBatch) -> (RecordBatch, RecordBatch) {
+    fn split(&self, rows: RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
         let times = rows.column(1).as_primitive::<TimestampMicrosecondType>().values();
         let at = times.partition_point(|time| *time < self.open_from);
-        (rows.slice(0, at), rows.slice(at, rows.num_rows() - at))
+        if at == rows.num_rows() {
+            return Ok((rows.clone(), rows.slice(at, 0)));
+        }
+        // The few rows of each symbol that wait for the tail must not hold the memory of all others.
+        let open: UInt64Array = (at as u64..rows.num_rows() as u64).collect();
+        Ok((rows.slice(0, at), take_record_batch(&rows, &open)?))
     }
 
     /// Ends the file of symbols that all lie before this one.
