@@ -18,7 +18,7 @@ impl Run for DescribeArgs {
         let session = cx.config.session().await?;
         let description = Description::of(&session, &self.table).await?;
         show(&description)?;
-        show_gaps(&description.gaps(&session).await?)
+        description.gaps(&session).await?.map_or(Ok(()), |gaps| show_gaps(&gaps))
     }
 }
 

@@ -73,8 +73,11 @@ impl Description {
         Ok(Description { table: name, summary: table.summary(), columns })
     }
 
-    /// Which bars are missing where most symbols have one.
-    pub async fn gaps(&self, session: &Session) -> Result<Gaps> {
+    /// Which bars are missing where most symbols have one; `None` of a table whose rows are no bars.
+    pub async fn gaps(&self, session: &Session) -> Result<Option<Gaps>> {
+        if !session.lake().columns(&self.table).await?.iter().any(|column| column == "close") {
+            return Ok(None);
+        }
         let observed = Validation {
             table: self.table.clone(),
             timeframe: "1d".to_string(),
@@ -91,6 +94,6 @@ impl Description {
             most.extend(texts(batch.column(0))?.into_iter().zip(missing.values().iter().copied()));
         }
         most.truncate(NAMED);
-        Ok(Gaps { symbols, most })
+        Ok(Some(Gaps { symbols, most }))
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tallow::pipeline::control::{Control, Progress};
+use tallow::pipeline::describe::Description;
 use tallow::pipeline::incremental::{self, Definition, Done, Extent, Pipeline, RunOptions};
 use tallow::pipeline::label::LabelRun;
 use tallow::pipeline::levels::{Detection, Source};
@@ -422,6 +423,9 @@ async fn pipelines_are_kept_and_run_in_the_order_of_their_tables() {
     }
     let said = incremental::find(&session, "bsae").await.unwrap_err().to_string();
     assert!(said.contains("did you mean `base`?"), "{said}");
+    // Its table can be described, as every other.
+    let described = Description::of(&session, "results_base").await.unwrap();
+    assert_eq!(described.gaps(&session).await.unwrap(), None);
     incremental::remove(&session, "base").await.unwrap();
     assert_eq!(names(&incremental::all(&session).await.unwrap()), ["above"]);
     assert_eq!(query(&session, "select * from results_base").await.num_rows(), 120, "its table stays");
