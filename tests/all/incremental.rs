@@ -53,6 +53,17 @@ fn bar(dice: &mut Dice) -> [f64; 5] {
     [open, open.max(close) + more, open.min(close) - more, close, (1 + dice.below(1000)) as f64]
 }
 
+/// What is there before the first delivery: twenty days of three symbols.
+fn at_first(dice: &mut Dice) -> Bars {
+    let mut known = Bars::new();
+    for day in 0..20 {
+        for symbol in ["A", "B", "C"] {
+            known.insert((symbol.to_string(), START + day * DAY), bar(dice));
+        }
+    }
+    known
+}
+
 /// A delivery: new bars of all symbols, or a correction, a symbol's whole history restated, a gap filled, a late symbol.
 fn delivery(dice: &mut Dice, known: &Bars, last: &mut i64) -> Bars {
     let mut rows = Bars::new();
@@ -132,12 +143,7 @@ async fn a_table_that_is_brought_up_to_date_is_what_everything_gives() {
         let folder = tempfile::tempdir().unwrap();
         let session = session(&folder.path().join("lake")).await;
         let mut dice = Dice::new(seed);
-        let (mut known, mut last) = (Bars::new(), 19);
-        for day in 0..20 {
-            for symbol in ["A", "B", "C"] {
-                known.insert((symbol.to_string(), START + day * DAY), bar(&mut dice));
-            }
-        }
+        let (mut known, mut last) = (at_first(&mut dice), 19);
         deliver(&session, folder.path(), "1d", &known).await;
         for step in 0..6 {
             for (i, (sql, bounded)) in QUERIES.iter().enumerate() {
@@ -200,12 +206,7 @@ async fn labels_scans_and_longer_bars_that_are_brought_up_to_date_are_what_every
         let folder = tempfile::tempdir().unwrap();
         let session = session(&folder.path().join("lake")).await;
         let mut dice = Dice::new(seed);
-        let (mut known, mut last) = (Bars::new(), 19);
-        for day in 0..20 {
-            for symbol in ["A", "B", "C"] {
-                known.insert((symbol.to_string(), START + day * DAY), bar(&mut dice));
-            }
-        }
+        let (mut known, mut last) = (at_first(&mut dice), 19);
         deliver(&session, folder.path(), "1d", &known).await;
         let of_half_days = halves(&mut dice, &known);
         deliver(&session, folder.path(), "12h", &of_half_days).await;

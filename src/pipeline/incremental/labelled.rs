@@ -3,7 +3,7 @@
 use super::bars::TableBars;
 use super::buckets::whole_bars;
 use super::tables::Tables;
-use super::work::{Changes, Extent, Work};
+use super::work::{ByTable, Extent, Work};
 use crate::Session;
 use crate::bounds::Read;
 use crate::label::{LabelRun, LabelledBars};
@@ -20,19 +20,15 @@ pub(super) async fn work(
     plan: &LogicalPlan,
     made_from: impl AsyncFnOnce(Vec<String>) -> Result<BTreeMap<String, u64>>,
 ) -> Result<Work> {
-    let optimized = session.optimized(plan).await?;
-    let tables = Tables::of(&optimized)?;
-    let Changes { sources, by_table } = tables.changes(session, made_from).await?;
-    let is_followed = tables.unfollowed.is_none();
-    let mut changed = Ranges::default();
-    by_table.iter().flat_map(BTreeMap::values).for_each(|of_table| changed.extend(&of_table.ranges));
-    let extent = match (&tables.unfollowed, &by_table) {
-        (Some(reason), _) => Extent::Whole(reason.clone()),
-        (None, None) => Extent::Whole("they were not made from these bars before".to_string()),
-        (None, Some(_)) if changed.is_empty() => Extent::Nothing,
-        (None, Some(_)) => extent(session, run, &optimized, &tables, &changed).await?,
+    let of = async |plan: &LogicalPlan, tables: &Tables, changes: &ByTable| {
+        let mut changed = Ranges::default();
+        changes.values().for_each(|of_table| changed.extend(&of_table.ranges));
+        match changed.is_empty() {
+            true => Ok(Extent::Nothing),
+            false => extent(session, run, plan, tables, &changed).await,
+        }
     };
-    Ok(Work { sources, extent, is_followed })
+    Work::by(session, plan, made_from, of).await
 }
 
 async fn extent(

@@ -3,7 +3,7 @@
 use super::buckets::whole_bars;
 use super::pipeline::{Done, FULL, Pipeline, Run, RunOptions};
 use super::tables::Tables;
-use super::work::{Changes, Extent, Work};
+use super::work::{ByTable, Extent, Work};
 use crate::Session;
 use crate::query::Query;
 use crate::resample::{Fill, Resample};
@@ -34,28 +34,21 @@ pub(super) async fn planned(
     let work = match options.full {
         true => Work::whole(session, &plan, FULL.to_string()).await?,
         false => {
-            let tables = Tables::of(&session.optimized(&plan).await?)?;
             let made_from = async |names| pipeline.made_from(session, &table, names).await;
-            let Changes { sources, by_table } = tables.changes(session, made_from).await?;
-            let is_followed = tables.unfollowed.is_none();
-            let extent = match (tables.unfollowed, by_table) {
-                (Some(reason), _) => Extent::Whole(reason),
-                (None, None) => Extent::Whole("they were not made from these bars before".to_string()),
-                (None, Some(changes)) => {
-                    let longer = Longer::of(session, resample, &ended.origin).await?;
-                    let mut changed = Ranges::default();
-                    changes.values().for_each(|of_table| changed.extend(&of_table.ranges));
-                    let shorter = tables.followed.values().map(|(table, _)| table.as_ref());
-                    if changed.is_empty() && !longer.ended_since(shorter) {
-                        Extent::Nothing
-                    } else if resample.fill == Fill::None {
-                        longer.extent(&changed, changes.keys())
-                    } else {
-                        Extent::Whole("where there is no shorter bar, the one before it is repeated".to_string())
-                    }
-                }
+            let of = async |_: &LogicalPlan, tables: &Tables, changes: &ByTable| {
+                let longer = Longer::of(session, resample, &ended.origin).await?;
+                let mut changed = Ranges::default();
+                changes.values().for_each(|of_table| changed.extend(&of_table.ranges));
+                let shorter = tables.followed.values().map(|(table, _)| table.as_ref());
+                Ok(if changed.is_empty() && !longer.ended_since(shorter) {
+                    Extent::Nothing
+                } else if resample.fill == Fill::None {
+                    longer.extent(&changed, changes.keys())
+                } else {
+                    Extent::Whole("where there is no shorter bar, the one before it is repeated".to_string())
+                })
             };
-            Work { sources, extent, is_followed }
+            Work::by(session, &plan, made_from, of).await?
         }
     };
     Ok(Planned { work, plan, origin: ended.origin })

@@ -61,8 +61,11 @@ pub struct Work {
 pub(super) struct Changes {
     pub sources: Vec<Source>,
     /// By table; `None`: the result was not made from all of them before.
-    pub by_table: Option<BTreeMap<String, Changed>>,
+    pub by_table: Option<ByTable>,
 }
+
+/// What changed, by table.
+pub(super) type ByTable = BTreeMap<String, Changed>;
 
 impl Work {
     /// What is to be done to bring the result of a plan up to date, which was made from some versions of the tables that
@@ -72,14 +75,27 @@ impl Work {
         plan: &LogicalPlan,
         made_from: impl AsyncFnOnce(Vec<String>) -> Result<BTreeMap<String, u64>>,
     ) -> Result<Work> {
+        let of = async |plan: &LogicalPlan, tables: &Tables, changes: &ByTable| {
+            extent(session, plan, &tables.followed, changes).await
+        };
+        Work::by(session, plan, made_from, of).await
+    }
+
+    /// The same, where `extent` says what changes of the tables concern.
+    pub(super) async fn by(
+        session: &Session,
+        plan: &LogicalPlan,
+        made_from: impl AsyncFnOnce(Vec<String>) -> Result<BTreeMap<String, u64>>,
+        extent: impl AsyncFnOnce(&LogicalPlan, &Tables, &ByTable) -> Result<Extent>,
+    ) -> Result<Work> {
         let optimized = session.optimized(plan).await?;
         let tables = Tables::of(&optimized)?;
         let Changes { sources, by_table } = tables.changes(session, made_from).await?;
         let is_followed = tables.unfollowed.is_none();
-        let extent = match (tables.unfollowed, by_table) {
-            (Some(reason), _) => Extent::Whole(reason),
+        let extent = match (&tables.unfollowed, &by_table) {
+            (Some(reason), _) => Extent::Whole(reason.clone()),
             (None, None) => Extent::Whole("it was not made from these tables before".to_string()),
-            (None, Some(changes)) => extent(session, &optimized, &tables.followed, &changes).await?,
+            (None, Some(changes)) => extent(&optimized, &tables, changes).await?,
         };
         Ok(Work { sources, extent, is_followed })
     }
