@@ -1,5 +1,5 @@
 -- name: features
--- doc: Per bar of each symbol, the features that the signals are made of
+-- doc: Per bar of each symbol, the features that the signals are made of; on-balance volume since the year began, VWAP since the session began
 -- param: bars_per_year = 252, bars of a year, for the volatility
 -- param: vol_high = 0.30, volatility above which the regime is high
 -- param: vol_low = 0.15, volatility below which the regime is low
@@ -8,7 +8,7 @@ with computed as (
     symbol, ts, open, high, low, close, volume,
     sma(5) as sma_5, sma(20) as sma_20, sma(50) as sma_50, ema(12) as ema_12, ema(26) as ema_26,
     macd(12, 26, 9) as m, rsi(14) as rsi_14, bbands(20, 2) as b, atr(14) as atr_14, stoch(14, 3, 'sma', 3) as s,
-    obv() as obv, session_vwap() as session_vwap,
+    obv(anchor => 'year') as obv, session_vwap() as session_vwap,
     (close - sma(20)) / std(close, 20) as z_score_20,
     linearreg_slope(close, 20) / sma(20) * 100 as slope_20d,
     close > lag(highest(high, 20), 1) as new_high_20d,

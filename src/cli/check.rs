@@ -8,7 +8,7 @@ use crate::Error;
 use crate::pipeline::check::{Check, CheckOptions, ColumnCheck};
 use crate::pipeline::control::Control;
 use clap::Args as ClapArgs;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct CheckArgs {

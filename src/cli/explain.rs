@@ -7,7 +7,7 @@ use super::{Failure, given};
 use crate::pipeline::control::Control;
 use crate::pipeline::explain::{Explain, ExplainedStatement};
 use clap::Args as ClapArgs;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ExplainArgs {

@@ -6,8 +6,9 @@ use crate::pipeline::bounds::Range;
 use crate::pipeline::query::QueryOptions;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
+use tallow_common::time::parse_duration;
 use tallow_engine::dialect::Params;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// Values of parameters, each given once.
 pub(super) fn params<'a>(given: impl IntoIterator<Item = &'a String>) -> Result<Params, Failure> {
@@ -77,18 +78,7 @@ pub(super) fn table_of(text: Option<&str>) -> Result<String, Failure> {
 /// `500ms`, `30s`, `5m`.
 pub(super) fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
     let wrong = || Failure::Usage(format!("{option} '{text}': expected a time such as 500ms, 30s or 5m"));
-    let at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(at);
-    let number: f64 = number.parse().ok().filter(|n| *n > 0.0 && *n < 1e6).ok_or_else(wrong)?;
-    let seconds = match unit {
-        "ms" => number / 1e3,
-        "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        "d" => number * 86_400.0,
-        _ => return Err(wrong()),
-    };
-    Ok(Duration::from_secs_f64(seconds))
+    parse_duration(text).ok_or_else(wrong)
 }
 
 /// `7d`, `12h`, `30m`.

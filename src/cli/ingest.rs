@@ -11,7 +11,7 @@ use clap::Args as ClapArgs;
 use std::io::Write;
 use std::sync::Arc;
 use tallow_lake::{IngestOptions, IngestSummary, Naming};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct IngestArgs {

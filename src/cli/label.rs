@@ -10,9 +10,11 @@ use crate::Session;
 use crate::pipeline::incremental::{self, Done, Extent};
 use crate::pipeline::label::{self, LabelRun, Unlabelled, Walked};
 use crate::pipeline::levels::Source;
+use crate::pipeline::query::Query;
+use crate::pipeline::trade_labels::TradeLabels;
 use clap::Args as ClapArgs;
 use std::sync::Arc;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// Which labels there are to be.
 #[derive(Debug, ClapArgs)]
@@ -78,6 +80,38 @@ pub(super) struct LabelArgs {
     /// Only show the SQL
     #[arg(long)]
     pub sql: bool,
+    #[command(flatten)]
+    pub own_trades: TradeArgs,
+}
+
+/// Labels of own trades.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Labels of own trades")]
+pub(super) struct TradeArgs {
+    /// Label these trades instead, and show the labels: a file or a table of symbol, side, entry_time, and optionally price
+    /// and quantity; --timeframe is the length of the bars that they are followed in
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["horizon", "labels", "levels", "preset", "own_bars", "param", "into", "check"])]
+    pub trades: Option<String>,
+    /// How long after its entry a trade is looked at
+    #[arg(long, value_name = "TIME,...", value_delimiter = ',', requires = "trades", default_value = "5m,15m,60m")]
+    pub horizons: Vec<String>,
+    /// How much later than that the bar may close whose price it is left at [default: one bar]
+    #[arg(long, value_name = "TIME", requires = "trades")]
+    pub tolerance: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl TradeArgs {
+    /// The labels, where trades are given.
+    fn labels(&self, timeframe: Timeframe) -> Result<Option<TradeLabels>, Failure> {
+        let Some(trades) = &self.trades else { return Ok(None) };
+        let mut labels = TradeLabels { horizons: self.horizons.clone(), ..TradeLabels::new(trades, timeframe) };
+        if let Some(tolerance) = &self.tolerance {
+            labels.tolerance = given::duration("--tolerance", tolerance)?;
+        }
+        Ok(Some(labels))
+    }
 }
 
 impl Run for LabelArgs {
@@ -89,6 +123,14 @@ impl Run for LabelArgs {
             ));
         }
         let session = cx.config.session().await?;
+        if let Some(labels) = self.own_trades.labels(self.timeframe)? {
+            let sql = labels.sql(session.lake()).await?;
+            if self.sql {
+                out!("{sql}");
+                return Ok(());
+            }
+            return statement::run(&session, &cx.config, &Query::of(sql), &self.own_trades.output).await;
+        }
         if self.sql {
             out!("{}", run.sql(session.lake()).await?);
             return Ok(());
@@ -106,7 +148,7 @@ impl Run for LabelArgs {
         match work.extent {
             Extent::Nothing => out!("rows       0: up to date"),
             Extent::Ranges { .. } => out!("rows       {rows}: those that changed bars affect"),
-            Extent::Whole(_) => out!("rows       {rows}"),
+            Extent::Everything(_) => out!("rows       {rows}"),
         }
         show_unlabelled(run.unlabelled(&session, &table).await?)?;
         out!("version    {version}");

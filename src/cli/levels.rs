@@ -8,7 +8,7 @@ use crate::pipeline::control::Control;
 use crate::pipeline::levels::{Detection, Levels};
 use clap::Args as ClapArgs;
 use tallow_lake::Written;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct LevelsArgs {

@@ -13,7 +13,7 @@ use crate::pipeline::resample::{Fill, Resample};
 use clap::{Args as ClapArgs, Subcommand};
 use std::sync::Arc;
 use tallow_common::time::shown;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PipelineCommand {
@@ -254,7 +254,7 @@ fn sources(sources: &[Source]) -> String {
 /// Why more is computed than what lies near the changes.
 fn show_why(work: &Work) -> Result<(), Failure> {
     match &work.extent {
-        Extent::Whole(reason) => out!("           everything is computed: {reason}"),
+        Extent::Everything(reason) => out!("           everything is computed: {reason}"),
         Extent::Ranges { whole_history, .. } if !whole_history.is_empty() => {
             out!("           reads the whole history because of {}", whole_history.join(", "));
         }
@@ -270,7 +270,7 @@ fn show_work(pipeline: &Pipeline, work: &Work) -> Result<(), Failure> {
     }
     match &work.extent {
         Extent::Nothing => out!("  up to date"),
-        Extent::Whole(_) => {}
+        Extent::Everything(_) => {}
         Extent::Ranges { affected, needed, .. } => {
             out!("  rows     {}", spans(affected));
             for (table, ranges) in needed {

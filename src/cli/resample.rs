@@ -8,7 +8,7 @@ use super::progress::Progress;
 use crate::pipeline::resample::{Fill, Resample};
 use clap::Args as ClapArgs;
 use std::sync::Arc;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ResampleArgs {

@@ -7,7 +7,7 @@ use super::output::out;
 use super::{Failure, given, statement};
 use crate::pipeline::query::Query;
 use clap::Args as ClapArgs;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct RunArgs {

@@ -9,7 +9,7 @@ use super::{Failure, statement};
 use crate::Error;
 use crate::pipeline::validate::{Calendar, Validate};
 use clap::Args as ClapArgs;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ValidateArgs {

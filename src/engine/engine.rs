@@ -12,6 +12,7 @@ use datafusion::catalog::CatalogProviderList;
 use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF, WindowUDF};
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -205,13 +206,14 @@ impl Engine {
         let work = async move {
             let mut sender = sender;
             let run = async {
-                let mut stream = execute_stream(plan, task)?;
+                let mut stream = execute_stream(Arc::clone(&plan), task)?;
                 while let Some(batch) = stream.next().await {
                     // Where batches come without a pause, the task is never found waiting.
                     if cancellation.is_cancelled() || futures::SinkExt::send(&mut sender, batch).await.is_err() {
                         break;
                     }
                 }
+                tracing::trace!("executed\n{}", DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(true));
                 Ok::<_, DataFusionError>(())
             };
             // A stream that merely ended would look like a whole result.

@@ -10,6 +10,7 @@ use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use prost::Message;
 use std::sync::Arc;
 use tallow_common::codec::{FunctionKind, read};
@@ -22,6 +23,12 @@ const NAME: &str = "within";
 /// A condition: the row with this symbol and this time lies in the ranges.
 pub fn within(symbol: Expr, ts: Expr, ranges: &Arc<Ranges>) -> Expr {
     ScalarUDF::from(Within::new(Arc::clone(ranges))).call(vec![symbol, ts])
+}
+
+/// Whether an expression is such a condition.
+pub(super) fn is_within(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let call = expr.downcast_ref::<ScalarFunctionExpr>();
+    call.is_some_and(|call| call.fun().inner().downcast_ref::<Within>().is_some())
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use super::small_table::Record;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, plan_err};
 use std::fmt::{Display, Formatter};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// A kind of tables.
 pub(super) struct TableKind {

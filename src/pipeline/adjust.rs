@@ -12,7 +12,7 @@ use tallow_lake::Lake;
 /// volumes are multiplied by the ratio. An action on a day without a bar counts from the next bar. Adjusted prices look
 /// ahead by their nature: an action changes every bar before it.
 pub async fn sql(lake: &Lake, table: &str, actions: &str) -> Result<String> {
-    let table = if table.parse::<tallow_udfs::candle::Timeframe>().is_ok() {
+    let table = if table.parse::<tallow_udfs::calendar::Timeframe>().is_ok() {
         format!("candles_{table}")
     } else {
         table.to_string()

@@ -54,8 +54,9 @@ pub async fn absent(session: &Session, plan: &LogicalPlan, symbols: &[String]) -
         known.extend(names(session, LogicalPlanBuilder::from(table.clone()), symbol).await?);
     }
     let skipped = |symbol: &String| {
-        let near = closest(symbol, known.iter().map(String::as_str)).map(|near| format!("; did you mean {near}?"));
-        let reason = format!("no data: no table that is read has a bar of it{}", near.unwrap_or_default());
+        let similar =
+            closest(symbol, known.iter().map(String::as_str)).map(|similar| format!("; did you mean {similar}?"));
+        let reason = format!("no data: no table that is read has a bar of it{}", similar.unwrap_or_default());
         Skipped { symbol: symbol.clone(), reason }
     };
     Ok(absent.into_iter().map(skipped).collect())

@@ -40,8 +40,11 @@ pub async fn bounded(session: &Session, frame: DataFrame, range: Range) -> Resul
         let of_table = read.get(table).cloned().unwrap_or_default();
         let from = match (range.from, reach.back) {
             (Some(from), Bars::Count(0)) => Some(from),
-            (Some(from), Bars::Count(back)) => {
-                earlier(session, table, &of_table, Range { from: Some(from), ..range }, back).await?
+            (Some(_), Bars::Count(back)) => earlier(session, table, &of_table, range, back).await?,
+            (Some(_), Bars::Since(back, anchor)) => {
+                let first = earlier(session, table, &of_table, range, back).await?;
+                let from = first.map(|first| anchor.around(first).start);
+                earlier(session, table, &of_table, Range { from, ..range }, back).await?
             }
             _ => None,
         };
@@ -101,7 +104,7 @@ fn cut(plan: LogicalPlan, range: Range) -> Result<LogicalPlan> {
 /// The time from which a table is read so that every symbol with bars in the range has `back` bars before it that count, or
 /// all that it has.
 async fn earlier(session: &Session, table: &str, read: &Read, range: Range, back: usize) -> Result<Option<i64>> {
-    let Some(from) = range.from else { return Ok(None) };
+    let Some(from) = range.from.filter(|_| back > 0) else { return Ok(range.from) };
     let name = quoted(table);
     let at = |t: i64| format!("to_timestamp_micros({t})");
     let in_range = range.to.map_or_else(String::new, |to| format!(" and ts < {}", at(to)));

@@ -64,7 +64,7 @@ impl Description {
         let Some(table) = session.lake().candle_table(&name).await? else {
             let known = session.lake().table_names();
             let hint = match closest(given, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(similar) => format!("did you mean `{similar}`?"),
                 None => "the operation `tables` lists what there is".to_string(),
             };
             return Err(Error::not_found(format!("no candle table `{given}`")).with_hint(hint));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tallow_common::Result;
 use tallow_engine::dialect::{Params, Parsed, Problems};
 use tallow_engine::reach::{PlanReach, reach};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// A text to explain: SQL, a formula, or the name of a query or of a formula that the lake keeps.
 #[derive(Debug, Clone)]

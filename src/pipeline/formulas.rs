@@ -70,9 +70,9 @@ pub async fn get(session: &Session, text: &str) -> Result<StoredFormula> {
         return Ok(found);
     }
     let all = session.formulas().await?;
-    let near = closest(text, all.iter().map(|f| f.name.as_str()));
-    let hint = match near {
-        Some(near) => format!("did you mean `{near}`?"),
+    let similar = closest(text, all.iter().map(|f| f.name.as_str()));
+    let hint = match similar {
+        Some(similar) => format!("did you mean `{similar}`?"),
         None if all.is_empty() => {
             "the lake keeps none yet: the operation `formula add NAME 'rsi(14) < 30'`".to_string()
         }

@@ -5,7 +5,7 @@ use super::outcome::Skipped;
 use crate::Session;
 use tallow_common::{Error, Result};
 use tallow_lake::{IngestOptions, IngestSummary};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// Files to ingest.
 #[derive(Debug, Clone)]

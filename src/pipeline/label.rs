@@ -19,7 +19,7 @@ use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
 use tallow_engine::reach::reach_at_end;
 use tallow_lake::{Lake, ResultKind, Written};
-use tallow_udfs::candle::{Grid, Timeframe};
+use tallow_udfs::calendar::{Grid, Timeframe};
 use tallow_udfs::label::VERSION;
 use tallow_udfs::series::{Bars, Reach};
 use tallow_udfs::series_function;
@@ -84,7 +84,7 @@ impl LabelRun {
                 let known = all.iter().flat_map(|(group, name)| [*group, name.as_str()]);
                 let hint = match closest(label, known) {
                     _ if label == "level_labels" => "give the option `levels auto`, or a table".to_string(),
-                    Some(near) => format!("did you mean `{near}`?"),
+                    Some(similar) => format!("did you mean `{similar}`?"),
                     None => format!("expected all, a group ({}) or a label of one", GROUPS.join(", ")),
                 };
                 return Err(Error::invalid(format!("unknown label `{label}`")).with_hint(hint));

@@ -4,7 +4,7 @@ use super::levels::{self, Source};
 use super::resample::{self, BarRequest};
 use tallow_common::Result;
 use tallow_lake::Lake;
-use tallow_udfs::candle::{Grid, Origin, Timeframe};
+use tallow_udfs::calendar::{Grid, Origin, Timeframe};
 
 /// What a path is to carry besides prices.
 #[derive(Debug, Clone, Default)]

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use tallow_common::time::TIMESTAMP;
 use tallow_common::{Error, Result, readable};
 use tallow_lake::{Lake, Written, tables_of_levels};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// How levels are found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -49,6 +49,7 @@ mod session_query;
 pub mod synth;
 mod system;
 mod table_functions;
+pub mod trade_labels;
 pub mod validate;
 pub(crate) mod views;
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tallow_common::{Error, Result};
 use tallow_lake::{ResultKind, StoredPattern, Written};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::similarity::search::Windowing;
 
 /// What is searched for, where and how, and what becomes of it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tallow_common::{Error, Result, readable};
 use tallow_engine::cancellation::Cancellation;
 use tallow_lake::{Computed, IngestSummary, ResultKind, Written};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// The name of a result table as it is given: `swing` or `labels_swing` among those of the lake, or a place.
 ///

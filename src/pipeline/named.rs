@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{self, Params, closest};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// A named query.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,9 +85,9 @@ impl NamedQueries {
     /// The query with this name; an unknown one is an error.
     pub fn find(&self, name: &str) -> Result<&NamedQuery> {
         self.0.get(name).ok_or_else(|| {
-            let near = closest(name, self.0.keys().map(String::as_str));
+            let similar = closest(name, self.0.keys().map(String::as_str));
             let all = || "the operation `run` with the option `list` shows all".to_string();
-            let hint = near.map_or_else(all, |near| format!("did you mean `{near}`?"));
+            let hint = similar.map_or_else(all, |similar| format!("did you mean `{similar}`?"));
             Error::not_found(format!("unknown query `{name}`")).with_hint(hint)
         })
     }
@@ -98,10 +98,10 @@ impl NamedQuery {
     pub fn complete(&self, given: &Params) -> Result<Params> {
         for name in given.names() {
             if !self.params.iter().any(|p| p.name.eq_ignore_ascii_case(name)) {
-                let near = closest(name, self.params.iter().map(|p| p.name.as_str()));
+                let similar = closest(name, self.params.iter().map(|p| p.name.as_str()));
                 let known: Vec<_> = self.params.iter().map(|p| p.name.as_str()).collect();
-                let hint = match near {
-                    Some(near) => format!("did you mean `{near}`?"),
+                let hint = match similar {
+                    Some(similar) => format!("did you mean `{similar}`?"),
                     None if known.is_empty() => "it takes none".to_string(),
                     None => format!("it takes: {}", known.join(", ")),
                 };

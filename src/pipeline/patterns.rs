@@ -213,9 +213,9 @@ async fn unknown_symbol(session: &Session, from: &Relation, symbol: &str) -> Res
         known.extend(rows::texts(batch.column(0))?);
     }
     known.sort();
-    let near = known.iter().find(|k| k.eq_ignore_ascii_case(symbol)).map(String::as_str);
-    let near = near.or_else(|| closest(symbol, known.iter().map(String::as_str)));
-    let hint = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+    let similar = known.iter().find(|k| k.eq_ignore_ascii_case(symbol)).map(String::as_str);
+    let similar = similar.or_else(|| closest(symbol, known.iter().map(String::as_str)));
+    let hint = similar.map_or_else(String::new, |similar| format!("; did you mean '{similar}'?"));
     Ok(Error::not_found(format!("there are no bars of '{symbol}'{hint}")))
 }
 
@@ -271,7 +271,7 @@ pub async fn get(lake: &Lake, id: &str) -> Result<StoredPattern> {
         return Err(Error::invalid("expected the name of a pattern, or its closes: '1 3 2 4 3'".to_string()));
     }
     let hint = match closest(id, all.iter().map(|p| p.id.as_str())) {
-        Some(near) => format!("did you mean `{near}`?"),
+        Some(similar) => format!("did you mean `{similar}`?"),
         None if all.is_empty() => "the lake keeps none yet: the operation `pattern add` makes one".to_string(),
         None => "the operation `pattern list` shows all".to_string(),
     };

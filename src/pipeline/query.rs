@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Params, Parsed, Problems};
 use tallow_engine::symbol_guard::{Fault, Findings};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// What depends on the request, not on the session.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,7 @@ use tallow_common::{Error, Result, readable};
 use tallow_engine::dialect::{Params, closest};
 use tallow_engine::reach::{PlanReach, reach, reach_at_end};
 use tallow_lake::{CandleTable, Lake, READABLE, Unreadable};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// Where bars come from.
 pub(super) struct Relation {
@@ -184,7 +184,7 @@ async fn relation_in(lake: &Lake, context: &SessionContext, table: &str) -> Resu
             }
             let known = lake.table_names();
             let hint = match closest(table, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(similar) => format!("did you mean `{similar}`?"),
                 None if known.is_empty() => {
                     format!("{} holds none yet: the operation `ingest FILE`", lake.options().url)
                 }

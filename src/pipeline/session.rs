@@ -19,7 +19,7 @@ use tallow_engine::cancellation::Cancellation;
 use tallow_engine::dialect::{Params, Parsed};
 use tallow_engine::{Engine, EngineOptions, Extend, resources};
 use tallow_lake::{Computed, IngestOptions, IngestSummary, Lake, StoredFormula, Stores, Written};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 use url::Url;
 
 /// What a session works with.

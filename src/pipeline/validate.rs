@@ -8,7 +8,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use std::str::FromStr;
 use tallow_common::{Error, Result};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// Which bars a market should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{self, Base, OtherBars, TableArguments, TableFunctions};
 use tallow_lake::{CandleTable, Lake, READABLE};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// The lake of a session, as the dialect sees it.
 pub(crate) struct Views {

@@ -217,7 +217,10 @@ async fn labels_scans_and_longer_bars_that_are_brought_up_to_date_are_what_every
                 let what = format!("seed {seed}, step {step}, {into}");
                 let run = pipeline.run(&session, RunOptions::default(), &Control::default()).await;
                 let run = run.unwrap_or_else(|e| panic!("{what}: {e}"));
-                assert!(step == 0 || *into == "other_bars" || !matches!(run.work.extent, Extent::Whole(_)), "{what}");
+                assert!(
+                    step == 0 || *into == "other_bars" || !matches!(run.work.extent, Extent::Everything(_)),
+                    "{what}"
+                );
                 let again = pipeline.run(&session, RunOptions::default(), &Control::default()).await.unwrap();
                 assert_eq!((again.work.extent, again.done), (Extent::Nothing, Done::Nothing), "{what}");
                 let sql = match definition {
@@ -343,7 +346,7 @@ async fn a_full_run_in_steps_goes_on_where_it_was_stopped() {
     deliver(&session, folder.path(), "1d", &late.into()).await;
     let run = pipeline.run(&session, RunOptions::default(), &Control::default()).await.unwrap();
     assert!(
-        matches!(&run.work.extent, Extent::Whole(reason) if reason.contains("was stopped")),
+        matches!(&run.work.extent, Extent::Everything(reason) if reason.contains("was stopped")),
         "{:?}",
         run.work.extent
     );

@@ -38,5 +38,6 @@ mod scans;
 mod similarity;
 mod slt;
 mod timeframes;
+mod trades;
 mod use_cases;
 mod warm_up;

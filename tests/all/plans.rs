@@ -11,8 +11,8 @@ async fn indicators_over_a_sorted_file_need_one_pass() {
         "select sum(a), sum(b), sum(c) from (select rsi(14) a, atr(14) b, bbands(20).upperband c from candles)",
     )
     .await;
-    for unwanted in ["SortExec", "RepartitionExec", "WindowAggExec", "SortPreservingMergeExec"] {
-        assert!(!plan.contains(unwanted), "{plan}");
+    for unrequested in ["SortExec", "RepartitionExec", "WindowAggExec", "SortPreservingMergeExec"] {
+        assert!(!plan.contains(unrequested), "{plan}");
     }
     assert_eq!(plan.matches("SeriesExec").count(), 1, "{plan}");
 }

@@ -19,6 +19,7 @@
 //! SELECT symbol, ts, rsi(close, 14) OVER (PARTITION BY symbol ORDER BY ts) FROM candles
 //! ```
 
+pub mod calendar;
 mod calibration;
 pub mod candle;
 mod described;

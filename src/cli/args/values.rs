@@ -3,7 +3,7 @@
 use crate::Error;
 use std::str::FromStr;
 use tallow_common::time;
-use tallow_udfs::candle::Origin;
+use tallow_udfs::calendar::Origin;
 
 /// A value of a type that knows how it is written.
 pub(in crate::cli) fn parsed<T>(text: &str) -> Result<T, Error>

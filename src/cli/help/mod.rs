@@ -102,8 +102,8 @@ pub(super) fn asked(words: &[String], styled: bool) -> Option<Result<String, Str
     if known.contains(&name.as_str()) {
         return None;
     }
-    let near = closest(name, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-    Some(Err(format!("no command and no topic is called `{name}`{near}\n`tallow help` lists both")))
+    let similar = closest(name, known).map(|similar| format!("; did you mean `{similar}`?")).unwrap_or_default();
+    Some(Err(format!("no command and no topic is called `{name}`{similar}\n`tallow help` lists both")))
 }
 
 /// Markdown as text for a terminal: headings stand out, code is indented, links show where they go.

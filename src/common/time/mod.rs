@@ -8,6 +8,7 @@ use crate::{Error, Result};
 use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{NaiveDate, Utc};
+use std::time::Duration;
 
 /// The type of all times in tables of candles, as SQL names it in `arrow_cast`; see [`timestamp_type`].
 pub const TIMESTAMP: &str = "Timestamp(Microsecond, Some(\"UTC\"))";
@@ -52,6 +53,21 @@ pub fn instant(text: &str) -> Result<i64> {
     parse(text).ok_or_else(|| {
         Error::invalid(format!("'{text}' is no time: expected a day such as 2024-01-31, or 2024-01-31T09:30Z"))
     })
+}
+
+/// A length of time as it is typed: `500ms`, `30s`, `5m`, `1.5h`, `2d`; `None` if it is none, or not above zero.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    let number: f64 = number.parse().ok().filter(|n| *n > 0.0 && *n < 1e6)?;
+    let seconds = match unit {
+        "ms" => number / 1e3,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        "d" => number * 86_400.0,
+        _ => return None,
+    };
+    Some(Duration::from_secs_f64(seconds))
 }
 
 /// The format of one time as it is typed.

@@ -2,7 +2,7 @@
 
 use crate::asof::AsofExec;
 use crate::node;
-use crate::series_exec::SeriesExec;
+use crate::series_exec::{Reads, SeriesExec};
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_plan::ExecutionPlan;
@@ -18,14 +18,17 @@ pub(super) const OPERATORS: [OperatorKind; 2] = [
     OperatorKind { name: "AsofExec", encode: encode_asof, decode: decode_asof },
 ];
 
-/// Series: DataFusion's window operator without an input, and the fields that are computed.
+/// Series: DataFusion's window operator without an input, and what is read of the results.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Series {
     #[prost(bytes = "vec", tag = "1")]
     window: Vec<u8>,
-    /// The names of the fields, per window expression.
+    /// Fields, per window expression.
     #[prost(bytes = "vec", tag = "2")]
-    wanted: Vec<u8>,
+    reads: Vec<u8>,
+    /// The condition of the rows that are kept above.
+    #[prost(bytes = "vec", optional, tag = "3")]
+    rows: Option<Vec<u8>>,
 }
 
 fn encode_series(plan: &dyn ExecutionPlan, encoding: &Encoding<'_>) -> Result<Option<Vec<u8>>> {
@@ -33,7 +36,8 @@ fn encode_series(plan: &dyn ExecutionPlan, encoding: &Encoding<'_>) -> Result<Op
     let nothing = Arc::new(EmptyExec::new(series.input().schema()));
     let window = WindowAggExec::try_new(series.window_expr().to_vec(), nothing, true)?;
     let window = encoding.plan(&(Arc::new(window) as Arc<dyn ExecutionPlan>))?;
-    Ok(Some(Series { window, wanted: node::to_spec(&series.wanted())? }.encode_to_vec()))
+    let rows = series.rows().map(|rows| encoding.expr(rows)).transpose()?;
+    Ok(Some(Series { window, reads: node::to_spec(&series.reads())?, rows }.encode_to_vec()))
 }
 
 fn decode_series(
@@ -41,15 +45,16 @@ fn decode_series(
     inputs: &[Arc<dyn ExecutionPlan>],
     decoding: &Decoding<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let Series { window, wanted } = read(bytes)?;
-    let wanted: Vec<Option<Vec<String>>> = node::from_spec(&wanted)?;
+    let Series { window, reads, rows } = read(bytes)?;
+    let reads: Vec<Reads> = node::from_spec(&reads)?;
     let (plan, [input]) = (decoding.plan(&window)?, inputs) else {
         return internal_err!("a series operator has one input, not {}", inputs.len());
     };
     let Some(window) = plan.downcast_ref::<WindowAggExec>() else {
         return internal_err!("a series operator is written as a window operator, not as {}", plan.name());
     };
-    Ok(Arc::new(SeriesExec::try_new(window.window_expr().to_vec(), Arc::clone(input))?.with_wanted(&wanted)))
+    let rows = rows.map(|rows| decoding.expr(&rows, input)).transpose()?;
+    Ok(Arc::new(SeriesExec::try_new(window.window_expr().to_vec(), Arc::clone(input))?.with_reads(&reads, rows)))
 }
 
 /// An as-of join: its pairs of equal keys, and the condition of the nearest row.

@@ -200,6 +200,10 @@ pub(super) fn complete(
     for (slot, option) in options.iter_mut().zip(&signature.options).filter(|(slot, _)| slot.is_none()) {
         *slot = match (option.default, &time) {
             (OptionDefault::Time, Some(time)) => Some(time.clone()),
+            (OptionDefault::TimeWith(param), Some(time)) => {
+                let mut values = signature.params.iter().zip(&params);
+                values.any(|(known, value)| known.name == param && value.is_some()).then(|| time.clone())
+            }
             (OptionDefault::CloseTime, Some(time)) => bars.map(|(timeframe, origin)| bar_end(time, timeframe, origin)),
             _ => None,
         };
@@ -309,10 +313,10 @@ fn slots(
                 let all = signature.params.iter().map(|p| p.name.as_str());
                 let all = all.chain(signature.options.iter().map(|o| o.name));
                 let all = all.chain(signature.inputs.iter().map(|i| i.name.as_str()));
-                let near = closest(&name.value, all).map(|n| format!("did you mean `{n}`?"));
+                let similar = closest(&name.value, all).map(|n| format!("did you mean `{n}`?"));
                 problems.push(
                     Problem::new(format!("{} has no parameter `{name}`", signature.name), name.span)
-                        .help(near.unwrap_or_else(|| usage.clone())),
+                        .help(similar.unwrap_or_else(|| usage.clone())),
                 );
             }
         }

@@ -132,7 +132,7 @@ fn missing(
     let known = schema.map(|s| s.table_names()).unwrap_or_default();
     let problem = Problem::new(format!("unknown table `{}`", reference.table()), span).of(Code::NotFound);
     match closest(reference.table(), known.iter().map(String::as_str)) {
-        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        Some(similar) => problem.help(format!("did you mean `{similar}`?")),
         None if known.is_empty() => problem
             .help("the lake holds no candles; name one with the option `lake`, or a file as in FROM 'candles.parquet'"),
         None => problem.help(format!("tables: {}; or name a file as in FROM 'candles.parquet'", known.join(", "))),

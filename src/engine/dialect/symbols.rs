@@ -22,19 +22,19 @@ type Named<'a> = (&'a str, &'a dyn TableProvider);
 
 /// Those of these symbols that no table holds.
 fn missing(tables: &[Named<'_>], symbols: &BTreeMap<String, Span>, lake: &dyn TableFunctions) -> Vec<Problem> {
-    let wanted: BTreeSet<String> = symbols.keys().cloned().collect();
+    let named: BTreeSet<String> = symbols.keys().cloned().collect();
     let mut missing: Option<BTreeMap<String, Option<String>>> = None;
     for (_, table) in tables {
-        let Some(here) = lake.unknown_symbols(*table, &wanted) else { return vec![] };
+        let Some(here) = lake.unknown_symbols(*table, &named) else { return vec![] };
         missing = Some(match missing {
             None => here,
             Some(before) => before.into_iter().filter(|(symbol, _)| here.contains_key(symbol)).collect(),
         });
     }
     let searched = tables.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let warning = |(symbol, near): (String, Option<String>)| {
+    let warning = |(symbol, similar): (String, Option<String>)| {
         let span = symbols.get(&symbol).copied().unwrap_or(Span::empty());
-        Problem::new(format!("no symbol '{symbol}' in {searched}"), span).maybe(near)
+        Problem::new(format!("no symbol '{symbol}' in {searched}"), span).maybe(similar)
     };
     missing.unwrap_or_default().into_iter().map(warning).collect()
 }

@@ -20,7 +20,7 @@ pub(super) fn is_comparison(op: &BinaryOperator) -> bool {
 }
 
 /// The first call that is looked for in a piece of syntax, subqueries left out.
-pub(super) fn first_call<V: Visit>(node: &V, wanted: impl FnMut(&Expr) -> Option<Function>) -> Option<Function> {
+pub(super) fn first_call<V: Visit>(node: &V, choose: impl FnMut(&Expr) -> Option<Function>) -> Option<Function> {
     struct Find<F>(F, usize);
     impl<F: FnMut(&Expr) -> Option<Function>> Visitor for Find<F> {
         type Break = Function;
@@ -39,7 +39,7 @@ pub(super) fn first_call<V: Visit>(node: &V, wanted: impl FnMut(&Expr) -> Option
             }
         }
     }
-    match node.visit(&mut Find(wanted, 0)) {
+    match node.visit(&mut Find(choose, 0)) {
         ControlFlow::Break(call) => Some(call),
         ControlFlow::Continue(()) => None,
     }

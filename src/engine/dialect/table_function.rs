@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use tallow_common::Problem;
 use tallow_common::{Code, Result};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// The arguments of a table function: literals by position, and by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]

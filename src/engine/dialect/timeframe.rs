@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use tallow_common::Problem;
 use tallow_common::{Error, readable};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::series::ParamValue;
 
 /// The bars of another timeframe beside those of a table.

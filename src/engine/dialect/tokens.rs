@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError, Word};
 use tallow_common::{Error, Result};
 use tallow_common::{Problem, Problems};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// The operators that are words.
 pub(super) const CROSSES: [&str; 2] = ["crosses_above", "crosses_below"];

@@ -151,7 +151,7 @@ impl Shape {
 
 /// A number of bars; where bars cannot be counted, more than none are any number.
 pub(super) fn unless(uncountable: bool, bars: Bars) -> Bars {
-    if uncountable && bars > Bars::Count(0) { Bars::Unbounded } else { bars }
+    if uncountable && bars != Bars::Count(0) { Bars::Unbounded } else { bars }
 }
 
 pub(super) fn is_nonzero(expr: &Expr) -> bool {

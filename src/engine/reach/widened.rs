@@ -35,7 +35,16 @@ impl CountedBars<'_> {
             let start = match (reach.back, first) {
                 (Bars::Unbounded, _) => i64::MIN,
                 (Bars::Count(_), Some(first)) => self.before(first, reach.back, range.start)?,
-                (Bars::Count(_), None) => self.beginning()?,
+                (Bars::Since(bars, anchor), Some(first)) => {
+                    match self.before(first, Bars::Count(bars), range.start)? {
+                        i64::MIN => i64::MIN,
+                        time => {
+                            let start = anchor.around(time).start;
+                            self.before(self.known_at(start)?, Bars::Count(bars), start)?
+                        }
+                    }
+                }
+                (Bars::Count(_) | Bars::Since(..), None) => self.beginning()?,
             };
             Some(start..self.after(range.end, reach.ahead))
         });
@@ -44,6 +53,12 @@ impl CountedBars<'_> {
 
     fn at_or_after(&self, time: i64) -> usize {
         self.times.partition_point(|t| *t < time)
+    }
+
+    /// The first bar at or after a time, if it is surely the first.
+    fn known_at(&self, time: i64) -> Option<usize> {
+        let bar = self.at_or_after(time);
+        (bar > 0 || self.from_beginning).then_some(bar)
     }
 
     fn beginning(&self) -> Option<i64> {
@@ -58,7 +73,8 @@ impl CountedBars<'_> {
                 Some(first) => Some(self.times.get(first).map_or(latest, |time| latest.min(*time))),
                 None => self.beginning(),
             },
-            Bars::Unbounded => Some(i64::MIN),
+            // Nothing looks ahead to the end of a period.
+            Bars::Since(..) | Bars::Unbounded => Some(i64::MIN),
         }
     }
 
@@ -67,6 +83,17 @@ impl CountedBars<'_> {
         match bars {
             Bars::Count(bars) => {
                 self.times.get(self.at_or_after(end).saturating_add(bars)).copied().unwrap_or(i64::MAX)
+            }
+            Bars::Since(bars, anchor) => {
+                // The last bar whose period begins before the change is over, and the bars of it.
+                let last = match bars.checked_sub(1) {
+                    None => Some(end).filter(|end| *end < i64::MAX).map(|end| end - 1),
+                    Some(more) => self.times.get(self.at_or_after(end).saturating_add(more)).copied(),
+                };
+                match last.map(|last| anchor.around(last).end) {
+                    Some(over) => self.after(over, Bars::Count(bars)).max(over),
+                    None => i64::MAX,
+                }
             }
             Bars::Unbounded => i64::MAX,
         }
@@ -78,18 +105,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use tallow_udfs::calendar::Anchor;
 
     fn times(ranges: &[std::ops::Range<i64>]) -> Times {
         ranges.iter().cloned().collect()
     }
 
-    fn whole(times: &[i64]) -> CountedBars<'_> {
+    fn all_of(times: &[i64]) -> CountedBars<'_> {
         CountedBars { times, from_beginning: true }
     }
 
     #[test]
     fn a_change_is_seen_by_those_who_look_at_it() {
-        let bars = whole(&[10, 20, 30, 40, 50, 60]);
+        let bars = all_of(&[10, 20, 30, 40, 50, 60]);
         let affected = |changed, reach| bars.affected(&changed, reach).unwrap();
         assert_eq!(affected(times(&[30..31]), Reach::NONE), times(&[30..40]));
         assert_eq!(affected(times(&[30..31]), Reach::back(2)), times(&[30..60]));
@@ -103,7 +131,7 @@ mod tests {
 
     #[test]
     fn bars_are_read_as_far_as_rows_look() {
-        let bars = whole(&[10, 20, 30, 40, 50, 60]);
+        let bars = all_of(&[10, 20, 30, 40, 50, 60]);
         let needed = |rows, reach| bars.needed(&rows, reach).unwrap();
         assert_eq!(needed(times(&[40..50]), Reach::back(2)), times(&[20..50]));
         assert_eq!(needed(times(&[40..50]), Reach::ahead(1)), times(&[40..60]));
@@ -149,15 +177,53 @@ mod tests {
             let changed = Times::of_instants(changed);
             let counted: Vec<i64> = after.keys().copied().collect();
             let reach = Reach { back: Bars::Count(back), ahead: Bars::Count(ahead) };
-            let affected = whole(&counted).affected(&changed, reach).unwrap();
+            let affected = all_of(&counted).affected(&changed, reach).unwrap();
             let (old, new) = (rows(&before, back, ahead), rows(&after, back, ahead));
             for time in 0..130 {
                 prop_assert!(old.get(&time) == new.get(&time) || affected.contains(time), "{} is missed", time);
             }
-            let needed = whole(&counted).needed(&affected, reach).unwrap();
+            let needed = all_of(&counted).needed(&affected, reach).unwrap();
             let read = after.iter().filter(|(t, _)| needed.contains(**t)).map(|(t, v)| (*t, *v)).collect();
             for (time, row) in rows(&read, back, ahead).into_iter().filter(|(time, _)| affected.contains(*time)) {
                 prop_assert_eq!(Some(&row), new.get(&time));
+            }
+        }
+
+        /// The same of what looks back to the beginning of a period.
+        #[test]
+        fn nothing_of_a_period_is_missed(
+            before in prop::collection::btree_map(0i64..60, Just(0u32), 1..40),
+            edits in prop::collection::vec((0i64..64, prop::bool::ANY), 1..5),
+            bars in 0usize..3,
+        ) {
+            let anchor = Anchor::parse("session", "utc").unwrap().unwrap();
+            let time = |t: i64| t * 6 * 3_600_000_000;
+            let before: BTreeMap<i64, u32> = before.into_iter().map(|(t, version)| (time(t), version)).collect();
+            let mut after = before.clone();
+            for (t, insert) in &edits {
+                if *insert { after.insert(time(*t), 1); } else { after.remove(&time(*t)); }
+            }
+            let rows = |bars_of: &BTreeMap<i64, u32>| -> BTreeMap<i64, Vec<(i64, u32)>> {
+                let list: Vec<(i64, u32)> = bars_of.iter().map(|(t, version)| (*t, *version)).collect();
+                let first = |i: usize| {
+                    let start = anchor.around(list[i.saturating_sub(bars)].0).start;
+                    list.partition_point(|(t, _)| *t < start).saturating_sub(bars)
+                };
+                (0..list.len()).map(|i| (list[i].0, list[first(i)..=i].to_vec())).collect()
+            };
+            let changed = (0..64).map(time).filter(|t| before.get(t) != after.get(t));
+            let changed = Times::of_instants(changed);
+            let counted: Vec<i64> = after.keys().copied().collect();
+            let reach = Reach { back: Bars::Since(bars, anchor), ahead: Bars::Count(0) };
+            let affected = all_of(&counted).affected(&changed, reach).unwrap();
+            let (old, new) = (rows(&before), rows(&after));
+            for t in (0..64).map(time) {
+                prop_assert!(old.get(&t) == new.get(&t) || affected.contains(t), "{} is missed", t);
+            }
+            let needed = all_of(&counted).needed(&affected, reach).unwrap();
+            let read = after.iter().filter(|(t, _)| needed.contains(**t)).map(|(t, v)| (*t, *v)).collect();
+            for (t, row) in rows(&read).into_iter().filter(|(t, _)| affected.contains(*t)) {
+                prop_assert_eq!(Some(&row), new.get(&t));
             }
         }
 
@@ -172,7 +238,7 @@ mod tests {
             let bars: Vec<i64> = times.into_iter().collect();
             let at = at % bars.len();
             let reach = Reach { back: Bars::Count(back), ahead: Bars::Count(ahead) };
-            let affected = whole(&bars).affected(&Times::of_instants([bars[at]]), reach).unwrap();
+            let affected = all_of(&bars).affected(&Times::of_instants([bars[at]]), reach).unwrap();
             for (i, time) in bars.iter().enumerate() {
                 prop_assert_eq!(affected.contains(*time), i + ahead >= at && i <= at + back);
             }

@@ -6,9 +6,12 @@
 
 pub mod cut;
 mod node;
+mod prune;
+mod reads;
 mod rule;
 mod stream;
 
 pub use node::SeriesExec;
+pub use reads::{Fields, Reads};
 pub use rule::SeriesRule;
 pub(super) use stream::width;

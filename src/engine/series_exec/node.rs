@@ -1,5 +1,6 @@
 //! The plan node.
 
+use super::reads::{Fields, Reads};
 use super::stream::SeriesStream;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -28,6 +29,8 @@ use tallow_udfs::series::{OutputSet, SeriesCall, SeriesWindow};
 pub struct SeriesExec {
     window: Arc<WindowAggExec>,
     computations: Vec<Computation>,
+    /// Which rows the plan above keeps, where that is known.
+    rows: Option<Arc<dyn PhysicalExpr>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -66,12 +69,16 @@ impl SeriesExec {
             })
             .collect::<Result<_>>()?;
         let window = Arc::new(WindowAggExec::try_new(window_expr, input, true)?);
-        Ok(Self::assemble(window, computations))
+        Ok(Self::assemble(window, computations, None))
     }
 
-    fn assemble(window: Arc<WindowAggExec>, computations: Vec<Computation>) -> Self {
+    fn assemble(
+        window: Arc<WindowAggExec>,
+        computations: Vec<Computation>,
+        rows: Option<Arc<dyn PhysicalExpr>>,
+    ) -> Self {
         let properties = window.properties().as_ref().clone().with_emission_type(EmissionType::Incremental);
-        Self { window, computations, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        Self { window, computations, rows, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
 
     /// The window expressions.
@@ -84,30 +91,43 @@ impl SeriesExec {
         self.window.input()
     }
 
-    /// Restricts the struct fields to compute, per window expression; `None` keeps all.
+    /// Restricts what is computed to what is read of each window expression; `rows` says which rows "some rows" are.
     #[must_use]
-    pub fn with_wanted(&self, wanted: &[Option<Vec<String>>]) -> Self {
+    pub fn with_reads(&self, reads: &[Reads], rows: Option<Arc<dyn PhysicalExpr>>) -> Self {
         let mut computations = self.computations.clone();
-        for (computation, names) in computations.iter_mut().zip(wanted) {
-            if let (Computation::Series { call, args }, Some(names)) = (computation, names) {
-                let set = OutputSet::named(call.function().signature(), names.iter().map(String::as_str));
-                **call = call.as_ref().clone().with_wanted(set);
+        for (computation, reads) in computations.iter_mut().zip(reads) {
+            if let Computation::Series { call, args } = computation {
+                let signature = call.function().signature();
+                let everywhere = reads.everywhere.outputs(signature);
+                let in_some_rows = reads.in_some_rows.outputs(signature).without(&everywhere);
+                let restricted = call.as_ref().clone().with_requested(everywhere.or(&in_some_rows));
+                **call = restricted.with_in_some_rows(in_some_rows);
                 let mut remain = call.drop_unused_options().into_iter();
                 args.retain(|_| remain.next().unwrap_or(true));
             }
         }
-        Self::assemble(Arc::clone(&self.window), computations)
+        Self::assemble(Arc::clone(&self.window), computations, rows)
     }
 
-    /// The struct fields that are computed, per window expression; `None`: all.
-    pub fn wanted(&self) -> Vec<Option<Vec<String>>> {
-        let fields = |computation: &Computation| {
-            let Computation::Series { call, .. } = computation else { return None };
-            let outputs = &call.function().signature().outputs;
-            let names = outputs.iter().enumerate().filter(|(i, _)| call.wanted().contains(*i));
-            Some(names.map(|(_, o)| o.name.clone()).collect::<Vec<_>>()).filter(|names| names.len() < outputs.len())
+    /// What is computed of each window expression.
+    pub fn reads(&self) -> Vec<Reads> {
+        let of = |computation: &Computation| match computation {
+            Computation::Series { call, .. } => {
+                let signature = call.function().signature();
+                let everywhere = call.requested().without(call.in_some_rows());
+                Reads {
+                    everywhere: Fields::of(signature, &everywhere),
+                    in_some_rows: Fields::of(signature, call.in_some_rows()),
+                }
+            }
+            Computation::Window(_) => Reads::all(),
         };
-        self.computations.iter().map(fields).collect()
+        self.computations.iter().map(of).collect()
+    }
+
+    /// Which rows the plan above keeps, where that is known.
+    pub fn rows(&self) -> Option<&Arc<dyn PhysicalExpr>> {
+        self.rows.as_ref()
     }
 
     /// The file that a partition reads, where it is a single one; for messages.
@@ -137,10 +157,17 @@ impl DisplayAs for SeriesExec {
                 let args = args.iter().map(ToString::to_string);
                 let params = call.params().values().iter().map(ToString::to_string);
                 let mut text = format!("{}({})", signature.name, args.chain(params).collect::<Vec<_>>().join(", "));
-                if call.wanted().count() < signature.outputs.len() {
-                    let fields = signature.outputs.iter().enumerate().filter(|(i, _)| call.wanted().contains(*i));
-                    let fields: Vec<_> = fields.map(|(_, o)| o.name.as_str()).collect();
-                    text += &format!(".{{{}}}", fields.join(", "));
+                let named = |set: &OutputSet| {
+                    let outputs = signature.outputs.iter().enumerate().filter(|(i, _)| set.contains(*i));
+                    outputs.map(|(_, o)| o.name.as_str()).collect::<Vec<_>>().join(", ")
+                };
+                if call.requested().count() < signature.outputs.len() {
+                    text += &format!(".{{{}}}", named(call.requested()));
+                }
+                if call.in_some_rows() == call.requested() && self.rows.is_some() {
+                    text += " in kept rows";
+                } else if call.in_some_rows().count() > 0 {
+                    text += &format!(" {{{}}} in kept rows", named(call.in_some_rows()));
                 }
                 text
             }
@@ -175,7 +202,10 @@ impl ExecutionPlan for SeriesExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        self.window.apply_expressions(f)
+        match self.window.apply_expressions(f)? {
+            TreeNodeRecursion::Stop => Ok(TreeNodeRecursion::Stop),
+            _ => self.rows.as_ref().map_or(Ok(TreeNodeRecursion::Continue), f),
+        }
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -209,7 +239,10 @@ impl ExecutionPlan for SeriesExec {
             }
         };
         match window.downcast_ref::<WindowAggExec>() {
-            Some(window) => Ok(Arc::new(Self::assemble(Arc::new(window.clone()), self.computations.clone()))),
+            Some(window) => {
+                let (computations, rows) = (self.computations.clone(), self.rows.clone());
+                Ok(Arc::new(Self::assemble(Arc::new(window.clone()), computations, rows)))
+            }
             None => exec_err!("SeriesExec: {} instead of WindowAggExec", window.name()),
         }
     }
@@ -225,6 +258,7 @@ impl ExecutionPlan for SeriesExec {
             input,
             self.schema(),
             self.computations.clone(),
+            self.rows.clone(),
             first.partition_by().to_vec(),
             first.order_by().to_vec(),
             self.source_of(partition),

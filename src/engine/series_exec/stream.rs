@@ -3,7 +3,7 @@
 use super::cut::{Cutter, key_at, show_key};
 use super::node::Computation;
 use crate::cancellation::{Cancellation, Turns};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
 use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
@@ -48,6 +48,8 @@ pub(super) struct SeriesStream {
     bound: Vec<Bound>,
     /// Distinct argument expressions of all calls: each is evaluated, and concatenated, once.
     args: Vec<Arc<dyn PhysicalExpr>>,
+    /// Which of the arguments says what rows the plan above keeps.
+    kept: Option<usize>,
     partition_by: Vec<Arc<dyn PhysicalExpr>>,
     order_by: Vec<PhysicalSortExpr>,
     strict: bool,
@@ -81,6 +83,7 @@ impl SeriesStream {
         input: SendableRecordBatchStream,
         schema: SchemaRef,
         computations: Vec<Computation>,
+        rows: Option<Arc<dyn PhysicalExpr>>,
         partition_by: Vec<Arc<dyn PhysicalExpr>>,
         order_by: Vec<PhysicalSortExpr>,
         source: Option<String>,
@@ -108,6 +111,10 @@ impl SeriesStream {
                 Bound { computation, args: positions }
             })
             .collect::<Vec<_>>();
+        let kept = rows.map(|rows| {
+            args.push(rows);
+            args.len() - 1
+        });
         let pool = context.memory_pool();
         let limit = match pool.memory_limit() {
             MemoryLimit::Finite(bytes) => Some(bytes),
@@ -126,6 +133,7 @@ impl SeriesStream {
             output_bytes: widths[inputs..].iter().sum(),
             schema,
             args,
+            kept,
             partition_by,
             order_by,
             source,
@@ -158,15 +166,15 @@ impl SeriesStream {
         let cut = self.cutter.next(&keys, rows).map_err(|e| self.located(e))?;
         self.check_time(&batch, &keys, &cut.ranges, cut.continues)?;
         self.rows_read += rows;
-        let whole = Piece { args: evaluate(&self.args, &batch)?, batch };
+        let piece = Piece { args: evaluate(&self.args, &batch)?, batch };
 
         let mut ranges = cut.ranges;
         let Some(last) = ranges.pop() else { return Ok(()) };
         if ranges.is_empty() && cut.continues {
-            return self.keep(whole);
+            return self.keep(piece);
         }
         let mut rows: Vec<RecordBatch> = self.pending.iter().map(|p| p.batch.clone()).collect();
-        rows.push(whole.batch.slice(0, last.start));
+        rows.push(piece.batch.slice(0, last.start));
         // The first range ends the pending series, or the pending series ended with the batch before.
         let mut done: Vec<Vec<Piece>> = vec![];
         let mut pending = std::mem::take(&mut self.pending);
@@ -174,14 +182,14 @@ impl SeriesStream {
         if cut.continues
             && let Some(first) = ranges.next()
         {
-            pending.push(whole.slice(&first));
+            pending.push(piece.slice(&first));
         }
         if !pending.is_empty() {
             done.push(pending);
         }
-        done.extend(ranges.map(|range| vec![whole.slice(&range)]));
+        done.extend(ranges.map(|range| vec![piece.slice(&range)]));
         self.emit(&done, rows)?;
-        self.keep(whole.slice(&last))
+        self.keep(piece.slice(&last))
     }
 
     fn keep(&mut self, piece: Piece) -> Result<()> {
@@ -234,13 +242,14 @@ impl SeriesStream {
         for pieces in done {
             let length: usize = pieces.iter().map(|p| p.batch.num_rows()).sum();
             let args = whole_args(pieces)?;
+            let read = self.kept.map_or(0..length, |kept| around(args[kept].as_boolean()));
             let mut batch = None;
             for (i, bound) in self.bound.iter().enumerate() {
                 self.cancellation.check()?;
                 match (&bound.computation, &mut builders[i]) {
                     (Computation::Series { call, .. }, Some(builder)) => {
                         let args: Vec<_> = bound.args.iter().map(|&a| Arc::clone(&args[a])).collect();
-                        call.append(&args, length, builder)?;
+                        call.append_read(&args, length, &read, builder)?;
                     }
                     (Computation::Window(expr), _) => {
                         let batch = match &batch {
@@ -401,6 +410,13 @@ fn whole_args(pieces: &[Piece]) -> Result<Vec<ArrayRef>> {
     (0..pieces[0].args.len())
         .map(|i| Ok(concat(&pieces.iter().map(|p| p.args[i].as_ref()).collect::<Vec<_>>())?))
         .collect()
+}
+
+/// From the first row that is kept to the last.
+fn around(kept: &BooleanArray) -> Range<usize> {
+    let first = kept.values().set_indices().next();
+    let last = (0..kept.len()).rev().find(|&row| kept.value(row));
+    first.zip(last).map_or(0..0, |(first, last)| first..last + 1)
 }
 
 fn whole_batch(pieces: &[Piece]) -> Result<RecordBatch> {

@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow_common::time::timestamp_type;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 impl Lake {
     /// Timeframes that the lake has candles of, shortest first.

@@ -29,7 +29,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tallow_common::control::OnProgress;
 use tallow_common::{ComputeThreads, Error};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// Which lake is opened, and as of when.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use datafusion::datasource::listing::ListingTableUrl;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use std::collections::BTreeMap;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// The tables that a lake has.
 #[derive(Debug, Clone, Default)]

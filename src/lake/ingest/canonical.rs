@@ -14,7 +14,8 @@ use datafusion::common::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tallow_common::time::Zone;
-use tallow_udfs::candle::{Bar, Grid, Rule};
+use tallow_udfs::calendar::Grid;
+use tallow_udfs::candle::{Bar, Rule};
 
 /// The name of the column that keeps the order of delivery until rows are merged.
 pub(super) const SEQUENCE: &str = "__delivered";

@@ -23,7 +23,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::sync::{Arc, Mutex, PoisonError};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// Memory that the rows of a delivery are sorted in, at most ...
 const SORT_BYTES: usize = 400 << 20;

@@ -2,7 +2,7 @@
 
 use datafusion::common::{Result, plan_err};
 use std::collections::HashMap;
-use tallow_udfs::candle::{Grid, Origin, Timeframe};
+use tallow_udfs::calendar::{Grid, Origin, Timeframe};
 
 /// Origins that real files have, tried in this order.
 const USUAL: [&str; 6] = [

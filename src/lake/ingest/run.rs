@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tallow_common::control::OnProgress;
 use tallow_common::time::Zone;
-use tallow_udfs::candle::{Grid, Timeframe};
+use tallow_udfs::calendar::{Grid, Timeframe};
 
 /// In microseconds.
 const SECOND: i64 = 1_000_000;

@@ -8,7 +8,7 @@ use super::quarantine::Reject;
 use datafusion::common::{Result, resources_err};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// More rejected rows than this are a wrong mapping, not bad rows.
 const MAX_REJECTS: usize = 1_000_000;

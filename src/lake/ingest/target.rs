@@ -13,7 +13,7 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use std::sync::Arc;
 use tallow_common::Error;
-use tallow_udfs::candle::{Grid, Timeframe};
+use tallow_udfs::calendar::{Grid, Timeframe};
 
 /// The newest version of a table of candles, into which rows are merged.
 pub(super) struct Target<'a> {

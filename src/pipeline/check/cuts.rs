@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use std::collections::{BTreeMap, BTreeSet};
 use tallow_common::Result;
-use tallow_udfs::candle::{Grid, Origin, Timeframe};
+use tallow_udfs::calendar::{Grid, Origin, Timeframe};
 use tallow_udfs::series::InputKind;
 
 /// The longest of the bars that all times of a result begin.

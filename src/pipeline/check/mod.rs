@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::Params;
 use tallow_engine::reach::reach;
-use tallow_udfs::candle::{Grid, Origin, Timeframe};
+use tallow_udfs::calendar::{Grid, Origin, Timeframe};
 use trial::Trial;
 
 /// How much is tried.

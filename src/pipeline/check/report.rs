@@ -47,7 +47,7 @@ impl ColumnCheck {
         match self.declared {
             _ if self.changed > 0 => Verdict::Leak,
             Bars::Count(0) => Verdict::Clean,
-            Bars::Count(_) => Verdict::Leak,
+            Bars::Count(_) | Bars::Since(..) => Verdict::Leak,
             Bars::Unbounded => Verdict::Unproven,
         }
     }

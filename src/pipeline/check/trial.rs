@@ -4,7 +4,7 @@ use super::report::ColumnCheck;
 use super::rows::{Cells, Rows};
 use std::collections::{BTreeMap, HashMap};
 use tallow_engine::reach::Sources;
-use tallow_udfs::candle::Grid;
+use tallow_udfs::calendar::Grid;
 use tallow_udfs::series::Bars;
 
 /// Name under which the choice of rows is reported.

@@ -16,7 +16,7 @@ use tallow_common::time::timestamp_type;
 use tallow_common::{Ranges, Result, Times};
 use tallow_engine::reach::CountedBars;
 use tallow_lake::CandleTable;
-use tallow_udfs::candle::Grid;
+use tallow_udfs::calendar::Grid;
 use tallow_udfs::series::{Bars, Reach};
 
 /// How much further back bars are looked up each time those that are known do not reach.
@@ -77,10 +77,11 @@ impl<'a> TableBars<'a> {
     /// The rows that changes at these times affect.
     pub async fn affected(&mut self, changed: &Ranges, reach: Reach) -> Result<Ranges> {
         // The bars that these will need are looked up with them.
-        if let (Some(hull), Bars::Count(back)) = (changed.hull(), reach.back)
+        if let Some(hull) = changed.hull()
+            && reach.back != Bars::Count(0)
             && !self.is_near_beginning(hull.start, reach.back)
         {
-            self.step = self.step.max(self.length(back));
+            self.step = self.step.max(self.back_from(hull.start, reach.back));
         }
         self.widened(changed, (reach.ahead, reach.back), |bars, times| bars.affected(times, reach)).await
     }
@@ -98,8 +99,7 @@ impl<'a> TableBars<'a> {
         let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
         match back {
             Bars::Count(0) => false,
-            Bars::Count(bars) => time.saturating_sub(self.length(bars).saturating_mul(READ_AT_ONCE)) <= first,
-            Bars::Unbounded => true,
+            _ => time.saturating_sub(self.back_from(time, back).saturating_mul(READ_AT_ONCE)) <= first,
         }
     }
 
@@ -112,10 +112,7 @@ impl<'a> TableBars<'a> {
     ) -> Result<Ranges> {
         let Some(hull) = ranges.hull() else { return Ok(Ranges::default()) };
         let counts_bars = before != Bars::Unbounded || after != Bars::Count(0);
-        let length = match before {
-            Bars::Count(bars @ 1..) => self.length(bars),
-            _ => 0,
-        };
+        let length = if before == Bars::Unbounded { 0 } else { self.back_from(hull.start, before) };
         if counts_bars && self.from > hull.start.saturating_sub(length) {
             self.step = self.step.max(length);
             self.look_up(hull.start).await?;
@@ -145,6 +142,18 @@ impl<'a> TableBars<'a> {
             widened.add(symbol, &of(bars, &times)?);
         }
         Some(widened)
+    }
+
+    /// About how far so many bars before a time lie from it.
+    fn back_from(&self, time: i64, bars: Bars) -> i64 {
+        match bars {
+            Bars::Count(0) => 0,
+            Bars::Count(bars) => self.length(bars),
+            Bars::Since(bars, anchor) => {
+                time.saturating_sub(anchor.around(time).start).saturating_add(self.length(bars))
+            }
+            Bars::Unbounded => i64::MAX,
+        }
     }
 
     /// About the time that so many bars take, and some more.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use tallow_common::{Ranges, Times};
-use tallow_udfs::candle::Grid;
+use tallow_udfs::calendar::Grid;
 
 /// The times of all longer bars that ranges have a time in common with.
 pub(super) fn whole_bars(grid: &Grid, ranges: &Ranges) -> Ranges {

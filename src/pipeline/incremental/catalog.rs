@@ -88,7 +88,7 @@ pub async fn find(session: &Session, name: &str) -> Result<Pipeline> {
         return Ok(found.clone());
     }
     let hint = match closest(name, all.iter().map(|pipeline| pipeline.name.as_str())) {
-        Some(near) => format!("did you mean `{near}`?"),
+        Some(similar) => format!("did you mean `{similar}`?"),
         None if all.is_empty() => "the lake keeps none yet: the operation `pipeline add`".to_string(),
         None => "the operation `pipeline list` shows all".to_string(),
     };

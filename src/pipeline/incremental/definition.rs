@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use tallow_common::Result;
 use tallow_engine::dialect::{self, Formula, Params};
 use tallow_lake::ResultKind;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// What a pipeline computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

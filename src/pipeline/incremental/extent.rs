@@ -31,7 +31,7 @@ pub(super) async fn extent(
         _ => None,
     };
     if let Some(reason) = whole {
-        return Ok(Extent::Whole(reason));
+        return Ok(Extent::Everything(reason));
     }
     let (total, read) = (found.total(), Read::of(plan)?);
     let crosses = scope == Scope::CrossSection;

@@ -40,7 +40,7 @@ async fn extent(
 ) -> Result<Extent> {
     let LabelledBars { table: labelled, grid, reach, whole_history } = run.labelled_bars(session).await?;
     let Some((table, _)) = tables.followed.get(&labelled) else {
-        return Ok(Extent::Whole(format!("its plan does not read `{labelled}`")));
+        return Ok(Extent::Everything(format!("its plan does not read `{labelled}`")));
     };
     let changed = whole_bars(&grid, changed);
     let symbols: BTreeSet<String> = changed.symbols().map(|(symbol, _)| symbol.to_string()).collect();

@@ -19,7 +19,7 @@ use tallow_common::{Error, Ranges, Result};
 use tallow_engine::reach::{reach, scope};
 use tallow_lake::properties::{FINGERPRINT, PIPELINE, TEXT, UNFINISHED};
 use tallow_lake::{CandleTable, Replaced, Replacement, ResultKind};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::series::Bars;
 
 /// Stands for the table of days.
@@ -203,7 +203,7 @@ impl Pipeline {
         };
         let Prepared { plan, properties } = self.prepared(session).await?;
         // Whether its result can be stored shows when it is asked for.
-        Work::whole(session, &plan, FULL.to_string()).await?.restrict(plan, self.definition.is_ordered())?;
+        Work::everything(session, &plan, FULL.to_string()).await?.restrict(plan, self.definition.is_ordered())?;
         session.on_lake(move |lake| async move { lake.check_overwrite(&table, kind, &properties).await }).await
     }
 
@@ -211,14 +211,14 @@ impl Pipeline {
         let table = self.table()?;
         let prepared = self.prepared(session).await?;
         if options.full {
-            let work = Work::whole(session, &prepared.plan, FULL.to_string()).await?;
+            let work = Work::everything(session, &prepared.plan, FULL.to_string()).await?;
             return Ok((prepared, work));
         }
         let known = self.known(session).await?;
         self.check_fingerprint(&table, &known, &prepared.properties)?;
         if prepared.is_unfinished(&known) {
             let reason = "a run that computes everything was stopped".to_string();
-            let work = Work::whole(session, &prepared.plan, reason).await?;
+            let work = Work::everything(session, &prepared.plan, reason).await?;
             return Ok((prepared, work));
         }
         let made_from = async |names| self.made_from(session, &table, names).await;
@@ -332,7 +332,7 @@ impl Pipeline {
         prepared: &Prepared,
         work: &Work,
     ) -> Result<Option<usize>> {
-        if !matches!(work.extent, Extent::Whole(_)) || !work.is_followed {
+        if !matches!(work.extent, Extent::Everything(_)) || !work.is_followed {
             return Ok(None);
         }
         let optimized = session.optimized(&prepared.plan).await?;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow_common::{Ranges, Result, Times};
 use tallow_lake::CandleTable;
-use tallow_udfs::candle::{Grid, Origin};
+use tallow_udfs::calendar::{Grid, Origin};
 
 /// Bars to be made.
 pub(super) struct Planned {
@@ -32,7 +32,7 @@ pub(super) async fn planned(
     let (table, ended) = (pipeline.table()?, resample.sql(session).await?);
     let plan = pipeline.plan(session, &Query::of(ended.sql)).await?;
     let work = match options.full {
-        true => Work::whole(session, &plan, FULL.to_string()).await?,
+        true => Work::everything(session, &plan, FULL.to_string()).await?,
         false => {
             let made_from = async |names| pipeline.made_from(session, &table, names).await;
             let of = async |_: &LogicalPlan, tables: &Tables, changes: &ByTable| {
@@ -45,7 +45,7 @@ pub(super) async fn planned(
                 } else if resample.fill == Fill::None {
                     longer.extent(&changed, changes.keys())
                 } else {
-                    Extent::Whole("where there is no shorter bar, the one before it is repeated".to_string())
+                    Extent::Everything("where there is no shorter bar, the one before it is repeated".to_string())
                 })
             };
             Work::by(session, &plan, made_from, of).await?

@@ -43,7 +43,7 @@ pub enum Extent {
         whole_history: Vec<String>,
     },
     /// Everything; with the reason.
-    Whole(String),
+    Everything(String),
 }
 
 /// What a run has to do.
@@ -93,20 +93,20 @@ impl Work {
         let Changes { sources, by_table } = tables.changes(session, made_from).await?;
         let is_followed = tables.unfollowed.is_none();
         let extent = match (&tables.unfollowed, &by_table) {
-            (Some(reason), _) => Extent::Whole(reason.clone()),
-            (None, None) => Extent::Whole("it was not made from these tables before".to_string()),
+            (Some(reason), _) => Extent::Everything(reason.clone()),
+            (None, None) => Extent::Everything("it was not made from these tables before".to_string()),
             (None, Some(changes)) => extent(&optimized, &tables, changes).await?,
         };
         Ok(Work { sources, extent, is_followed })
     }
 
     /// Everything is to be computed, whatever changed.
-    pub async fn whole(session: &Session, plan: &LogicalPlan, reason: String) -> Result<Work> {
+    pub async fn everything(session: &Session, plan: &LogicalPlan, reason: String) -> Result<Work> {
         let tables = Tables::of(&session.optimized(plan).await?)?;
         let source =
             |(table, (_, to)): (&String, &(_, u64))| Source { table: table.clone(), from: None, to: *to, changed: 0 };
         let sources = tables.followed.iter().map(source).collect();
-        Ok(Work { sources, extent: Extent::Whole(reason), is_followed: tables.unfollowed.is_none() })
+        Ok(Work { sources, extent: Extent::Everything(reason), is_followed: tables.unfollowed.is_none() })
     }
 
     /// A plan that computes only what is to be done; its first columns are symbol and ts, and its rows are in their order: that of

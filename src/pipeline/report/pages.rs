@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_lake::StoredPattern;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::similarity::reference::Channels;
 
 /// Charts of the first matches, at most so many.

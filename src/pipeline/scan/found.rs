@@ -76,9 +76,9 @@ impl Pass {
             let named: HashSet<String> = skipped.iter().map(|f| f.symbol.clone()).collect();
             let asked: BTreeSet<&String> = self.symbols.iter().flatten().collect();
             for symbol in asked.into_iter().filter(|s| !scanned.contains(*s) && !named.contains(*s)) {
-                let near = closest(symbol, scanned.iter().map(String::as_str));
-                let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                let reason = format!("no data: the table has no bar of it{near}");
+                let similar = closest(symbol, scanned.iter().map(String::as_str));
+                let similar = similar.map(|similar| format!("; did you mean {similar}?")).unwrap_or_default();
+                let reason = format!("no data: the table has no bar of it{similar}");
                 skipped.push(Skipped { symbol: symbol.clone(), reason });
             }
         }

@@ -23,7 +23,7 @@ impl Scan {
             }
             // The guard leaves out other symbols; the table need not read what it need not.
             let scan = match &symbols {
-                Some(symbols) => node.transform_down(|node| near(node, symbols)).data()?,
+                Some(symbols) => node.transform_down(|node| reading_only(node, symbols)).data()?,
                 None => node,
             };
             let symbols = symbols.as_ref().map(|symbols| symbols.as_ref().clone());
@@ -36,7 +36,10 @@ impl Scan {
 }
 
 /// A table of candles without what surely holds none of the symbols.
-fn near(node: LogicalPlan, symbols: &Arc<BTreeSet<String>>) -> datafusion::common::Result<Transformed<LogicalPlan>> {
+fn reading_only(
+    node: LogicalPlan,
+    symbols: &Arc<BTreeSet<String>>,
+) -> datafusion::common::Result<Transformed<LogicalPlan>> {
     let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
     let provider = source_as_provider(&scan.source)?;
     let Some(table) = provider.downcast_ref::<CandleTable>() else { return Ok(Transformed::no(node)) };

@@ -103,7 +103,7 @@ impl Models {
         }
         let known = names(lake).await?;
         let hint = match closest(name, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
+            Some(similar) => format!("did you mean `{similar}`?"),
             None if known.is_empty() => {
                 format!(
                     "the lake has none yet: the operation `pattern train PATTERN` with the option `model {name}`; '{}' needs \

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::node::NodeKind;
 use tallow_engine::series_aggregate::aggregated;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::similarity::random::Null;
 use tallow_udfs::similarity::reference::{Channels, WARM_UP};
 use tallow_udfs::similarity::search::{Excluded, Windowing};

@@ -8,7 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use std::sync::Arc;
 use tallow_common::Result;
 use tallow_engine::series_aggregate::aggregated;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// The bars that are searched.
 pub(crate) struct Bars<'a> {

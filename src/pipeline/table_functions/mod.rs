@@ -10,6 +10,7 @@ mod dtw_search;
 mod label_path;
 mod levels;
 mod query;
+mod trade_labels;
 
 use crate::views::Views;
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ pub(crate) static ALL: &[&dyn TableFunction] = &[
     &label_path::LabelPath,
     &dtw_search::DtwSearch,
     &changes::Changes,
+    &trade_labels::TradeLabels,
 ];
 
 /// A function in FROM, which stands for a query.

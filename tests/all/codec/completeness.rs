@@ -149,7 +149,7 @@ async fn every_function_travels() {
 }
 
 /// The table functions, each called as its documentation says.
-const TABLE_FUNCTIONS: [(&str, &str); 9] = [
+const TABLE_FUNCTIONS: [(&str, &str); 10] = [
     ("query", "query('breadth')"),
     ("candles", "candles('1w')"),
     ("adjusted", "adjusted('1d', 'FOLDER/actions.csv')"),
@@ -159,6 +159,7 @@ const TABLE_FUNCTIONS: [(&str, &str); 9] = [
     ("label_path", "label_path('1d')"),
     ("dtw_search", "dtw_search('candles', '1 3 2 4 3 5')"),
     ("changes", "changes('1d', from => 0)"),
+    ("trade_labels", "trade_labels('FOLDER/trades.csv', '1d', horizons => '3d')"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,6 +173,8 @@ async fn every_table_function_travels() {
         "symbol,ts,split_ratio,dividend\nS001,2020-01-20,2,\nS002,2020-02-01,,0.5\n",
     )
     .unwrap();
+    let trades = "symbol,side,entry_time\nS001,long,2020-01-20T10:00:00Z\nS002,short,2020-02-03T00:00:00Z\n";
+    std::fs::write(folder.path().join("trades.csv"), trades).unwrap();
     let bars = walks(&mut Random(5), 4, 150);
     let session = lake(folder.path(), &bars).await;
     let more = folder.path().join("more.parquet");

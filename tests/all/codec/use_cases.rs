@@ -210,7 +210,7 @@ async fn incremental_runs_travel() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { lake: folder.path().join("lake").display().to_string(), ..settings() };
     let pair = Pair::of(&settings).await;
-    let sql = "select symbol, ts, sma(close, 5) as s, lead(close, 3) - close as gain from candles";
+    let sql = "select symbol, ts, highest(close, 5) as h, lead(close, 3) - close as gain from candles";
     let pipeline = Pipeline { name: "p".to_string(), definition: Definition::query(sql), into: "p".to_string() };
     let bars = walk(&["A", "B"], 80);
     // What is there at first, what is corrected, what is new.

@@ -1,8 +1,7 @@
 //! `bar_floor`, `bar_end`, `is_aligned`.
 
 use super::CANDLES;
-use super::grid::{Grid, Origin};
-use super::timeframe::Timeframe;
+use crate::calendar::{Grid, Origin, Timeframe};
 use crate::described::Described;
 use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};

@@ -4,17 +4,13 @@ mod accessors;
 mod alignment;
 mod candle_arrays;
 mod candlestick;
-mod grid;
 mod partial_candle;
 mod quality;
 mod session_vwap;
 mod span;
-mod timeframe;
 mod validate_candle;
 
-pub use grid::{Grid, Origin};
 pub use quality::{Bar, Fault, Rule};
-pub use timeframe::Timeframe;
 
 use crate::family::Family;
 use std::sync::Arc;

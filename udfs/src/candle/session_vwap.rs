@@ -1,8 +1,7 @@
 //! `session_vwap(ts, high, low, close, volume, origin)`.
 
 use super::CANDLES;
-use super::grid::{Grid, Origin};
-use super::timeframe::Timeframe;
+use crate::calendar::{Anchor, Grid, Origin, Timeframe};
 use crate::series::{
     Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature, Text, Time,
 };
@@ -52,9 +51,9 @@ impl SeriesFunction for SessionVwap {
         &self.signature
     }
 
-    /// A session is bounded in time, not in bars.
-    fn reach(&self, _: &Params) -> Reach {
-        Reach::history()
+    fn reach(&self, params: &Params) -> Reach {
+        let origin = params.get(self.origin).parse::<Origin>();
+        origin.map_or(Reach::history(), |origin| Reach::since(Anchor::session(origin)))
     }
 
     fn check(&self, params: &Params) -> Result<()> {

@@ -2,8 +2,7 @@
 
 use super::CANDLES;
 use super::alignment::ORIGINS;
-use super::grid::{Grid, Origin};
-use super::timeframe::Timeframe;
+use crate::calendar::{Grid, Origin, Timeframe};
 use crate::described::Described;
 use crate::list::list_of;
 use crate::series::InputKind;

@@ -2,9 +2,8 @@
 
 use super::CANDLES;
 use super::alignment::ORIGINS;
-use super::grid::{Grid, Origin};
 use super::quality::{Bar, Fault, Rule};
-use super::timeframe::Timeframe;
+use crate::calendar::{Grid, Origin, Timeframe};
 use crate::described::Described;
 use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, StringBuilder, StructArray};

@@ -1,6 +1,6 @@
 //! The bars that follow a labelled bar.
 
-use crate::candle::Timeframe;
+use crate::calendar::Timeframe;
 use crate::series::{
     Bars, Choice, Condition, Input, Inputs, NO_TIME, Number, OptionDefault, Optional, Param, Params, SeriesSignature,
     Text, Time,

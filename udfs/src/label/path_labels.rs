@@ -161,18 +161,18 @@ impl PathLabels {
         let columns = self.columns;
         let candles = self.bars.read(inputs);
         let Candles { high, low, close } = candles;
-        let wanted = Wanted::of(&columns, outputs);
-        let ranges = match wanted.range_expansion {
+        let requested = Wanted::of(&columns, outputs);
+        let ranges = match requested.range_expansion {
             true => high.iter().zip(low).map(|(h, l)| h - l).collect(),
             false => vec![],
         };
-        let returns = match wanted.moments {
+        let returns = match requested.moments {
             true => std::iter::once(f64::NAN).chain(close.windows(2).map(|c| c[1] / c[0] - 1.0)).collect(),
             false => vec![],
         };
         let widths = match inputs.optional(self.unit) {
             Some(unit) => unit.into(),
-            None if wanted.width => Width::Atr(params.get(self.timeperiod)).of(&candles).into(),
+            None if requested.width => Width::Atr(params.get(self.timeperiod)).of(&candles).into(),
             None => Cow::default(),
         };
         Ok(Labeller {
@@ -183,7 +183,7 @@ impl PathLabels {
             own_range: inputs.optional(self.range),
             is_short: params.get(self.side) == Side::Short,
             clip: params.get(self.clip),
-            wanted,
+            requested,
             widths,
             ranges,
             returns,
@@ -206,17 +206,18 @@ impl Wanted {
     fn of(columns: &Columns, outputs: &Outputs<'_>) -> Self {
         let c = columns;
         Self {
-            width: outputs.any_wanted([c.vol_scaled_return, c.mfe_atr, c.mae_atr]) || outputs.is_wanted(c.clipped),
-            end: outputs.any_wanted([c.vol_scaled_return, c.forward_return, c.end_extremum_gap])
-                || outputs.is_wanted(c.clipped)
-                || outputs.is_wanted(c.return_sign),
-            extremes: outputs.any_wanted([c.mfe, c.mae, c.mfe_pct, c.mae_pct, c.mfe_atr, c.mae_atr])
-                || outputs.any_wanted([c.profit_factor, c.end_extremum_gap])
-                || outputs.any_wanted([c.mfe_bars, c.mae_bars]),
-            range_expansion: outputs.is_wanted(c.range_expansion),
-            drawdown: outputs.is_wanted(c.drawdown_depth),
-            underwater: outputs.is_wanted(c.time_underwater),
-            moments: outputs.any_wanted([c.path_sharpe, c.path_skew]),
+            width: outputs.any_requested([c.vol_scaled_return, c.mfe_atr, c.mae_atr])
+                || outputs.is_requested(c.clipped),
+            end: outputs.any_requested([c.vol_scaled_return, c.forward_return, c.end_extremum_gap])
+                || outputs.is_requested(c.clipped)
+                || outputs.is_requested(c.return_sign),
+            extremes: outputs.any_requested([c.mfe, c.mae, c.mfe_pct, c.mae_pct, c.mfe_atr, c.mae_atr])
+                || outputs.any_requested([c.profit_factor, c.end_extremum_gap])
+                || outputs.any_requested([c.mfe_bars, c.mae_bars]),
+            range_expansion: outputs.is_requested(c.range_expansion),
+            drawdown: outputs.is_requested(c.drawdown_depth),
+            underwater: outputs.is_requested(c.time_underwater),
+            moments: outputs.any_requested([c.path_sharpe, c.path_skew]),
         }
     }
 }
@@ -224,7 +225,7 @@ impl Wanted {
 /// Labels the bars of one series.
 struct Labeller<'a> {
     columns: Columns,
-    wanted: Wanted,
+    requested: Wanted,
     path: Path<'a>,
     candles: Candles<'a>,
     price: &'a [f64],
@@ -251,12 +252,12 @@ impl Labeller<'_> {
         if let Some(time) = self.path.end_time(row, last) {
             outputs.set(self.columns.available_at, row, time);
         }
-        let width = if self.wanted.width { self.widths[row] } else { f64::NAN };
-        let end = if self.wanted.end { self.path.target(row).map(|target| self.price[target]) } else { None };
+        let width = if self.requested.width { self.widths[row] } else { f64::NAN };
+        let end = if self.requested.end { self.path.target(row).map(|target| self.price[target]) } else { None };
         if let Some(end) = end {
             self.forward_return(row, end, width, outputs);
         }
-        if self.wanted.extremes {
+        if self.requested.extremes {
             self.excursions(row, last, end, width, outputs);
         }
         self.shape(row, last, outputs);
@@ -311,19 +312,19 @@ impl Labeller<'_> {
         let (columns, p) = (&self.columns, self.price[row]);
         let along = row + 1..=last;
         let close = self.candles.close;
-        if self.wanted.range_expansion {
+        if self.requested.range_expansion {
             let widest = extreme(&self.ranges[along.clone()], 1.0).0;
             let range = self.own_range.unwrap_or(&self.ranges)[row];
             outputs.set(columns.range_expansion, row, (widest / p) / (range / p) - 1.0);
         }
-        if self.wanted.drawdown {
+        if self.requested.drawdown {
             outputs.set(columns.drawdown_depth, row, drawdown(p, &close[along.clone()]));
         }
-        if self.wanted.underwater {
+        if self.requested.underwater {
             let below = close[along].iter().map(|c| i32::from(*c < p)).sum();
             outputs.set(columns.time_underwater, row, below);
         }
-        if self.wanted.moments {
+        if self.requested.moments {
             let first = close[row + 1] / p - 1.0;
             let (sharpe, skew) = moments(first, &self.returns[row + 2..=last.max(row + 1)]);
             outputs.set(columns.path_sharpe, row, sharpe);

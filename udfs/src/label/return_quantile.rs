@@ -52,21 +52,27 @@ impl SeriesFunction for ReturnQuantile {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
+        let first = outputs.first_read();
         if let Some(out) = outputs.get(self.decile) {
             let (horizon, window, min_count) =
                 (params.get(self.horizon), params.get(self.window), params.get(self.min_count));
-            return_quantile(inputs.get(self.real), horizon, window, min_count, out);
+            return_quantile(inputs.get(self.real), horizon, window, min_count, first, out);
         }
         Ok(())
     }
 }
 
-fn return_quantile(x: &[f64], horizon: usize, window: usize, min_count: usize, out: &mut [i32]) {
+fn return_quantile(x: &[f64], horizon: usize, window: usize, min_count: usize, first: usize, out: &mut [i32]) {
     let mut returns = vec![f64::NAN; x.len()];
     forward_return(x, horizon, &mut returns);
-    // The known returns in ascending order.
-    let mut known: Vec<f64> = Vec::with_capacity(window + 1);
-    for t in horizon..x.len() {
+    let first = first.max(horizon);
+    // The known returns in ascending order: at first those that are known before the first row.
+    let mut known: Vec<f64> = Vec::with_capacity(window.min(x.len()) + 1);
+    let ended = first - horizon;
+    let within = returns.get(ended.saturating_sub(window)..ended).unwrap_or_default();
+    known.extend(within.iter().filter(|v| v.is_finite()));
+    known.sort_unstable_by(f64::total_cmp);
+    for t in first..x.len() {
         let ended = returns[t - horizon];
         if ended.is_finite() {
             known.insert(known.partition_point(|v| *v < ended), ended);
@@ -93,7 +99,7 @@ mod tests {
         // One-bar returns: 1, -0.5, 1, 0.5, -0.5, then none.
         let x = [1.0, 2.0, 1.0, 2.0, 3.0, 1.5];
         let mut out = [NO_INT; 6];
-        return_quantile(&x, 1, 10, 2, &mut out);
+        return_quantile(&x, 1, 10, 2, 0, &mut out);
         // At 2 the return is 1; known are 1 and -0.5: one below, one equal: 0.75.
         assert_eq!(out[2], 8);
         // At 3: 0.5 among 1, -0.5, 1: one below: a third.
@@ -108,7 +114,19 @@ mod tests {
         let x: Vec<f64> =
             (0..40).map(|i| 100.0 + if i < 20 { f64::from(i) } else { 20.0 + f64::from(i % 2) }).collect();
         let mut out = [NO_INT; 40];
-        return_quantile(&x, 1, 10, 5, &mut out);
+        return_quantile(&x, 1, 10, 5, 0, &mut out);
         assert!(out[38] == 8 || out[38] == 3, "{}", out[38]);
+    }
+
+    #[test]
+    fn rows_that_nobody_reads_change_nothing() {
+        let x: Vec<f64> = (0..60).map(|i| 100.0 + f64::from(i * i % 17)).collect();
+        let mut all = [NO_INT; 60];
+        return_quantile(&x, 2, 12, 5, 0, &mut all);
+        for first in 0..60 {
+            let mut out = [NO_INT; 60];
+            return_quantile(&x, 2, 12, 5, first, &mut out);
+            assert_eq!(out[first..], all[first..]);
+        }
     }
 }

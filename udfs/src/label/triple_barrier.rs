@@ -72,12 +72,12 @@ impl Columns {
 
     /// Whether anything is read that takes a walk along the path.
     fn need_walk(&self, outputs: &Outputs<'_>) -> bool {
-        outputs.is_wanted(self.label)
-            || outputs.is_wanted(self.barrier)
-            || outputs.is_wanted(self.bars_to_hit)
-            || outputs.any_wanted([self.hit_ts, self.available_at])
-            || outputs.is_wanted(self.hit_price)
-            || outputs.is_wanted(self.tied)
+        outputs.is_requested(self.label)
+            || outputs.is_requested(self.barrier)
+            || outputs.is_requested(self.bars_to_hit)
+            || outputs.any_requested([self.hit_ts, self.available_at])
+            || outputs.is_requested(self.hit_price)
+            || outputs.is_requested(self.tied)
     }
 }
 

@@ -6,9 +6,10 @@ use super::inputs::Inputs;
 use super::output_builder::{OutputBuilder, OutputSet};
 use super::outputs::Outputs;
 use super::params::Params;
-use super::reach::Reach;
+use super::reach::{Bars, Reach};
 use arrow::array::{Array, ArrayRef};
 use datafusion_common::{Result, internal_err};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A function with its parameters and the outputs to compute.
@@ -16,22 +17,24 @@ use std::sync::Arc;
 pub struct SeriesCall {
     function: Arc<dyn SeriesFunction>,
     params: Params,
-    wanted: OutputSet,
+    requested: OutputSet,
+    /// Those of the requested outputs that are read in some rows only; see [`SeriesCall::append_read`].
+    in_some_rows: OutputSet,
     /// Which of the optional series are among the arguments.
     given: Vec<bool>,
 }
 
 impl SeriesCall {
-    /// Binds `params`, which come from [`SeriesSignature::resolve`](super::SeriesSignature::resolve); all outputs are wanted.
+    /// Binds `params`, which come from [`SeriesSignature::resolve`](super::SeriesSignature::resolve); all outputs are requested.
     pub fn try_new(function: Arc<dyn SeriesFunction>, params: Params) -> Result<Self> {
         let signature = function.signature();
         if !signature.fits(&params) {
             return internal_err!("{}: the parameters are not those of its signature", signature.name);
         }
         function.check(&params)?;
-        let wanted = OutputSet::all(signature);
+        let (requested, in_some_rows) = (OutputSet::all(signature), OutputSet::none(signature));
         let given = vec![false; signature.options.len()];
-        Ok(Self { function, params, wanted, given })
+        Ok(Self { function, params, requested, in_some_rows, given })
     }
 
     /// Says which of the optional series are among the arguments, after the required ones.
@@ -41,12 +44,13 @@ impl SeriesCall {
         self
     }
 
-    /// Leaves out the optional series that only unwanted outputs use; returns which of the arguments remain.
+    /// Leaves out the optional series that only unrequested outputs use; returns which of the arguments remain.
     pub fn drop_unused_options(&mut self) -> Vec<bool> {
         let signature = self.function.signature();
         let mut remain = vec![true; signature.inputs.len()];
         for (option, given) in signature.options.iter().zip(&mut self.given).filter(|(_, given)| **given) {
-            let is_used = |name: &&'static str| signature.output_index(name).is_some_and(|i| self.wanted.contains(i));
+            let is_used =
+                |name: &&'static str| signature.output_index(name).is_some_and(|i| self.requested.contains(i));
             *given = option.only_for.is_empty()
                 || option.only_for.iter().any(is_used)
                 || self.function.always_uses(option.name, &self.params);
@@ -56,9 +60,26 @@ impl SeriesCall {
     }
 
     /// Restricts the outputs to compute; the others become null.
-    pub fn with_wanted(mut self, wanted: OutputSet) -> Self {
-        self.wanted = wanted;
+    pub fn with_requested(mut self, requested: OutputSet) -> Self {
+        self.requested = requested;
         self
+    }
+
+    /// Says which of the requested outputs are read in some rows only. All rows are computed all the same where it
+    /// is not known how many bars the function looks back, or where it forgets its start only as its inputs move.
+    pub fn with_in_some_rows(mut self, outputs: OutputSet) -> Self {
+        let Reach { back, ahead } = self.reach();
+        let counts = |bars: Bars| matches!(bars, Bars::Count(_));
+        self.in_some_rows = match counts(back) && counts(ahead) && !self.function.fades_by_movement(&self.params) {
+            true => outputs.and(&self.requested),
+            false => OutputSet::none(self.function.signature()),
+        };
+        self
+    }
+
+    /// The outputs that are read in some rows only.
+    pub fn in_some_rows(&self) -> &OutputSet {
+        &self.in_some_rows
     }
 
     /// The function.
@@ -72,8 +93,8 @@ impl SeriesCall {
     }
 
     /// The outputs it computes.
-    pub fn wanted(&self) -> &OutputSet {
-        &self.wanted
+    pub fn requested(&self) -> &OutputSet {
+        &self.requested
     }
 
     /// How far it looks.
@@ -93,24 +114,85 @@ impl SeriesCall {
     /// `args` are the series arguments, required ones first, then the optional ones that are given, coerced to
     /// [`InputKind::data_type`](super::InputKind::data_type).
     pub fn append(&self, args: &[ArrayRef], rows: usize, out: &mut OutputBuilder) -> Result<()> {
+        self.append_read(args, rows, &(0..rows), out)
+    }
+
+    /// As [`SeriesCall::append`], where outputs that are read in some rows only are null outside of `read`, and of the series
+    /// only the bars are looked at that the function's reach names.
+    pub fn append_read(
+        &self,
+        args: &[ArrayRef],
+        rows: usize,
+        read: &Range<usize>,
+        out: &mut OutputBuilder,
+    ) -> Result<()> {
         let signature = self.function.signature();
         let given = self.given.iter().filter(|given| **given).count();
         if args.len() != signature.inputs.len() + given || args.iter().any(|a| a.len() != rows) {
             return internal_err!("{}: {} arguments for {rows} rows", signature.name, args.len());
         }
         out.grow(rows);
-        if rows == 0 {
+        if *read == (0..rows) {
+            return self.fill(&self.requested, args, rows, read, out);
+        }
+        self.fill(&self.requested.without(&self.in_some_rows), args, rows, &(0..rows), out)?;
+        self.fill(&self.in_some_rows, args, rows, read, out)
+    }
+
+    /// Computes some outputs of the last `rows` rows, of which `read` is read.
+    fn fill(
+        &self,
+        outputs: &OutputSet,
+        args: &[ArrayRef],
+        rows: usize,
+        read: &Range<usize>,
+        out: &mut OutputBuilder,
+    ) -> Result<()> {
+        if read.is_empty() || outputs.count() == 0 {
             return Ok(());
         }
+        let columns = self.columns(args)?;
+        let valid = valid_rows(&columns[..self.function.signature().inputs.len()], rows);
+        if valid.is_none() && *read == (0..rows) {
+            return self.compute(&columns, rows, &mut out.last(rows, outputs));
+        }
+        // The bars that are looked at, as positions among the valid ones, and those of them that are read.
+        let count = valid.as_ref().map_or(rows, Vec::len);
+        let position = |row: usize| valid.as_ref().map_or(row, |valid| valid.partition_point(|&v| v < row));
+        let (first, last) = (position(read.start), position(read.end));
+        let Reach { back, ahead } = self.reach();
+        let start = if let Bars::Count(bars) = back { first.saturating_sub(bars) } else { 0 };
+        let end = if let Bars::Count(bars) = ahead { last.saturating_add(bars).min(count) } else { count };
+        if first == last {
+            return Ok(());
+        }
+        let mut dense = OutputBuilder::new(self.function.signature(), outputs, end - start);
+        dense.grow(end - start);
+        let mut cells = dense.last(end - start, outputs).read_from(first - start);
+        let at: Vec<usize> = match &valid {
+            Some(valid) => {
+                let compact: Vec<_> = columns.iter().map(|c| c.take(&valid[start..end])).collect();
+                self.compute(&compact, end - start, &mut cells)?;
+                valid[first..last].to_vec()
+            }
+            None => {
+                let args: Vec<_> = args.iter().map(|a| a.slice(start, end - start)).collect();
+                self.compute(&self.columns(&args)?, end - start, &mut cells)?;
+                (first..last).collect()
+            }
+        };
+        out.scatter(&dense, first - start, &at, rows);
+        Ok(())
+    }
+
+    /// The arguments, required ones first, then all optional ones.
+    fn columns<'a>(&self, args: &'a [ArrayRef]) -> Result<Vec<Column<'a>>> {
+        let signature = self.function.signature();
         let (required, mut optional) = args.split_at(signature.inputs.len());
-        let mut owned = required
-            .iter()
-            .zip(&signature.inputs)
-            .map(|(array, input)| Column::of(array, input.kind))
-            .collect::<Result<Vec<_>>>()?;
-        let valid = valid_rows(&owned, rows);
+        let required = required.iter().zip(&signature.inputs).map(|(array, input)| Column::of(array, input.kind));
+        let mut columns = required.collect::<Result<Vec<_>>>()?;
         for (option, given) in signature.options.iter().zip(&self.given) {
-            owned.push(match optional.split_first().filter(|_| *given) {
+            columns.push(match optional.split_first().filter(|_| *given) {
                 Some((array, rest)) => {
                     optional = rest;
                     Column::optional(array, option.kind)?
@@ -118,18 +200,7 @@ impl SeriesCall {
                 None => Column::Absent,
             });
         }
-        match valid {
-            None => self.compute(&owned, rows, &mut out.last(rows)),
-            Some(valid) if valid.is_empty() => Ok(()),
-            Some(valid) => {
-                let compact: Vec<_> = owned.iter().map(|c| c.take(&valid)).collect();
-                let mut dense = OutputBuilder::with_capacity(self, valid.len());
-                dense.grow(valid.len());
-                self.compute(&compact, valid.len(), &mut dense.last(valid.len()))?;
-                out.scatter(&dense, &valid, rows);
-                Ok(())
-            }
-        }
+        Ok(columns)
     }
 
     fn compute(&self, columns: &[Column<'_>], rows: usize, outputs: &mut Outputs<'_>) -> Result<()> {
@@ -142,6 +213,6 @@ impl SeriesCall {
 impl OutputBuilder {
     /// An empty builder for the outputs of a call, with room for `rows`.
     pub fn with_capacity(call: &SeriesCall, rows: usize) -> Self {
-        OutputBuilder::new(call.function.signature(), &call.wanted, rows)
+        OutputBuilder::new(call.function.signature(), &call.requested, rows)
     }
 }

@@ -4,6 +4,7 @@ use super::handle::foreign;
 use crate::list::list_of;
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// "No value" in a time input or output.
 pub const NO_TIME: i64 = i64::MIN;
@@ -43,6 +44,8 @@ pub enum OptionDefault {
     Nothing,
     /// The time of the bar: the key that the series is ordered by.
     Time,
+    /// The time of the bar, where this parameter is given.
+    TimeWith(&'static str),
     /// The time at which the bar ends, where the length of the table's bars is known.
     CloseTime,
 }
@@ -263,6 +266,20 @@ pub enum InputSlice<'a> {
     Absent,
 }
 
+impl<'a> InputSlice<'a> {
+    fn at(&self, rows: &Range<usize>) -> InputSlice<'a> {
+        let pairs = |pairs: &Pairs<'a>| Pairs { rows: &pairs.rows[rows.clone()], ..*pairs };
+        match self {
+            InputSlice::Number(values) => InputSlice::Number(&values[rows.clone()]),
+            InputSlice::Condition(values) => InputSlice::Condition(&values[rows.clone()]),
+            InputSlice::Time(values) => InputSlice::Time(&values[rows.clone()]),
+            InputSlice::Levels(levels) => InputSlice::Levels(pairs(levels)),
+            InputSlice::SmallerBars(bars) => InputSlice::SmallerBars(pairs(bars)),
+            InputSlice::Absent => InputSlice::Absent,
+        }
+    }
+}
+
 /// A short list of pairs of numbers on every bar.
 #[derive(Debug, Clone, Copy)]
 pub struct Pairs<'a> {
@@ -293,6 +310,12 @@ impl<'a> Inputs<'a> {
     /// Wraps slices of length `len`, in the signature's order.
     pub fn new(required: &'a [InputSlice<'a>], optional: &'a [InputSlice<'a>], len: usize) -> Self {
         Self { required, optional, len }
+    }
+
+    /// The bars at these positions, handed to `of`.
+    pub fn at<T>(&self, rows: Range<usize>, of: impl FnOnce(&Inputs<'_>) -> T) -> T {
+        let cut = |slices: &[InputSlice<'a>]| slices.iter().map(|slice| slice.at(&rows)).collect::<Vec<_>>();
+        of(&Inputs { required: &cut(self.required), optional: &cut(self.optional), len: rows.len() })
     }
 
     /// Bars in the series.

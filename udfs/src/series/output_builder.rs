@@ -34,6 +34,29 @@ impl OutputSet {
         Self(set)
     }
 
+    /// No output of a signature.
+    pub fn none(signature: &SeriesSignature) -> Self {
+        Self(vec![false; signature.outputs.len()])
+    }
+
+    /// The outputs of both sets.
+    #[must_use]
+    pub fn or(&self, other: &OutputSet) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(own, other)| *own || *other).collect())
+    }
+
+    /// The outputs of this set that are also in another.
+    #[must_use]
+    pub fn and(&self, other: &OutputSet) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(own, other)| *own && *other).collect())
+    }
+
+    /// The outputs of this set that are not in another.
+    #[must_use]
+    pub fn without(&self, other: &OutputSet) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(own, other)| *own && !*other).collect())
+    }
+
     /// Whether the output at `index` is read.
     pub fn contains(&self, index: usize) -> bool {
         self.0.get(index).copied().unwrap_or(false)
@@ -41,7 +64,7 @@ impl OutputSet {
 
     /// How many are read.
     pub fn count(&self) -> usize {
-        self.0.iter().filter(|wanted| **wanted).count()
+        self.0.iter().filter(|requested| **requested).count()
     }
 }
 
@@ -55,7 +78,7 @@ pub struct OutputBuilder {
 
 #[derive(Debug)]
 enum Buffer {
-    Unwanted(OutputKind),
+    Unrequested(OutputKind),
     Float(Vec<f64>),
     Int(Vec<i32>),
     Bool(Vec<Option<bool>>),
@@ -65,14 +88,14 @@ enum Buffer {
 }
 
 impl OutputBuilder {
-    /// An empty builder for the wanted outputs of a signature, with room for `rows`.
-    pub(super) fn new(signature: &SeriesSignature, wanted: &OutputSet, rows: usize) -> Self {
+    /// An empty builder for the requested outputs of a signature, with room for `rows`.
+    pub(super) fn new(signature: &SeriesSignature, requested: &OutputSet, rows: usize) -> Self {
         let columns = signature
             .outputs
             .iter()
             .enumerate()
             .map(|(i, output)| match output.kind {
-                kind if !wanted.contains(i) => Buffer::Unwanted(kind),
+                kind if !requested.contains(i) => Buffer::Unrequested(kind),
                 OutputKind::Float => Buffer::Float(Vec::with_capacity(rows)),
                 OutputKind::Int => Buffer::Int(Vec::with_capacity(rows)),
                 OutputKind::Bool => Buffer::Bool(Vec::with_capacity(rows)),
@@ -89,7 +112,7 @@ impl OutputBuilder {
         self.rows += rows;
         for column in &mut self.columns {
             match column {
-                Buffer::Unwanted(_) => {}
+                Buffer::Unrequested(_) => {}
                 Buffer::Float(values) => values.resize(self.rows, f64::NAN),
                 Buffer::Int(values) => values.resize(self.rows, NO_INT),
                 Buffer::Bool(values) => values.resize(self.rows, None),
@@ -100,14 +123,16 @@ impl OutputBuilder {
         }
     }
 
-    /// The last `rows` rows, to be written.
-    pub(super) fn last(&mut self, rows: usize) -> Outputs<'_> {
+    /// Some outputs of the last `rows` rows, to be written.
+    pub(super) fn last(&mut self, rows: usize, outputs: &OutputSet) -> Outputs<'_> {
         let from = self.rows - rows;
         Outputs::new(
             self.columns
                 .iter_mut()
-                .map(|column| match column {
-                    Buffer::Unwanted(_) => OutputSlice::Unwanted,
+                .enumerate()
+                .map(|(i, column)| match column {
+                    _ if !outputs.contains(i) => OutputSlice::Unrequested,
+                    Buffer::Unrequested(_) => OutputSlice::Unrequested,
                     Buffer::Float(values) => OutputSlice::Float(&mut values[from..]),
                     Buffer::Int(values) => OutputSlice::Int(&mut values[from..]),
                     Buffer::Bool(values) => OutputSlice::Bool(&mut values[from..]),
@@ -119,23 +144,23 @@ impl OutputBuilder {
         )
     }
 
-    /// Writes the rows of `dense` to the positions `at` of the last `rows` rows.
-    pub(super) fn scatter(&mut self, dense: &OutputBuilder, at: &[usize], rows: usize) {
+    /// Writes the rows of `dense` from `first` on to the positions `at` of the last `rows` rows.
+    pub(super) fn scatter(&mut self, dense: &OutputBuilder, first: usize, at: &[usize], rows: usize) {
         let from = self.rows - rows;
         for (target, source) in self.columns.iter_mut().zip(&dense.columns) {
             match (target, source) {
-                (Buffer::Float(t), Buffer::Float(s)) => put(&mut t[from..], s, at),
-                (Buffer::Int(t), Buffer::Int(s)) => put(&mut t[from..], s, at),
-                (Buffer::Bool(t), Buffer::Bool(s)) => put(&mut t[from..], s, at),
-                (Buffer::Class(t), Buffer::Class(s)) => put(&mut t[from..], s, at),
-                (Buffer::Time(t), Buffer::Time(s)) => put(&mut t[from..], s, at),
-                (Buffer::Choice(t, _), Buffer::Choice(s, _)) => put(&mut t[from..], s, at),
+                (Buffer::Float(t), Buffer::Float(s)) => put(&mut t[from..], &s[first..], at),
+                (Buffer::Int(t), Buffer::Int(s)) => put(&mut t[from..], &s[first..], at),
+                (Buffer::Bool(t), Buffer::Bool(s)) => put(&mut t[from..], &s[first..], at),
+                (Buffer::Class(t), Buffer::Class(s)) => put(&mut t[from..], &s[first..], at),
+                (Buffer::Time(t), Buffer::Time(s)) => put(&mut t[from..], &s[first..], at),
+                (Buffer::Choice(t, _), Buffer::Choice(s, _)) => put(&mut t[from..], &s[first..], at),
                 _ => {}
             }
         }
     }
 
-    /// The column: a plain array for one output, a struct for several; unwanted fields are null.
+    /// The column: a plain array for one output, a struct for several; unrequested fields are null.
     pub fn finish(self) -> ArrayRef {
         let rows = self.rows;
         let mut arrays: Vec<ArrayRef> = self.columns.into_iter().map(|column| column.finish(rows)).collect();
@@ -173,7 +198,7 @@ impl Buffer {
     fn finish(self, rows: usize) -> ArrayRef {
         let nulls = |valid: BooleanBuffer| Some(NullBuffer::new(valid)).filter(|n| n.null_count() > 0);
         match self {
-            Buffer::Unwanted(kind) => nulls_of(&kind.data_type(), rows),
+            Buffer::Unrequested(kind) => nulls_of(&kind.data_type(), rows),
             Buffer::Float(values) => {
                 let valid = BooleanBuffer::collect_bool(rows, |i| values[i].is_finite());
                 Arc::new(Float64Array::new(values.into(), nulls(valid)))

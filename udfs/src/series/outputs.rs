@@ -4,6 +4,7 @@ use super::handle::foreign;
 use super::inputs::{InputKind, Time};
 use arrow::datatypes::DataType;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// "No value" in an integer output.
 pub const NO_INT: i32 = i32::MIN;
@@ -184,7 +185,7 @@ impl PlainOutput for Time {
 #[derive(Debug)]
 pub enum OutputSlice<'a> {
     /// A field that nobody reads: leave it.
-    Unwanted,
+    Unrequested,
     /// float64; NaN is no value.
     Float(&'a mut [f64]),
     /// int32; [`NO_INT`] is no value.
@@ -199,16 +200,47 @@ pub enum OutputSlice<'a> {
     Choice(&'a mut [u8]),
 }
 
+impl OutputSlice<'_> {
+    fn at(&mut self, rows: Range<usize>) -> OutputSlice<'_> {
+        match self {
+            OutputSlice::Unrequested => OutputSlice::Unrequested,
+            OutputSlice::Float(cells) => OutputSlice::Float(&mut cells[rows]),
+            OutputSlice::Int(cells) => OutputSlice::Int(&mut cells[rows]),
+            OutputSlice::Bool(cells) => OutputSlice::Bool(&mut cells[rows]),
+            OutputSlice::Class(cells) => OutputSlice::Class(&mut cells[rows]),
+            OutputSlice::Time(cells) => OutputSlice::Time(&mut cells[rows]),
+            OutputSlice::Choice(cells) => OutputSlice::Choice(&mut cells[rows]),
+        }
+    }
+}
+
 /// The output columns of one call over one series.
 #[derive(Debug)]
 pub struct Outputs<'a> {
     slices: Vec<OutputSlice<'a>>,
+    first_read: usize,
 }
 
 impl<'a> Outputs<'a> {
     /// Wraps slices in the signature's order.
     pub fn new(slices: Vec<OutputSlice<'a>>) -> Self {
-        Self { slices }
+        Self { slices, first_read: 0 }
+    }
+
+    /// The rows at these positions.
+    pub fn at(&mut self, rows: &Range<usize>) -> Outputs<'_> {
+        Outputs::new(self.slices.iter_mut().map(|slice| slice.at(rows.clone())).collect())
+    }
+
+    /// Says that nobody reads the rows before one.
+    pub fn read_from(mut self, row: usize) -> Self {
+        self.first_read = row;
+        self
+    }
+
+    /// The first row that is read: a function may leave those before it without values.
+    pub fn first_read(&self) -> usize {
+        self.first_read
     }
 
     /// All columns, in the signature's order.
@@ -220,9 +252,9 @@ impl<'a> Outputs<'a> {
     ///
     /// # Panics
     /// If the handle is of another signature than the slices: a mistake in a function, which its first call shows.
-    pub fn is_wanted<T>(&self, output: Output<T>) -> bool {
+    pub fn is_requested<T>(&self, output: Output<T>) -> bool {
         match self.slices.get(output.index) {
-            Some(slice) => !matches!(slice, OutputSlice::Unwanted),
+            Some(slice) => !matches!(slice, OutputSlice::Unrequested),
             None => foreign("output", output.index),
         }
     }
@@ -230,19 +262,19 @@ impl<'a> Outputs<'a> {
     /// Whether anybody reads one of these columns.
     ///
     /// # Panics
-    /// As [`Outputs::is_wanted`].
-    pub fn any_wanted<T: Copy, const N: usize>(&self, outputs: [Output<T>; N]) -> bool {
-        outputs.iter().any(|output| self.is_wanted(*output))
+    /// As [`Outputs::is_requested`].
+    pub fn any_requested<T: Copy, const N: usize>(&self, outputs: [Output<T>; N]) -> bool {
+        outputs.iter().any(|output| self.is_requested(*output))
     }
 
-    /// A column, if it is wanted.
+    /// A column, if it is requested.
     ///
     /// # Panics
-    /// As [`Outputs::is_wanted`].
+    /// As [`Outputs::is_requested`].
     #[inline]
     pub fn get<T: OutputType>(&mut self, output: Output<T>) -> Option<&mut [T::Cell]> {
         match self.slices.get_mut(output.index) {
-            Some(OutputSlice::Unwanted) => None,
+            Some(OutputSlice::Unrequested) => None,
             slice => match slice.and_then(T::cells) {
                 Some(cells) => Some(cells),
                 None => foreign("output", output.index),
@@ -250,10 +282,10 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// Writes one value; nothing happens where the column is not wanted.
+    /// Writes one value; nothing happens where the column is not requested.
     ///
     /// # Panics
-    /// As [`Outputs::is_wanted`].
+    /// As [`Outputs::is_requested`].
     #[inline]
     pub fn set<T: OutputType>(&mut self, output: Output<T>, row: usize, value: T::Value) {
         if let Some(cells) = self.get(output) {

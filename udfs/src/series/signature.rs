@@ -380,11 +380,11 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "output 0 is read through a handle of another signature")]
-    fn an_output_of_another_kind_is_never_taken_for_unwanted() {
+    fn an_output_of_another_kind_is_never_taken_for_unrequested() {
         let (mut signature, _) = rsi();
         let count = signature.output::<i32>("count");
         let mut column = [f64::NAN];
-        assert!(Outputs::new(vec![OutputSlice::Unwanted]).get(count).is_none());
+        assert!(Outputs::new(vec![OutputSlice::Unrequested]).get(count).is_none());
         Outputs::new(vec![OutputSlice::Float(&mut column)]).set(count, 0, 1);
     }
 

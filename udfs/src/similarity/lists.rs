@@ -209,14 +209,14 @@ impl ScalarUDFImpl for ListFunction {
             return plan_err!("{} takes {expected} arguments, not {}: {}", self.name(), given.len(), self.kind.usage());
         }
         let coerced = arguments.iter().zip(given).map(|((name, kind, _), given)| {
-            let (fits, wanted, words) = match kind {
+            let (fits, requested, words) = match kind {
                 ArgumentKind::List => (is_numbers(given), numbers(), "a list of numbers"),
                 ArgumentKind::Number => (given.is_numeric() || given.is_null(), DataType::Float64, "a number"),
                 ArgumentKind::Whole => (given.is_integer() || given.is_null(), DataType::Int64, "a whole number"),
                 ArgumentKind::Text => (given.is_string() || given.is_null(), DataType::Utf8, "a text"),
             };
             match fits {
-                true => Ok(wanted),
+                true => Ok(requested),
                 false => plan_err!("`{name}` of {} is {given}, expected {words}: {}", self.name(), self.kind.usage()),
             }
         });

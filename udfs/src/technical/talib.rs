@@ -6,7 +6,7 @@ use crate::series::{
     Params, Reach, SeriesFunction, SeriesSignature,
 };
 use datafusion_common::{Result, exec_err, internal_err, plan_err};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use ta_lib::abstract_api::{FUNCS, FuncFlags, FuncInfo, InputType, OptInputType, OutputType, ParamHolder};
 use ta_lib::{Core, FuncUnstId, RetCode};
 
@@ -41,8 +41,8 @@ pub(super) struct TaLib {
 }
 
 /// All functions of TA-Lib.
-pub(super) fn all() -> Vec<Arc<dyn SeriesFunction>> {
-    FUNCS.iter().map(|info| Arc::new(TaLib::new(info)) as Arc<dyn SeriesFunction>).collect()
+pub(super) fn all() -> impl Iterator<Item = TaLib> {
+    FUNCS.iter().map(TaLib::new)
 }
 
 impl TaLib {
@@ -101,9 +101,14 @@ impl TaLib {
         FUNCS.iter().find(|info| info.name == name).map(Self::new)
     }
 
+    /// TA-Lib's own name of the function.
+    pub(super) fn name(&self) -> &'static str {
+        self.info.name
+    }
+
     fn call<'a>(&self, core: &'a Core, params: &Params) -> Result<ParamHolder<'a>> {
         let mut call = self.info.id.new_call(core);
-        for (i, value) in params.values().iter().enumerate() {
+        for (i, value) in params.values().iter().take(self.info.opt_inputs.len()).enumerate() {
             let set = match value {
                 ParamValue::Int(v) => call.set_opt_input(i, i32::try_from(*v).unwrap_or(i32::MAX)).map(|_| ()),
                 ParamValue::Real(v) => call.set_opt_input(i, *v).map(|_| ()),
@@ -191,8 +196,8 @@ impl SeriesFunction for TaLib {
             .iter()
             .zip(outputs.slices().iter())
             .map(|(output, slice)| match (slice, output.kind) {
-                (OutputSlice::Unwanted, OutputType::Real) => (vec![0.0; rows - warm_up], vec![]),
-                (OutputSlice::Unwanted, OutputType::Integer) => (vec![], vec![0; rows - warm_up]),
+                (OutputSlice::Unrequested, OutputType::Real) => (vec![0.0; rows - warm_up], vec![]),
+                (OutputSlice::Unrequested, OutputType::Integer) => (vec![], vec![0; rows - warm_up]),
                 _ => (vec![], vec![]),
             })
             .collect();

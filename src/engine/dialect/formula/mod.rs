@@ -29,7 +29,7 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 use tallow_common::{Error, Problem, Problems, Result};
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 use values::Values;
 use walks::{Flatten, MinusMinus, lints, misfits};
 
@@ -134,7 +134,7 @@ impl Formula {
             let problem = Problem::new(format!("`{}` is not expected here", rest.token), rest.span);
             let word = rest.token.to_string();
             let help = match closest(&word, CROSSES).filter(|_| word.starts_with("cross")) {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(similar) => format!("did you mean `{similar}`?"),
                 None => "a formula is one expression; join conditions with and, or".to_string(),
             };
             return Err(Error::Text(Problems::new(text, vec![problem.help(help)])));

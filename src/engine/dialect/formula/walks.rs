@@ -7,7 +7,7 @@ use crate::dialect::timeframe::timeframe_of;
 use datafusion::sql::sqlparser::ast::{Expr, Query, Spanned, UnaryOperator, Value, Visit, Visitor, VisitorMut};
 use std::ops::ControlFlow;
 use tallow_common::Problem;
-use tallow_udfs::candle::Timeframe;
+use tallow_udfs::calendar::Timeframe;
 
 /// Comparisons that cannot be meant.
 pub(super) fn lints(expr: &Expr) -> Vec<Problem> {

@@ -48,12 +48,12 @@ impl Rewriter<'_> {
             None => {
                 let series = || self.calls.all_series().map(|f| f.signature());
                 let aliases = series().flat_map(|s| &s.aliases).map(String::as_str);
-                let near = closest_name(&name, series().map(|s| s.name.as_str()), aliases)
+                let similar = closest_name(&name, series().map(|s| s.name.as_str()), aliases)
                     .or_else(|| closest(&name, self.functions.iter().copied()));
                 let problem = Problem::new(format!("unknown function `{name}`"), ident.span);
-                self.problems.push(match (habits::instead_of(&name), near) {
+                self.problems.push(match (habits::instead_of(&name), similar) {
                     (Some(other), _) => problem.help(other),
-                    (None, Some(near)) => problem.maybe(Some(near)),
+                    (None, Some(similar)) => problem.maybe(Some(similar)),
                     (None, None) => problem.help("the operation `functions` lists all"),
                 });
             }
@@ -139,10 +139,10 @@ impl Rewriter<'_> {
                 Some(spec) => call.over = Some(WindowType::WindowSpec(spec.clone())),
                 None => {
                     let known: Vec<_> = self.windows.last().map(|w| w.keys().cloned().collect()).unwrap_or_default();
-                    let near = closest(&name.value, known.iter().map(String::as_str));
+                    let similar = closest(&name.value, known.iter().map(String::as_str));
                     let problem = Problem::new(format!("unknown window `{name}`"), name.span);
-                    self.problems.push(match near {
-                        Some(near) => problem.maybe(Some(near)),
+                    self.problems.push(match similar {
+                        Some(similar) => problem.maybe(Some(similar)),
                         None => problem.help(format!("define it: WINDOW {name} AS (PARTITION BY symbol ORDER BY ts)")),
                     });
                 }

@@ -30,12 +30,12 @@ impl Rewriter<'_> {
             return;
         }
         let Some(columns) = scope.columns().filter(|c| !c.is_empty()) else { return };
-        let near = closest(&name, columns.iter().copied().chain(scope.aliases.iter().map(String::as_str)));
+        let similar = closest(&name, columns.iter().copied().chain(scope.aliases.iter().map(String::as_str)));
         let problem = Problem::new(format!("unknown column `{}`", ident.value), ident.span);
         let shown: Vec<_> = columns.iter().copied().collect();
-        let problem = match (self.without_parentheses(&name), near) {
+        let problem = match (self.without_parentheses(&name), similar) {
             (Some(help), _) => problem.help(help),
-            (None, Some(near)) => problem.maybe(Some(near)),
+            (None, Some(similar)) => problem.maybe(Some(similar)),
             (None, None) => problem.help(format!("columns: {}", shown.join(", "))),
         };
         self.problems.push(problem);
@@ -53,7 +53,7 @@ impl Rewriter<'_> {
         }
         let problem = Problem::new(format!("`{table}` has no column `{column}`"), column.span);
         self.problems.push(match closest(&name, columns.iter().map(String::as_str)) {
-            Some(near) => problem.maybe(Some(near)),
+            Some(similar) => problem.maybe(Some(similar)),
             None => problem.help(format!("columns: {}", columns.join(", "))),
         });
     }
@@ -94,7 +94,7 @@ impl Rewriter<'_> {
                 let problem = Problem::new(format!("{} has no field `{field}`", signature.name), field.span);
                 self.problems.push(match closest(&name, known.iter().copied()) {
                     _ if signature.outputs.len() == 1 => problem.help(format!("{} is a plain column", signature.name)),
-                    Some(near) => problem.maybe(Some(near)),
+                    Some(similar) => problem.maybe(Some(similar)),
                     None => problem.help(format!("fields: {}", known.join(", "))),
                 });
             }

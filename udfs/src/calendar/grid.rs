@@ -154,7 +154,7 @@ impl Grid {
     }
 
     /// The date that a session day goes by: a day that begins at noon or later is named after the next calendar day.
-    pub(super) fn date(&self, ts: i64) -> NaiveDate {
+    pub(crate) fn date(&self, ts: i64) -> NaiveDate {
         match self.origin {
             Origin::Utc(offset) => utc(ts - offset).date_naive(),
             Origin::Local(begins, zone) => {
@@ -166,7 +166,7 @@ impl Grid {
     }
 
     /// The instant at which the session day that goes by `date` begins.
-    fn start(&self, date: NaiveDate) -> i64 {
+    pub(super) fn start(&self, date: NaiveDate) -> i64 {
         match self.origin {
             Origin::Utc(offset) => date.and_time(NaiveTime::MIN).and_utc().timestamp_micros() + offset,
             Origin::Local(begins, zone) => {
