@@ -34,6 +34,9 @@ impl Times {
 
     /// Whether a time lies in one of them.
     pub fn contains(&self, time: i64) -> bool {
+        if let [only] = self.0.as_slice() {
+            return only.contains(&time);
+        }
         let at = self.0.partition_point(|range| range.end <= time);
         self.0.get(at).is_some_and(|range| range.start <= time)
     }

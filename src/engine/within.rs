@@ -3,7 +3,8 @@
 //! A filter of this kind keeps what a plan needs, or what it replaces, where the ranges are many: as comparisons they would
 //! be as many expressions as there are symbols.
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::{Result, internal_err, plan_err};
@@ -109,17 +110,19 @@ impl Within {
     fn mask(&self, symbols: &ArrayRef, times: &ArrayRef) -> Result<BooleanArray> {
         let symbols = cast(symbols, &DataType::Utf8View)?;
         let times = cast(times, &timestamp_type())?;
-        let times = times.as_primitive::<TimestampMicrosecondType>();
-        // Rows of a symbol mostly follow each other.
-        let mut known: Option<(&str, Times)> = None;
-        let rows = symbols.as_string_view().iter().zip(times.iter()).map(|row| {
-            let (Some(symbol), Some(time)) = row else { return false };
-            match &known {
-                Some((of, times)) if *of == symbol => times.contains(time),
-                _ => known.insert((symbol, self.ranges.of(symbol))).1.contains(time),
-            }
+        let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
+        let valid = NullBuffer::union(symbols.nulls(), times.nulls());
+        // Rows of a symbol mostly follow each other, and short texts are equal if their views are.
+        let mut known: Option<(u128, Times)> = None;
+        let rows = BooleanBuffer::collect_bool(times.len(), |row| {
+            let view = symbols.views()[row];
+            let of_symbol = match &mut known {
+                Some((of, times)) if *of == view => times,
+                known => &mut known.insert((view, self.ranges.of(symbols.value(row)))).1,
+            };
+            of_symbol.contains(times.value(row))
         });
-        Ok(rows.map(Some).collect())
+        Ok(BooleanArray::new(valid.map_or(rows.clone(), |valid| &rows & valid.inner()), None))
     }
 }
 

@@ -146,13 +146,14 @@ impl LabelRun {
         let columns = self.columns()?;
         let refine = self.params.get("tie").is_some_and(|tie| tie == "refine");
         let width = self.width()?;
-        let options = PathOptions { levels: self.levels.clone(), refine, own_bars: self.own_bars, width };
+        let ranks = columns.iter().any(|(group, _)| *group == QUANTILE);
+        let quantile = ranks.then_some(self.horizon);
+        let options = PathOptions { levels: self.levels.clone(), refine, own_bars: self.own_bars, width, quantile };
         let path = label_path::sql(lake, self.timeframe, &options).await?;
         let horizon = self.horizon;
         let carried = "label_ts => label_ts, label_end => label_end, price => price, close_time => close_time";
         let mut groups: Vec<&str> =
             GROUPS.into_iter().filter(|group| columns.iter().any(|(of, _)| of == group)).collect();
-        let ranks = columns.iter().any(|(group, _)| *group == QUANTILE);
         if groups.is_empty() || ranks && !groups.contains(&"path_labels") {
             // Somebody has to say which rows are labelled, and when their whole horizon was known.
             groups.push("path_labels");
@@ -193,18 +194,17 @@ impl LabelRun {
             "triple_barrier" if self.seed && (name == "upper" || name == "lower") => format!(
                 "case when abs(triple_barrier['{name}'] - price) < 1e5 * triple_barrier['atr'] then triple_barrier['{name}'] end as {name}"
             ),
-            QUANTILE => {
-                format!("{QUANTILE}(price, horizon => {horizon}) over (partition by symbol order by row_ts) as {name}")
-            }
+            QUANTILE => format!("quantile as {name}"),
             group => format!("{group}['{name}'] as {name}"),
         });
         Ok(format!(
             "with walked as (
-               select symbol, ts as row_ts, label_ts, price, path_timeframe, {calls} from ({path})),
+               select symbol, ts as row_ts, label_ts, price, path_timeframe{ranked}, {calls} from ({path})),
              labelled as (select * from walked where {first}['horizon_complete'] is not null)
              select symbol, label_ts as ts, price as close, path_timeframe, {outputs},
                     {first}['horizon_complete'] as horizon_complete, greatest({known}) as available_at
              from labelled order by symbol, row_ts",
+            ranked = if ranks { ", quantile" } else { "" },
             calls = calls.iter().map(|(_, call)| call.as_str()).collect::<Vec<_>>().join(", "),
             outputs = outputs.collect::<Vec<_>>().join(", "),
         ))

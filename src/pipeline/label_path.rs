@@ -17,10 +17,12 @@ pub struct PathOptions {
     pub own_bars: bool,
     /// Another width of barriers than ATR(14), as SQL over the labelled bars.
     pub width: Option<String>,
+    /// The decile of the return over so many labelled bars, as `quantile`.
+    pub quantile: Option<u32>,
 }
 
 /// SQL for the path of a timeframe's labels: `symbol, ts, close_time, open, high, low, close, label_ts, label_end, price, unit,
-/// width, range, path_timeframe`, and `levels` and `smaller` if they are asked for.
+/// width, range, path_timeframe`, and `levels`, `quantile` and `smaller` if they are asked for.
 ///
 /// The rows are the bars of the coarsest stored timeframe that fits at least three times into the labelled bar, and the
 /// labelled bars themselves where there are none of those. Each carries time, close, ATR(14), range and levels of the
@@ -42,9 +44,15 @@ pub async fn sql(lake: &Lake, timeframe: Timeframe, options: &PathOptions) -> Re
     finer.sort();
     let walked = finer.pop().filter(|_| !options.own_bars);
     let end = |ts: &str, t: Timeframe, o: &str| format!("bar_end({ts}, '{t}', '{o}')");
+    // Incomplete bars have no labels, and are none of those that a return is ranked among.
+    let quantile = options.quantile.map_or_else(String::new, |horizon| {
+        format!(
+            ", return_quantile(case when high is not null and low is not null then close end, horizon => {horizon}) as quantile"
+        )
+    });
     let labelled = format!(
         "select symbol, ts, {} as close_time, open, high, low, close, atr(high, low, close, 14) as unit,
-                {} as width from ({bars})",
+                {} as width{quantile} from ({bars})",
         end("ts", timeframe, &origin),
         options.width.as_deref().unwrap_or("atr(high, low, close, 14)")
     );
@@ -54,14 +62,16 @@ pub async fn sql(lake: &Lake, timeframe: Timeframe, options: &PathOptions) -> Re
             let states = levels::states(lake, timeframe, source).await?;
             format!(
                 "select b.symbol as symbol, b.ts as ts, b.close_time as close_time, b.open as open, b.high as high,
-                        b.low as low, b.close as close, b.unit as unit, b.width as width, levels_near(s.levels, b.close, 3 * b.unit) as levels
-                 from ({labelled}) b asof join ({states}) s match_condition (b.close_time >= s.ts) on b.symbol = s.symbol"
+                        b.low as low, b.close as close, b.unit as unit, b.width as width{ranked}, levels_near(s.levels, b.close, 3 * b.unit) as levels
+                 from ({labelled}) b asof join ({states}) s match_condition (b.close_time >= s.ts) on b.symbol = s.symbol",
+                ranked = options.quantile.map_or("", |_| ", b.quantile as quantile"),
             )
         }
     };
-    let extra = |prefix: &str| match options.levels {
-        Some(_) => format!(", {prefix}levels as levels"),
-        None => String::new(),
+    let extra = |prefix: &str| {
+        let names = [("levels", options.levels.is_some()), ("quantile", options.quantile.is_some())];
+        let asked = names.into_iter().filter(|(_, asked)| *asked);
+        asked.map(|(name, _)| format!(", {prefix}{name} as {name}")).collect::<String>()
     };
     // The smaller bars inside the bars that are walked.
     let smaller = |of: Timeframe, of_origin: &str, finest: Option<&(Timeframe, String)>| match finest {

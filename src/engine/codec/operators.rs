@@ -2,7 +2,7 @@
 
 use crate::asof::AsofExec;
 use crate::node;
-use crate::series_exec::{Reads, SeriesExec};
+use crate::series_exec::{KeptRows, Reads, SeriesExec};
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_plan::ExecutionPlan;
@@ -29,6 +29,9 @@ struct Series {
     /// The condition of the rows that are kept above.
     #[prost(bytes = "vec", optional, tag = "3")]
     rows: Option<Vec<u8>>,
+    /// Whether other rows need not be there.
+    #[prost(bool, tag = "4")]
+    only: bool,
 }
 
 fn encode_series(plan: &dyn ExecutionPlan, encoding: &Encoding<'_>) -> Result<Option<Vec<u8>>> {
@@ -36,8 +39,9 @@ fn encode_series(plan: &dyn ExecutionPlan, encoding: &Encoding<'_>) -> Result<Op
     let nothing = Arc::new(EmptyExec::new(series.input().schema()));
     let window = WindowAggExec::try_new(series.window_expr().to_vec(), nothing, true)?;
     let window = encoding.plan(&(Arc::new(window) as Arc<dyn ExecutionPlan>))?;
-    let rows = series.rows().map(|rows| encoding.expr(rows)).transpose()?;
-    Ok(Some(Series { window, reads: node::to_spec(&series.reads())?, rows }.encode_to_vec()))
+    let only = series.rows().is_some_and(|rows| rows.only);
+    let rows = series.rows().map(|rows| encoding.expr(&rows.condition)).transpose()?;
+    Ok(Some(Series { window, reads: node::to_spec(&series.reads())?, rows, only }.encode_to_vec()))
 }
 
 fn decode_series(
@@ -45,7 +49,7 @@ fn decode_series(
     inputs: &[Arc<dyn ExecutionPlan>],
     decoding: &Decoding<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let Series { window, reads, rows } = read(bytes)?;
+    let Series { window, reads, rows, only } = read(bytes)?;
     let reads: Vec<Reads> = node::from_spec(&reads)?;
     let (plan, [input]) = (decoding.plan(&window)?, inputs) else {
         return internal_err!("a series operator has one input, not {}", inputs.len());
@@ -53,7 +57,8 @@ fn decode_series(
     let Some(window) = plan.downcast_ref::<WindowAggExec>() else {
         return internal_err!("a series operator is written as a window operator, not as {}", plan.name());
     };
-    let rows = rows.map(|rows| decoding.expr(&rows, input)).transpose()?;
+    let condition = rows.map(|rows| decoding.expr(&rows, input)).transpose()?;
+    let rows = condition.map(|condition| KeptRows { condition, only });
     Ok(Arc::new(SeriesExec::try_new(window.window_expr().to_vec(), Arc::clone(input))?.with_reads(&reads, rows)))
 }
 

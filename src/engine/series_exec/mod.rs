@@ -12,6 +12,6 @@ mod rule;
 mod stream;
 
 pub use node::SeriesExec;
-pub use reads::{Fields, Reads};
+pub use reads::{Fields, KeptRows, Reads};
 pub use rule::SeriesRule;
 pub(super) use stream::width;

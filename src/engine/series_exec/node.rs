@@ -1,6 +1,6 @@
 //! The plan node.
 
-use super::reads::{Fields, Reads};
+use super::reads::{Fields, KeptRows, Reads};
 use super::stream::SeriesStream;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -30,7 +30,7 @@ pub struct SeriesExec {
     window: Arc<WindowAggExec>,
     computations: Vec<Computation>,
     /// Which rows the plan above keeps, where that is known.
-    rows: Option<Arc<dyn PhysicalExpr>>,
+    rows: Option<KeptRows>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -72,11 +72,7 @@ impl SeriesExec {
         Ok(Self::assemble(window, computations, None))
     }
 
-    fn assemble(
-        window: Arc<WindowAggExec>,
-        computations: Vec<Computation>,
-        rows: Option<Arc<dyn PhysicalExpr>>,
-    ) -> Self {
+    fn assemble(window: Arc<WindowAggExec>, computations: Vec<Computation>, rows: Option<KeptRows>) -> Self {
         let properties = window.properties().as_ref().clone().with_emission_type(EmissionType::Incremental);
         Self { window, computations, rows, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
@@ -93,7 +89,7 @@ impl SeriesExec {
 
     /// Restricts what is computed to what is read of each window expression; `rows` says which rows "some rows" are.
     #[must_use]
-    pub fn with_reads(&self, reads: &[Reads], rows: Option<Arc<dyn PhysicalExpr>>) -> Self {
+    pub fn with_reads(&self, reads: &[Reads], rows: Option<KeptRows>) -> Self {
         let mut computations = self.computations.clone();
         for (computation, reads) in computations.iter_mut().zip(reads) {
             if let Computation::Series { call, args } = computation {
@@ -126,8 +122,12 @@ impl SeriesExec {
     }
 
     /// Which rows the plan above keeps, where that is known.
-    pub fn rows(&self) -> Option<&Arc<dyn PhysicalExpr>> {
+    pub fn rows(&self) -> Option<&KeptRows> {
         self.rows.as_ref()
+    }
+
+    fn drops_rows(&self) -> bool {
+        self.rows.as_ref().is_some_and(|rows| rows.only)
     }
 
     /// The file that a partition reads, where it is a single one; for messages.
@@ -164,18 +164,21 @@ impl DisplayAs for SeriesExec {
                 if call.requested().count() < signature.outputs.len() {
                     text += &format!(".{{{}}}", named(call.requested()));
                 }
-                if call.in_some_rows() == call.requested() && self.rows.is_some() {
-                    text += " in kept rows";
-                } else if call.in_some_rows().count() > 0 {
-                    text += &format!(" {{{}}} in kept rows", named(call.in_some_rows()));
+                match call.in_some_rows() {
+                    some if self.drops_rows() || some.count() == 0 => {}
+                    some if some == call.requested() => text += " in kept rows",
+                    some => text += &format!(" {{{}}} in kept rows", named(some)),
                 }
                 text
             }
             Computation::Window(_) => expr.name().to_string(),
         };
         let calls: Vec<_> = self.window_expr().iter().zip(&self.computations).map(call).collect();
+        let only = if self.drops_rows() { ", only kept rows" } else { "" };
         match t {
-            DisplayFormatType::Default | DisplayFormatType::Verbose => write!(f, "SeriesExec: [{}]", calls.join(", ")),
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, "SeriesExec: [{}]{only}", calls.join(", "))
+            }
             DisplayFormatType::TreeRender => writeln!(f, "{}", calls.join(", ")),
         }
     }
@@ -204,7 +207,7 @@ impl ExecutionPlan for SeriesExec {
     ) -> Result<TreeNodeRecursion> {
         match self.window.apply_expressions(f)? {
             TreeNodeRecursion::Stop => Ok(TreeNodeRecursion::Stop),
-            _ => self.rows.as_ref().map_or(Ok(TreeNodeRecursion::Continue), f),
+            _ => self.rows.as_ref().map_or(Ok(TreeNodeRecursion::Continue), |rows| f(&rows.condition)),
         }
     }
 
@@ -277,7 +280,7 @@ impl ExecutionPlan for SeriesExec {
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
+        if self.drops_rows() { CardinalityEffect::LowerEqual } else { CardinalityEffect::Equal }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tells each [`SeriesExec`] which fields the plan above reads, and in which rows.
 
 use super::node::SeriesExec;
-use super::reads::{Fields, Reads};
+use super::reads::{Fields, KeptRows, Reads};
 use crate::within;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -17,8 +17,8 @@ use std::sync::Arc;
 struct Above {
     /// By column.
     reads: Vec<Reads>,
-    /// Which rows "some rows" are, as a condition over the columns.
-    rows: Option<Arc<dyn PhysicalExpr>>,
+    /// Which rows "some rows" are.
+    rows: Option<KeptRows>,
 }
 
 impl Above {
@@ -31,7 +31,7 @@ impl Above {
     }
 
     /// With what rows are needed; where that cannot be said of the columns, all of them.
-    fn with_rows(self, rows: Option<Arc<dyn PhysicalExpr>>) -> Above {
+    fn with_rows(self, rows: Option<KeptRows>) -> Above {
         match rows {
             Some(_) => Above { rows, ..self },
             None => Above { reads: self.reads.into_iter().map(Reads::in_all_rows).collect(), rows },
@@ -88,19 +88,24 @@ fn above_input(filter: &FilterExec, above: Above) -> Result<Above> {
     let ranges = split_conjunction(filter.predicate()).into_iter().find(|condition| within::is_within(condition));
     if let (Some(ranges), None) = (ranges, &input.rows) {
         input.reads = input.reads.into_iter().map(Reads::in_kept_rows).collect();
-        input.rows = Some(Arc::clone(ranges));
+        input.rows = Some(KeptRows { condition: Arc::clone(ranges), only: true });
     }
-    note(filter.predicate(), &Reads::all(), &mut input.reads);
+    // Whether a row is kept that is dropped later does not matter.
+    let is_only = input.rows.as_ref().is_some_and(|rows| rows.only);
+    let reads = if is_only { Reads::all().in_kept_rows() } else { Reads::all() };
+    note(filter.predicate(), &reads, &mut input.reads);
     Ok(input)
 }
 
 fn below_series(series: &SeriesExec, above: Above) -> Result<Arc<dyn ExecutionPlan>> {
     let width = series.input().schema().fields().len();
     // The operator has to know the rows before it computes anything.
-    let is_input = |rows: &Arc<dyn PhysicalExpr>| columns_of(rows).into_iter().all(|column| column < width);
+    let is_input = |rows: &KeptRows| columns_of(&rows.condition).into_iter().all(|column| column < width);
     let rows = above.rows.clone().filter(is_input);
     let above = above.with_rows(rows);
-    let mut input = Above { reads: above.reads[..width].to_vec(), rows: above.rows.clone() };
+    // It looks at rows around those that are kept.
+    let rows = above.rows.clone().map(|rows| KeptRows { only: false, ..rows });
+    let mut input = Above { reads: above.reads[..width].to_vec(), rows };
     for expr in series.window_expr() {
         let all = expr.all_expressions();
         for used in all.args.iter().chain(&all.partition_by_exprs).chain(&all.order_by_exprs) {
@@ -108,20 +113,17 @@ fn below_series(series: &SeriesExec, above: Above) -> Result<Arc<dyn ExecutionPl
         }
     }
     if let Some(rows) = &above.rows {
-        note(rows, &Reads::all(), &mut input.reads);
+        note(&rows.condition, &Reads::all(), &mut input.reads);
     }
     let input = below(Arc::clone(series.input()), input)?;
     let told: Arc<dyn ExecutionPlan> = Arc::new(series.with_reads(&above.reads[width..], above.rows));
     with_child(told, input)
 }
 
-/// An expression over other columns: each column is replaced by what it is made of. `None` where that is not known.
-fn in_terms_of(
-    expr: Arc<dyn PhysicalExpr>,
-    source: impl Fn(usize) -> Option<Arc<dyn PhysicalExpr>>,
-) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+/// The same rows in terms of other columns: each is replaced by what it is made of. `None` where that is not known.
+fn in_terms_of(rows: KeptRows, source: impl Fn(usize) -> Option<Arc<dyn PhysicalExpr>>) -> Result<Option<KeptRows>> {
     let mut is_known = true;
-    let replaced = expr.transform_down(|node| {
+    let replaced = rows.condition.transform_down(|node| {
         let Some(column) = node.downcast_ref::<Column>() else { return Ok(Transformed::no(node)) };
         let Some(source) = source(column.index()) else {
             is_known = false;
@@ -130,7 +132,7 @@ fn in_terms_of(
         Ok(Transformed::new(source, true, TreeNodeRecursion::Jump))
     });
     let replaced = replaced.data()?;
-    Ok(is_known.then_some(replaced))
+    Ok(is_known.then_some(KeptRows { condition: replaced, only: rows.only }))
 }
 
 fn columns_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<usize> {

@@ -1,7 +1,9 @@
 //! What the operators above read of a column.
 
+use datafusion::physical_expr::PhysicalExpr;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tallow_udfs::series::{OutputSet, SeriesSignature};
 
 /// Fields of a column; of a column that is no struct, all or none.
@@ -95,4 +97,13 @@ impl Reads {
         self.everywhere.add(&other.everywhere);
         self.in_some_rows.add(&other.in_some_rows);
     }
+}
+
+/// The rows that a filter above keeps.
+#[derive(Debug, Clone)]
+pub struct KeptRows {
+    /// Whether it keeps a row.
+    pub condition: Arc<dyn PhysicalExpr>,
+    /// No operator in between looks at other rows: they need not be there.
+    pub only: bool,
 }

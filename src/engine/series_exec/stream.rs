@@ -2,10 +2,11 @@
 
 use super::cut::{Cutter, key_at, show_key};
 use super::node::Computation;
+use super::reads::KeptRows;
 use crate::cancellation::{Cancellation, Turns};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{concat, concat_batches};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit};
 use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
@@ -19,7 +20,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tallow_udfs::series::OutputBuilder;
+use tallow_udfs::series::{OutputBuilder, SeriesCall};
 
 /// Rows of an unfinished series, with the arguments of all calls already evaluated.
 struct Piece {
@@ -36,6 +37,51 @@ impl Piece {
     }
 }
 
+/// The rows of a series that the plan above keeps.
+struct Kept {
+    /// Which of the arguments says so.
+    arg: usize,
+    /// Other rows need not be put out.
+    only: bool,
+    /// How many valid rows before and after them are looked at, where that is a number.
+    around: Option<(usize, usize)>,
+}
+
+impl Kept {
+    /// From the first row that is kept to the last.
+    fn hull(&self, pieces: &[Piece]) -> Range<usize> {
+        let (mut hull, mut rows) = (None::<Range<usize>>, 0);
+        for piece in pieces {
+            let kept = piece.args[self.arg].as_boolean().values();
+            if let Some(first) = kept.set_indices().next() {
+                let last = (0..kept.len()).rev().find(|&row| kept.value(row)).unwrap_or(first);
+                hull = Some(hull.map_or(rows + first, |hull| hull.start)..rows + last + 1);
+            }
+            rows += kept.len();
+        }
+        hull.unwrap_or_default()
+    }
+}
+
+/// How many valid rows before and after a row all calls look at, where that is a number.
+fn around(calls: &[Bound]) -> Option<(usize, usize)> {
+    calls.iter().try_fold((0, 0), |(back, ahead), bound| match &bound.computation {
+        Computation::Series { call, .. } => call.neighbours().map(|(b, a)| (back.max(b), ahead.max(a))),
+        Computation::Window(_) => None,
+    })
+}
+
+/// Which rows of each piece are some rows of the series.
+fn parts<'p>(pieces: &'p [Piece], rows: &Range<usize>) -> impl Iterator<Item = (&'p Piece, Range<usize>)> {
+    let (rows, mut start) = (rows.clone(), 0);
+    pieces.iter().filter_map(move |piece| {
+        let first = start;
+        start += piece.batch.num_rows();
+        let part = rows.start.max(first)..rows.end.min(start);
+        (!part.is_empty()).then(|| (piece, part.start - first..part.end - first))
+    })
+}
+
 /// One call with its arguments as positions in [`Piece::args`].
 struct Bound {
     computation: Computation,
@@ -48,8 +94,8 @@ pub(super) struct SeriesStream {
     bound: Vec<Bound>,
     /// Distinct argument expressions of all calls: each is evaluated, and concatenated, once.
     args: Vec<Arc<dyn PhysicalExpr>>,
-    /// Which of the arguments says what rows the plan above keeps.
-    kept: Option<usize>,
+    /// The rows that the plan above keeps.
+    kept: Option<Kept>,
     partition_by: Vec<Arc<dyn PhysicalExpr>>,
     order_by: Vec<PhysicalSortExpr>,
     strict: bool,
@@ -83,7 +129,7 @@ impl SeriesStream {
         input: SendableRecordBatchStream,
         schema: SchemaRef,
         computations: Vec<Computation>,
-        rows: Option<Arc<dyn PhysicalExpr>>,
+        rows: Option<KeptRows>,
         partition_by: Vec<Arc<dyn PhysicalExpr>>,
         order_by: Vec<PhysicalSortExpr>,
         source: Option<String>,
@@ -112,8 +158,8 @@ impl SeriesStream {
             })
             .collect::<Vec<_>>();
         let kept = rows.map(|rows| {
-            args.push(rows);
-            args.len() - 1
+            args.push(rows.condition);
+            Kept { arg: args.len() - 1, only: rows.only, around: around(&bound) }
         });
         let pool = context.memory_pool();
         let limit = match pool.memory_limit() {
@@ -229,49 +275,15 @@ impl SeriesStream {
         self.ready_rows += rows;
         self.reserve(self.held_bytes(), rows, first)?;
         self.series.add(done.len());
-
-        let mut builders: Vec<Option<OutputBuilder>> = vec![];
-        let mut columns: Vec<Vec<ArrayRef>> = vec![];
-        for bound in &self.bound {
-            builders.push(match &bound.computation {
-                Computation::Series { call, .. } => Some(OutputBuilder::with_capacity(call, rows)),
-                Computation::Window(_) => None,
-            });
-            columns.push(vec![]);
+        if let Some(kept) = self.kept.as_ref().filter(|kept| kept.only) {
+            let read: Vec<Range<usize>> = done.iter().map(|pieces| kept.hull(pieces)).collect();
+            let batch = self.evaluate_only(done, &read, first)?;
+            self.ready_held = 0;
+            self.ready_rows = self.ready_rows - rows + batch.num_rows();
+            self.ready.extend((batch.num_rows() > 0).then_some(batch));
+            return Ok(());
         }
-        for pieces in done {
-            let length: usize = pieces.iter().map(|p| p.batch.num_rows()).sum();
-            let args = whole_args(pieces)?;
-            let read = self.kept.map_or(0..length, |kept| around(args[kept].as_boolean()));
-            let mut batch = None;
-            for (i, bound) in self.bound.iter().enumerate() {
-                self.cancellation.check()?;
-                match (&bound.computation, &mut builders[i]) {
-                    (Computation::Series { call, .. }, Some(builder)) => {
-                        let args: Vec<_> = bound.args.iter().map(|&a| Arc::clone(&args[a])).collect();
-                        call.append_read(&args, length, &read, builder)?;
-                    }
-                    (Computation::Window(expr), _) => {
-                        let batch = match &batch {
-                            Some(batch) => batch,
-                            None => batch.insert(whole_batch(pieces)?),
-                        };
-                        columns[i].push(expr.evaluate(batch)?);
-                    }
-                    (Computation::Series { .. }, None) => return internal_err!("a call without its builder"),
-                }
-            }
-        }
-        let results = builders
-            .into_iter()
-            .zip(columns)
-            .map(|(builder, column)| match (builder, column.as_slice()) {
-                (Some(builder), _) => Ok(builder.finish()),
-                (None, [only]) => Ok(Arc::clone(only)),
-                (None, parts) => Ok(concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())?),
-            })
-            .collect::<Result<Vec<ArrayRef>>>()?;
-
+        let results = self.evaluate(done, rows)?;
         let mut from = 0;
         for batch in batches.into_iter().filter(|b| b.num_rows() > 0) {
             let length = batch.num_rows();
@@ -279,6 +291,101 @@ impl SeriesStream {
             all.extend(results.iter().map(|r| r.slice(from, length)));
             self.ready.push_back(RecordBatch::try_new(Arc::clone(&self.schema), all)?);
             from += length;
+        }
+        Ok(())
+    }
+
+    /// The results of all rows of some series; what is read in some rows only is null in others.
+    fn evaluate(&self, done: &[Vec<Piece>], rows: usize) -> Result<Vec<ArrayRef>> {
+        let mut results = self.results(rows);
+        for pieces in done {
+            let length: usize = pieces.iter().map(|p| p.batch.num_rows()).sum();
+            let read = self.kept.as_ref().map_or(0..length, |kept| kept.hull(pieces));
+            let call = |call: &SeriesCall, args: &[ArrayRef], out: &mut _| call.append_read(args, length, &read, out);
+            self.append(pieces, &whole_args(pieces)?, call, &(0..length), &mut results)?;
+        }
+        results.into_iter().map(Results::finish).collect()
+    }
+
+    /// The rows of some series that the plan above keeps, as one batch.
+    fn evaluate_only(&self, done: &[Vec<Piece>], read: &[Range<usize>], sample: &RecordBatch) -> Result<RecordBatch> {
+        let mut results = self.results(read.iter().map(Range::len).sum());
+        let mut rows = vec![];
+        for (pieces, read) in done.iter().zip(read).filter(|(_, read)| !read.is_empty()) {
+            rows.extend(parts(pieces, read).map(|(piece, part)| piece.batch.slice(part.start, part.len())));
+            let (args, first) = match self.near_args(pieces, read)? {
+                Some((args, first)) => (args, first),
+                None => (whole_args(pieces)?, 0),
+            };
+            let length = args.first().map_or(0, |array| array.len());
+            let read = read.start - first..read.end - first;
+            let call = |call: &SeriesCall, args: &[ArrayRef], out: &mut _| call.append_only(args, length, &read, out);
+            self.append(pieces, &args, call, &read, &mut results)?;
+        }
+        if rows.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+        }
+        let results = results.into_iter().map(Results::finish).collect::<Result<Vec<_>>>()?;
+        let mut all = concat_batches(&sample.schema(), &rows)?.columns().to_vec();
+        all.extend(results);
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), all)?)
+    }
+
+    /// The arguments in the rows that are looked at to compute those of `read`, and the first of these rows; `None`: it is not
+    /// known which they are.
+    fn near_args(&self, pieces: &[Piece], read: &Range<usize>) -> Result<Option<(Vec<ArrayRef>, usize)>> {
+        let Some((back, ahead)) = self.kept.as_ref().and_then(|kept| kept.around) else { return Ok(None) };
+        let near = read.start.saturating_sub(back)..read.end.saturating_add(ahead);
+        let of = |arg: usize| {
+            let parts = parts(pieces, &near).map(|(piece, part)| piece.args[arg].slice(part.start, part.len()));
+            joined(&parts.collect::<Vec<_>>())
+        };
+        let args = (0..self.args.len()).map(of).collect::<Result<Vec<_>>>()?;
+        // Only valid rows are counted: where one is missing, there are others further away.
+        let is_complete = self.bound.iter().all(|bound| match &bound.computation {
+            Computation::Series { call, .. } => {
+                let required = call.function().signature().inputs.len();
+                bound.args.iter().take(required).all(|&arg| is_complete(&args[arg]))
+            }
+            Computation::Window(_) => false,
+        });
+        Ok(is_complete.then_some((args, near.start)))
+    }
+
+    fn results(&self, rows: usize) -> Vec<Results> {
+        let of = |bound: &Bound| match &bound.computation {
+            Computation::Series { call, .. } => Results::Series(Box::new(OutputBuilder::with_capacity(call, rows))),
+            Computation::Window(_) => Results::Window(vec![]),
+        };
+        self.bound.iter().map(of).collect()
+    }
+
+    /// Appends the results of one series: those of its functions as `call` does it, of other window functions the rows of `read`.
+    fn append(
+        &self,
+        pieces: &[Piece],
+        args: &[ArrayRef],
+        call: impl Fn(&SeriesCall, &[ArrayRef], &mut OutputBuilder) -> Result<()>,
+        read: &Range<usize>,
+        results: &mut [Results],
+    ) -> Result<()> {
+        let mut batch = None;
+        for (bound, results) in self.bound.iter().zip(results) {
+            self.cancellation.check()?;
+            match (&bound.computation, results) {
+                (Computation::Series { call: function, .. }, Results::Series(out)) => {
+                    let args: Vec<_> = bound.args.iter().map(|&a| Arc::clone(&args[a])).collect();
+                    call(function, &args, out)?;
+                }
+                (Computation::Window(expr), Results::Window(columns)) => {
+                    let batch = match &batch {
+                        Some(batch) => batch,
+                        None => batch.insert(whole_batch(pieces)?),
+                    };
+                    columns.push(expr.evaluate(batch)?.slice(read.start, read.len()));
+                }
+                _ => return internal_err!("results of another computation"),
+            }
         }
         Ok(())
     }
@@ -404,19 +511,37 @@ fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<
 }
 
 fn whole_args(pieces: &[Piece]) -> Result<Vec<ArrayRef>> {
-    if let [only] = pieces {
-        return Ok(only.args.clone());
-    }
-    (0..pieces[0].args.len())
-        .map(|i| Ok(concat(&pieces.iter().map(|p| p.args[i].as_ref()).collect::<Vec<_>>())?))
-        .collect()
+    let of = |arg: usize| joined(&pieces.iter().map(|piece| Arc::clone(&piece.args[arg])).collect::<Vec<_>>());
+    (0..pieces.first().map_or(0, |piece| piece.args.len())).map(of).collect()
 }
 
-/// From the first row that is kept to the last.
-fn around(kept: &BooleanArray) -> Range<usize> {
-    let first = kept.values().set_indices().next();
-    let last = (0..kept.len()).rev().find(|&row| kept.value(row));
-    first.zip(last).map_or(0..0, |(first, last)| first..last + 1)
+fn joined(parts: &[ArrayRef]) -> Result<ArrayRef> {
+    match parts {
+        [only] => Ok(Arc::clone(only)),
+        several => Ok(concat(&several.iter().map(AsRef::as_ref).collect::<Vec<_>>())?),
+    }
+}
+
+/// Whether no value is missing.
+fn is_complete(array: &ArrayRef) -> bool {
+    let numbers = array.as_primitive_opt::<Float64Type>();
+    array.null_count() == 0 && numbers.is_none_or(|numbers| numbers.values().iter().all(|v| v.is_finite()))
+}
+
+/// The results of one computation, series by series.
+enum Results {
+    Series(Box<OutputBuilder>),
+    Window(Vec<ArrayRef>),
+}
+
+impl Results {
+    fn finish(self) -> Result<ArrayRef> {
+        Ok(match self {
+            Results::Series(builder) => builder.finish(),
+            Results::Window(mut columns) if columns.len() == 1 => columns.swap_remove(0),
+            Results::Window(columns) => concat(&columns.iter().map(AsRef::as_ref).collect::<Vec<_>>())?,
+        })
+    }
 }
 
 fn whole_batch(pieces: &[Piece]) -> Result<RecordBatch> {

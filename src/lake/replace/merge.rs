@@ -165,5 +165,9 @@ fn kept(rows: Option<&RecordBatch>, replaced: &Times) -> Vec<RecordBatch> {
             _ => kept.push(row..row + 1),
         }
     }
-    kept.into_iter().map(|range| rows.slice(range.start, range.len())).collect()
+    let part = |range: Range<usize>| match range.len() == rows.num_rows() {
+        true => rows.clone(),
+        false => rows.slice(range.start, range.len()),
+    };
+    kept.into_iter().map(part).collect()
 }

@@ -20,6 +20,7 @@ use super::{kind::ResultKind, sorted_rows::SortedRows};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use deltalake_core::kernel::Add;
@@ -153,7 +154,8 @@ async fn attempt(
         false => (old.read(state, &old.touched.by_symbol).await?, old.read(state, &old.touched.recent).await?),
     };
     // A plan keeps state of its last run.
-    let rows = execute_stream(reset_plan_states(Arc::clone(&replacement.rows))?, state.task_ctx())?;
+    let plan = reset_plan_states(Arc::clone(&replacement.rows))?;
+    let rows = execute_stream(Arc::clone(&plan), state.task_ctx())?;
     let merge = Merge {
         new: SortedRows::new(Some(rows), schema),
         by_symbol: SortedRows::new(old_by_symbol, schema),
@@ -166,6 +168,7 @@ async fn attempt(
     };
     let outputs = Outputs { by_symbol: &mut by_symbol, tail: &mut tail, closed: closed.as_mut() };
     let merged = merge.run(outputs).await;
+    tracing::trace!("executed\n{}", DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(true));
     let mut files = finish(merged, [Some(by_symbol), Some(tail), closed]).await?;
     let removes = old.touched.all().map(|file| old.files[file].clone()).collect();
     let change =

@@ -5,8 +5,8 @@ mod tags;
 
 use super::delta::Log;
 use super::uncommitted::UncommittedFiles;
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::{cast, partition};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{cast, concat, partition};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
@@ -45,6 +45,8 @@ const UPLOAD_BYTES: (usize, usize) = (5 << 20, 10 << 20);
 const UPLOADS: usize = 8;
 /// Rows of a data page: what is read for a few bars of one symbol.
 const PAGE_ROWS: usize = 4_096;
+/// Parts with fewer rows than these on average are put together before they are encoded, since each costs as much as some hundred rows.
+const SMALL_PART_ROWS: usize = 1_024;
 /// Bytes after which a file ends, at the next symbol boundary.
 pub(super) const FILE_BYTES: u64 = 64 << 20;
 /// The same of a table of results, where a run replaces rows here and there: such a file is rewritten in a tenth of a second.
@@ -278,7 +280,8 @@ impl<'a> TableWriter<'a> {
             self.group.rows += to - from;
             // Accounted without asking: it is bounded by the budget, and whoever can spill has to leave room for it.
             self.reservation.grow((to - from) * self.row_bytes);
-            self.group.batches.push(batch.slice(from, to - from));
+            let is_all = to - from == batch.num_rows();
+            self.group.batches.push(if is_all { batch.clone() } else { batch.slice(from, to - from) });
         }
     }
 
@@ -315,8 +318,8 @@ impl<'a> TableWriter<'a> {
         let chunks = SpawnedTask::spawn(async move {
             let mut chunks = vec![];
             for ((i, field), mut column) in schema.fields().iter().enumerate().zip(columns) {
-                for batch in &batches {
-                    for leaf in compute_leaves(field, batch.column(i)).map_err(failed)? {
+                for array in parts(batches.iter().map(|batch| batch.column(i)))? {
+                    for leaf in compute_leaves(field, &array).map_err(failed)? {
                         column.write(&leaf).map_err(failed)?;
                     }
                 }
@@ -484,4 +487,14 @@ pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
 
 fn failed(error: ParquetError) -> DataFusionError {
     DataFusionError::ParquetError(Box::new(error))
+}
+
+/// A column as it is handed to the encoder: in one piece, where it comes in many small ones.
+fn parts<'c>(columns: impl Iterator<Item = &'c ArrayRef>) -> Result<Vec<ArrayRef>> {
+    let parts: Vec<&ArrayRef> = columns.collect();
+    let rows: usize = parts.iter().map(|part| part.len()).sum();
+    if rows / parts.len().max(1) >= SMALL_PART_ROWS || parts.len() < 2 {
+        return Ok(parts.into_iter().cloned().collect());
+    }
+    Ok(vec![concat(&parts.into_iter().map(AsRef::as_ref).collect::<Vec<_>>())?])
 }

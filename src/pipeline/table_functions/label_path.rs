@@ -34,6 +34,7 @@ impl TableFunction for LabelPath {
             refine: call.flag("refine")?,
             own_bars: call.flag("own_bars")?,
             width: None,
+            quantile: None,
         };
         Ok(Some(label_path::sql(&on.lake, timeframe.parse()?, &options).await?))
     }

@@ -146,7 +146,7 @@ impl SeriesFunction for PathLabels {
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
         let labeller = self.labeller(inputs, params, outputs)?;
         let entry = inputs.optional(self.entry);
-        for row in 0..inputs.len() {
+        for row in outputs.first_read()..inputs.len() {
             let is_entry = entry.map_or_else(|| labeller.path.is_end(row), |entry| entry[row]);
             if is_entry && labeller.price[row].is_finite() {
                 labeller.label(row, outputs);
@@ -161,7 +161,7 @@ impl PathLabels {
         let columns = self.columns;
         let candles = self.bars.read(inputs);
         let Candles { high, low, close } = candles;
-        let requested = Wanted::of(&columns, outputs);
+        let requested = Requested::of(&columns, outputs);
         let ranges = match requested.range_expansion {
             true => high.iter().zip(low).map(|(h, l)| h - l).collect(),
             false => vec![],
@@ -192,7 +192,7 @@ impl PathLabels {
 }
 
 /// Which computations anybody reads the results of.
-struct Wanted {
+struct Requested {
     width: bool,
     end: bool,
     extremes: bool,
@@ -202,7 +202,7 @@ struct Wanted {
     moments: bool,
 }
 
-impl Wanted {
+impl Requested {
     fn of(columns: &Columns, outputs: &Outputs<'_>) -> Self {
         let c = columns;
         Self {
@@ -225,7 +225,7 @@ impl Wanted {
 /// Labels the bars of one series.
 struct Labeller<'a> {
     columns: Columns,
-    requested: Wanted,
+    requested: Requested,
     path: Path<'a>,
     candles: Candles<'a>,
     price: &'a [f64],

@@ -133,7 +133,7 @@ impl SeriesFunction for TripleBarrier {
         let vertical = params.get(self.vertical);
         let ts = inputs.optional(self.ts);
         let need_walk = columns.need_walk(outputs);
-        for row in 0..inputs.len() {
+        for row in outputs.first_read()..inputs.len() {
             if !walk.is_entry(row) {
                 continue;
             }

@@ -68,11 +68,9 @@ impl SeriesCall {
     /// Says which of the requested outputs are read in some rows only. All rows are computed all the same where it
     /// is not known how many bars the function looks back, or where it forgets its start only as its inputs move.
     pub fn with_in_some_rows(mut self, outputs: OutputSet) -> Self {
-        let Reach { back, ahead } = self.reach();
-        let counts = |bars: Bars| matches!(bars, Bars::Count(_));
-        self.in_some_rows = match counts(back) && counts(ahead) && !self.function.fades_by_movement(&self.params) {
-            true => outputs.and(&self.requested),
-            false => OutputSet::none(self.function.signature()),
+        self.in_some_rows = match self.neighbours() {
+            Some(_) => outputs.and(&self.requested),
+            None => OutputSet::none(self.function.signature()),
         };
         self
     }
@@ -102,6 +100,16 @@ impl SeriesCall {
         self.function.reach(&self.params)
     }
 
+    /// How many valid bars it looks back and ahead, where that is a number whatever their values are.
+    pub fn neighbours(&self) -> Option<(usize, usize)> {
+        match self.reach() {
+            Reach { back: Bars::Count(back), ahead: Bars::Count(ahead) } => {
+                (!self.function.fades_by_movement(&self.params)).then_some((back, ahead))
+            }
+            _ => None,
+        }
+    }
+
     /// Evaluates one whole series and returns its column.
     pub fn evaluate(&self, args: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         let mut builder = OutputBuilder::with_capacity(self, rows);
@@ -126,46 +134,67 @@ impl SeriesCall {
         read: &Range<usize>,
         out: &mut OutputBuilder,
     ) -> Result<()> {
-        let signature = self.function.signature();
-        let given = self.given.iter().filter(|given| **given).count();
-        if args.len() != signature.inputs.len() + given || args.iter().any(|a| a.len() != rows) {
-            return internal_err!("{}: {} arguments for {rows} rows", signature.name, args.len());
-        }
+        self.check_args(args, rows)?;
         out.grow(rows);
-        if *read == (0..rows) {
-            return self.fill(&self.requested, args, rows, read, out);
+        let all = 0..rows;
+        if *read == all {
+            return self.fill(&self.requested, args, read, &all, out);
         }
-        self.fill(&self.requested.without(&self.in_some_rows), args, rows, &(0..rows), out)?;
-        self.fill(&self.in_some_rows, args, rows, read, out)
+        self.fill(&self.requested.without(&self.in_some_rows), args, &all, &all, out)?;
+        self.fill(&self.in_some_rows, args, read, &all, out)
     }
 
-    /// Computes some outputs of the last `rows` rows, of which `read` is read.
-    fn fill(
+    /// As [`SeriesCall::append`], where only the rows of `read` are appended.
+    pub fn append_only(
         &self,
-        outputs: &OutputSet,
         args: &[ArrayRef],
         rows: usize,
         read: &Range<usize>,
         out: &mut OutputBuilder,
     ) -> Result<()> {
+        self.check_args(args, rows)?;
+        out.grow(read.len());
+        self.fill(&self.requested, args, read, read, out)
+    }
+
+    fn check_args(&self, args: &[ArrayRef], rows: usize) -> Result<()> {
+        let signature = self.function.signature();
+        let given = self.given.iter().filter(|given| **given).count();
+        if args.len() != signature.inputs.len() + given || args.iter().any(|a| a.len() != rows) {
+            return internal_err!("{}: {} arguments for {rows} rows", signature.name, args.len());
+        }
+        Ok(())
+    }
+
+    /// Computes some outputs in the rows of `read`; the last rows of `out` are those of `held`, which it lies in.
+    fn fill(
+        &self,
+        outputs: &OutputSet,
+        args: &[ArrayRef],
+        read: &Range<usize>,
+        held: &Range<usize>,
+        out: &mut OutputBuilder,
+    ) -> Result<()> {
+        let rows = args.first().map_or(0, |array| array.len());
         if read.is_empty() || outputs.count() == 0 {
             return Ok(());
         }
         let columns = self.columns(args)?;
         let valid = valid_rows(&columns[..self.function.signature().inputs.len()], rows);
-        if valid.is_none() && *read == (0..rows) {
+        if valid.is_none() && *read == (0..rows) && read == held {
             return self.compute(&columns, rows, &mut out.last(rows, outputs));
         }
         // The bars that are looked at, as positions among the valid ones, and those of them that are read.
         let count = valid.as_ref().map_or(rows, Vec::len);
         let position = |row: usize| valid.as_ref().map_or(row, |valid| valid.partition_point(|&v| v < row));
         let (first, last) = (position(read.start), position(read.end));
-        let Reach { back, ahead } = self.reach();
-        let start = if let Bars::Count(bars) = back { first.saturating_sub(bars) } else { 0 };
-        let end = if let Bars::Count(bars) = ahead { last.saturating_add(bars).min(count) } else { count };
         if first == last {
             return Ok(());
         }
+        let (start, end) = match self.neighbours() {
+            Some((back, ahead)) => (first.saturating_sub(back), last.saturating_add(ahead).min(count)),
+            None => (0, count),
+        };
         let mut dense = OutputBuilder::new(self.function.signature(), outputs, end - start);
         dense.grow(end - start);
         let mut cells = dense.last(end - start, outputs).read_from(first - start);
@@ -173,15 +202,15 @@ impl SeriesCall {
             Some(valid) => {
                 let compact: Vec<_> = columns.iter().map(|c| c.take(&valid[start..end])).collect();
                 self.compute(&compact, end - start, &mut cells)?;
-                valid[first..last].to_vec()
+                valid[first..last].iter().map(|row| row - held.start).collect()
             }
             None => {
                 let args: Vec<_> = args.iter().map(|a| a.slice(start, end - start)).collect();
                 self.compute(&self.columns(&args)?, end - start, &mut cells)?;
-                (first..last).collect()
+                (first - held.start..last - held.start).collect()
             }
         };
-        out.scatter(&dense, first - start, &at, rows);
+        out.scatter(&dense, first - start, &at, held.len());
         Ok(())
     }
 
