@@ -3,7 +3,7 @@
 use super::control::Control;
 use super::label_path::{self, PathOptions};
 use super::levels::Source;
-use super::materialize::{Materialization, ResultTable, result_table};
+use super::materialize::result_table;
 use super::query::Query;
 use super::quoting;
 use super::resample::{self, BarRequest};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
 use tallow_engine::reach::reach_at_end;
-use tallow_lake::{Lake, ResultKind, Written};
+use tallow_lake::{Lake, ResultKind};
 use tallow_udfs::calendar::{Grid, Timeframe};
 use tallow_udfs::label::VERSION;
 use tallow_udfs::series::{Bars, Reach};
@@ -261,7 +261,8 @@ impl LabelRun {
     /// parameters, everything.
     ///
     /// # Errors
-    /// As [`LabelRun::write`]; or the table is that of a pipeline of the lake.
+    /// The labels cannot be computed, something else than labels of these bars is in the place of the table, or it is that of
+    /// a pipeline of the lake.
     pub async fn run(&self, session: &Session, table: &str, control: &Control) -> Result<incremental::Run> {
         let pipeline = Pipeline {
             name: "label".to_string(),
@@ -270,18 +271,6 @@ impl LabelRun {
         };
         let options = RunOptions { full: pipeline.is_changed(session).await?, ..RunOptions::default() };
         pipeline.run(session, options, control).await
-    }
-
-    /// Runs and writes the table.
-    ///
-    /// # Errors
-    /// The labels cannot be computed, or something else than labels of these bars is in the place of the table.
-    pub async fn write(&self, session: &Session, table: &str, control: &Control) -> Result<Written> {
-        let rows = Materialization::of_sql(session, &self.sql(session.lake()).await?).await?;
-        let rows = rows.ordered().expecting(self.bars(session.lake()).await);
-        let properties = self.properties(session.lake()).await?;
-        let table = ResultTable { name: table.to_string(), kind: ResultKind::Labels, properties };
-        rows.overwrite(session, &table, control).await
     }
 }
 

@@ -7,6 +7,9 @@ use datafusion::parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use tallow::pipeline::control::Control;
+use tallow::pipeline::incremental::Done;
+use tallow::pipeline::label::LabelRun;
 use tallow::{Session, Settings};
 
 pub const DAY: i64 = 86_400_000_000;
@@ -111,4 +114,12 @@ pub async fn plan(session: &Session, sql: &str) -> String {
     let frame = session.sql(sql).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
     let physical = session.physical(frame.logical_plan()).await.unwrap();
     datafusion::physical_plan::display::DisplayableExecutionPlan::new(physical.as_ref()).indent(false).to_string()
+}
+
+/// Writes a table of labels: how many rows, and the version of the table.
+pub async fn write_labels(session: &Session, run: &LabelRun, table: &str) -> tallow::Result<(u64, u64)> {
+    match run.run(session, table, &Control::default()).await?.done {
+        Done::Written { rows, version } => Ok((rows, version)),
+        other => panic!("nothing was written: {other:?}"),
+    }
 }

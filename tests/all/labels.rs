@@ -1,13 +1,12 @@
 //! Labels against a slow reference written straight from their definitions, and cases worked by hand.
 
-use crate::common::{assert_close, batch, numbers, query, session, settings, walk, write_parquet};
+use crate::common::{assert_close, batch, numbers, query, session, settings, walk, write_labels, write_parquet};
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tallow::pipeline::control::Control;
 use tallow::pipeline::label::{LabelRun, Unlabelled};
 use tallow::{Session, Settings};
 use tallow_lake::{Computed, ResultKind};
@@ -580,8 +579,8 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
     let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let mut run = LabelRun::new("1d".parse().unwrap());
     run.horizon = 10;
-    let written = run.write(&session, "labels_1d", &Control::default()).await.unwrap();
-    assert_eq!((written.rows, written.version), (619_032, 0), "all bars with a high, a low and a close");
+    let written = write_labels(&session, &run, "labels_1d").await.unwrap();
+    assert_eq!(written, (619_032, 0), "all bars with a high, a low and a close");
     let sql = "select count(*) as n, sum(l.label) as s from candles c join labels_1d l on c.symbol = l.symbol and c.ts = l.ts";
     let text = crate::common::plan(&session, sql).await;
     assert!(text.contains("SortMergeJoinExec") && !text.contains("SortExec"), "{text}");
@@ -590,7 +589,7 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
     // Other labels take the place of the first ones; the first remain under their version.
     run.labels = vec!["label".to_string()];
     run.params.insert("up".to_string(), "0.5".to_string());
-    assert_eq!(run.write(&session, "labels_1d", &Control::default()).await.unwrap().version, 1);
+    assert_eq!(write_labels(&session, &run, "labels_1d").await.unwrap().1, 1);
     let columns = session.lake().columns("labels_1d").await.unwrap();
     assert_eq!(columns, ["symbol", "ts", "close", "path_timeframe", "label", "horizon_complete", "available_at"]);
     let old = query(&session, "select sum(label) as s from \"labels_1d@v0\"").await;
@@ -616,16 +615,16 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
     let plain = folder.path().join("plain");
     write_parquet(&plain.join("a.parquet"), &to_batch(&[("X".to_string(), vec![bar(0, 1.0, 1.0, 1.0)])].into()), 10);
     let plain = format!("file://{}", plain.display());
-    let said = run.write(&session, &plain, &Control::default()).await.unwrap_err().to_string();
+    let said = write_labels(&session, &run, &plain).await.unwrap_err().to_string();
     assert!(said.contains("plain files without a transaction log"), "{said}");
     let files = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/data/candles/4h").to_string()];
     let options = tallow_lake::IngestOptions { sources: files, ..Default::default() };
     session.ingest("4h".parse().unwrap(), options, &Default::default()).await.unwrap();
     let candles = format!("file://{}", folder.path().join("candles/4h").display());
-    let said = run.write(&session, &candles, &Control::default()).await.unwrap_err().to_string();
+    let said = write_labels(&session, &run, &candles).await.unwrap_err().to_string();
     assert!(said.contains("was not computed by"), "{said}");
     for name in ["my table", "../../evil", "/tmp/evil", "levels_1d"] {
-        let said = run.write(&session, name, &Control::default()).await.unwrap_err().to_string();
+        let said = write_labels(&session, &run, name).await.unwrap_err().to_string();
         assert!(said.contains(&format!("'{name}' cannot be a table of labels")), "{said}");
     }
 }
@@ -646,10 +645,10 @@ async fn bars_without_labels_are_counted_by_reason() {
     let session = tallow::open(Settings { lake, ..settings() }).await.unwrap();
     let run = LabelRun::new("1d".parse().unwrap());
     assert_eq!(run.bars(session.lake()).await, Some(30));
-    let written = run.write(&session, "labels_1d", &Control::default()).await.unwrap();
+    let written = write_labels(&session, &run, "labels_1d").await.unwrap();
     // One of thirty has no high, the average true range needs fourteen, and six have less than six after them.
     let why = run.unlabelled(&session, "labels_1d").await.unwrap();
-    assert_eq!((written.rows, why), (29, Unlabelled { incomplete: 1, warm_up: 14, open: 6 }));
+    assert_eq!((written.0, why), (29, Unlabelled { incomplete: 1, warm_up: 14, open: 6 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -664,7 +663,7 @@ async fn a_result_is_not_written_among_the_files_of_others_or_over_other_results
     let place = |name: &str| format!("file://{}", folder.path().join(name).display());
     let written = async |table: &str, timeframe: &str| {
         let run = LabelRun::new(timeframe.parse().unwrap());
-        run.write(&session, table, &Control::default()).await.map(|w| w.rows).map_err(|e| e.to_string())
+        write_labels(&session, &run, table).await.map(|(rows, _)| rows).map_err(|e| e.to_string())
     };
     // A note, and a folder of pictures.
     for other in ["others/notes.md", "pictures/2020/a.png"] {

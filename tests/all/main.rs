@@ -10,6 +10,7 @@ mod common;
 mod crashes;
 mod damaged;
 mod dialect;
+mod edits;
 mod examples;
 mod floors;
 mod formulas;

@@ -1,7 +1,7 @@
 //! The plans of use-cases travel: every plan that a session makes is written, read in another one, and run as it was read.
 
 use super::{rows, session_of, shown, travels_in};
-use crate::common::{DAY, START, batch, query, settings, walk, write_parquet};
+use crate::common::{DAY, START, batch, query, settings, walk, write_labels, write_parquet};
 use arrow::array::RecordBatch;
 use datafusion::common::config::ConfigOptions;
 use datafusion::execution::{SessionStateBuilder, TaskContext};
@@ -163,7 +163,7 @@ async fn label_runs_travel() {
     ];
     for run in runs {
         let expected = query(&plain, &run.sql(plain.lake()).await.unwrap()).await;
-        run.write(&pair.here, "labels_all", &Control::default()).await.unwrap();
+        write_labels(&pair.here, &run, "labels_all").await.unwrap();
         assert!(pair.check().await.contains("SeriesExec"));
         // The tables of a lake are listed when it is opened.
         let written = query(&session_of(&settings).await, "select * from labels_all").await;
