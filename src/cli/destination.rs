@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_ending_tells_format_and_compression_in_any_case() {
-        for (name, wanted) in [
+        for (name, expected) in [
             ("a.CSV", (Format::Csv, None)),
             ("a.b/y.csv.gz", (Format::Csv, Some(Compression::Gzip))),
             ("y.TSV.Zst", (Format::Tsv, Some(Compression::Zstd))),
@@ -234,7 +234,7 @@ mod tests {
             ("y.pq", (Format::Parquet, None)),
             ("y.IPC", (Format::Arrow, None)),
         ] {
-            assert_eq!(of(name, None), Ok(wanted), "{name}");
+            assert_eq!(of(name, None), Ok(expected), "{name}");
         }
     }
 

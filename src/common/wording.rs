@@ -30,8 +30,8 @@ fn time_literal(said: &str) -> Option<String> {
 fn number_literal(said: &str) -> Option<String> {
     let rest = said.strip_prefix("Cast error: Cannot cast string '")?;
     let (text, rest) = rest.split_once("' to value of ")?;
-    let wanted = kind(rest.strip_suffix(" type")?);
-    Some(format!("'{text}' is not {wanted}: a text stands where {wanted} is expected"))
+    let expected = kind(rest.strip_suffix(" type")?);
+    Some(format!("'{text}' is not {expected}: a text stands where {expected} is expected"))
 }
 
 fn comparison(said: &str) -> Option<String> {

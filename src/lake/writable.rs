@@ -45,9 +45,9 @@ pub(super) fn check_writable(location: &str, schema: &Schema) -> Result<()> {
     for field in schema.fields() {
         let text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         match expected(field.name()) {
-            Some(wanted) if *field.data_type() != wanted && !(text && wanted == DataType::Utf8) => {
+            Some(expected) if *field.data_type() != expected && !(text && expected == DataType::Utf8) => {
                 let (name, found) = (field.name(), field.data_type());
-                return foreign(format!("{location}: column `{name}` is {found}, and tallow writes {wanted}"));
+                return foreign(format!("{location}: column `{name}` is {found}, and tallow writes {expected}"));
             }
             _ => {}
         }

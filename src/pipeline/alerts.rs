@@ -94,7 +94,7 @@ pub async fn claim(session: &Session, matches: RecordBatch, most: usize, alerts:
         Ok(due)
     };
     let due = session.on_lake(|lake| async move { lake.change_records("CLAIM ALERTS", change).await }).await?;
-    let count = |wanted: Due| due.iter().filter(|d| **d == wanted).count();
+    let count = |which: Due| due.iter().filter(|d| **d == which).count();
     let (silent, elsewhere) = (count(Due::Silent), count(Due::Elsewhere));
     let now: BooleanArray = due.iter().map(|d| Some(*d == Due::Now)).collect();
     Ok(Claimed { rows: filter_record_batch(&matches, &now)?, silent, elsewhere })

@@ -42,8 +42,8 @@ pub async fn absent(session: &Session, plan: &LogicalPlan, symbols: &[String]) -
     })?;
     let mut absent: BTreeSet<&String> = symbols.iter().collect();
     for (table, symbol) in &tables {
-        let wanted = symbol.clone().in_list(absent.iter().map(|s| lit(s.as_str())).collect(), false);
-        let there = names(session, LogicalPlanBuilder::from(table.clone()).filter(wanted)?, symbol).await?;
+        let chosen = symbol.clone().in_list(absent.iter().map(|s| lit(s.as_str())).collect(), false);
+        let there = names(session, LogicalPlanBuilder::from(table.clone()).filter(chosen)?, symbol).await?;
         absent.retain(|symbol| !there.contains(*symbol));
         if absent.is_empty() {
             return Ok(vec![]);

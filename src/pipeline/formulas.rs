@@ -57,9 +57,9 @@ pub async fn find(session: &Session, text: &str) -> Result<Option<StoredFormula>
     match version {
         None => Ok(versions.pop()),
         Some(_) if versions.is_empty() => Ok(None),
-        Some(wanted) => match versions.iter().find(|f| f.version == wanted) {
+        Some(number) => match versions.iter().find(|f| f.version == number) {
             Some(found) => Ok(Some(found.clone())),
-            None => Err(Error::not_found(format!("formula {name} has versions 1 to {}, not {wanted}", versions.len()))),
+            None => Err(Error::not_found(format!("formula {name} has versions 1 to {}, not {number}", versions.len()))),
         },
     }
 }

@@ -40,8 +40,8 @@ impl Views {
 /// letter off.
 fn nearest_symbol(table: &CandleTable, symbol: &str) -> Option<String> {
     let plain = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_uppercase();
-    let wanted = plain(symbol);
-    let same = table.listed_symbols().find(|known| plain(known) == wanted).map(str::to_string);
+    let given = plain(symbol);
+    let same = table.listed_symbols().find(|known| plain(known) == given).map(str::to_string);
     // Symbols are mostly of capital letters, also those that the lists do not name.
     let capitals = || {
         let upper = symbol.to_uppercase();

@@ -116,8 +116,8 @@ fn below_series(series: &SeriesExec, above: Above) -> Result<Arc<dyn ExecutionPl
         note(&rows.condition, &Reads::all(), &mut input.reads);
     }
     let input = below(Arc::clone(series.input()), input)?;
-    let told: Arc<dyn ExecutionPlan> = Arc::new(series.with_reads(&above.reads[width..], above.rows));
-    with_child(told, input)
+    let restricted: Arc<dyn ExecutionPlan> = Arc::new(series.with_reads(&above.reads[width..], above.rows));
+    with_child(restricted, input)
 }
 
 /// The same rows in terms of other columns: each is replaced by what it is made of. `None` where that is not known.

@@ -89,13 +89,13 @@ mod tests {
         assert_eq!(deliver(&lake, folder.path(), &first).await, Some(0));
         let second = ["A,2024-01-02,3,3,3,3", "A,2024-01-03,4,4,4,4", "B,2024-01-01,5,5,5,5", "C,2024-01-01,7,7,7,7"];
         assert_eq!(deliver(&lake, folder.path(), &second).await, Some(1));
-        let told = [
+        let expected = [
             "A 2024-01-02 2.0 update_preimage 1",
             "A 2024-01-02 3.0 update_postimage 1",
             "A 2024-01-03 4.0 insert 1",
             "C 2024-01-01 7.0 insert 1",
         ];
-        assert_eq!(changes(&lake, 0, None).await, told);
+        assert_eq!(changes(&lake, 0, None).await, expected);
         // What is there already changes nothing, nor does how it lies.
         assert_eq!(deliver(&lake, folder.path(), &second).await, None);
         lake.optimize("candles_1d", Some(1)).await.unwrap();

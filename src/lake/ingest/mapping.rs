@@ -180,9 +180,9 @@ fn time_format(source: &Source, head: &Chunk, ts: &[usize], naming: &Naming) -> 
 
 /// Columns of the table by name, each with the file's columns that make it.
 fn name_columns(source: &Source, naming: &Naming) -> Result<BTreeMap<String, Vec<usize>>> {
-    let position = |wanted: &str| {
-        let exact = source.names.iter().position(|n| n == wanted);
-        exact.or_else(|| source.names.iter().position(|n| n.eq_ignore_ascii_case(wanted)))
+    let position = |name: &str| {
+        let exact = source.names.iter().position(|n| n == name);
+        exact.or_else(|| source.names.iter().position(|n| n.eq_ignore_ascii_case(name)))
     };
     let mut result: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut taken = vec![false; source.names.len()];

@@ -225,14 +225,14 @@ pub async fn charts_of_labels(
     session: &Session,
     labels: &str,
     candles: &str,
-    wanted: &[String],
+    chosen: &[String],
     most: usize,
 ) -> Result<Vec<Chart>> {
     let has_label = session.lake().columns(labels).await?.iter().any(|c| c == "label");
     if !has_label {
         return Ok(vec![]);
     }
-    let among = match wanted {
+    let among = match chosen {
         [] => String::new(),
         some => format!(" and symbol in ({})", quoting::texts(some)),
     };

@@ -51,10 +51,13 @@ impl Scan {
         Ok(Some(Rank { by: rank.by.bind(&params)?.first_field(), descending: rank.descending }))
     }
 
-    pub(super) fn refuse_lookahead(&self, told: &PlanReach) -> Result<()> {
+    pub(super) fn refuse_lookahead(&self, reach_of_plan: &PlanReach) -> Result<()> {
         let ahead = |bars: Bars| (bars != Bars::Count(0)).then(|| bars.to_string());
-        let Some(bars) = ahead(told.total().furthest().ahead) else { return Ok(()) };
-        let of = told.columns.iter().find(|(name, sources)| name != MATCH && ahead(sources.furthest().ahead).is_some());
+        let Some(bars) = ahead(reach_of_plan.total().furthest().ahead) else { return Ok(()) };
+        let of = reach_of_plan
+            .columns
+            .iter()
+            .find(|(name, sources)| name != MATCH && ahead(sources.furthest().ahead).is_some());
         let what = of.map_or_else(|| self.formula.to_string(), |(name, _)| name.clone());
         let how_far = if bars == "1" { " (1 bar)".to_string() } else { format!(" ({bars} bars)") };
         let said = format!("`{what}` looks into the future{how_far}: at the time of a match it was not known");

@@ -63,12 +63,12 @@ impl Pass {
         let Findings { symbols: scanned, faults } = Findings::of(&self.plan);
         let skipped = |Fault { symbol, reason }| Skipped { symbol, reason };
         let mut skipped: Vec<Skipped> = faults.into_iter().map(skipped).collect();
-        let wanted = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
+        let is_chosen = |symbol: &str| self.symbols.as_ref().is_none_or(|all| all.iter().any(|s| s == symbol));
         let by_name = self.candles().is_some_and(CandleTable::is_named_by_files);
         let files = self.candles().map(unreadable).unwrap_or_default();
-        skipped.extend(files.into_iter().filter(|file| !by_name || wanted(&file.symbol)));
+        skipped.extend(files.into_iter().filter(|file| !by_name || is_chosen(&file.symbol)));
         for (path, symbol) in self.candles().map(CandleTable::empty_files).unwrap_or_default() {
-            if (!by_name || wanted(&symbol)) && !scanned.contains(symbol.as_str()) {
+            if (!by_name || is_chosen(&symbol)) && !scanned.contains(symbol.as_str()) {
                 skipped.push(Skipped { symbol, reason: format!("no data: {path} has no rows") });
             }
         }
