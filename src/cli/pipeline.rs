@@ -243,7 +243,7 @@ async fn run(cx: &Context, session: &Session, args: RunArgs) -> Result<(), Failu
 
 /// `candles_1d 11 to 12: 2500 rows changed`
 fn sources(sources: &[Source]) -> String {
-    let of = |Source { table, from, to, changed }: &Source| match from {
+    let of = |Source { table, from, to, changed, .. }: &Source| match from {
         Some(from) if from == to => format!("{table} {to}"),
         Some(from) => format!("{table} {from} to {to}, {changed} rows changed"),
         None => format!("{table} {to}"),
@@ -268,15 +268,19 @@ fn show_work(pipeline: &Pipeline, work: &Work) -> Result<(), Failure> {
     for source in &work.sources {
         out!("  source   {}", sources(std::slice::from_ref(source)));
     }
-    match &work.extent {
-        Extent::Nothing => out!("  up to date"),
-        Extent::Everything(_) => {}
-        Extent::Ranges { affected, needed, .. } => {
-            out!("  rows     {}", spans(affected));
-            for (table, ranges) in needed {
-                out!("  reads    {table}: {}", spans(ranges));
-            }
-        }
+    if let Extent::Ranges { affected, .. } = &work.extent {
+        out!("  rows     {}", spans(affected));
+    }
+    for Source { table, read, .. } in work.sources.iter().filter(|source| source.read.rows > 0) {
+        let of = match &work.extent {
+            Extent::Ranges { needed, .. } => needed.get(table).map(|ranges| format!("{}; ", spans(ranges))),
+            _ => None,
+        };
+        let megabytes = read.bytes as f64 / 1e6;
+        out!("  reads    {table}: {}about {} bars, {megabytes:.1} MB", of.unwrap_or_default(), read.rows);
+    }
+    if work.extent == Extent::Nothing {
+        out!("  up to date");
     }
     show_why(work)
 }

@@ -52,4 +52,4 @@ pub use readable::Unreadable;
 pub use replace::{Replaced, Replacement};
 pub use small_table::Record;
 pub use stores::Stores;
-pub use table::{CandleTable, TableSummary};
+pub use table::{CandleTable, ReadSize, TableSummary};

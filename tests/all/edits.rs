@@ -201,6 +201,8 @@ fn case(seed: u64) -> Case {
             Definition::Label(LabelRun { params: [("tie".into(), "refine".into())].into(), ..of("2d") }),
             Some(true),
         ),
+        ("path", Definition::Label(LabelRun { labels: vec!["path_labels".into()], ..of("2d") }), Some(true)),
+        ("barriers", Definition::Label(LabelRun { labels: vec!["triple_barrier".into()], ..of("1d") }), Some(true)),
         (
             "sigma",
             Definition::Label(LabelRun { params: [("width".into(), "sigma".into())].into(), ..of("1d") }),
@@ -256,7 +258,9 @@ async fn script(seed: u64) {
     deliver(&session, folder.path(), "1d", &known).await;
     let of_half_days = halves(&mut dice, &known);
     deliver(&session, folder.path(), "12h", &of_half_days).await;
-    let pipeline = Pipeline { name: format!("p_{name}"), definition, into: format!("t_{name}") };
+    // Bars have the table of their length.
+    let into = if matches!(definition, Definition::Resample(_)) { name.clone() } else { format!("t_{name}") };
+    let pipeline = Pipeline { name: format!("p_{name}"), definition, into };
     for step in 0..STEPS {
         let what = format!("seed {seed}, step {step}, {name}: {:?}", pipeline.definition);
         let run = pipeline.run(&session, RunOptions::default(), &Control::default()).await;

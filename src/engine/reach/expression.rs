@@ -96,7 +96,7 @@ impl Shape {
         // Where rows are smaller bars, how many of them make up a horizon is not known.
         let options = others.iter().skip(signature.params.len()).zip(&signature.options);
         let mut given = options.filter(|(arg, _)| !matches!(arg, Expr::Literal(value, _) if value.is_null()));
-        let over_smaller = given.any(|(_, option)| option.name == "label_ts");
+        let over_smaller = given.any(|(_, option)| option.makes_rows_smaller());
         Reach { back: unless(inputs < least, back), ahead: unless(inputs < Values::Complete || over_smaller, ahead) }
     }
 

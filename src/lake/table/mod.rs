@@ -24,6 +24,15 @@ use std::sync::Arc;
 pub use summary::TableSummary;
 use tallow_common::{Error, Ranges};
 
+/// How much has to be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadSize {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of files, of all their columns.
+    pub bytes: u64,
+}
+
 /// Files of candles with canonical columns, known order and symbol ranges.
 #[derive(Debug, Clone)]
 pub struct CandleTable {
@@ -66,6 +75,23 @@ impl CandleTable {
     /// has to drop.
     pub fn within(&self, ranges: &Arc<Ranges>) -> CandleTable {
         CandleTable { within: Some(Arc::clone(ranges)), ..self.clone() }
+    }
+
+    /// About how much has to be read of the table, as far as it is restricted.
+    pub fn read_size(&self) -> ReadSize {
+        let selection =
+            Selection { symbols: self.only.as_deref().cloned(), ranges: self.within.clone(), ..Selection::default() };
+        let mut size = ReadSize::default();
+        for (profile, file) in self.profiles.iter().zip(&self.files.files) {
+            let selected = (0..profile.runs.len()).filter(|&run| selection.touches(&profile.runs[run]));
+            let rows = match profile.runs.is_empty() {
+                true => profile.rows,
+                false => selected.map(|run| profile.rows_of(run).len()).sum(),
+            };
+            size.rows += rows;
+            size.bytes += (file.size as f64 * rows as f64 / profile.rows.max(1) as f64) as u64;
+        }
+        size
     }
 
     /// The version that is read of a table with a transaction log.

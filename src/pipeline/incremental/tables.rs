@@ -8,7 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
-use tallow_lake::{CandleTable, Changed};
+use tallow_lake::{CandleTable, Changed, ReadSize};
 
 /// Tables whose changes are known, with the version that is read, by name.
 pub(super) type Followed = BTreeMap<String, (Arc<CandleTable>, u64)>;
@@ -69,7 +69,7 @@ impl Tables {
                 Some(from) if self.unfollowed.is_none() => changed(session, name, from, to).await?,
                 _ => Changed::default(),
             };
-            sources.push(Source { table: name.clone(), from, to, changed: of_table.rows });
+            sources.push(Source { table: name.clone(), from, to, changed: of_table.rows, read: ReadSize::default() });
             by_table.insert(name.clone(), of_table);
         }
         let is_known = sources.iter().all(|source| source.from.is_some());

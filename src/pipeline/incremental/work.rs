@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow_common::{Error, Ranges, Result};
 use tallow_engine::within;
-use tallow_lake::{CandleTable, Changed};
+use tallow_lake::{CandleTable, Changed, ReadSize};
 
 /// A table that a result is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Source {
     pub to: u64,
     /// How many of its rows changed in between.
     pub changed: u64,
+    /// About how much of it is read.
+    pub read: ReadSize,
 }
 
 /// How much of a result is computed.
@@ -90,21 +92,30 @@ impl Work {
     ) -> Result<Work> {
         let optimized = session.optimized(plan).await?;
         let tables = Tables::of(&optimized)?;
-        let Changes { sources, by_table } = tables.changes(session, made_from).await?;
+        let Changes { mut sources, by_table } = tables.changes(session, made_from).await?;
         let is_followed = tables.unfollowed.is_none();
         let extent = match (&tables.unfollowed, &by_table) {
             (Some(reason), _) => Extent::Everything(reason.clone()),
             (None, None) => Extent::Everything("it was not made from these tables before".to_string()),
             (None, Some(changes)) => extent(&optimized, &tables, changes).await?,
         };
+        for source in &mut sources {
+            let table = tables.followed.get(&source.table).map(|(table, _)| table);
+            source.read = table.map(|table| read_size(table, &source.table, &extent)).unwrap_or_default();
+        }
         Ok(Work { sources, extent, is_followed })
     }
 
     /// Everything is to be computed, whatever changed.
     pub async fn everything(session: &Session, plan: &LogicalPlan, reason: String) -> Result<Work> {
         let tables = Tables::of(&session.optimized(plan).await?)?;
-        let source =
-            |(table, (_, to)): (&String, &(_, u64))| Source { table: table.clone(), from: None, to: *to, changed: 0 };
+        let source = |(name, (table, to)): (&String, &(Arc<CandleTable>, u64))| Source {
+            table: name.clone(),
+            from: None,
+            to: *to,
+            changed: 0,
+            read: table.read_size(),
+        };
         let sources = tables.followed.iter().map(source).collect();
         Ok(Work { sources, extent: Extent::Everything(reason), is_followed: tables.unfollowed.is_none() })
     }
@@ -126,6 +137,17 @@ impl Work {
         }
         let (symbol, ts) = keys(&plan)?;
         in_order(LogicalPlanBuilder::from(plan).filter(within(symbol, ts, affected))?.build()?)
+    }
+}
+
+/// About how much of a table is read to compute so much.
+fn read_size(table: &CandleTable, name: &str, extent: &Extent) -> ReadSize {
+    match extent {
+        Extent::Nothing => ReadSize::default(),
+        Extent::Ranges { needed, .. } => {
+            needed.get(name).map(|ranges| table.within(ranges).read_size()).unwrap_or_default()
+        }
+        Extent::Everything(_) => table.read_size(),
     }
 }
 

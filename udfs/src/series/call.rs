@@ -100,14 +100,13 @@ impl SeriesCall {
         self.function.reach(&self.params)
     }
 
-    /// How many valid bars it looks back and ahead, where that is a number whatever their values are.
+    /// How many valid rows it looks back and ahead, where that is a number whatever their values are; [`usize::MAX`]: to the
+    /// end.
     pub fn neighbours(&self) -> Option<(usize, usize)> {
-        match self.reach() {
-            Reach { back: Bars::Count(back), ahead: Bars::Count(ahead) } => {
-                (!self.function.fades_by_movement(&self.params)).then_some((back, ahead))
-            }
-            _ => None,
-        }
+        let Reach { back: Bars::Count(back), ahead: Bars::Count(ahead) } = self.reach() else { return None };
+        let mut given = self.function.signature().options.iter().zip(&self.given).filter(|(_, given)| **given);
+        let ahead = if given.any(|(option, _)| option.makes_rows_smaller()) { usize::MAX } else { ahead };
+        (!self.function.fades_by_movement(&self.params)).then_some((back, ahead))
     }
 
     /// Evaluates one whole series and returns its column.

@@ -37,6 +37,13 @@ pub struct SeriesOption {
     pub needed: bool,
 }
 
+impl SeriesOption {
+    /// Whether with it rows are smaller bars, while the function's reach counts the longer ones that they make up.
+    pub fn makes_rows_smaller(&self) -> bool {
+        self.name == "label_ts"
+    }
+}
+
 /// What stands for an optional series that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptionDefault {
