@@ -5,7 +5,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Timesta
 use arrow::datatypes::{DataType, Float64Type};
 use std::sync::Arc;
 use tallow_udfs::all_series_functions;
-use tallow_udfs::series::{Bars, InputKind, ParamValue, SeriesCall, SeriesFunction};
+use tallow_udfs::series::{Bars, InputKind, OutputBuilder, OutputSet, ParamValue, SeriesCall, SeriesFunction};
 
 const BARS: usize = 15_000;
 
@@ -135,7 +135,10 @@ fn arguments(function: &dyn SeriesFunction, candles: &Candles) -> Vec<ArrayRef> 
 
 /// The outputs as columns of numbers; NaN is null.
 fn outputs(call: &SeriesCall, args: &[ArrayRef]) -> Vec<Vec<f64>> {
-    let result = call.evaluate(args, args[0].len()).unwrap();
+    numbers(call.evaluate(args, args[0].len()).unwrap())
+}
+
+fn numbers(result: ArrayRef) -> Vec<Vec<f64>> {
     let columns = result.as_struct_opt().map_or_else(|| vec![Arc::clone(&result)], |fields| fields.columns().to_vec());
     let numbers = columns.iter().filter(|c| c.data_type().is_primitive() || *c.data_type() == DataType::Boolean);
     let floats = numbers.filter_map(|c| arrow::compute::cast(c, &DataType::Float64).ok());
@@ -216,6 +219,48 @@ fn a_total_function_has_a_value_at_every_bar_after_the_warm_up() {
                 let first = column.iter().position(|v| !v.is_nan()).unwrap_or(BARS);
                 let holes = column[first..].iter().filter(|v| v.is_nan()).count();
                 assert!(first < BARS && holes == 0, "{} output {i}: {holes} holes", call.function().signature().name);
+            }
+        }
+    }
+}
+
+/// Labels among them, and bars without a value.
+#[test]
+fn rows_that_are_read_are_what_they_are_where_all_are_computed() {
+    let mut candles = candles(Market::Walk);
+    for row in (40..BARS).step_by(997) {
+        candles.iter_mut().for_each(|column| column[row] = f64::NAN);
+    }
+    let candles: Candles = candles.map(|column| column[..3000].to_vec());
+    for function in all_series_functions() {
+        let signature = function.signature();
+        let Ok(params) = signature.resolve(&signature.example_params()) else { continue };
+        let call = SeriesCall::try_new(Arc::clone(function), params).unwrap();
+        let Some((back, ahead)) = call.neighbours() else { continue };
+        let args: Vec<ArrayRef> =
+            arguments(function.as_ref(), &candles).into_iter().map(|array| array.slice(0, 3000)).collect();
+        let all = outputs(&call, &args);
+        let some = call.clone().with_in_some_rows(OutputSet::all(signature));
+        for read in [0..1, 5..60, 1030..1040, 2200..2300, 2990..3000] {
+            let mut out = OutputBuilder::with_capacity(&some, 3000);
+            some.append_read(&args, 3000, &read, &mut out).unwrap();
+            let mut only = OutputBuilder::with_capacity(&call, read.len());
+            call.append_only(&args, 3000, &read, &mut only).unwrap();
+            for ((all, some), only) in all.iter().zip(numbers(out.finish())).zip(numbers(only.finish())) {
+                let scale = all.iter().filter(|v| v.is_finite()).fold(1.0f64, |m, v| m.max(v.abs()));
+                for row in read.clone() {
+                    for got in [some[row], only[row - read.start]] {
+                        let same = (all[row] - got).abs() <= 1e-9 * scale || all[row].is_nan() && got.is_nan();
+                        let name = &signature.name;
+                        assert!(
+                            same,
+                            "{name} at {row} of {read:?}: {got}, not {} ({back} back, {ahead} ahead)",
+                            all[row]
+                        );
+                    }
+                }
+                let elsewhere = (0..3000).filter(|row| !read.contains(row));
+                assert!(elsewhere.into_iter().all(|row| some[row].is_nan()), "{}", signature.name);
             }
         }
     }

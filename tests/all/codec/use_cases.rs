@@ -225,6 +225,7 @@ async fn incremental_runs_travel() {
         assert_eq!(matches!(run.work.extent, Extent::Ranges { .. }), delivery > 0, "{:?}", run.work.extent);
         let operators = pair.check().await;
         assert_eq!(operators.contains("within("), delivery > 0, "{operators}");
+        assert_eq!(operators.contains("only kept rows"), delivery > 0, "{operators}");
     }
     let plain = session_of(&settings).await;
     let (kept, computed) = (
