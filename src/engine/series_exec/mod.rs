@@ -5,6 +5,7 @@
 //! keys and the order keys, holding one series and the batch it ends in.
 
 pub mod cut;
+mod kept;
 mod node;
 mod prune;
 mod reads;

@@ -1,6 +1,7 @@
 //! The poll loop, memory reservation and metrics of [`SeriesExec`](super::SeriesExec).
 
 use super::cut::{Cutter, key_at, show_key};
+use super::kept::{Kept, around, parts};
 use super::node::Computation;
 use super::reads::KeptRows;
 use crate::cancellation::{Cancellation, Turns};
@@ -23,9 +24,9 @@ use std::task::{Context, Poll, ready};
 use tallow_udfs::series::{OutputBuilder, SeriesCall};
 
 /// Rows of an unfinished series, with the arguments of all calls already evaluated.
-struct Piece {
-    batch: RecordBatch,
-    args: Vec<ArrayRef>,
+pub(super) struct Piece {
+    pub batch: RecordBatch,
+    pub args: Vec<ArrayRef>,
 }
 
 impl Piece {
@@ -37,54 +38,9 @@ impl Piece {
     }
 }
 
-/// The rows of a series that the plan above keeps.
-struct Kept {
-    /// Which of the arguments says so.
-    arg: usize,
-    /// Other rows need not be put out.
-    only: bool,
-    /// How many valid rows before and after them are looked at, where that is a number.
-    around: Option<(usize, usize)>,
-}
-
-impl Kept {
-    /// From the first row that is kept to the last.
-    fn hull(&self, pieces: &[Piece]) -> Range<usize> {
-        let (mut hull, mut rows) = (None::<Range<usize>>, 0);
-        for piece in pieces {
-            let kept = piece.args[self.arg].as_boolean().values();
-            if let Some(first) = kept.set_indices().next() {
-                let last = (0..kept.len()).rev().find(|&row| kept.value(row)).unwrap_or(first);
-                hull = Some(hull.map_or(rows + first, |hull| hull.start)..rows + last + 1);
-            }
-            rows += kept.len();
-        }
-        hull.unwrap_or_default()
-    }
-}
-
-/// How many valid rows before and after a row all calls look at, where that is a number.
-fn around(calls: &[Bound]) -> Option<(usize, usize)> {
-    calls.iter().try_fold((0, 0), |(back, ahead), bound| match &bound.computation {
-        Computation::Series { call, .. } => call.neighbours().map(|(b, a)| (back.max(b), ahead.max(a))),
-        Computation::Window(_) => None,
-    })
-}
-
-/// Which rows of each piece are some rows of the series.
-fn parts<'p>(pieces: &'p [Piece], rows: &Range<usize>) -> impl Iterator<Item = (&'p Piece, Range<usize>)> {
-    let (rows, mut start) = (rows.clone(), 0);
-    pieces.iter().filter_map(move |piece| {
-        let first = start;
-        start += piece.batch.num_rows();
-        let part = rows.start.max(first)..rows.end.min(start);
-        (!part.is_empty()).then(|| (piece, part.start - first..part.end - first))
-    })
-}
-
 /// One call with its arguments as positions in [`Piece::args`].
-struct Bound {
-    computation: Computation,
+pub(super) struct Bound {
+    pub computation: Computation,
     args: Vec<usize>,
 }
 
