@@ -2,8 +2,9 @@
 -- doc: The 19 features of each match of a pattern, as models are trained on and scored by
 -- param: benchmark = '', symbol of an index in the same table; without one, all symbols with equal weights
 -- The matches are those of the table matches: `tallow match PATTERN --into matches_1d` writes it, or a WITH clause of that
--- name gives others. Everything is known when the last bar of the match has closed. The n of a bar counts the bars of its
--- symbol that have a close, as the search does; a change from or to a close that is not above zero is unknown.
+-- name gives others. What several runs found is one match. Everything is known when the last bar of the match has closed. The
+-- n of a bar counts the bars of its symbol that have a close, as the search does; a change from or to a close that is not above
+-- zero is unknown.
 with bars as (
   select
     symbol, ts, close, volume, row_number() over (partition by symbol order by ts) as n,
@@ -23,10 +24,16 @@ market as (
     stddev(change) over (order by ts rows between 19 preceding and current row) as volatility_20
   from index_bars
 ),
+found as (
+  select
+    pattern, symbol, start_ts, end_ts, max(bars) as bars, max(scale) as scale, max(score) as score,
+    max(price_distance) as price_distance, max(averages_distance) as averages_distance
+  from matches group by pattern, symbol, start_ts, end_ts
+),
 ends as (
   select m.*, e.n as end_n, e.close as end_close, e.sma_30 as sma_30, e.sma_45 as sma_45, e.sma_60 as sma_60,
          e.sma_30_slope as sma_30_slope
-  from matches m join bars e on m.symbol = e.symbol and m.end_ts = e.ts
+  from found m join bars e on m.symbol = e.symbol and m.end_ts = e.ts
 ),
 walked as (
   select

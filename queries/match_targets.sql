@@ -1,7 +1,7 @@
 -- name: match_targets
 -- doc: What came after each match: the share of four forward windows whose highest close gained 5, 10, 15 and 20 percent
--- The matches are those of the table matches, as in match_features. The windows are half, one, one and a half and two lengths of the match. Matches whose last window is not complete yet
--- are left out; known_at is the bar that completes it.
+-- The matches are those of the table matches, as in match_features. The windows are half, one, one and a half and two lengths
+-- of the match. Matches whose last window is not complete yet are left out; known_at is the bar that completes it.
 with bars as (
   select symbol, ts, close, row_number() over (partition by symbol order by ts) as n from candles
   where close between -1e300 and 1e300
@@ -10,7 +10,7 @@ ends as (
   select
     m.pattern as pattern, m.symbol as symbol, m.start_ts as start_ts, m.end_ts as end_ts, m.bars as bars, e.n as end_n,
     e.close as end_close
-  from matches m join bars e on m.symbol = e.symbol and m.end_ts = e.ts
+  from (select distinct pattern, symbol, start_ts, end_ts, bars from matches) m join bars e on m.symbol = e.symbol and m.end_ts = e.ts
 ),
 ahead as (
   select

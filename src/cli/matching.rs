@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::skipped::partial;
 use super::{Failure, destination, given, usage};
 use crate::Session;
-use crate::pipeline::matching::{Found, Look, Match, MatchEvent, MatchJob, Scoring, Searched};
+use crate::pipeline::matching::{Found, Kept, Look, Match, MatchEvent, MatchJob, Scoring, Searched};
 use crate::pipeline::materialize::result_table;
 use crate::pipeline::search::{self, Adjust, Counts, SearchOptions};
 use clap::Args as ClapArgs;
@@ -90,7 +90,8 @@ pub(super) struct MatchArgs {
     /// Write a chart of each match into a folder too, as PNG
     #[arg(long, value_name = "DIR")]
     pub png: Option<PathBuf>,
-    /// Write the matches to a table too: NAME for matches_NAME, ./folder or a URL
+    /// Add the matches to those that a table keeps of earlier runs, each with its run_id and found_at: NAME for matches_NAME,
+    /// ./folder or a URL
     #[arg(long, value_name = "TABLE")]
     pub into: Option<String>,
     /// The former name of --into
@@ -148,9 +149,10 @@ pub(super) async fn deliver(
             show_searched(searched, quiet);
         }
         MatchEvent::Kept(_) if quiet => {}
-        MatchEvent::Kept(written) => {
+        MatchEvent::Kept(kept) => {
             let table = job.request.into.as_deref().unwrap_or_default();
-            note(format_args!("{} rows in {}, version {}", written.rows, redacted(table), written.version));
+            let Kept { rows, run_id, version } = kept;
+            note(format_args!("{rows} rows added to {}, version {version}, run {run_id}", redacted(table)));
         }
         MatchEvent::Claimed(claimed) => {
             if claimed.silent > 0 && !quiet {

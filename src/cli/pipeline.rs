@@ -1,6 +1,6 @@
 //! `tallow pipeline`.
 
-use super::args::values::{origin, parsed};
+use super::args::values::{origin, parsed, positive};
 use super::commands::{Context, Run};
 use super::label::LabelChoice;
 use super::output::{note, out};
@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::{Failure, given, skipped};
 use crate::Session;
 use crate::pipeline::control::Control;
-use crate::pipeline::incremental::{self, Definition, Done, Extent, Pipeline, RunOptions, Source, Work};
+use crate::pipeline::incremental::{self, Definition, Done, Extent, LatestMatches, Pipeline, RunOptions, Source, Work};
 use crate::pipeline::resample::{Fill, Resample};
 use clap::{Args as ClapArgs, Subcommand};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PipelineCommand {
-    /// Define one: a query, a scan, labels or longer bars, and the table that their result is kept in
+    /// Define one: a query, a scan, labels, longer bars or matches, and the table that their result is kept in
     Add(Box<AddArgs>),
     /// List all
     List,
@@ -43,7 +43,7 @@ pub(super) struct AddArgs {
     /// Length of the bars: those that stand for `candles`, or that are labelled
     #[arg(long, short, value_name = "TF", value_parser = parsed::<Timeframe>, conflicts_with = "resample")]
     pub timeframe: Option<Timeframe>,
-    /// The table to keep the result in: NAME for results_NAME or labels_NAME, ./folder or a URL [default: the pipeline's name;
+    /// The table to keep the result in: NAME for results_NAME, labels_NAME or matches_NAME, ./folder or a URL [default: the pipeline's name;
     /// of labels and longer bars, the timeframe]
     #[arg(long, value_name = "TABLE")]
     pub into: Option<String>,
@@ -58,6 +58,15 @@ pub(super) struct AddArgs {
     /// What stands where there was no trade: none or prev_close
     #[arg(long, default_value = "none", value_parser = parsed::<Fill>, requires = "resample", help_heading = "Longer bars")]
     pub fill: Fill,
+    /// At most so many matches of a run
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = positive, requires = "pattern", help_heading = "Matches")]
+    pub top: usize,
+    /// Only matches that are nearer than this share of random windows
+    #[arg(long, value_name = "SHARE", requires = "pattern", help_heading = "Matches")]
+    pub percentile: Option<f64>,
+    /// Compare the newest bars of every symbol, not only of the fifth that correlates best with the pattern
+    #[arg(long, requires = "pattern", help_heading = "Matches")]
+    pub exact: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -75,6 +84,10 @@ pub(super) struct What {
     /// Longer bars of this length
     #[arg(long, value_name = "TF", value_parser = parsed::<Timeframe>)]
     pub resample: Option<Timeframe>,
+    /// Matches of a pattern that the lake keeps, at the newest bar of each symbol: a run adds those that it finds, each with its
+    /// run_id and found_at
+    #[arg(long = "match", id = "pattern", value_name = "PATTERN")]
+    pub pattern: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -136,8 +149,8 @@ impl AddArgs {
             let value = |name: &str| (name.to_string(), params.get(name).unwrap_or_default().to_string());
             Ok(params.names().map(value).collect())
         };
-        let What { query, scan, label, resample } = &self.what;
-        Ok(match (query, scan, label, resample) {
+        let What { query, scan, label: _, resample, pattern } = &self.what;
+        Ok(match (query, scan, pattern, resample) {
             (Some(query), ..) => {
                 Definition::Query { query: query.clone(), params: params()?, timeframe: self.timeframe }
             }
@@ -145,6 +158,13 @@ impl AddArgs {
                 let table = self.timeframe.map_or_else(|| "candles".to_string(), |t| format!("candles_{t}"));
                 Definition::Scan { formula: formula.clone(), params: params()?, table }
             }
+            (_, _, Some(pattern), _) => Definition::Match(LatestMatches {
+                pattern: pattern.clone(),
+                timeframe: self.timeframe,
+                top: self.top,
+                percentile: self.percentile,
+                exact: self.exact,
+            }),
             (.., Some(timeframe)) => Definition::Resample(Resample {
                 timeframe: *timeframe,
                 from: self.from,

@@ -44,7 +44,7 @@ pub use formulas::StoredFormula;
 pub use ingest::{IngestOptions, IngestSummary, Naming};
 pub use kind::{ResultKind, tables_of_levels};
 pub use maintenance::{HistoryEntry, OptimizeSummary};
-pub use overwrite::{Computed, Written};
+pub use overwrite::{Computed, Earlier, Written};
 pub use patterns::{StoredAlert, StoredPattern};
 pub use pipelines::{PipelineError, StoredPipeline};
 pub use profile::ProfileCache;

@@ -1,8 +1,9 @@
-//! Computed tables: each run overwrites all rows, in one commit.
+//! Computed tables: a run overwrites all rows, or adds its own to those of earlier runs, in one commit.
 
-use super::delta::{Attempts, Change, Log, Snapshot};
+use super::delta::{Attempts, Change, Log, Snapshot, transactions};
 use super::kind::ResultKind;
 use super::properties::{KIND, LEVELS_TIMEFRAME, OPERATION, PIPELINE, TIMEFRAME};
+use super::replace::Replaced;
 use super::writable::{log_schema, refuse_plain_files};
 use super::writer::{Layout, SUFFIX, TableWriter, conform};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -41,32 +42,67 @@ pub struct Computed {
     pub properties: HashMap<String, String>,
     /// What they are.
     pub kind: ResultKind,
+    /// What they are made from, where that is recorded: of each source, under a name, the version.
+    pub sources: Vec<(String, u64)>,
     /// Called with the number of rows so far.
     pub progress: Box<dyn Fn(u64) + Send + Sync>,
 }
 
-/// Replaces all rows of a table by those of a plan; a table that does not exist is made. Until the commit, and if anything
-/// fails, the table stays what it was.
-pub(super) async fn overwrite(state: &Arc<SessionState>, log: &Log, computed: Computed) -> Result<Written> {
+/// What becomes of the rows of earlier runs that a table has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// The new ones take their place.
+    Replaced,
+    /// They stay, and where the table is made from the same versions of the sources already, nothing is added.
+    Kept,
+}
+
+/// Writes the rows of a plan to a table; one that does not exist is made. Until the commit, and if anything fails, the table stays
+/// what it was.
+pub(super) async fn write(
+    state: &Arc<SessionState>,
+    log: &Log,
+    computed: Computed,
+    earlier: Earlier,
+) -> Result<Replaced> {
     check(state, log, computed.kind, &computed.properties).await?;
     let schema = stored(&computed.rows.schema());
     let layout = if computed.ordered { Layout::Sorted } else { Layout::Unsorted };
     let mut writer = TableWriter::new(log, Arc::clone(&schema), layout)?;
-    let written = write(state, &computed, &schema, &mut writer).await;
+    let written = run(state, &computed, &schema, &mut writer).await;
     let (mut files, rows) = writer.finish(written).await?;
     let mut attempts = Attempts::keeping_files();
     loop {
         let base = log.snapshot(None).await;
         let base = files.keep_if_ok(base).await?;
         // It may be somebody's by now.
-        let allowed =
-            base.as_ref().map_or(Ok(()), |base| check_overwrite(log, base, computed.kind, &computed.properties));
+        let allowed = base.as_ref().map_or(Ok(()), |base| {
+            check_overwrite(log, base, computed.kind, &computed.properties)?;
+            if earlier == Earlier::Kept { check_columns(log, base, &schema) } else { Ok(()) }
+        });
         files.keep_if_ok(allowed).await?;
-        let change = change(base.as_ref(), &schema, &computed, files.adds(), rows);
+        if let Some(version) = files.keep_if_ok(up_to_date(log, base.as_ref(), &computed, earlier).await).await? {
+            files.discard().await;
+            return Ok(Replaced::UpToDate { version });
+        }
+        let change = change(base.as_ref(), &schema, &computed, earlier, files.adds(), rows);
         if let Some(version) = attempts.commit(log, base.as_ref(), change, &mut [&mut files]).await? {
-            return Ok(Written { rows, files: files.adds().len(), version });
+            return Ok(Replaced::Written(Written { rows, files: files.adds().len(), version }));
         }
     }
+}
+
+/// The version of a table that has what is to be added.
+async fn up_to_date(
+    log: &Log,
+    base: Option<&Snapshot>,
+    computed: &Computed,
+    earlier: Earlier,
+) -> Result<Option<u64>> {
+    let Some(base) = base.filter(|_| earlier == Earlier::Kept && !computed.sources.is_empty()) else {
+        return Ok(None);
+    };
+    Ok(base.includes(log, &transactions(&computed.sources)).await?.then_some(base.version))
 }
 
 /// Refuses to overwrite anything but an earlier result of the same kind, made from the same bars.
@@ -141,7 +177,7 @@ fn another(said: String) -> Result<()> {
     Err(Error::conflict(said).with_hint("name another").into())
 }
 
-async fn write(
+async fn run(
     state: &SessionState,
     computed: &Computed,
     schema: &SchemaRef,
@@ -157,20 +193,50 @@ async fn write(
     Ok(rows)
 }
 
-/// Puts the new files in the place of all that a version has.
-fn change(base: Option<&Snapshot>, schema: &SchemaRef, computed: &Computed, adds: &[Add], rows: u64) -> Change {
+/// Adds the new files to those of a version, or puts them in the place of all that it has.
+fn change(
+    base: Option<&Snapshot>,
+    schema: &SchemaRef,
+    computed: &Computed,
+    earlier: Earlier,
+    adds: &[Add],
+    rows: u64,
+) -> Change {
+    let replaced = base.filter(|_| earlier == Earlier::Replaced);
     let marks = [(KIND, computed.kind.prefix()), (OPERATION, computed.kind.operation())];
     let marks = marks.map(|(key, value)| (key.to_string(), value.to_string()));
     Change {
         adds: adds.to_vec(),
-        removes: base.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect(),
+        removes: replaced.iter().flat_map(|b| &b.files).map(|f| f.add.clone()).collect(),
         schema: Some(log_schema(schema)),
         properties: computed.properties.iter().map(|(k, v)| (k.clone(), v.clone())).chain(marks).collect(),
         data_change: true,
         metrics: [("rows".to_string(), rows.into())].into_iter().collect(),
         operation: computed.kind.operation(),
+        transactions: transactions(&computed.sources),
+        once: earlier == Earlier::Kept,
         ..Change::default()
     }
+}
+
+/// Refuses rows with other columns than those that stay.
+pub(super) fn check_columns(log: &Log, base: &Snapshot, schema: &SchemaRef) -> Result<()> {
+    let names = |schema: &SchemaRef| schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
+    let (there, new) = (names(&base.schema), names(schema));
+    if there == new || base.files.is_empty() {
+        return Ok(());
+    }
+    let without = |names: &[String], others: &[String]| {
+        let only: Vec<_> = names.iter().filter(|name| !others.contains(name)).map(String::as_str).collect();
+        if only.is_empty() { "none".to_string() } else { only.join(", ") }
+    };
+    let (more, fewer) = (without(&new, &there), without(&there, &new));
+    let location = &log.location;
+    let said = match there.len() == new.len() && more == "none" {
+        true => format!("{location} has its columns in the order {}, the new rows in the order {}", there.join(", "), new.join(", ")),
+        false => format!("the new rows have columns that {location} has not: {more}; and lack some that it has: {fewer}"),
+    };
+    Err(Error::conflict(said).with_hint("name another table").into())
 }
 
 /// The columns as they are stored: in types that the writer takes and that every reader knows.

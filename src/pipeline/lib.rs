@@ -24,6 +24,7 @@ pub mod label;
 pub mod label_path;
 pub mod levels;
 pub mod maintenance;
+mod match_runs;
 pub mod matching;
 pub mod materialize;
 pub mod named;

@@ -2,7 +2,8 @@
 
 use super::alerts::{self, Alerts, Claimed};
 use super::control::Control;
-use super::materialize::{Materialization, ResultTable};
+use super::match_runs::MatchedAt;
+use super::materialize::ResultTable;
 use super::outcome::{Outcome, Skipped};
 use super::patterns;
 use super::relation::timeframe_of;
@@ -11,10 +12,12 @@ use super::search::{self, Counts, MatchRun, Pattern, SearchOptions, nearest, row
 use crate::Session;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use chrono::Utc;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tallow_common::{Error, Result};
-use tallow_lake::{ResultKind, StoredPattern, Written};
+use tallow_lake::properties::TIMEFRAME;
+use tallow_lake::{Replaced, ResultKind, StoredPattern, Written};
 use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::similarity::search::Windowing;
 
@@ -31,7 +34,7 @@ pub struct Match {
     pub options: SearchOptions,
     /// What a model makes of the matches.
     pub score: Option<Scoring>,
-    /// The table that matches are kept in, as [`crate::materialize::result_table`] gives it.
+    /// The table that matches are added to, as [`crate::materialize::result_table`] gives it.
     pub into: Option<String>,
 }
 
@@ -160,8 +163,8 @@ pub struct MatchJob {
 pub enum MatchEvent<'a> {
     /// A table was searched.
     Searched(&'a Searched),
-    /// The matches were written to the table that is to keep them.
-    Kept(&'a Written),
+    /// The matches were added to the table that is to keep them.
+    Kept(&'a Kept),
     /// Alerts were claimed: see [`Claimed`].
     Claimed(&'a Claimed),
 }
@@ -177,6 +180,17 @@ pub struct Searched {
     pub stages: Vec<(String, Counts)>,
     /// How long it took.
     pub took: Duration,
+}
+
+/// Matches that a table keeps now, beside those of earlier runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// How many.
+    pub rows: usize,
+    /// Their `run_id` in the table.
+    pub run_id: String,
+    /// Version of the table.
+    pub version: u64,
 }
 
 /// What was found.
@@ -237,8 +251,16 @@ impl MatchJob {
         Ok(found.skipped)
     }
 
+    /// What the bars of the table are called, where one is searched.
+    pub(crate) fn timeframe(&self) -> Option<&str> {
+        match self.tables.as_slice() {
+            [(_, timeframe)] => Some(timeframe),
+            _ => None,
+        }
+    }
+
     /// Searches all tables; with a model, the matches are scored.
-    async fn search(
+    pub(crate) async fn search(
         &self,
         session: &Session,
         control: &Control,
@@ -274,13 +296,16 @@ impl MatchJob {
         if other.is_empty() { vec![] } else { vec![search::plan::warning(timeframe, &other)] }
     }
 
-    async fn keep(&self, session: &Session, table: &str, rows: &RecordBatch, control: &Control) -> Result<Written> {
-        let timeframe = self.tables.first().map(|(_, timeframe)| ("tallow.timeframe".to_string(), timeframe.clone()));
-        let properties = timeframe.into_iter().collect();
+    async fn keep(&self, session: &Session, table: &str, rows: &RecordBatch, control: &Control) -> Result<Kept> {
+        let properties = self.timeframe().map(|timeframe| (TIMEFRAME.to_string(), timeframe.to_string()));
+        let properties = properties.into_iter().collect();
         let table = ResultTable { name: table.to_string(), kind: ResultKind::Matches, properties };
         // Nobody waits long for rows that are there.
         let control = Control { progress: Control::default().progress, ..control.clone() };
-        Materialization::of_rows(session, rows).await?.overwrite(session, &table, &control).await
+        let run = MatchedAt::new(Utc::now());
+        let (Replaced::Written(Written { version, .. }) | Replaced::UpToDate { version }) =
+            run.keep_rows(session, rows, &table, &control).await?;
+        Ok(Kept { rows: rows.num_rows(), run_id: run.run_id, version })
     }
 }
 

@@ -91,6 +91,7 @@ impl Materialization {
             ordered,
             properties: table.properties.clone(),
             kind: table.kind,
+            sources: vec![],
             progress: Box::new(move |rows| progress(Progress::rows(rows, expected))),
         };
         control.limit(&session.engine().clock()?, session.overwrite(&table.name, computed)).await

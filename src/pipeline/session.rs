@@ -18,7 +18,7 @@ use tallow_common::{Error, Result};
 use tallow_engine::cancellation::Cancellation;
 use tallow_engine::dialect::{Params, Parsed};
 use tallow_engine::{Engine, EngineOptions, Extend, resources};
-use tallow_lake::{Computed, IngestOptions, IngestSummary, Lake, StoredFormula, Stores, Written};
+use tallow_lake::{Computed, Earlier, IngestOptions, IngestSummary, Lake, Replaced, StoredFormula, Stores, Written};
 use tallow_udfs::calendar::Timeframe;
 use url::Url;
 
@@ -138,6 +138,13 @@ impl Session {
         let table = table.to_string();
         let _waiter = Cancellation::of_plan(&rows.rows).waiter();
         self.on_lake(|lake| async move { lake.overwrite(&table, rows).await }).await
+    }
+
+    /// Writes a computed table in one commit: its rows take the place of those that it has, or are added to them.
+    pub async fn write(&self, table: &str, rows: Computed, earlier: Earlier) -> Result<Replaced> {
+        let table = table.to_string();
+        let _waiter = Cancellation::of_plan(&rows.rows).waiter();
+        self.on_lake(|lake| async move { lake.write(&table, rows, earlier).await }).await
     }
 
     /// Adds a formula to those that the lake keeps; returns its version.

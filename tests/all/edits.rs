@@ -245,6 +245,7 @@ async fn everything(session: &Session, definition: &Definition) -> String {
         }
         Definition::Query { query, .. } if NAMED.contains(&query.as_str()) => format!("select * from query('{query}')"),
         Definition::Query { query, .. } => query.clone(),
+        Definition::Match(_) => panic!("runs of a search depend on when they were"),
         Definition::Resample(_) => "select * from candles('1w', from => '1d')".to_string(),
     }
 }

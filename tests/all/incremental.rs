@@ -1,6 +1,6 @@
 //! Pipelines: what is refused, what a run says, steps that go on where they were stopped, the order of runs.
 
-use crate::common::{DAY, START, query};
+use crate::common::{DAY, START, numbers, query};
 use crate::edits::{Bars, assert_same, bar, deliver, session};
 use crate::interpreter::Dice;
 use std::path::Path;
@@ -8,8 +8,9 @@ use std::sync::Arc;
 use tallow::Session;
 use tallow::pipeline::control::{Control, Progress};
 use tallow::pipeline::describe::Description;
-use tallow::pipeline::incremental::{self, Definition, Extent, Pipeline, RunOptions};
+use tallow::pipeline::incremental::{self, Definition, Done, Extent, LatestMatches, Pipeline, RunOptions};
 use tallow::pipeline::label::LabelRun;
+use tallow::pipeline::patterns;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_query_is_refused_until_a_full_run() {
@@ -197,4 +198,44 @@ async fn pipelines_are_kept_and_run_in_the_order_of_their_tables() {
     incremental::remove(&session, "base").await.unwrap();
     assert_eq!(names(&incremental::all(&session).await.unwrap()), ["above"]);
     assert_eq!(query(&session, "select * from results_base").await.num_rows(), 120, "its table stays");
+}
+
+#[tokio::test]
+async fn matches_are_kept_of_each_run_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake_of(folder.path(), 12).await;
+    let dip = patterns::cut(&session, "dip", patterns::Source::Values(vec![9.0, 7.0, 6.0, 5.0, 6.0, 7.0, 9.0])).await;
+    patterns::add(&session, &dip.unwrap()).await.unwrap();
+    let search = LatestMatches { top: 3, exact: true, ..LatestMatches::of("dip") };
+    let pipeline = Pipeline { name: "dips".into(), definition: Definition::Match(search), into: "dips".into() };
+    assert!(incremental::add(&session, &pipeline, 0).await.unwrap());
+    let run = async |full: bool| {
+        let options = RunOptions { full, ..RunOptions::default() };
+        pipeline.run(&session, options, &Control::default()).await.map(|run| run.done)
+    };
+    let runs = async || {
+        let sql = "select count(*) as n, cast(min(end_ts) as bigint) as first from matches_dips group by run_id order by run_id";
+        let runs = query(&session, sql).await;
+        (numbers(&runs, "n"), numbers(&runs, "first"))
+    };
+    assert_eq!(run(false).await.unwrap(), Done::Written { rows: 3, version: 0 });
+    assert_eq!(run(false).await.unwrap(), Done::Nothing);
+    let mut dice = Dice::new(10);
+    let next = (0..12).map(|symbol| ((format!("S{symbol}"), START + 40 * DAY), bar(&mut dice))).collect();
+    deliver(&session, folder.path(), "1d", &next).await;
+    assert_eq!(run(false).await.unwrap(), Done::Written { rows: 3, version: 1 });
+    let (counts, ends) = runs().await;
+    assert_eq!(counts, [3.0, 3.0]);
+    assert!(ends[0] < ends[1], "{ends:?}");
+
+    // Another pattern of the same name is another search.
+    patterns::remove(&session, "dip").await.unwrap();
+    let said = run(false).await.unwrap_err().to_string();
+    assert!(said.contains("unknown pattern `dip`"), "{said}");
+    let other = patterns::cut(&session, "dip", patterns::Source::Values(vec![1.0, 2.0, 3.0, 2.0, 1.0])).await;
+    patterns::add(&session, &other.unwrap()).await.unwrap();
+    let said = run(false).await.unwrap_err().to_string();
+    assert!(said.contains("was made by another query"), "{said}");
+    assert_eq!(run(true).await.unwrap(), Done::Written { rows: 3, version: 2 });
+    assert_eq!(runs().await.0, [3.0]);
 }

@@ -606,6 +606,7 @@ async fn a_label_table_is_written_whole_read_in_order_and_replaced() {
         ordered: true,
         properties: Default::default(),
         kind: ResultKind::Labels,
+        sources: vec![],
         progress: Box::new(|_| {}),
     };
     if session.overwrite("labels_1d", bad).await.is_err() {
@@ -692,6 +693,7 @@ async fn a_result_is_not_written_among_the_files_of_others_or_over_other_results
         ordered: false,
         properties: Default::default(),
         kind: ResultKind::Levels,
+        sources: vec![],
         progress: Box::new(|_| {}),
     };
     let said = session.overwrite(&place("empty"), levels).await.unwrap_err().to_string();

@@ -571,6 +571,7 @@ async fn keep(session: &Session, matches: &RecordBatch) {
         ordered: false,
         properties: Default::default(),
         kind: tallow_lake::ResultKind::Matches,
+        sources: vec![],
         progress: Box::new(|_| {}),
     };
     session.overwrite("matches_1d", computed).await.unwrap();

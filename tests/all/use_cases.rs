@@ -1,7 +1,7 @@
 //! What every door asks of the pipeline: texts run statement by statement, work that is followed and stopped, matches that are
 //! kept and delivered once.
 
-use crate::common::{DAY, START, query, session};
+use crate::common::{DAY, START, numbers, query, session};
 use crate::similarity::{Random, lake, walks};
 use arrow::array::AsArray;
 use futures::TryStreamExt;
@@ -200,7 +200,15 @@ async fn matches_are_kept_in_a_table_of_their_timeframe() {
         Ok::<_, Error>(())
     };
     assert!(job.deliver(&session, &Control::default(), &mut on, to).await.unwrap().is_empty());
-    assert_eq!((stages, kept), (1, 10));
-    assert_eq!(rows.into_inner().unwrap(), Some(10));
+    assert_eq!(rows.lock().unwrap().take(), Some(10));
     assert_eq!(query(&session, "select * from matches_dips").await.num_rows(), 10);
+    // A second run adds its own, which are the same matches.
+    let features = "with matches as (select * from matches_dips) select * from query('match_features')";
+    let once = query(&session, features).await.num_rows();
+    assert!(job.deliver(&session, &Control::default(), &mut on, to).await.unwrap().is_empty());
+    assert_eq!((stages, kept), (2, 10));
+    let runs = "select run_id, count(*) as n, count(distinct found_at) as times from matches_dips group by run_id";
+    let runs = query(&session, runs).await;
+    assert_eq!((numbers(&runs, "n"), numbers(&runs, "times")), (vec![10.0, 10.0], vec![1.0, 1.0]));
+    assert_eq!(query(&session, features).await.num_rows(), once);
 }

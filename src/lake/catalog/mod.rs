@@ -12,7 +12,7 @@ use super::delta::{Log, no_table};
 use super::ingest::{self, IngestOptions, IngestSummary};
 use super::kind::{CANDLES, ResultKind, candles_folder};
 use super::maintenance::{self, HistoryEntry, OptimizeSummary};
-use super::overwrite::{self, Computed, Written};
+use super::overwrite::{self, Computed, Earlier, Written};
 use super::profile::ProfileCache;
 use super::replace::{self, Replaced, Replacement};
 use super::small_table::{self, Record};
@@ -159,8 +159,16 @@ impl Lake {
     /// Puts computed rows in the place of all that a result table holds: one of the lake by its name, such as `labels_4h`,
     /// or one at a place (see [`ResultKind::table`]).
     pub async fn overwrite(&self, table: &str, rows: Computed) -> Result<Written> {
+        match self.write(table, rows, Earlier::Replaced).await? {
+            Replaced::Written(written) => Ok(written),
+            Replaced::UpToDate { version } => Ok(Written { rows: 0, files: 0, version }),
+        }
+    }
+
+    /// Writes computed rows to a result table; what becomes of those that it has, `earlier` says.
+    pub async fn write(&self, table: &str, rows: Computed, earlier: Earlier) -> Result<Replaced> {
         let log = self.result_log(table, rows.kind)?;
-        let written = overwrite::overwrite(&self.state, &log, rows).await?;
+        let written = overwrite::write(&self.state, &log, rows, earlier).await?;
         self.tables().remove(table);
         self.refresh().await?;
         Ok(written)

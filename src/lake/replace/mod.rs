@@ -27,7 +27,7 @@ use deltalake_core::kernel::Add;
 use merge::{Merge, Outputs};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tallow_common::{Error, Ranges};
+use tallow_common::Ranges;
 use tiers::{Tier, Touched, touched};
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ pub(super) async fn replace(
         };
         overwrite::check_overwrite(log, &base, replacement.kind, &replacement.properties)?;
         if !replacement.is_whole() {
-            check_columns(log, &base, &schema)?;
+            overwrite::check_columns(log, &base, &schema)?;
         }
         if replacement.once && base.includes(log, &transactions(&replacement.sources)).await? {
             return Ok(Replaced::UpToDate { version: base.version });
@@ -226,18 +226,4 @@ fn change(schema: &SchemaRef, replacement: &Replacement, adds: Vec<Add>, removes
         once: replacement.once,
         ..Change::default()
     }
-}
-
-/// Refuses rows with other columns than those that stay.
-fn check_columns(log: &Log, base: &Snapshot, schema: &SchemaRef) -> Result<()> {
-    let names = |schema: &SchemaRef| schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(", ");
-    let (there, new) = (names(&base.schema), names(schema));
-    if there == new || base.files.is_empty() {
-        return Ok(());
-    }
-    let said = format!(
-        "{} has the columns {there}; rows with the columns {new} cannot replace some of its rows",
-        log.location
-    );
-    Err(Error::conflict(said).into())
 }

@@ -1,5 +1,6 @@
 //! What a pipeline computes, as it is kept in the lake.
 
+use super::matched::LatestMatches;
 use crate::Session;
 use crate::label::LabelRun;
 use crate::named::NamedQueries;
@@ -42,6 +43,8 @@ pub enum Definition {
     Label(LabelRun),
     /// Longer bars from shorter ones.
     Resample(Resample),
+    /// Matches of a pattern at the newest bars.
+    Match(LatestMatches),
 }
 
 impl Definition {
@@ -57,6 +60,7 @@ impl Definition {
             Definition::Scan { .. } => "scan",
             Definition::Label(_) => "label",
             Definition::Resample(_) => "resample",
+            Definition::Match(_) => "match",
         }
     }
 
@@ -65,6 +69,7 @@ impl Definition {
         match self {
             Definition::Query { .. } | Definition::Scan { .. } => Some(ResultKind::Results),
             Definition::Label(_) => Some(ResultKind::Labels),
+            Definition::Match(_) => Some(ResultKind::Matches),
             Definition::Resample(_) => None,
         }
     }
@@ -72,7 +77,7 @@ impl Definition {
     /// The table that its results are kept in unless another is named, for a pipeline of this name.
     pub fn default_table(&self, name: &str) -> String {
         match self {
-            Definition::Query { .. } | Definition::Scan { .. } => name.to_string(),
+            Definition::Query { .. } | Definition::Scan { .. } | Definition::Match(_) => name.to_string(),
             Definition::Label(run) => run.timeframe.to_string(),
             Definition::Resample(resample) => resample.timeframe.to_string(),
         }
@@ -98,6 +103,7 @@ impl Definition {
             Definition::Scan { formula, params, table } => format!("{formula}{} in {table}", with(params)),
             Definition::Label(run) => run.describe(),
             Definition::Resample(resample) => resample.describe(),
+            Definition::Match(matches) => matches.describe(),
         }
     }
 
@@ -121,6 +127,7 @@ impl Definition {
             }
             Definition::Label(run) => Ok(Query::of(run.sql(session.lake()).await?)),
             Definition::Resample(resample) => Ok(Query::of(resample.sql(session).await?.sql)),
+            Definition::Match(matches) => Ok(matches.searched()),
         }
     }
 
@@ -133,10 +140,11 @@ impl Definition {
     }
 
     /// All that decides what its results are, for people and to be compared.
-    pub(super) fn text(&self, query: &Query) -> Result<String> {
+    pub(super) async fn text(&self, session: &Session, query: &Query) -> Result<String> {
         match self {
             // The text of its query names tables that depend on what the lake holds, and its definition says all.
             Definition::Label(run) => Ok(run.definition()),
+            Definition::Match(matches) => matches.text(session).await,
             _ => {
                 let text = dialect::bind(&query.text, &query.params)?;
                 Ok(match query.options.timeframe {

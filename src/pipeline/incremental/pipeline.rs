@@ -121,6 +121,7 @@ impl Pipeline {
     pub async fn work(&self, session: &Session, options: RunOptions) -> Result<Work> {
         match &self.definition {
             Definition::Resample(resample) => Ok(resampled::planned(self, session, resample, options).await?.work),
+            Definition::Match(matches) => matches.work(self, session, options).await,
             _ => Ok(self.planned(session, options).await?.1),
         }
     }
@@ -132,8 +133,12 @@ impl Pipeline {
     /// writing failed or was stopped, and the table is what it was.
     pub async fn run(&self, session: &Session, options: RunOptions, control: &Control) -> Result<Run> {
         let clock = session.engine().clock()?;
-        if let Definition::Resample(resample) = &self.definition {
-            return control.limit(&clock, resampled::run(self, session, resample, options)).await;
+        match &self.definition {
+            Definition::Resample(resample) => {
+                return control.limit(&clock, resampled::run(self, session, resample, options)).await;
+            }
+            Definition::Match(matches) => return matches.run(self, session, options, control).await,
+            _ => {}
         }
         let planned = async {
             let (prepared, work) = self.planned(session, options).await?;
@@ -194,13 +199,12 @@ impl Pipeline {
     /// # Errors
     /// What is wrong.
     pub(super) async fn check(&self, session: &Session) -> Result<()> {
-        let table = self.table()?;
-        let Some(kind) = self.kind() else {
-            return match &self.definition {
-                Definition::Resample(resample) => resample.sql(session).await.map(|_| ()),
-                _ => Ok(()),
-            };
-        };
+        let (table, kind) = (self.table()?, self.kind().unwrap_or(ResultKind::Results));
+        match &self.definition {
+            Definition::Resample(resample) => return resample.sql(session).await.map(|_| ()),
+            Definition::Match(matches) => return matches.check(self, session).await,
+            _ => {}
+        }
         let Prepared { plan, properties } = self.prepared(session).await?;
         // Whether its result can be stored shows when it is asked for.
         Work::everything(session, &plan, FULL.to_string()).await?.restrict(plan, self.definition.is_ordered())?;
@@ -320,7 +324,7 @@ impl Pipeline {
     pub(crate) async fn is_changed(&self, session: &Session) -> Result<bool> {
         let known = self.known(session).await?;
         let query = self.definition.as_query(session).await?;
-        let own = fingerprint(&self.definition.text(&query)?);
+        let own = fingerprint(&self.definition.text(session, &query).await?);
         Ok(known.get(FINGERPRINT).is_some_and(|known| *known != own))
     }
 
@@ -355,7 +359,7 @@ impl Pipeline {
     }
 
     /// A table that another text made is not continued.
-    fn check_fingerprint(
+    pub(super) fn check_fingerprint(
         &self,
         table: &str,
         known: &HashMap<String, String>,
@@ -377,8 +381,9 @@ impl Pipeline {
         }
     }
 
-    async fn properties(&self, session: &Session, query: &Query) -> Result<HashMap<String, String>> {
-        let text = self.definition.text(query)?;
+    /// What its table is to remember of it.
+    pub(super) async fn properties(&self, session: &Session, query: &Query) -> Result<HashMap<String, String>> {
+        let text = self.definition.text(session, query).await?;
         let fingerprint = fingerprint(&text);
         let complete = String::new();
         let own = [(PIPELINE, self.name.clone()), (FINGERPRINT, fingerprint), (TEXT, text), (UNFINISHED, complete)];

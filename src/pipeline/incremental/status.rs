@@ -3,9 +3,14 @@
 use super::pipeline::Pipeline;
 use super::tables::{Followed, Tables};
 use crate::Session;
+use crate::quoting::quoted;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
-use tallow_common::Result;
-use tallow_lake::HistoryEntry;
+use tallow_common::time::timestamp_type;
+use tallow_common::{Error, Result};
+use tallow_lake::{HistoryEntry, ResultKind};
 
 /// How a pipeline stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,15 +48,32 @@ pub async fn status(session: &Session, pipeline: &Pipeline) -> Result<Status> {
     let known = pipeline.made_from(session, &table, followed.keys().cloned().collect()).await?;
     let sources = followed.iter().map(|(name, (_, to))| (name.clone(), (known.get(name).copied(), *to))).collect();
     let newest_source = newest(&followed);
-    let name = table.clone();
-    let own = session.on_lake(move |lake| async move { lake.candle_table(&name).await }).await?;
-    let Some(summary) = own.map(|own| own.summary()) else {
+    if pipeline.known(session).await?.is_empty() {
         return Ok(Status { table, last_commit: None, rows: 0, newest: None, newest_source, sources });
-    };
+    }
     let name = table.clone();
     let last_commit = session.on_lake(move |lake| async move { lake.history(&name, Some(1)).await }).await?.pop();
-    let newest = summary.times.map(|(_, last)| last);
-    Ok(Status { table, last_commit, rows: summary.rows as u64, newest, newest_source, sources })
+    let (rows, newest) = extent(session, pipeline, &table).await?;
+    Ok(Status { table, last_commit, rows, newest, newest_source, sources })
+}
+
+/// How many rows a table has, and the newest of their times.
+async fn extent(session: &Session, pipeline: &Pipeline, table: &str) -> Result<(u64, Option<i64>)> {
+    if pipeline.kind() == Some(ResultKind::Matches) {
+        let sql = format!("select count(*), max(end_ts) from {}", quoted(table));
+        let batches = session.collect(session.sql(&sql).await?).await?;
+        let row = batches.iter().find(|batch| batch.num_rows() > 0);
+        let newest = |row: &RecordBatch| {
+            let times = cast(row.column(1), &timestamp_type())?;
+            Ok::<_, Error>(times.as_primitive::<TimestampMicrosecondType>().iter().next().flatten())
+        };
+        let rows = row.map_or(0, |row| row.column(0).as_primitive::<Int64Type>().value(0));
+        return Ok((u64::try_from(rows).unwrap_or_default(), row.map(newest).transpose()?.flatten()));
+    }
+    let name = table.to_string();
+    let own = session.on_lake(move |lake| async move { lake.candle_table(&name).await }).await?;
+    let summary = own.map(|own| own.summary());
+    Ok(summary.map_or((0, None), |summary| (summary.rows as u64, summary.times.map(|(_, last)| last))))
 }
 
 fn newest(sources: &Followed) -> Option<i64> {
