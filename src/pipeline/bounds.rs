@@ -170,6 +170,11 @@ impl Read {
     /// SQL: symbol and time of the bars under a condition that count. A column that never has a value there, or never moves,
     /// tells nothing of when it last did.
     pub(super) fn counted(&self, table: &str, condition: &str) -> String {
+        self.counted_in(&quoted(table), condition)
+    }
+
+    /// The same of bars that stand in FROM as SQL.
+    pub(super) fn counted_in(&self, bars: &str, condition: &str) -> String {
         let columns = || self.columns.iter().map(|c| quoted(c)).enumerate();
         let flag = |(i, c): (usize, String)| match self.by_movement {
             true => format!(
@@ -183,9 +188,8 @@ impl Read {
             .map(|(i, _)| format!(" and (has{i} or not bool_or(has{i}) over (partition by symbol))"))
             .collect();
         format!(
-            "select symbol, ts from (select symbol, ts, true{counts} as counts from (select symbol, ts{flags} from {} \
-             where {condition})) where counts",
-            quoted(table)
+            "select symbol, ts from (select symbol, ts, true{counts} as counts from (select symbol, ts{flags} from {bars} \
+             where {condition})) where counts"
         )
     }
 }

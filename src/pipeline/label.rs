@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
-use tallow_engine::reach::reach_at_end;
+use tallow_engine::reach::{LongerBars, MadeBars, reach};
 use tallow_lake::{Lake, ResultKind};
-use tallow_udfs::calendar::{Grid, Timeframe};
+use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::label::VERSION;
 use tallow_udfs::series::{Bars, Reach};
 use tallow_udfs::series_function;
@@ -279,7 +279,7 @@ pub(crate) struct LabelledBars {
     /// The table that holds them, or shorter ones that they are made of.
     pub table: String,
     /// Their length, and where they begin.
-    pub grid: Grid,
+    pub bars: LongerBars,
     /// How many of them a label looks back and ahead.
     pub reach: Reach,
     /// What looks back to the beginning, where something does.
@@ -303,7 +303,10 @@ impl LabelRun {
              {quantile} from ({bars})"
         );
         let plan = session.optimized(session.sql(&alike).await?.logical_plan()).await?;
-        let found = reach_at_end(&plan);
+        let found = match MadeBars::of(&plan)? {
+            Some(made) => reach(&made.plan),
+            None => reach(&plan),
+        };
         let mut whole_history: Vec<String> = vec![];
         let mut reach = found.total().furthest();
         if self.levels.is_some() {
@@ -311,7 +314,7 @@ impl LabelRun {
             whole_history.push("levels".to_string());
         }
         let table = format!("candles_{}", resample::source_of(lake, self.timeframe)?);
-        Ok(LabelledBars { table, grid: Grid::new(self.timeframe, origin.parse()?), reach, whole_history })
+        Ok(LabelledBars { table, bars: LongerBars::new(self.timeframe, &origin)?, reach, whole_history })
     }
 }
 

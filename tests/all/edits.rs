@@ -18,7 +18,7 @@ use tallow::{Formula, Session, Settings};
 use tallow_lake::IngestOptions;
 
 /// Queries, and whether all of a run is bounded by reach.
-const QUERIES: [(&str, bool); 10] = [
+const QUERIES: [(&str, bool); 13] = [
     ("select symbol, ts, close / open as x, sma(close, 5) as s, rsi(3) as r, highest(high, 4) as h from candles", true),
     ("select symbol, ts, lead(close, 3) - close as gain, lag(volume, 2) as v from candles", true),
     ("select symbol, ts, obv() as o, cumsum(close) as c from candles", true),
@@ -40,6 +40,9 @@ const QUERIES: [(&str, bool); 10] = [
          lag(vwap(anchor => 'week'), 2) as w from candles",
         true,
     ),
+    ("select symbol, ts, sma(close, 3) as s, rsi(3) as r, highest(high, 2) as h from candles('2d')", true),
+    ("select symbol, ts, close / open as x, lead(close, 1) as next from candles('1w') qualify close > sma(2)", true),
+    ("select symbol, ts, percent_rank() over (partition by ts order by sma(close, 2)) as p from candles('2d')", true),
     ("select symbol, ts, row_number() over (order by close, symbol, ts) as n from candles", false),
 ];
 

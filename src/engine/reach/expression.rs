@@ -1,5 +1,6 @@
 //! How far an expression looks, over rows of which something is known.
 
+use super::made::is_part_of_bar;
 use super::plan::unknown;
 use super::shape::{Shape, Values};
 use super::sources::{Sources, UNKNOWN};
@@ -128,6 +129,7 @@ impl Shape {
             }
             Expr::ScalarFunction(call) => match (call.name(), call.args.split_first()) {
                 ("get_field", Some((of_struct, _))) => of(of_struct).min(Values::Complete),
+                (part, Some((bar, []))) if is_part_of_bar(part) => of(bar),
                 ("abs" | "round" | "floor" | "ceil" | "greatest" | "least", Some(_)) => {
                     worst(&call.args.iter().collect::<Vec<_>>())
                 }

@@ -1,12 +1,14 @@
 //! How far the columns of a plan look into the past and the future, in bars of each table that they come from.
 
 mod expression;
+mod made;
 mod plan;
 mod scope;
 mod shape;
 mod sources;
 mod widened;
 
+pub use made::{LongerBars, MadeBars};
 pub use plan::fades_by_movement;
 pub use scope::{PlanScope, Scope, scope};
 pub use sources::Sources;

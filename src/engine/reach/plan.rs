@@ -1,5 +1,6 @@
 //! What is known of the rows of each kind of plan node.
 
+use super::made::stored_values;
 use super::shape::{Edge, Shape, Values};
 use super::sources::Sources;
 use crate::asof::AsofJoin;
@@ -16,7 +17,7 @@ pub(super) fn of_plan(plan: &LogicalPlan) -> Shape {
         LogicalPlan::TableScan(scan) => {
             let table = Sources::table(scan.table_name.table());
             let times = plan.schema().fields().iter().map(|f| f.name() == "ts").collect();
-            let values = plan.schema().fields().iter().map(|f| Values::stored(f.data_type())).collect();
+            let values = plan.schema().fields().iter().map(|f| stored_values(f)).collect();
             Shape { columns: vec![table.clone(); width], times, values, rows: table, ..Shape::default() }
         }
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {

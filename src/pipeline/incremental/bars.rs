@@ -3,10 +3,13 @@
 use super::work::rows_within;
 use crate::Session;
 use crate::bounds::Read;
+use crate::quoting::quoted;
+use crate::resample::made_from;
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::Column;
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,9 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tallow_common::time::timestamp_type;
 use tallow_common::{Ranges, Result, Times};
-use tallow_engine::reach::CountedBars;
+use tallow_engine::reach::{CountedBars, LongerBars};
 use tallow_lake::CandleTable;
-use tallow_udfs::calendar::Grid;
 use tallow_udfs::series::{Bars, Reach};
 
 /// How much further back bars are looked up each time those that are known do not reach.
@@ -27,12 +29,12 @@ const READ_AT_ONCE: i64 = 3;
 const SPARE_BARS: i64 = 16;
 
 /// About the time between two bars of a table, or two longer ones that these make up.
-pub(super) fn spacing(table: &CandleTable, longer: Option<&Grid>) -> i64 {
+pub(super) fn spacing(table: &CandleTable, longer: Option<&LongerBars>) -> i64 {
     let summary = table.summary();
     let (Some((first, last)), Some(symbols)) = (summary.times, table.symbols()) else { return i64::MAX };
     let each = (summary.rows / symbols.max(1)).max(1);
     let own = last.saturating_sub(first) / i64::try_from(each).unwrap_or(i64::MAX);
-    let longer = longer.map_or(0, |grid| grid.bar(last).1.saturating_sub(grid.bar(last).0));
+    let longer = longer.map_or(0, |longer| longer.grid.bar(last).1.saturating_sub(longer.grid.bar(last).0));
     own.max(longer).max(1)
 }
 
@@ -43,7 +45,7 @@ pub(super) struct TableBars<'a> {
     table: &'a CandleTable,
     read: &'a Read,
     /// The longer bars that count, where those of the table only make them up.
-    longer: Option<Grid>,
+    longer: Option<LongerBars>,
     symbols: BTreeSet<String>,
     /// By symbol, from this time on.
     known: BTreeMap<String, Vec<i64>>,
@@ -65,7 +67,7 @@ impl<'a> TableBars<'a> {
     }
 
     /// The longer bars that these make up.
-    pub fn making_up(self, longer: Grid) -> TableBars<'a> {
+    pub fn making_up(self, longer: LongerBars) -> TableBars<'a> {
         TableBars { longer: Some(longer), ..self }
     }
 
@@ -166,11 +168,27 @@ impl<'a> TableBars<'a> {
         spacing(self.table, self.longer.as_ref())
     }
 
+    /// SQL: symbol and time of the bars of a table that count, or of the longer ones that these make up.
+    async fn counted(&self, table: &str) -> Result<String> {
+        let of_table = self.session.lake().bars(self.name).await?;
+        let made = self.longer.as_ref().zip(of_table);
+        let Some((LongerBars { timeframe, origin, .. }, (shorter, begin))) =
+            made.filter(|(longer, (own, begin))| (longer.timeframe, &longer.origin) != (*own, begin))
+        else {
+            return Ok(self.read.counted(table, "true"));
+        };
+        let volume = self.table.schema().index_of("volume").is_ok();
+        let made = made_from(&quoted(table), volume, shorter, &begin, *timeframe, origin);
+        Ok(self.read.counted_in(&format!("({made})"), "true"))
+    }
+
     /// Looks up bars from some way before a time on.
     async fn look_up(&mut self, before: i64) -> Result<()> {
         self.step = self.step.max(self.length(0));
         let from = before.saturating_sub(self.step);
         let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
+        // The first of longer bars is a whole one, too.
+        let from = self.longer.as_ref().map_or(from, |longer| longer.grid.bar(from).0);
         self.from = if from <= first { i64::MIN } else { from };
         self.step = self.step.saturating_mul(FURTHER);
         let mut ranges = Ranges::default();
@@ -187,7 +205,7 @@ impl<'a> TableBars<'a> {
         static LOOK_UPS: AtomicU64 = AtomicU64::new(0);
         let name = format!("#bars {} of {}", LOOK_UPS.fetch_add(1, Ordering::Relaxed), self.name);
         self.session.lake().keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
-        let sql = format!("{} order by symbol, ts", self.read.counted(&name, "true"));
+        let sql = format!("{} order by symbol, ts", self.counted(&name).await?);
         let found = self.session.collect(self.session.sql(&sql).await?).await;
         self.session.lake().drop_hidden(&name);
         self.known.clear();
@@ -201,16 +219,9 @@ impl<'a> TableBars<'a> {
                 let symbol = symbols.value(row);
                 let end = (row..batch.num_rows()).find(|&other| symbols.value(other) != symbol);
                 let of_symbol = &times.values()[row..end.unwrap_or(batch.num_rows())];
-                let known = self.known.entry(symbol.to_string()).or_default();
-                match self.longer {
-                    Some(longer) => known.extend(of_symbol.iter().map(|time| longer.bar(*time).0)),
-                    None => known.extend(of_symbol),
-                }
+                self.known.entry(symbol.to_string()).or_default().extend(of_symbol);
                 row += of_symbol.len();
             }
-        }
-        if self.longer.is_some() {
-            self.known.values_mut().for_each(Vec::dedup);
         }
         if self.from != i64::MIN {
             // Whether the first bar moved, only the one before it tells.

@@ -1,6 +1,7 @@
 //! How much of a result is to be computed, given what changed of the tables that it is made from.
 
 use super::bars::TableBars;
+use super::buckets::whole_bars;
 use super::tables::Followed;
 use super::work::Extent;
 use crate::Session;
@@ -9,7 +10,7 @@ use datafusion::logical_expr::LogicalPlan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::{Ranges, Result};
-use tallow_engine::reach::{PlanScope, Scope, Sources, reach, scope};
+use tallow_engine::reach::{MadeBars, PlanScope, Scope, Sources, reach, scope};
 use tallow_lake::Changed;
 use tallow_udfs::series::{Bars, Reach};
 
@@ -23,14 +24,20 @@ pub(super) async fn extent(
     if changes.values().all(|changed| changed.ranges.is_empty()) {
         return Ok(Extent::Nothing);
     }
-    let (found, PlanScope { scope, symbol, time }) = (reach(plan), scope(plan));
-    let whole = match &scope {
+    // Of made bars, it is these that count; they change as a whole.
+    let (counted, longer) = match MadeBars::of(plan)? {
+        Some(MadeBars { plan, bars }) => (plan, Some(bars)),
+        None => (plan.clone(), None),
+    };
+    let whole = |ranges: &Ranges| longer.as_ref().map_or_else(|| ranges.clone(), |of| whole_bars(&of.grid, ranges));
+    let (found, PlanScope { scope, symbol, time }) = (reach(&counted), scope(&counted));
+    let reason = match &scope {
         Scope::Anything(reason) => Some(reason.clone()),
         _ if symbol.is_none() => Some("its column symbol is not that of a table".to_string()),
         _ if time.is_none() || !found.is_of_bars => Some("its column ts is not the time of a table's bars".to_string()),
         _ => None,
     };
-    if let Some(reason) = whole {
+    if let Some(reason) = reason {
         return Ok(Extent::Everything(reason));
     }
     let (total, read) = (found.total(), Read::of(plan)?);
@@ -38,21 +45,28 @@ pub(super) async fn extent(
     let mut affected = Ranges::default();
     let mut bars: BTreeMap<&str, TableBars<'_>> = BTreeMap::new();
     let nothing = Read::default();
+    let bars_of = |name, read, symbols| {
+        let bars = TableBars::new(session, name, &tables[name].0, read, symbols);
+        match &longer {
+            Some(longer) => bars.making_up(longer.clone()),
+            None => bars,
+        }
+    };
     for (name, changed) in changes {
         let mut symbols: BTreeSet<String> = changed.ranges.symbols().map(|(symbol, _)| symbol.to_string()).collect();
         if crosses {
             symbols.extend(all_symbols(session, name).await?);
         }
         let read = read.get(name).unwrap_or(&nothing);
-        let mut of_table = TableBars::new(session, name, &tables[name].0, read, symbols);
+        let mut of_table = bars_of(name, read, symbols);
         let reach = reach_of(&total, name);
-        let mut of_changes = of_table.affected(&changed.ranges, reach).await?;
+        let mut of_changes = of_table.affected(&whole(&changed.ranges), reach).await?;
         if crosses {
             // Others are affected at these times, and through their own bars around them.
             let times = of_changes.symbols().flat_map(|(_, times)| times.iter().cloned()).collect();
             of_changes = of_table.affected(&Ranges::everywhere(times), reach).await?;
         }
-        affected.extend(&of_changes);
+        affected.extend(&whole(&of_changes));
         bars.insert(name, of_table);
     }
     let mut needed = BTreeMap::new();
@@ -65,13 +79,13 @@ pub(super) async fn extent(
         let read = read.get(name).unwrap_or(&nothing);
         let mut known = match bars.remove(name.as_str()) {
             Some(known) if known.has(&symbols) => known,
-            _ => TableBars::new(session, name, &tables[name].0, read, symbols),
+            _ => bars_of(name, read, symbols),
         };
         let rows = match crosses {
             true => Ranges::everywhere(affected.symbols().flat_map(|(_, times)| times.iter().cloned()).collect()),
             false => affected.clone(),
         };
-        needed.insert(name.clone(), Arc::new(known.needed(&rows, reach).await?));
+        needed.insert(name.clone(), Arc::new(whole(&known.needed(&rows, reach).await?)));
     }
     let columns = found.columns.iter().filter(|(_, sources)| sources.furthest().back == Bars::Unbounded);
     let whole_history = columns.map(|(name, _)| name.clone()).collect();

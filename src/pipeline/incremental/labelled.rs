@@ -38,14 +38,15 @@ async fn extent(
     tables: &Tables,
     changed: &Ranges,
 ) -> Result<Extent> {
-    let LabelledBars { table: labelled, grid, reach, whole_history } = run.labelled_bars(session).await?;
+    let LabelledBars { table: labelled, bars: of, reach, whole_history } = run.labelled_bars(session).await?;
     let Some((table, _)) = tables.followed.get(&labelled) else {
         return Ok(Extent::Everything(format!("its plan does not read `{labelled}`")));
     };
+    let grid = of.grid;
     let changed = whole_bars(&grid, changed);
     let symbols: BTreeSet<String> = changed.symbols().map(|(symbol, _)| symbol.to_string()).collect();
     let read = Read::of(plan)?.remove(&labelled).unwrap_or_default();
-    let mut bars = TableBars::new(session, &labelled, table, &read, symbols).making_up(grid);
+    let mut bars = TableBars::new(session, &labelled, table, &read, symbols).making_up(of);
     let affected = bars.affected(&changed, reach).await?;
     let of_labelled = Arc::new(whole_bars(&grid, &bars.needed(&affected, reach).await?));
     // Shorter bars are walked from a labelled bar on.

@@ -16,7 +16,7 @@ use datafusion::logical_expr::LogicalPlan;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tallow_common::{Error, Ranges, Result};
-use tallow_engine::reach::{reach, scope};
+use tallow_engine::reach::{MadeBars, reach, scope};
 use tallow_lake::properties::{FINGERPRINT, PIPELINE, TEXT, UNFINISHED};
 use tallow_lake::{CandleTable, Replaced, Replacement, ResultKind};
 use tallow_udfs::calendar::Timeframe;
@@ -255,19 +255,22 @@ impl Pipeline {
     /// From when on rows change with the next bars, since they look ahead.
     async fn open_from(&self, session: &Session, plan: &LogicalPlan) -> Result<i64> {
         let optimized = session.optimized(plan).await?;
-        let (ahead, grid) = match &self.definition {
+        let (ahead, longer) = match &self.definition {
             Definition::Label(run) => {
                 let labelled = run.labelled_bars(session).await?;
-                (labelled.reach.ahead, Some(labelled.grid))
+                (labelled.reach.ahead, Some(labelled.bars))
             }
-            _ => (reach(&optimized).total().furthest().ahead, None),
+            _ => match MadeBars::of(&optimized)? {
+                Some(made) => (reach(&made.plan).total().furthest().ahead, Some(made.bars)),
+                None => (reach(&optimized).total().furthest().ahead, None),
+            },
         };
         let Bars::Count(ahead @ 1..) = ahead else { return Ok(i64::MAX) };
         // Bars do not come evenly.
         let bars = i64::try_from(2 * ahead + 2).unwrap_or(i64::MAX);
         let of_table = |(table, _): &(Arc<CandleTable>, u64)| {
             let (_, last) = table.summary().times?;
-            Some(last.saturating_sub(spacing(table, grid.as_ref()).saturating_mul(bars)))
+            Some(last.saturating_sub(spacing(table, longer.as_ref()).saturating_mul(bars)))
         };
         Ok(Tables::of(&optimized)?.followed.values().filter_map(of_table).min().unwrap_or(i64::MAX))
     }
