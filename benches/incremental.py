@@ -1,10 +1,10 @@
 """Incremental runs beside full ones, in one run.
 
-A lake of SYMBOLS x BARS daily candles; the labels and the named query `features` as pipelines. Then, again and again: a day of
-all symbols is delivered and the pipelines are run; one bar far back is corrected and they are run; nothing is delivered and they
-are run. Beside it, `--full` of the same pipelines. The whole process counts.
+A lake of SYMBOLS x BARS candles of a TIMEFRAME, the newest of which has just ended; the labels and the named query `features` as
+pipelines. Then, again and again: a bar of all symbols is delivered and the pipelines are run; one bar far back is corrected and
+they are run; nothing is delivered and they are run. Beside it, `--full` of the same pipelines. The whole process counts.
 
-usage: incremental.py TALLOW [SYMBOLS [BARS [ROUNDS]]]
+usage: incremental.py TALLOW [SYMBOLS [BARS [ROUNDS [TIMEFRAME]]]]
 Needs numpy and pyarrow.
 """
 import os
@@ -21,7 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 tallow = sys.argv[1]
-symbols, bars, rounds = (int(arg) for arg in (sys.argv[2:] + ["2500", "1250", "5"][len(sys.argv) - 2:]))
+symbols, bars, rounds, timeframe = sys.argv[2:] + ["2500", "1250", "5", "1d"][len(sys.argv) - 2:]
+symbols, bars, rounds = int(symbols), int(bars), int(rounds)
+# Microseconds.
+STEP = {"1m": 60_000_000, "1h": 3_600_000_000, "4h": 14_400_000_000, "1d": 86_400_000_000}[timeframe]
+# So many bars are made and ingested at once.
+AT_ONCE = 8_000_000
+# Results of more bars are not compared: they would not fit in memory.
+MOST_COMPARED = 10_000_000
 folder = tempfile.mkdtemp(prefix="incremental-")
 lake = os.path.join(folder, "lake")
 
@@ -49,28 +56,45 @@ def peak(*args):
 def deliver(table):
     file = os.path.join(folder, "delivery.parquet")
     pq.write_table(table, file)
-    return run("ingest", file, "-t", "1d", "-q")[0]
+    return run("ingest", file, "-t", timeframe, "-q")[0]
 
 
-source = os.path.join(folder, "all.parquet")
-run("synth", source, "--symbols", str(symbols), "--bars", str(bars))
-all_bars = pq.read_table(source)
-times = pc.unique(all_bars["ts"])
-times = times.take(pc.sort_indices(times))
-print(f"{symbols} symbols x {bars} bars, {len(all_bars) / 1e6:.1f} M")
-# The newest days are delivered one by one.
-kept = len(times) - rounds - 1
-first = all_bars.filter(pc.less(all_bars["ts"], times[kept]))
-pq.write_table(first, source)
-print(f"ingest of all but the newest days  {run('ingest', source, '-t', '1d', '-q')[0]:8.3f} s")
+# The newest bars are delivered one by one.
+kept = bars - rounds - 1
+newest = time.time_ns() // 1000 // STEP * STEP - STEP
+source = os.path.join(folder, "some.parquet")
+later, old, ingested = [], None, 0.0
+per_file = max(1, AT_ONCE // bars)
+for group in range(0, symbols, per_file):
+    count = min(per_file, symbols - group)
+    run("synth", source, "--symbols", str(count), "--bars", str(bars), "--seed", str(group + 7))
+    some = pq.read_table(source)
+    # Each symbol's bars, one after the other, end with the newest.
+    place = np.tile(np.arange(bars, dtype=np.int64), count)
+    ts = pa.array(newest - (bars - 1 - place) * STEP).cast(pa.timestamp("us", tz="UTC"))
+    some = some.set_column(some.column_names.index("ts"), "ts", ts)
+    name = pc.binary_join_element_wise(f"G{group:05}", some["symbol"].cast(pa.string()), "")
+    some = some.set_column(some.column_names.index("symbol"), "symbol", name)
+    later += [some.filter(pa.array(place >= kept))]
+    old = old or some.filter(pa.array(place == kept - 100))
+    pq.write_table(some.filter(pa.array(place < kept)), source)
+    del some
+    ingested += run("ingest", source, "-t", timeframe, "-q")[0]
+later = pa.concat_tables(later)
+print(f"{symbols} symbols x {bars} bars of {timeframe}, {symbols * bars / 1e6:.1f} M")
+print(f"ingest of all but the newest bars  {ingested:8.3f} s")
 os.remove(source)
-run("pipeline", "add", "labels", "--label", "-t", "1d")
-run("pipeline", "add", "features", "--query", "features")
+run("pipeline", "add", "labels", "--label", "-t", timeframe)
+run("pipeline", "add", "features", "--query", "features", "-t", timeframe)
 names = ["labels", "features"]
-for name in names:
-    print(f"{name:<10} first run  {run('pipeline', 'run', name)[0]:8.3f} s")
-
+is_large = symbols * bars > MOST_COMPARED
 measured = {}
+for name in names:
+    first = run("pipeline", "run", name)[0]
+    print(f"{name:<10} first run  {first:8.3f} s")
+    if is_large:
+        # A full run of a large lake, whose results would take as much room again.
+        measured["--full", name] = [first]
 
 
 def measure(what):
@@ -78,18 +102,22 @@ def measure(what):
         measured.setdefault((what, name), []).append(run("pipeline", "run", name)[0])
 
 
-for day in range(rounds):
-    is_of_day = pc.equal(all_bars["ts"], times[kept + day])
-    measured.setdefault(("ingest of a day", ""), []).append(deliver(all_bars.filter(is_of_day)))
-    measure("a day of all symbols")
+for step in range(rounds):
+    is_next = pc.equal(later["ts"], pa.scalar(newest - (rounds - step) * STEP).cast(later["ts"].type))
+    measured.setdefault(("ingest of a bar", ""), []).append(deliver(later.filter(is_next)))
+    if step == 0:
+        for name in names:
+            print(f"{name}: peak memory of a run after a bar of all symbols {peak('pipeline', 'run', name):.0f} MB")
+    else:
+        measure("a bar of all symbols")
     measure("nothing new")
-    one = all_bars.filter(pc.equal(all_bars["ts"], times[kept - 100])).slice(day, 1)
-    scale = 1 + 0.001 * (day + 1)
+    one = old.slice(step, 1)
+    scale = 1 + 0.001 * (step + 1)
     for column in ["open", "high", "low", "close"]:
         at = one.column_names.index(column)
         one = one.set_column(at, column, pc.multiply(one[column], scale))
     deliver(one)
-    measure("one bar 100 days back")
+    measure("one bar 100 back")
 
 
 def kept_rows(table):
@@ -112,10 +140,10 @@ def same(a, b):
     return True
 
 
-tables = {"labels": "labels_1d", "features": "results_features"}
+tables = {"labels": f"labels_{timeframe}", "features": "results_features"} if not is_large else {}
 step_by_step = {name: kept_rows(table) for name, table in tables.items()}
 for name in names:
-    for _ in range(3):
+    for _ in range(0 if is_large else 3):
         measured.setdefault(("--full", name), []).append(run("pipeline", "run", name, "--full")[0])
 for name, table in tables.items():
     print(f"{name}: step by step as in one full run: {same(step_by_step[name], kept_rows(table))}")
@@ -125,9 +153,11 @@ for (what, name), seconds in measured.items():
     median = statistics.median(seconds)
     beside = f"  {median / full[name]:6.1%} of --full" if name else ""
     print(f"{what:<24} {name:<10} median {median:7.3f} s  min {min(seconds):7.3f}{beside}")
-rows = len(all_bars)
+rows = symbols * bars
 print(f"labels, all: {rows / full['labels'] * 60 / 1e6:.1f} M candles a minute")
 for name in names:
-    idle, whole = peak("pipeline", "run", name), peak("pipeline", "run", name, "--full")
-    print(f"{name}: peak memory with nothing to do {idle:.0f} MB, of a full run {whole:.0f} MB")
+    idle = peak("pipeline", "run", name)
+    print(f"{name}: peak memory with nothing to do {idle:.0f} MB")
+    if not is_large:
+        print(f"{name}: peak memory of a full run {peak('pipeline', 'run', name, '--full'):.0f} MB")
 shutil.rmtree(folder)

@@ -230,7 +230,13 @@ async fn run(cx: &Context, session: &Session, args: RunArgs) -> Result<(), Failu
     let mut failed = vec![];
     for pipeline in incremental::in_order(session, chosen).await? {
         if args.dry_run {
-            show_work(&pipeline, &pipeline.work(session, options).await?)?;
+            let work = pipeline.work(session, options).await?;
+            show_work(&pipeline, &work)?;
+            match incremental::estimate(session, &pipeline, &work).await? {
+                Some(takes) => out!("  takes    about {:.1} s, by what earlier runs took", takes.as_secs_f64()),
+                None if work.extent == Extent::Nothing => {}
+                None => out!("  takes    no earlier run tells how long"),
+            }
             continue;
         }
         let progress = Arc::new(Progress::new(&cx.config, None, "rows"));

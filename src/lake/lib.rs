@@ -49,7 +49,7 @@ pub use patterns::{StoredAlert, StoredPattern};
 pub use pipelines::{PipelineError, StoredPipeline};
 pub use profile::ProfileCache;
 pub use readable::Unreadable;
-pub use replace::{Replaced, Replacement};
+pub use replace::{Effort, Replaced, Replacement};
 pub use small_table::Record;
 pub use stores::Stores;
 pub use table::{CandleTable, ReadSize, TableSummary};

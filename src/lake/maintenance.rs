@@ -4,6 +4,7 @@ use super::clusters::{Cluster, clusters};
 use super::delta::{Attempts, Change, Log, no_table};
 use super::profile::ProfileCache;
 use super::properties::KIND;
+use super::replace::{BARS_READ, MILLISECONDS};
 use super::table::CandleTable;
 use super::writable::{check_writable, log_schema, no_candles};
 use super::writer::{FILE_BYTES, Layout, RESULT_FILE_BYTES, TableWriter, conform, profile_of};
@@ -15,6 +16,7 @@ use datafusion::physical_plan::execute_stream;
 use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What an optimize did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct HistoryEntry {
     pub operation: String,
     /// How many rows and files it changed.
     pub metrics: String,
+    /// Of a commit that computed rows, about how many bars that read, and how long it took.
+    pub took: Option<(u64, Duration)>,
 }
 
 /// Brings a table into the layout that is read fastest: sorted files of about `file_bytes`, in disjoint symbol ranges.
@@ -157,14 +161,15 @@ pub(super) async fn history(log: &Log, limit: Option<usize>) -> Result<Vec<Histo
                 Some(serde_json::Value::String(operation)) => operation,
                 _ => info.operation.clone().unwrap_or_default(),
             };
-            let metrics = match text("operationMetrics") {
-                Some(serde_json::Value::Object(metrics)) => {
-                    let shown = metrics.iter().filter(|(_, v)| v.as_u64().is_some_and(|n| n > 0));
-                    shown.map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", ")
-                }
-                _ => String::new(),
+            let numbers = match text("operationMetrics") {
+                Some(serde_json::Value::Object(metrics)) => metrics,
+                _ => serde_json::Map::new(),
             };
-            HistoryEntry { version, time: info.timestamp, operation, metrics }
+            let shown = numbers.iter().filter(|(_, v)| v.as_u64().is_some_and(|n| n > 0));
+            let metrics = shown.map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", ");
+            let number = |key: &str| numbers.get(key)?.as_u64();
+            let took = number(BARS_READ).zip(number(MILLISECONDS).map(Duration::from_millis));
+            HistoryEntry { version, time: info.timestamp, operation, metrics, took }
         })
         .collect())
 }

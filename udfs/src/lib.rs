@@ -32,7 +32,7 @@ pub mod rolling;
 pub mod series;
 pub mod similarity;
 mod technical;
-mod trade;
+pub mod trade;
 
 use datafusion_common::Result;
 use datafusion_expr::registry::FunctionRegistry;

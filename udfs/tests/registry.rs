@@ -82,18 +82,6 @@ fn parameters_of_another_function_are_refused() {
     assert!(error.to_string().contains("session_vwap: the parameters are not those of its signature"), "{error}");
 }
 
-/// Names of up to twelve bytes stand inside the views that make a column of them.
-#[test]
-fn names_in_outputs_are_short() {
-    for signature in all_series_functions().iter().map(|f| f.signature()) {
-        for output in &signature.outputs {
-            if let OutputKind::Choice(names) = output.kind {
-                assert!(names.iter().all(|name| name.len() <= 12), "{}: {names:?}", signature.name);
-            }
-        }
-    }
-}
-
 /// What must be said of a function, of whichever kind.
 fn check_documentation(name: &str, signature: &Signature, documentation: Option<&Documentation>) {
     let documentation = documentation.unwrap_or_else(|| panic!("{name} has no documentation"));

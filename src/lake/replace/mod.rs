@@ -27,11 +27,17 @@ use deltalake_core::kernel::Add;
 use merge::{Merge, Outputs};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tallow_common::Ranges;
 use tiers::{Tier, Touched, touched};
 
 #[cfg(test)]
 mod tests;
+
+/// The metric of a commit that tells how many bars its work read, about.
+pub(super) const BARS_READ: &str = "bars_read";
+/// The metric that tells how long it took.
+pub(super) const MILLISECONDS: &str = "milliseconds";
 
 /// Rows that take the place of those in some ranges.
 pub struct Replacement {
@@ -51,8 +57,26 @@ pub struct Replacement {
     pub open_from: i64,
     /// Whether nothing is to be done where the table is made from these versions, or later ones, already.
     pub once: bool,
+    /// What computing the rows takes, for the history of the table.
+    pub effort: Effort,
     /// Called with the number of rows so far.
     pub progress: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+/// What work takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// When it began.
+    pub since: Instant,
+    /// About how many bars it reads.
+    pub bars: u64,
+}
+
+impl Effort {
+    /// Of work that begins now.
+    pub fn begin(bars: u64) -> Effort {
+        Effort { since: Instant::now(), bars }
+    }
 }
 
 impl Replacement {
@@ -213,7 +237,15 @@ fn change(schema: &SchemaRef, replacement: &Replacement, adds: Vec<Add>, removes
     let kind = replacement.kind;
     let marks = [(KIND, kind.prefix()), (OPERATION, kind.operation())];
     let marks = marks.map(|(key, value)| (key.to_string(), value.to_string()));
-    let metrics = [("rows", rows), ("files_added", adds.len() as u64), ("files_removed", removes.len() as u64)];
+    let Effort { since, bars } = replacement.effort;
+    let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let metrics = [
+        ("rows", rows),
+        ("files_added", adds.len() as u64),
+        ("files_removed", removes.len() as u64),
+        (BARS_READ, bars),
+        (MILLISECONDS, millis),
+    ];
     Change {
         adds,
         removes,

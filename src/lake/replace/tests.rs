@@ -31,6 +31,7 @@ fn batch(rows: &Rows) -> RecordBatch {
 fn replacement(rows: &Rows, ranges: Ranges, version: u64, once: bool) -> Replacement {
     let batch = batch(rows);
     Replacement {
+        effort: Effort::begin(0),
         rows: MemorySourceConfig::try_new_exec(&[vec![batch.clone()]], batch.schema(), None).unwrap(),
         ranges: Arc::new(ranges),
         kind: ResultKind::Labels,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::{Code, Error, Ranges, Result, Times};
 use tallow_lake::properties::UNFINISHED;
-use tallow_lake::{PipelineError, Replaced, Replacement, ResultKind};
+use tallow_lake::{Effort, PipelineError, Replaced, Replacement, ResultKind};
 
 /// So many symbols may fail for reasons of their own; beyond that, something is wrong with all.
 const MOST_FAILURES: usize = 32;
@@ -35,6 +35,8 @@ pub(super) struct Backfill<'a> {
     pub prepared: &'a Prepared,
     pub work: Work,
     pub open_from: i64,
+    /// About how many bars of each symbol are read; known once the run has begun.
+    pub bars_of_symbol: u64,
 }
 
 impl Backfill<'_> {
@@ -53,6 +55,7 @@ impl Backfill<'_> {
         }
         let waiting: Vec<String> = all.iter().filter(|s| is_first || **s > state.through).cloned().collect();
         let (total, mut rows, mut last, mut failed) = (all.len() as u64, 0, None, vec![]);
+        self.bars_of_symbol = self.work.bars() / total.max(1);
         let mut done = total - waiting.len() as u64;
         let steps = waiting.len().div_ceil(symbols_a_step.max(1));
         for (step, symbols) in waiting.chunks(symbols_a_step.max(1)).enumerate() {
@@ -93,6 +96,7 @@ impl Backfill<'_> {
     }
 
     async fn write(&self, symbols: &[String], is_first: bool, unfinished: Option<&Unfinished>) -> Result<Replaced> {
+        let effort = Effort::begin(self.bars_of_symbol * symbols.len() as u64);
         let (rows, ranges) = self.computed(symbols).await?;
         let mut properties = self.prepared.properties.clone();
         properties.insert(UNFINISHED.to_string(), unfinished.map(written).transpose()?.unwrap_or_default());
@@ -107,6 +111,7 @@ impl Backfill<'_> {
             whole_symbols: true,
             open_from: self.open_from,
             once: false,
+            effort,
             progress: Box::new(|_| {}),
         };
         let table = self.pipeline.table()?;

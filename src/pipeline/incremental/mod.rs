@@ -19,5 +19,5 @@ pub use catalog::{add, all, find, in_order, remove};
 pub use definition::Definition;
 pub use matched::LatestMatches;
 pub use pipeline::{Done, Pipeline, Run, RunOptions};
-pub use status::{Status, status};
+pub use status::{Status, estimate, status};
 pub use work::{Extent, Source, Work};

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tallow_common::{Error, Ranges, Result};
 use tallow_engine::reach::{MadeBars, reach, scope};
 use tallow_lake::properties::{FINGERPRINT, PIPELINE, TEXT, UNFINISHED};
-use tallow_lake::{CandleTable, Replaced, Replacement, ResultKind};
+use tallow_lake::{CandleTable, Effort, Replaced, Replacement, ResultKind};
 use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::series::Bars;
 
@@ -151,7 +151,7 @@ impl Pipeline {
             return Ok(Run { work, done: Done::Nothing, failed: vec![] });
         }
         if let Some(symbols) = step {
-            let backfill = Backfill { pipeline: self, session, prepared: &prepared, work, open_from };
+            let backfill = Backfill { pipeline: self, session, prepared: &prepared, work, open_from, bars_of_symbol: 0 };
             return backfill.run(symbols, control).await;
         }
         let once = !options.full && work.is_followed;
@@ -172,6 +172,7 @@ impl Pipeline {
             Extent::Ranges { affected, .. } => Arc::clone(affected),
             _ => Arc::new(Ranges::all()),
         };
+        let effort = Effort::begin(work.bars());
         let rows = session.physical(&work.restrict(prepared.plan, self.definition.is_ordered())?).await?;
         let progress = Arc::clone(&control.progress);
         let replacement = Replacement {
@@ -183,6 +184,7 @@ impl Pipeline {
             whole_symbols: false,
             open_from,
             once,
+            effort,
             progress: Box::new(move |rows| progress(Progress::rows(rows, None))),
         };
         let table = self.table()?;

@@ -2,15 +2,20 @@
 
 use super::pipeline::Pipeline;
 use super::tables::{Followed, Tables};
+use super::work::{Extent, Work};
 use crate::Session;
 use crate::quoting::quoted;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tallow_common::time::timestamp_type;
 use tallow_common::{Error, Result};
 use tallow_lake::{HistoryEntry, ResultKind};
+
+/// By how many runs it is estimated how long the next one takes.
+const LAST_RUNS: usize = 50;
 
 /// How a pipeline stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +60,19 @@ pub async fn status(session: &Session, pipeline: &Pipeline) -> Result<Status> {
     let last_commit = session.on_lake(move |lake| async move { lake.history(&name, Some(1)).await }).await?.pop();
     let (rows, newest) = extent(session, pipeline, &table).await?;
     Ok(Status { table, last_commit, rows, newest, newest_source, sources })
+}
+
+/// How long some work of a pipeline takes, by what its last runs took; `None`: none is known that computed rows.
+///
+/// # Errors
+/// The history of its table cannot be read.
+pub async fn estimate(session: &Session, pipeline: &Pipeline, work: &Work) -> Result<Option<Duration>> {
+    if work.extent == Extent::Nothing || pipeline.known(session).await?.is_empty() {
+        return Ok(None);
+    }
+    let table = pipeline.table()?;
+    let last = session.on_lake(move |lake| async move { lake.history(&table, Some(LAST_RUNS)).await }).await?;
+    Ok(work.estimate(&last))
 }
 
 /// How many rows a table has, and the newest of their times.

@@ -11,9 +11,10 @@ use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, TableScan};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tallow_common::{Error, Ranges, Result};
 use tallow_engine::within;
-use tallow_lake::{CandleTable, Changed, ReadSize};
+use tallow_lake::{CandleTable, Changed, HistoryEntry, ReadSize};
 
 /// A table that a result is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,23 @@ pub(super) struct Changes {
 pub(super) type ByTable = BTreeMap<String, Changed>;
 
 impl Work {
+    /// About how many bars are read.
+    pub fn bars(&self) -> u64 {
+        self.sources.iter().map(|source| source.read.rows as u64).sum()
+    }
+
+    /// About how long it takes, by what a run of about this size took: one of those that `history` tells of, the newest of which
+    /// is the first.
+    pub fn estimate(&self, history: &[HistoryEntry]) -> Option<Duration> {
+        let bars = self.bars().max(1);
+        // Which is how many times larger, or smaller.
+        let apart = |of: u64| of.max(bars) as f64 / of.min(bars) as f64;
+        let took = history.iter().filter_map(|commit| commit.took).map(|(of, took)| (of.max(1), took));
+        let (of, took) = took.min_by(|(a, _), (b, _)| apart(*a).total_cmp(&apart(*b)))?;
+        // Of a smaller run it may be the start that took so long.
+        Some(if of < bars { took.mul_f64(bars as f64 / of as f64) } else { took })
+    }
+
     /// What is to be done to bring the result of a plan up to date, which was made from some versions of the tables that
     /// `made_from` is asked for.
     pub async fn of(

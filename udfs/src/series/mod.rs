@@ -21,6 +21,7 @@ mod output_builder;
 mod outputs;
 mod params;
 mod reach;
+mod records;
 mod signature;
 mod window;
 
@@ -36,6 +37,7 @@ pub use outputs::{
 };
 pub use params::{Choice, Param, ParamKind, ParamType, ParamValue, Parameter, Params, Text};
 pub use reach::{Bars, Reach};
+pub use records::{RecordField, RecordKind, RecordSlice, Records};
 pub use signature::SeriesSignature;
 pub use window::SeriesWindow;
 pub(crate) use window::{check_window, literal};

@@ -2,6 +2,7 @@
 
 use super::inputs::NO_TIME;
 use super::outputs::{NO_CHOICE, NO_CLASS, NO_INT, OutputKind, OutputSlice, Outputs};
+use super::records::{RecordField, RecordList};
 use super::signature::SeriesSignature;
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int8Array, Int32Array, StringViewArray, StructArray,
@@ -85,6 +86,7 @@ enum Buffer {
     Class(Vec<i8>),
     Time(Vec<i64>),
     Choice(Vec<u8>, &'static [&'static str]),
+    Records(RecordList, &'static [RecordField]),
 }
 
 impl OutputBuilder {
@@ -102,6 +104,7 @@ impl OutputBuilder {
                 OutputKind::Class => Buffer::Class(Vec::with_capacity(rows)),
                 OutputKind::Time => Buffer::Time(Vec::with_capacity(rows)),
                 OutputKind::Choice(names) => Buffer::Choice(Vec::with_capacity(rows), names),
+                OutputKind::Records(fields) => Buffer::Records(RecordList::default(), fields),
             })
             .collect();
         Self { data_type: signature.return_type(), rows: 0, columns }
@@ -119,6 +122,7 @@ impl OutputBuilder {
                 Buffer::Class(values) => values.resize(self.rows, NO_CLASS),
                 Buffer::Time(values) => values.resize(self.rows, NO_TIME),
                 Buffer::Choice(values, _) => values.resize(self.rows, NO_CHOICE),
+                Buffer::Records(..) => {}
             }
         }
     }
@@ -139,6 +143,7 @@ impl OutputBuilder {
                     Buffer::Class(values) => OutputSlice::Class(&mut values[from..]),
                     Buffer::Time(values) => OutputSlice::Time(&mut values[from..]),
                     Buffer::Choice(values, _) => OutputSlice::Choice(&mut values[from..]),
+                    Buffer::Records(list, _) => OutputSlice::Records(list.from_row(from)),
                 })
                 .collect(),
         )
@@ -155,6 +160,7 @@ impl OutputBuilder {
                 (Buffer::Class(t), Buffer::Class(s)) => put(&mut t[from..], &s[first..], at),
                 (Buffer::Time(t), Buffer::Time(s)) => put(&mut t[from..], &s[first..], at),
                 (Buffer::Choice(t, _), Buffer::Choice(s, _)) => put(&mut t[from..], &s[first..], at),
+                (Buffer::Records(t, _), Buffer::Records(s, _)) => t.scatter(s, first, at, from),
                 _ => {}
             }
         }
@@ -216,17 +222,29 @@ impl Buffer {
                 let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_TIME);
                 Arc::new(TimestampMicrosecondArray::new(values.into(), nulls(valid)).with_timezone("UTC"))
             }
-            Buffer::Choice(values, names) => {
-                // Names of up to twelve bytes live inside the views; all of ours are.
-                let views: Vec<u128> = names.iter().map(|name| make_view(name.as_bytes(), 0, 0)).collect();
-                let valid = BooleanBuffer::collect_bool(rows, |i| usize::from(values[i]) < views.len());
-                let view = |code: &u8| views.get(usize::from(*code)).copied().unwrap_or(0);
-                let views: Vec<u128> = values.iter().map(view).collect();
-                match StringViewArray::try_new(views.into(), vec![], nulls(valid)) {
-                    Ok(array) => Arc::new(array),
-                    Err(_) => new_null_array(&DataType::Utf8View, rows),
-                }
-            }
+            Buffer::Choice(values, names) => names_array(&values, names),
+            Buffer::Records(list, fields) => list.finish(fields, rows),
         }
+    }
+}
+
+/// Names by their places; what is no place is null.
+pub(super) fn names_array(places: &[u8], names: &[&str]) -> ArrayRef {
+    // Names of up to twelve bytes live inside the views, others behind them.
+    let mut offset = 0;
+    let mut view = |name: &&str| {
+        let view = make_view(name.as_bytes(), 0, offset);
+        offset += name.len() as u32;
+        view
+    };
+    let views: Vec<u128> = names.iter().map(&mut view).collect();
+    let text = arrow::buffer::Buffer::from(names.concat().as_bytes());
+    let valid = BooleanBuffer::collect_bool(places.len(), |i| usize::from(places[i]) < views.len());
+    let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
+    let view = |place: &u8| views.get(usize::from(*place)).copied().unwrap_or(0);
+    let views: Vec<u128> = places.iter().map(view).collect();
+    match StringViewArray::try_new(views.into(), vec![text], nulls) {
+        Ok(array) => Arc::new(array),
+        Err(_) => new_null_array(&DataType::Utf8View, places.len()),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::handle::foreign;
 use super::inputs::{InputKind, Time};
+use super::records::{RecordField, RecordSlice, records_type};
 use arrow::datatypes::DataType;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -35,8 +36,10 @@ pub enum OutputKind {
     Class,
     /// Timestamp in microseconds, UTC
     Time,
-    /// Text, one of these; a name has at most twelve bytes
+    /// Text, one of these
     Choice(&'static [&'static str]),
+    /// A list of structs with these fields
+    Records(&'static [RecordField]),
 }
 
 impl OutputKind {
@@ -49,6 +52,7 @@ impl OutputKind {
             OutputKind::Class => DataType::Int8,
             OutputKind::Time => InputKind::Time.data_type(),
             OutputKind::Choice(_) => DataType::Utf8View,
+            OutputKind::Records(fields) => records_type(fields),
         }
     }
 }
@@ -198,6 +202,8 @@ pub enum OutputSlice<'a> {
     Time(&'a mut [i64]),
     /// An index into the names of an [`OutputKind::Choice`]; [`NO_CHOICE`] is no value.
     Choice(&'a mut [u8]),
+    /// Lists of records.
+    Records(RecordSlice<'a>),
 }
 
 impl OutputSlice<'_> {
@@ -210,6 +216,7 @@ impl OutputSlice<'_> {
             OutputSlice::Class(cells) => OutputSlice::Class(&mut cells[rows]),
             OutputSlice::Time(cells) => OutputSlice::Time(&mut cells[rows]),
             OutputSlice::Choice(cells) => OutputSlice::Choice(&mut cells[rows]),
+            OutputSlice::Records(records) => OutputSlice::Records(records.at(&rows)),
         }
     }
 }
@@ -257,6 +264,11 @@ impl<'a> Outputs<'a> {
             Some(slice) => !matches!(slice, OutputSlice::Unrequested),
             None => foreign("output", output.index),
         }
+    }
+
+    /// The column of an output.
+    pub(super) fn slice<T>(&mut self, output: Output<T>) -> Option<&mut OutputSlice<'a>> {
+        self.slices.get_mut(output.index)
     }
 
     /// Whether anybody reads one of these columns.

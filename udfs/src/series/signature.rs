@@ -142,13 +142,17 @@ impl SeriesSignature {
 
     /// Adds an output.
     pub fn output<T: PlainOutput>(&mut self, name: &str) -> Output<T> {
-        self.outputs.push(OutputField { name: name.to_string(), kind: T::KIND });
-        Output::new(self.outputs.len() - 1)
+        self.declare(name, T::KIND)
     }
 
     /// Adds an output that is one of a few names.
     pub fn name_output(&mut self, name: &str, names: &'static [&'static str]) -> Output<Name> {
-        self.outputs.push(OutputField { name: name.to_string(), kind: OutputKind::Choice(names) });
+        self.declare(name, OutputKind::Choice(names))
+    }
+
+    /// The caller sees to it that the kind is written as `T`.
+    pub(super) fn declare<T>(&mut self, name: &str, kind: OutputKind) -> Output<T> {
+        self.outputs.push(OutputField { name: name.to_string(), kind });
         Output::new(self.outputs.len() - 1)
     }
 }
