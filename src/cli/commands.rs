@@ -4,7 +4,7 @@ use super::config::Config;
 #[cfg(feature = "report")]
 use super::report;
 use super::{
-    Failure, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching, optimize,
+    Failure, backtest, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching, optimize,
     pattern, pipeline, query, resample, run, scan, synth, tables, vacuum, validate,
 };
 use clap::Subcommand;
@@ -61,6 +61,8 @@ commands! {
     Describe(describe::DescribeArgs),
     /// Find the bars of all symbols that fulfil a formula, such as "rsi(14) < 30 and close crosses_above sma(20)"
     Scan(Box<scan::ScanArgs>),
+    /// Try a strategy on the past: entries and exits as formulas, over all symbols with shared money
+    Backtest(Box<backtest::BacktestArgs>),
     /// Keep formulas in the lake: add, list, show, test
     #[command(subcommand)]
     Formula(formula::FormulaCommand),

@@ -1,6 +1,7 @@
 //! The command line: one file a command, which parses what was typed, calls a use-case of the pipeline, and prints.
 
 mod args;
+mod backtest;
 mod check;
 mod commands;
 mod config;

@@ -9,6 +9,7 @@ pub mod adjust;
 pub mod alerts;
 pub mod among;
 mod as_text;
+pub mod backtest;
 pub mod bounds;
 pub mod check;
 mod codec;

@@ -1,4 +1,5 @@
 //! Fills on candles where engines disagree: those of the rules, and those of other engines by their profiles.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use tallow_udfs::series::Choice;
 use tallow_udfs::trade::backtest::account::{Costs, Lots, Rejected};

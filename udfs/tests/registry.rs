@@ -8,7 +8,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::DataType;
 use datafusion_expr::{Documentation, Signature};
 use std::sync::Arc;
-use tallow_udfs::series::{InputKind, OutputKind, ParamKind, ParamValue, SeriesCall, SeriesFunction, SeriesSignature};
+use tallow_udfs::series::{InputKind, ParamKind, ParamValue, SeriesCall, SeriesFunction, SeriesSignature};
 use tallow_udfs::{
     all_aggregate_functions, all_scalar_functions, all_series_functions, all_window_functions, series_function,
 };

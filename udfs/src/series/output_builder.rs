@@ -143,7 +143,7 @@ impl OutputBuilder {
                     Buffer::Class(values) => OutputSlice::Class(&mut values[from..]),
                     Buffer::Time(values) => OutputSlice::Time(&mut values[from..]),
                     Buffer::Choice(values, _) => OutputSlice::Choice(&mut values[from..]),
-                    Buffer::Records(list, _) => OutputSlice::Records(list.from_row(from)),
+                    Buffer::Records(list, _) => OutputSlice::Records(list.after(from)),
                 })
                 .collect(),
         )

@@ -76,7 +76,7 @@ pub struct RecordSlice<'a> {
 
 impl RecordList {
     /// The records of the rows from one on.
-    pub(super) fn from_row(&mut self, first: usize) -> RecordSlice<'_> {
+    pub(super) fn after(&mut self, first: usize) -> RecordSlice<'_> {
         RecordSlice { list: self, first }
     }
 

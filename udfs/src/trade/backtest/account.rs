@@ -112,7 +112,7 @@ pub fn quantity(
     costs: &Costs,
     lots: &Lots,
 ) -> Result<f64, Rejected> {
-    if !(funds.value > 0.0) {
+    if funds.value.is_nan() || funds.value <= 0.0 {
         return Err(Rejected::NoPrice);
     }
     let most = match side {
@@ -120,7 +120,7 @@ pub fn quantity(
         Side::Short => funds.most / price,
     };
     let wanted = (funds.value / price).min(most);
-    if !(wanted > 0.0) {
+    if wanted.is_nan() || wanted <= 0.0 {
         return Err(Rejected::NoCash);
     }
     let traded = if lots.participation > 0.0 { lots.participation * volume.max(0.0) } else { f64::INFINITY };

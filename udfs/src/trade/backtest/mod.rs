@@ -1,6 +1,7 @@
 //! `backtest(open, high, low, close, ..)`: what the signals of a strategy would have come to, one symbol at a time.
 
 pub mod account;
+pub mod portfolio;
 pub mod rules;
 pub mod simulate;
 pub mod trader;
@@ -11,8 +12,8 @@ use crate::series::{
 };
 use crate::series::{Choice, Name};
 use account::{Costs, Lots, Rejected};
-use datafusion_common::{Result, plan_err};
-use rules::{Both, End, Fill, LimitFill, OfProfile, Profile, Rules, Trail, TrailOn};
+use datafusion_common::Result;
+use rules::{Both, End, Fill, LimitFill, OfProfile, Profile, Rules, Trail, TrailOn, target_steps};
 use simulate::{Bars, Record, Simulation, Terms, Trade};
 use trader::{Bracket, Filled, Level, Order, Reason, Side, Signals};
 
@@ -255,25 +256,6 @@ impl Backtest {
             },
         }
     }
-}
-
-/// `0:0.10, 20:0.05`: from so many bars on, such a fraction.
-fn target_steps(text: &str) -> Result<Vec<(u32, f64)>> {
-    let mut steps: Vec<(u32, f64)> = vec![];
-    for step in text.split(',').map(str::trim).filter(|step| !step.is_empty()) {
-        let parsed = step.split_once(':').and_then(|(bars, fraction)| {
-            Some((bars.trim().parse().ok()?, fraction.trim().parse().ok().filter(|f: &f64| f.is_finite())?))
-        });
-        match parsed {
-            Some(parsed) if steps.last().is_none_or(|(before, _)| *before < parsed.0) => steps.push(parsed),
-            _ => {
-                return plan_err!(
-                    "target_steps '{text}': expected bars:fraction, the bars ascending, such as '0:0.10, 20:0.05'"
-                );
-            }
-        }
-    }
-    Ok(steps)
 }
 
 /// Where a level is, of a fraction for all entries, a distance and a price for each.

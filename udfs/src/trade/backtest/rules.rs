@@ -1,6 +1,7 @@
 //! The rules that fills follow, and the names of their choices.
 
 use crate::series::Choice;
+use datafusion_common::{Result, plan_err};
 
 /// How fills are decided where a bar alone does not tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +125,28 @@ pub enum Gap {
     Open,
     /// That price of the bar which is nearest to the level.
     Range,
+}
+
+/// `0:0.10, 20:0.05` as [`Rules::target_steps`].
+///
+/// # Errors
+/// It is something else, or the bars do not ascend.
+pub fn target_steps(text: &str) -> Result<Vec<(u32, f64)>> {
+    let mut steps: Vec<(u32, f64)> = vec![];
+    for step in text.split(',').map(str::trim).filter(|step| !step.is_empty()) {
+        let parsed = step.split_once(':').and_then(|(bars, fraction)| {
+            Some((bars.trim().parse().ok()?, fraction.trim().parse().ok().filter(|f: &f64| f.is_finite())?))
+        });
+        match parsed {
+            Some(parsed) if steps.last().is_none_or(|(before, _)| *before < parsed.0) => steps.push(parsed),
+            _ => {
+                return plan_err!(
+                    "target_steps '{text}': expected bars:fraction, the bars ascending, such as '0:0.10, 20:0.05'"
+                );
+            }
+        }
+    }
+    Ok(steps)
 }
 
 /// A choice that a profile makes unless it is given.

@@ -163,6 +163,14 @@ pub struct Bracket {
     pub trail: Level,
 }
 
+impl Bracket {
+    /// How far the stop of an entry is from its price; `None` where there is no stop.
+    pub fn stop_distance(&self, price: f64, side: Side) -> Option<f64> {
+        let stop = self.stop.at(price, -side.sign());
+        Some(side.sign() * (price - stop)).filter(|away| away.is_finite())
+    }
+}
+
 /// What was wanted at a close, and what for.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Order {

@@ -47,7 +47,7 @@ pub fn deflated_sharpe(
 /// Returns after which a Sharpe ratio is above a benchmark at a confidence.
 pub fn min_track_record(sharpe: f64, skewness: f64, kurtosis: f64, benchmark: f64, confidence: f64) -> Option<f64> {
     let needed = quantile(confidence)? / (sharpe - benchmark);
-    (sharpe > benchmark).then(|| 1.0 + spread(sharpe, skewness, kurtosis) * needed * needed)
+    (sharpe > benchmark).then_some(1.0 + spread(sharpe, skewness, kurtosis) * needed * needed)
 }
 
 /// Years of returns below which the best of so many trials without skill shows a Sharpe ratio of a year as high as this.
@@ -57,7 +57,7 @@ pub fn min_backtest_years(sharpe: f64, trials: f64) -> Option<f64> {
 
 /// How many independent trials as many are worth whose returns have a mean correlation.
 pub fn effective_trials(trials: f64, correlation: f64) -> Option<f64> {
-    (trials >= 1.0 && (-1.0..=1.0).contains(&correlation)).then(|| correlation + (1.0 - correlation) * trials)
+    (trials >= 1.0 && (-1.0..=1.0).contains(&correlation)).then_some(correlation + (1.0 - correlation) * trials)
 }
 
 #[cfg(test)]

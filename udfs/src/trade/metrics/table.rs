@@ -6,14 +6,16 @@ use super::returns::{
     win_rate,
 };
 
+/// A figure of values, others beside them, and parameters.
+type Figure = fn(&[f64], &[f64], &[f64]) -> Option<f64>;
+
 /// A figure.
 #[derive(Debug)]
 pub(super) struct Metric {
     pub name: &'static str,
     pub takes: Takes,
     pub params: &'static [Param],
-    /// Of values, others beside them, and the parameters.
-    pub of: fn(&[f64], &[f64], &[f64]) -> Option<f64>,
+    pub of: Figure,
     /// What it is.
     pub doc: &'static str,
     /// Where it comes from.
@@ -69,7 +71,7 @@ const fn of(
     name: &'static str,
     takes: Takes,
     params: &'static [Param],
-    of: fn(&[f64], &[f64], &[f64]) -> Option<f64>,
+    of: Figure,
     doc: &'static str,
     source: &'static str,
 ) -> Metric {

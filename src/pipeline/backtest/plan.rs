@@ -1,0 +1,131 @@
+//! The plan of a back-test: every bar with its signals, levels, size and rank, by time and symbol.
+
+use super::{Backtest, Distance, Size};
+use crate::Session;
+use crate::bounds::bounded;
+use crate::quoting::{quoted, texts};
+use crate::relation::{Relation, one};
+use datafusion::logical_expr::col;
+use datafusion::prelude::DataFrame;
+use tallow_common::{Code, Error, Result};
+use tallow_engine::dialect::{Formula, FormulaKind, Params};
+use tallow_udfs::series::Bars;
+
+/// The columns of the plan that formulas make.
+pub(super) mod columns {
+    pub const ENTRY: &str = "(entry)";
+    pub const EXIT: &str = "(exit)";
+    pub const SHORT_ENTRY: &str = "(short entry)";
+    pub const SHORT_EXIT: &str = "(short exit)";
+    pub const STOP: &str = "(stop)";
+    pub const TARGET: &str = "(target)";
+    pub const TRAIL: &str = "(trail)";
+    pub const RANK: &str = "(rank)";
+    pub const SIZE: &str = "(size)";
+    pub const FUNDING: &str = "(funding)";
+}
+
+impl Distance {
+    fn formula(&self) -> Option<&Formula> {
+        match self {
+            Distance::Price(formula) | Distance::Level(formula) => Some(formula),
+            Distance::Fraction(_) => None,
+        }
+    }
+}
+
+impl Backtest {
+    /// The formulas, by the columns that they become, and of which kind each has to be.
+    fn formulas(&self) -> Vec<(&'static str, FormulaKind, &Formula)> {
+        let size = match &self.size {
+            Some(Size::Formula(formula)) => Some(formula),
+            _ => None,
+        };
+        let (condition, number) = (FormulaKind::Condition, FormulaKind::Number);
+        [
+            (columns::ENTRY, condition, self.entry.as_ref()),
+            (columns::EXIT, condition, self.exit.as_ref()),
+            (columns::SHORT_ENTRY, condition, self.short_entry.as_ref()),
+            (columns::SHORT_EXIT, condition, self.short_exit.as_ref()),
+            (columns::STOP, number, self.stop.as_ref().and_then(Distance::formula)),
+            (columns::TARGET, number, self.target.as_ref().and_then(Distance::formula)),
+            (columns::TRAIL, number, self.trail.as_ref().and_then(Distance::formula)),
+            (columns::RANK, number, self.rank.as_ref().map(|rank| &rank.by)),
+            (columns::SIZE, number, size),
+            (columns::FUNDING, number, self.funding.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(name, kind, formula)| Some((name, kind, formula?)))
+        .collect()
+    }
+
+    /// SQL for every bar with what the formulas make of it.
+    fn sql(&self, session: &Session, from: &Relation) -> Result<String> {
+        let mut items: Vec<String> = ["symbol", "ts", "open", "high", "low", "close"].map(str::to_string).to_vec();
+        for price in &items {
+            if from.schema.index_of(price).is_err() {
+                return Err(Error::invalid(format!("`{}` has no column {price}, which fills need", from.name)));
+            }
+        }
+        if from.schema.index_of("volume").is_ok() {
+            items.push("volume".to_string());
+        }
+        let mut unused: Vec<&str> = self.params.iter().map(|(name, _)| name).collect();
+        for (name, kind, formula) in self.formulas() {
+            let mut params = Params::default();
+            for parameter in formula.parameters() {
+                unused.retain(|unused| *unused != parameter.name);
+                if let Some(value) = self.params.get(&parameter.name) {
+                    params.set(&parameter.name, value);
+                }
+            }
+            let checked = formula.check_in(&session.context().state(), &from.schema, &params)?;
+            let what = name.trim_matches(['(', ')']);
+            if checked.kind != kind {
+                return Err(Error::invalid(match kind {
+                    FormulaKind::Condition => {
+                        format!("the {what} `{formula}` is a number, not a condition: compare it, as `{formula} > 0`")
+                    }
+                    FormulaKind::Number => format!("the {what} `{formula}` is a condition, not a number"),
+                }));
+            }
+            let bound = formula.bind(&params)?;
+            let bound = if kind == FormulaKind::Number { bound.first_field() } else { bound };
+            items.push(format!("({bound}) as {}", quoted(name)));
+        }
+        if let Some(name) = unused.first() {
+            return Err(Error::invalid(format!("no formula has a parameter `{name}`")));
+        }
+        Ok(format!("select {} from {} as candles{}", items.join(", "), from.sql, self.among()))
+    }
+
+    /// ` where symbol in (..)`.
+    pub(super) fn among(&self) -> String {
+        let Some(symbols) = &self.symbols else { return String::new() };
+        match symbols.is_empty() {
+            true => " where false".to_string(),
+            false => format!(" where symbol in ({})", texts(symbols)),
+        }
+    }
+
+    /// The bars in the range, by time and symbol.
+    pub(super) async fn bars(&self, session: &Session, from: &Relation) -> Result<DataFrame> {
+        let frame = one(session, &self.sql(session, from)?).await?;
+        let (state, plan) = frame.into_parts();
+        let reach = from.reach(&session.optimized(&plan).await?);
+        for (name, _, formula) in self.formulas() {
+            let sources = reach.columns.iter().find(|(column, _)| column == name).map(|(_, sources)| sources);
+            let ahead = sources.map_or(Bars::Count(0), |sources| sources.furthest().ahead);
+            if ahead != Bars::Count(0) {
+                let what = name.trim_matches(['(', ')']);
+                let bars = if ahead == Bars::Count(1) { "1 bar".to_string() } else { format!("{ahead} bars") };
+                let said = format!(
+                    "the {what} `{formula}` looks into the future ({bars}): when its bar had closed, it was not known"
+                );
+                return Err(Error::known(Code::LookAhead, said));
+            }
+        }
+        let frame = bounded(session, DataFrame::new(state, plan), self.range).await?;
+        Ok(frame.sort(vec![col("ts").sort(true, false), col("symbol").sort(true, false)])?)
+    }
+}

@@ -1,0 +1,139 @@
+//! What a back-test gives: trades, the account at every instant, what did not happen, and a summary.
+
+use arrow::array::{
+    ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tallow_common::Result;
+use tallow_common::time::timestamp_type;
+use tallow_udfs::trade::backtest::account::Rejected;
+use tallow_udfs::trade::backtest::portfolio::{Ledger, Mark};
+use tallow_udfs::trade::backtest::simulate::Trade;
+use tallow_udfs::trade::backtest::trader::{Reason, Side};
+
+/// What a back-test gives.
+#[derive(Debug, Clone)]
+pub struct Results {
+    /// Positions that were left: symbol, side, times and prices of entry and exit, bars, quantity, pnl, return, mfe, mae, costs,
+    /// reason.
+    pub trades: RecordBatch,
+    /// The account at every instant: ts, cash, value, equity, return, drawdown, exposure, turnover, positions, and the return of
+    /// the benchmark where there is one.
+    pub equity: RecordBatch,
+    /// Entries that did not happen: reason, count.
+    pub rejected: RecordBatch,
+    /// One row with every figure.
+    pub summary: RecordBatch,
+}
+
+/// Collects what happens.
+#[derive(Default)]
+pub(super) struct Collected {
+    trades: Vec<(usize, Trade)>,
+    rejected: BTreeMap<usize, i64>,
+    marks: Vec<(i64, Mark)>,
+}
+
+impl Ledger for Collected {
+    fn left(&mut self, symbol: usize, trade: &Trade) {
+        self.trades.push((symbol, *trade));
+    }
+
+    fn rejected(&mut self, _: usize, why: Rejected) {
+        *self.rejected.entry(why as usize).or_default() += 1;
+    }
+}
+
+fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
+    let mut times = TimestampMicrosecondBuilder::new().with_data_type(timestamp_type());
+    values.for_each(|time| times.append_value(time));
+    Arc::new(times.finish())
+}
+
+fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    let mut numbers = Float64Builder::new();
+    values.for_each(|number| numbers.append_option(number.filter(|n| n.is_finite())));
+    Arc::new(numbers.finish())
+}
+
+fn integers(values: impl Iterator<Item = i64>) -> ArrayRef {
+    let mut integers = Int64Builder::new();
+    values.for_each(|number| integers.append_value(number));
+    Arc::new(integers.finish())
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    let mut texts = StringBuilder::new();
+    values.for_each(|text| texts.append_value(text));
+    Arc::new(texts.finish())
+}
+
+impl Collected {
+    pub fn mark(&mut self, ts: i64, mark: Mark) {
+        self.marks.push((ts, mark));
+    }
+
+    pub fn trades(&self, names: &[String]) -> Result<RecordBatch> {
+        let of = |number: fn(&Trade) -> f64| numbers(self.trades.iter().map(move |(_, trade)| Some(number(trade))));
+        let ts = |row: usize| self.marks.get(row).map_or(0, |(ts, _)| *ts);
+        let sides = self.trades.iter().map(|(_, t)| if t.side == Side::Long { "long" } else { "short" });
+        Ok(RecordBatch::try_from_iter([
+            ("symbol", texts(self.trades.iter().map(|(symbol, _)| names[*symbol].as_str()))),
+            ("side", texts(sides)),
+            ("entry_ts", times(self.trades.iter().map(|(_, trade)| ts(trade.entry_row)))),
+            ("entry_price", of(|trade| trade.entry_price)),
+            ("exit_ts", times(self.trades.iter().map(|(_, trade)| ts(trade.exit_row)))),
+            ("exit_price", of(|trade| trade.exit_price)),
+            ("bars", integers(self.trades.iter().map(|(_, trade)| i64::from(trade.bars)))),
+            ("quantity", of(|trade| trade.quantity)),
+            ("pnl", of(|trade| trade.pnl)),
+            ("return", of(|trade| trade.gain)),
+            ("mfe", of(|trade| trade.mfe)),
+            ("mae", of(|trade| trade.mae)),
+            ("costs", of(|trade| trade.costs)),
+            ("reason", texts(self.trades.iter().map(|(_, trade)| Reason::NAMES[trade.reason as usize]))),
+        ])?)
+    }
+
+    /// `closes`: those of the benchmark, by time.
+    pub fn equity(&self, cash: f64, closes: Option<&BTreeMap<i64, f64>>) -> Result<RecordBatch> {
+        let of = |number: fn(&Mark) -> f64| numbers(self.marks.iter().map(move |(_, mark)| Some(number(mark))));
+        let before = std::iter::once(cash).chain(self.marks.iter().map(|(_, mark)| mark.equity));
+        let returns = self.marks.iter().zip(before).map(|((_, mark), before)| {
+            Some(if before > 0.0 { mark.equity / before - 1.0 } else { 0.0 })
+        });
+        let drawdowns = self.marks.iter().scan(cash, |highest, (_, mark)| {
+            *highest = highest.max(mark.equity);
+            Some(Some(mark.equity / *highest - 1.0))
+        });
+        let mut columns = vec![
+            ("ts", times(self.marks.iter().map(|(ts, _)| *ts))),
+            ("cash", of(|mark| mark.cash)),
+            ("value", of(|mark| mark.value)),
+            ("equity", of(|mark| mark.equity)),
+            ("return", numbers(returns)),
+            ("drawdown", numbers(drawdowns)),
+            ("exposure", of(|mark| mark.exposure)),
+            ("turnover", of(|mark| mark.turnover)),
+            ("positions", integers(self.marks.iter().map(|(_, mark)| mark.positions as i64))),
+        ];
+        if let Some(closes) = closes {
+            let returns = self.marks.iter().scan(None, |last: &mut Option<f64>, (ts, _)| {
+                let close = closes.get(ts).copied().or(*last);
+                let gained = close.zip(*last).map(|(close, last)| close / last - 1.0);
+                *last = close;
+                Some(gained.or(Some(0.0)))
+            });
+            columns.push(("benchmark_return", numbers(returns)));
+        }
+        Ok(RecordBatch::try_from_iter(columns)?)
+    }
+
+    pub fn rejected(&self) -> Result<RecordBatch> {
+        Ok(RecordBatch::try_from_iter([
+            ("reason", texts(self.rejected.keys().map(|why| Rejected::NAMES[*why]))),
+            ("count", integers(self.rejected.values().copied())),
+        ])?)
+    }
+}
