@@ -227,6 +227,9 @@ impl Run for BacktestArgs {
             Err(_) if cx.cancel.is_cancelled() => return Err(Failure::Interrupted),
             done => done?,
         };
+        for warning in results.warnings.iter().filter(|_| !cx.config.quiet) {
+            note(format_args!("warning: {warning}"));
+        }
         for (file, rows) in [(&self.trades, &results.trades), (&self.equity, &results.equity)] {
             if let Some(file) = file {
                 write(&to_file(file), rows)?;
@@ -380,7 +383,7 @@ enum As {
 }
 
 /// The figures that are shown: column, words, and how they are written; an empty column parts the ones after it.
-const SHOWN: [(&str, &str, As); 32] = [
+const SHOWN: [(&str, &str, As); 31] = [
     ("start_equity", "money at the beginning", As::Money),
     ("end_equity", "money at the end", As::Money),
     ("total_return", "return", As::Percent),
@@ -412,7 +415,6 @@ const SHOWN: [(&str, &str, As); 32] = [
     ("trade_kelly", "Kelly's fraction", As::Percent),
     ("trade_worst", "worst trade", As::Percent),
     ("trade_bars", "mean bars of a trade", As::Number),
-    ("", "", As::Number),
 ];
 
 /// The summary, for people.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-fn tallow(args: &[&str]) -> Output {
+pub fn tallow(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
@@ -14,7 +14,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

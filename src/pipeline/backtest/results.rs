@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tallow_common::Result;
 use tallow_common::time::timestamp_type;
 use tallow_udfs::trade::backtest::account::Rejected;
-use tallow_udfs::trade::backtest::portfolio::{Ledger, Mark};
+use tallow_udfs::trade::backtest::portfolio::{Ledger, Mark, SymbolBar};
 use tallow_udfs::trade::backtest::simulate::Trade;
-use tallow_udfs::trade::backtest::trader::{Reason, Side};
+use tallow_udfs::trade::backtest::trader::{Reason, Side, Signals};
 
 /// What a back-test gives.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Results {
     pub rejected: RecordBatch,
     /// One row with every figure.
     pub summary: RecordBatch,
+    /// What is allowed in the strategy and probably not meant.
+    pub warnings: Vec<String>,
 }
 
 /// Collects what happens.
@@ -33,6 +35,10 @@ pub(super) struct Collected {
     trades: Vec<(usize, Trade)>,
     rejected: BTreeMap<usize, i64>,
     marks: Vec<(i64, Mark)>,
+    /// Bars with an entry signal.
+    wanted: u64,
+    /// Those of them whose stop is on the wrong side of the price.
+    beyond_stop: u64,
 }
 
 impl Ledger for Collected {
@@ -72,6 +78,38 @@ fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
 impl Collected {
     pub fn mark(&mut self, ts: i64, mark: Mark) {
         self.marks.push((ts, mark));
+    }
+
+    /// Looks at the signals of an instant.
+    pub fn see(&mut self, bars: &[SymbolBar]) {
+        for SymbolBar { bar, order, .. } in bars {
+            let Signals { enter_long, enter_short, .. } = order.signals;
+            if !(enter_long || enter_short) {
+                continue;
+            }
+            self.wanted += 1;
+            let side = if enter_long { Side::Long } else { Side::Short };
+            let is_beyond = order.bracket.stop_distance(bar.close, side).is_some_and(|away| away <= 0.0);
+            self.beyond_stop += u64::from(is_beyond);
+        }
+    }
+
+    /// What is probably not meant.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = vec![];
+        if self.wanted == 0 {
+            warnings.push("no trade: no entry was true at any bar".to_string());
+        } else if self.trades.is_empty() && self.marks.last().is_none_or(|(_, mark)| mark.positions == 0) {
+            warnings.push(format!("no trade: of {} entries none could be filled", self.wanted));
+        }
+        if self.beyond_stop > 0 {
+            let (beyond, all) = (self.beyond_stop, self.wanted);
+            warnings.push(format!(
+                "{beyond} of {all} entries have a stop on the wrong side of their close, where it is left at once: a stop lies \
+                 below the price of what is bought, and above that of what is sold short"
+            ));
+        }
+        warnings
     }
 
     pub fn trades(&self, names: &[String]) -> Result<RecordBatch> {

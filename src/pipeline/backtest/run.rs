@@ -40,6 +40,7 @@ impl Backtest {
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             instants(&batch, self, &symbols, &mut open, |instant| {
+                found.see(&instant.bars);
                 let mark = portfolio.step(instant.ts, &instant.bars, false, &mut found);
                 found.mark(instant.ts, mark);
             })?;
@@ -47,12 +48,13 @@ impl Backtest {
             (control.progress)(Progress { unit: Unit::Rows, done: rows, total: None, rows });
         }
         if !open.bars.is_empty() {
+            found.see(&open.bars);
             let mark = portfolio.step(open.ts, &open.bars, true, &mut found);
             found.mark(open.ts, mark);
         }
         let (trades, equity) = (found.trades(&symbols.names)?, found.equity(self.terms.cash, closes.as_ref())?);
         let summary = summary::of(self, session, &trades, &equity).await?;
-        Ok(Results { trades, equity, rejected: found.rejected()?, summary })
+        Ok(Results { trades, equity, rejected: found.rejected()?, summary, warnings: found.warnings() })
     }
 
     /// The symbols, by name, with the time of the last bar of each.

@@ -76,8 +76,8 @@ fn figures(periods: f64, with_benchmark: bool, trades: &str, equity: &str) -> St
              calmar({r}, ts, {periods}) as calmar, omega({r}) as omega, max_drawdown({r}, ts) as max_drawdown,
              avg_drawdown({r}, ts) as avg_drawdown, longest_drawdown({r}, ts) as longest_drawdown,
              ulcer_index({r}, ts) as ulcer_index, stability({r}, ts) as stability, tail_ratio({r}) as tail_ratio,
-             value_at_risk({r}) as value_at_risk, cvar({r}) as cvar, skewness({r}) as skewness, kurtosis({r}) as kurtosis,
-             probabilistic_sharpe(sharpe({r}, 1.0), cast(count(*) as double), skewness({r}), kurtosis({r})) as probabilistic_sharpe,
+             value_at_risk({r}) as value_at_risk, cvar({r}) as cvar, return_skewness({r}) as skewness, return_kurtosis({r}) as kurtosis,
+             probabilistic_sharpe(sharpe({r}, 1.0), cast(count(*) as double), return_skewness({r}), return_kurtosis({r})) as probabilistic_sharpe,
              avg(exposure) as exposure, sum(turnover) / count(*) * {periods} as turnover{benchmark}
            from {equity}
          ) cross join (

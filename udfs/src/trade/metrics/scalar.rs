@@ -162,6 +162,8 @@ impl ScalarUDFImpl for LuckFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        // What is left out before an argument that is given by name comes as NULL.
+        let is_left_out = |at: usize| matches!(&args.args[at], ColumnarValue::Scalar(value) if value.is_null());
         let is_scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if is_scalar { 1 } else { args.number_rows };
         let columns = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<_>>>()?;
@@ -173,8 +175,8 @@ impl ScalarUDFImpl for LuckFunction {
             for (at, (_, default, _)) in self.of.arguments.iter().enumerate() {
                 x[at] = match columns.get(at) {
                     Some(column) if column.is_valid(row) => column.value(row),
-                    Some(_) => return None,
-                    None => default.unwrap_or(f64::NAN),
+                    Some(_) if !is_left_out(at) => return None,
+                    _ => (*default)?,
                 };
             }
             (self.of.of)(&x).filter(|figure| figure.is_finite())

@@ -38,7 +38,7 @@ pub(super) enum Takes {
 impl Takes {
     /// The columns of a call, and what they are.
     pub fn columns(self) -> &'static [(&'static str, &'static str)] {
-        const RETURN: (&str, &str) = ("return", "returns of bars, as fractions; that of the first bar is 0");
+        const RETURN: (&str, &str) = ("returns", "returns of bars, as fractions; that of the first bar is 0");
         match self {
             Takes::Returns => &[RETURN],
             Takes::Ordered => &[RETURN, ("ts", "their times; the rows may come in any order")],
@@ -125,8 +125,8 @@ pub(super) static METRICS: [Metric; 28] = [
     ),
     of("value_at_risk", Returns, &[SHARE], |r, _, p| value_at_risk(r, p[0]), "The return that a share of the bars is below", EMPYRICAL),
     of("cvar", Returns, &[SHARE], |r, _, p| cvar(r, p[0]), "Mean return of a share of the worst bars", EMPYRICAL),
-    of("skewness", Returns, &[], |r, _, _| skewness(r), "Skewness of the returns, of a population", ""),
-    of("kurtosis", Returns, &[], |r, _, _| kurtosis(r), "Kurtosis of the returns, of a population: 3 where they are normal", ""),
+    of("return_skewness", Returns, &[], |r, _, _| skewness(r), "Skewness of the returns, of a population", ""),
+    of("return_kurtosis", Returns, &[], |r, _, _| kurtosis(r), "Kurtosis of the returns, of a population: 3 where they are normal", ""),
     of(
         "max_drawdown",
         Ordered,

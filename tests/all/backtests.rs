@@ -1,0 +1,226 @@
+//! Back-tests over all symbols: money is neither made nor lost, nothing looks ahead, and other engines agree.
+
+use crate::cli::{tallow, text};
+use crate::common::{numbers, session};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use std::process::Command;
+use tallow::pipeline::backtest::{Backtest, Distance, Results, Size, Terms};
+use tallow::pipeline::control::Control;
+use tallow::pipeline::scan::Rank;
+use tallow::{Error, Session};
+use tallow_engine::dialect::Formula;
+use tallow_udfs::trade::backtest::account::{Costs, Lots};
+use tallow_udfs::trade::backtest::rules::{Both, Fill, Profile, Rules, Trail};
+
+fn formula(text: &str) -> Formula {
+    Formula::parse(text).unwrap()
+}
+
+fn crossing() -> Backtest {
+    Backtest {
+        exit: Some(formula("sma(10) crosses_below sma(50)")),
+        terms: Terms { slots: 20, ..Terms::default() },
+        ..Backtest::of(formula("sma(10) crosses_above sma(50)"))
+    }
+}
+
+async fn run(session: &Session, backtest: &Backtest) -> Results {
+    backtest.run(session, &Control::default()).await.unwrap()
+}
+
+fn sum(rows: &RecordBatch, column: &str) -> f64 {
+    numbers(rows, column).iter().filter(|value| value.is_finite()).sum()
+}
+
+/// Strategies of every kind.
+fn strategies() -> Vec<Backtest> {
+    let costs = Costs { slippage: 0.0005, commission: 0.001, fixed: 1.0, per_unit: 0.005, minimum: 2.0, borrow: 0.03 };
+    let both_sides = Backtest {
+        short_entry: Some(formula("rsi(14) > 70")),
+        short_exit: Some(formula("rsi(14) < 50")),
+        exit: Some(formula("rsi(14) > 55")),
+        stop: Some(Distance::parse("stop", "2 * atr(14)").unwrap()),
+        trail: Some(Distance::parse("trail", "8%").unwrap()),
+        rank: Some(Rank::parse("volume / sma(volume, 50)").unwrap()),
+        terms: Terms { slots: 15, costs, leverage: 2.0, maintenance: 0.25, ..Terms::default() },
+        ..Backtest::of(formula("rsi(14) < 30"))
+    };
+    let at_close = Backtest {
+        target: Some(Distance::parse("target", "5%").unwrap()),
+        stop: Some(Distance::level("lowest(low, 20)").unwrap()),
+        size: Some(Size::risk("1%").unwrap()),
+        rules: Rules { fill: Fill::Close, both: Both::Near, trail: Trail::HighFirst, ..Profile::Tallow.rules() },
+        terms: Terms { costs, lots: Lots { lot: 1.0, minimum: 500.0, participation: 0.001 }, ..Terms::default() },
+        ..crossing()
+    };
+    let at_once = Backtest { size: Some(Size::Value(20_000.0)), ..crossing() };
+    vec![crossing(), both_sides, at_close, at_once]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_is_neither_made_nor_lost() {
+    let session = session().await;
+    for (i, strategy) in strategies().iter().enumerate() {
+        let Results { trades, equity, .. } = run(&session, strategy).await;
+        assert!(trades.num_rows() > 200, "{i}: {} trades", trades.num_rows());
+        let (cash, value, worth) = (numbers(&equity, "cash"), numbers(&equity, "value"), numbers(&equity, "equity"));
+        for row in 0..worth.len() {
+            assert!((cash[row] + value[row] - worth[row]).abs() < 1e-9 * worth[row].abs(), "{i}, {row}");
+            assert!(strategy.terms.leverage > 1.0 || cash[row] > -1e-6, "{i}: cash {} at {row}", cash[row]);
+        }
+        // All is sold at the end: what trades gained is what the account grew by.
+        assert_eq!(equity.column_by_name("positions").unwrap().as_primitive::<Int64Type>().values().last(), Some(&0));
+        let grown = worth.last().unwrap() - strategy.terms.cash;
+        assert!((sum(&trades, "pnl") - grown).abs() < 1e-6, "{i}: {} {grown}", sum(&trades, "pnl"));
+        let slots = strategy.terms.slots as i64;
+        let positions = equity.column_by_name("positions").unwrap().as_primitive::<Int64Type>();
+        assert!(positions.values().iter().all(|held| *held <= slots), "{i}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_bytes_come_from_any_number_of_threads() {
+    let sessions = [(1, "1g"), (4, "1g"), (2, "64m")].map(|(threads, memory)| {
+        let memory = tallow_engine::resources::parse_bytes(memory).unwrap();
+        tallow::open(tallow::Settings { threads, memory, ..crate::common::settings() })
+    });
+    let mut results = vec![];
+    for session in sessions {
+        let session = session.await.unwrap();
+        let mut of_all = vec![];
+        for strategy in strategies() {
+            let Results { trades, equity, rejected, .. } = run(&session, &strategy).await;
+            of_all.extend([trades, equity, rejected]);
+        }
+        results.push(of_all);
+    }
+    assert!(results[0] == results[1] && results[1] == results[2]);
+}
+
+/// With one symbol and one slot, a portfolio is the function.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_symbol_alone_is_the_function() {
+    let session = session().await;
+    let strategy = Backtest {
+        symbols: Some(vec!["AAPL".to_string()]),
+        stop: Some(Distance::parse("stop", "3%").unwrap()),
+        terms: Terms { slots: 1, costs: Costs { commission: 0.001, ..Costs::default() }, ..Terms::default() },
+        ..crossing()
+    };
+    let Results { trades, equity, .. } = run(&session, &strategy).await;
+    let sql = "select ts, backtest(entry => sma(10) crosses_above sma(50), exit => sma(10) crosses_below sma(50), \
+               stop_fraction => 0.03, commission => 0.001, cash => 100000, end => 'close') as b from candles where symbol = 'AAPL'";
+    let bars = crate::common::query(&session, &format!("select b['equity'] as equity from ({sql}) order by ts")).await;
+    let pnl = format!("select t['pnl'] as pnl from (select ts, unnest(b['trades']) as t from ({sql})) order by ts");
+    let pnl = numbers(&crate::common::query(&session, &pnl).await, "pnl");
+    let near = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(pnl.len() > 5 && near(&numbers(&trades, "pnl"), &pnl));
+    assert!(near(&numbers(&equity, "equity"), &numbers(&bars, "equity")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strategy_that_looks_ahead_is_refused() {
+    let session = session().await;
+    let plain = || crossing();
+    let ahead = |text: &str| formula(text);
+    let planted = [
+        (Backtest { entry: Some(ahead("lead(close, 1) > close")), ..plain() }, "entry"),
+        (Backtest { exit: Some(ahead("lead_bars(close, 2) < close")), ..plain() }, "exit"),
+        (Backtest { entry: Some(ahead("triple_barrier(high, low, close)['label'] = 1")), ..plain() }, "entry"),
+        (Backtest { exit: Some(ahead("forward_return(close, 5) < 0")), ..plain() }, "exit"),
+        (Backtest { entry: Some(ahead("path_labels(high, low, close)['mfe'] > 1")), ..plain() }, "entry"),
+        (Backtest { rank: Some(Rank::parse("lead(close, 5) / close").unwrap()), ..plain() }, "rank"),
+        (Backtest { size: Some(Size::parse("lead(close, 1) / close / 20").unwrap()), ..plain() }, "size"),
+        (Backtest { stop: Some(Distance::level("lead(low, 1)").unwrap()), ..plain() }, "stop"),
+        (
+            Backtest {
+                entry: Some(ahead(
+                    "close = max(close) over (partition by symbol order by ts rows between 5 preceding and 5 following)",
+                )),
+                ..plain()
+            },
+            "entry",
+        ),
+        (Backtest { short_entry: Some(ahead("close = max(close) over (partition by symbol)")), ..plain() }, "short entry"),
+    ];
+    for (strategy, what) in planted {
+        let error = strategy.run(&session, &Control::default()).await.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(&format!("the {what} `")) && error.contains("looks into the future"), "{error}");
+    }
+    // A week that has not ended is not seen: Friday's bar does not know it.
+    let weekly = Backtest { entry: Some(formula("close > sma(10)@1w")), ..plain() };
+    assert!(run(&session, &weekly).await.trades.num_rows() > 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_run_is_told() {
+    let session = session().await;
+    let of = async |strategy: Backtest| strategy.run(&session, &Control::default()).await;
+    let said = async |strategy: Backtest| of(strategy).await.map(|_| ()).unwrap_err().to_string();
+    let symbols = Some(vec!["AAPL".to_string(), "NOPE".to_string()]);
+    assert!(said(Backtest { symbols, ..crossing() }).await.contains("has no bars of NOPE"));
+    assert!(said(Backtest::of(formula("close"))).await.contains("is a number, not a condition"));
+    let rank = Some(Rank::parse("close > 1").unwrap());
+    assert!(said(Backtest { rank, ..crossing() }).await.contains("the rank `close > 1` is a condition"));
+    assert!(said(Backtest { benchmark: Some("NOPE".into()), ..crossing() }).await.contains("benchmark 'NOPE'"));
+    let mut params = tallow_engine::dialect::Params::default();
+    params.set("fast", "3");
+    assert!(said(Backtest { params, ..crossing() }).await.contains("no formula has a parameter `fast`"));
+    let terms = Terms { cash: -5.0, ..Terms::default() };
+    assert!(matches!(of(Backtest { terms, ..crossing() }).await, Err(Error::Argument("cash", _))));
+
+    let never = of(Backtest::of(formula("close < 0"))).await.unwrap();
+    assert_eq!((never.trades.num_rows(), never.warnings), (0, vec!["no trade: no entry was true at any bar".to_string()]));
+    let above = Backtest { stop: Some(Distance::level("close * 1.1").unwrap()), ..crossing() };
+    assert!(of(above).await.unwrap().warnings[0].contains("a stop on the wrong side of their close"));
+}
+
+#[test]
+fn the_command_writes_what_it_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trades, equity) = (folder.path().join("trades.csv"), folder.path().join("equity.parquet"));
+    let strategy = ["--entry", "rsi(:n) < 30", "--param", "n=14", "--exit", "rsi(14) > 55", "--stop", "5%", "-t", "data/candles/1d"];
+    let files = ["--trades", trades.to_str().unwrap(), "--equity", equity.to_str().unwrap(), "--benchmark", "AAPL"];
+    let done = tallow(&[&["backtest"], &strategy[..], &files].concat());
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let shown = text(&done.stdout);
+    for word in ["Sharpe ratio", "largest drawdown", "trades that gained", "252 a year", "return of the benchmark"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    assert!(text(&done.stderr).contains("entries did not happen"));
+    assert!(std::fs::read_to_string(trades).unwrap().starts_with("symbol,side,entry_ts"));
+    assert!(equity.exists());
+    let one = tallow(&[&["backtest"], &strategy[..], &["--format", "ndjson", "-q"]].concat());
+    assert!(text(&one.stdout).starts_with('{') && text(&one.stdout).lines().count() == 1, "{}", text(&one.stdout));
+    for (wrong, said) in [
+        (&["--stop", "0.05"][..], "Write 5% for a fraction of the entry"),
+        (&["--commission", "0.001"], "--commission 0.001: expected a percentage"),
+        (&["--slots", "0"], "--slots 0: expected a number above 0"),
+        (&["--profile", "mine"], "expected one of tallow, backtesting.py"),
+        (&["--target-steps", "5:1,3:2"], "the bars ascending"),
+    ] {
+        let rest: Vec<&str> = strategy.iter().copied().filter(|word| !["--stop", "5%"].contains(word)).collect();
+        let failed = tallow(&[&["backtest"], &rest[..], wrong].concat());
+        assert!(!failed.status.success() && text(&failed.stderr).contains(said), "{said}: {}", text(&failed.stderr));
+    }
+}
+
+/// Trades of vectorbt and backtesting.py, figures of empyrical and quantstats.
+#[test]
+#[ignore = "needs a Python with vectorbt, backtesting, empyrical-reloaded and quantstats, named by TALLOW_TEST_PYTHON"]
+fn other_engines_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = std::env::var("TALLOW_TEST_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let root = env!("CARGO_MANIFEST_DIR");
+    let done = Command::new(python)
+        .arg(format!("{root}/tests/peers/backtests.py"))
+        .args([env!("CARGO_BIN_EXE_tallow"), &format!("{root}/data/candles/1d"), folder.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = text(&done.stdout);
+    assert!(done.status.success(), "{said}{}", text(&done.stderr));
+    let trades: usize = said.lines().last().unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(trades > 40_000, "{said}");
+    print!("{said}");
+}
