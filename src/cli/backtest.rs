@@ -26,8 +26,9 @@ use tallow_udfs::trade::backtest::rules::{
     Both, End, Fill, LimitFill, OfProfile, Profile, Rules, Trail, TrailOn, target_steps,
 };
 
+/// A strategy, and what it is tried on.
 #[derive(Debug, ClapArgs)]
-pub(super) struct BacktestArgs {
+pub(super) struct StrategyArgs {
     /// When to buy: a condition at the close of a bar, or the name of a formula that the lake keeps
     #[arg(long, value_name = "FORMULA|NAME", required_unless_present = "short_entry")]
     pub entry: Option<String>,
@@ -64,9 +65,6 @@ pub(super) struct BacktestArgs {
     /// Bars after which a position is closed
     #[arg(long, value_name = "N", value_parser = positive)]
     pub max_bars: Option<usize>,
-    /// A value for `:name` in the formulas; may be repeated
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub param: Vec<String>,
     /// Length of the bars, or a table or file of candles [default: the lake's days]
     #[arg(long, short, value_name = "TF|TABLE")]
     pub timeframe: Option<String>,
@@ -79,16 +77,25 @@ pub(super) struct BacktestArgs {
     /// These symbols only
     #[arg(long, value_name = "SYMBOL,...", value_delimiter = ',')]
     pub symbols: Vec<String>,
-    /// A symbol that the result is compared with
-    #[arg(long, value_name = "SYMBOL")]
-    pub benchmark: Option<String>,
     /// Bars a year, for yearly figures [default: as many as the data has]
     #[arg(long, value_name = "N")]
     pub periods: Option<f64>,
-    #[command(flatten, next_help_heading = "Money")]
-    pub money: MoneyArgs,
     #[command(flatten, next_help_heading = "Costs")]
     pub costs: CostArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct BacktestArgs {
+    #[command(flatten)]
+    pub strategy: StrategyArgs,
+    /// A value for `:name` in the formulas; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// A symbol that the result is compared with
+    #[arg(long, value_name = "SYMBOL")]
+    pub benchmark: Option<String>,
+    #[command(flatten, next_help_heading = "Money")]
+    pub money: MoneyArgs,
     #[command(flatten, next_help_heading = "Fills")]
     pub fills: FillArgs,
     /// Write the trades to a file: .csv .parquet .json and others
@@ -263,9 +270,9 @@ fn write(to: &OutputArgs, rows: &RecordBatch) -> Result<(), Failure> {
     Ok(())
 }
 
-impl BacktestArgs {
-    /// The strategy that is asked for.
-    pub async fn backtest(&self, session: &Session) -> Result<Backtest, Failure> {
+impl StrategyArgs {
+    /// The strategy, with money that nothing is said of.
+    pub async fn backtest(&self, session: &Session, fills: &FillArgs) -> Result<Backtest, Failure> {
         let formula = async |text: &Option<String>| -> Result<Option<Formula>, Failure> {
             match text {
                 Some(text) => Ok(Some(formulas::resolve(session, text).await?.0)),
@@ -277,13 +284,6 @@ impl BacktestArgs {
             let by_distance = text.as_deref().map(|text| Distance::parse(option, text)).transpose()?;
             Ok::<_, Failure>(by_price.or(by_distance))
         };
-        let money = &self.money;
-        let size = match (&money.size, money.value, &money.risk) {
-            (Some(text), ..) => Some(Size::parse(text)?),
-            (_, Some(value), _) => Some(Size::Value(value)),
-            (_, _, Some(text)) => Some(Size::risk(text)?),
-            _ => None,
-        };
         Ok(Backtest {
             entry: formula(&self.entry).await?,
             exit: formula(&self.exit).await?,
@@ -292,22 +292,19 @@ impl BacktestArgs {
             stop: distance("stop", &self.stop, &self.stop_price)?,
             target: distance("target", &self.target, &self.target_price)?,
             trail: distance("trail", &self.trail, &None)?,
-            rank: money.rank.as_deref().map(Rank::parse).transpose()?,
-            size,
             funding: self.costs.funding.as_deref().map(Formula::parse).transpose()?,
-            params: given::params(&self.param)?,
             table: given::table_of(self.timeframe.as_deref())?,
             symbols: given::symbols(&self.symbols)?,
             range: given::times(self.from, self.to)?,
-            benchmark: self.benchmark.clone(),
             periods: self.periods,
-            rules: self.rules()?,
-            terms: self.terms()?,
+            rules: self.rules(fills)?,
+            terms: Terms { costs: self.costs.costs()?, ..Terms::default() },
+            ..Backtest::default()
         })
     }
 
-    fn rules(&self) -> Result<Rules, Failure> {
-        let (given, of) = (&self.fills, self.fills.profile.rules());
+    fn rules(&self, given: &FillArgs) -> Result<Rules, Failure> {
+        let of = given.profile.rules();
         let bars = |bars: Option<usize>| bars.map(|bars| u32::try_from(bars).unwrap_or(u32::MAX));
         Ok(Rules {
             fill: given.fill.and_then(|fill| fill.0).unwrap_or(of.fill),
@@ -325,28 +322,53 @@ impl BacktestArgs {
             engine: of.engine,
         })
     }
+}
 
-    fn terms(&self) -> Result<Terms, Failure> {
-        let (money, costs) = (&self.money, &self.costs);
-        Ok(Terms {
+impl CostArgs {
+    fn costs(&self) -> Result<Costs, Failure> {
+        Ok(Costs {
+            slippage: part("slippage", &self.slippage)?.unwrap_or(0.0),
+            commission: part("commission", &self.commission)?.unwrap_or(0.0),
+            fixed: self.fixed_commission,
+            per_unit: self.unit_commission,
+            minimum: self.minimum_commission,
+            borrow: part("borrow", &self.borrow)?.unwrap_or(0.0),
+        })
+    }
+}
+
+impl BacktestArgs {
+    /// The strategy, with money and all.
+    async fn backtest(&self, session: &Session) -> Result<Backtest, Failure> {
+        let money = &self.money;
+        let size = match (&money.size, money.value, &money.risk) {
+            (Some(text), ..) => Some(Size::parse(text)?),
+            (_, Some(value), _) => Some(Size::Value(value)),
+            (_, _, Some(text)) => Some(Size::risk(text)?),
+            _ => None,
+        };
+        let strategy = self.strategy.backtest(session, &self.fills).await?;
+        let lots = Lots {
+            lot: money.lot,
+            minimum: money.minimum_value,
+            participation: part("participation", &money.participation)?.unwrap_or(0.0),
+        };
+        let terms = Terms {
             cash: money.cash,
             slots: money.slots,
             leverage: money.leverage,
             maintenance: part("maintenance", &money.maintenance)?.unwrap_or(0.0),
             max_weight: part("max_weight", &money.max_weight)?.unwrap_or(f64::INFINITY),
-            costs: Costs {
-                slippage: part("slippage", &costs.slippage)?.unwrap_or(0.0),
-                commission: part("commission", &costs.commission)?.unwrap_or(0.0),
-                fixed: costs.fixed_commission,
-                per_unit: costs.unit_commission,
-                minimum: costs.minimum_commission,
-                borrow: part("borrow", &costs.borrow)?.unwrap_or(0.0),
-            },
-            lots: Lots {
-                lot: money.lot,
-                minimum: money.minimum_value,
-                participation: part("participation", &money.participation)?.unwrap_or(0.0),
-            },
+            lots,
+            ..strategy.terms
+        };
+        Ok(Backtest {
+            rank: money.rank.as_deref().map(Rank::parse).transpose()?,
+            size,
+            params: given::params(&self.param)?,
+            benchmark: self.benchmark.clone(),
+            terms,
+            ..strategy
         })
     }
 

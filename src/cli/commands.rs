@@ -5,7 +5,7 @@ use super::config::Config;
 use super::report;
 use super::{
     Failure, backtest, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching, optimize,
-    pattern, pipeline, query, resample, run, scan, synth, tables, vacuum, validate,
+    pattern, pipeline, query, resample, run, scan, sweep, synth, tables, vacuum, validate,
 };
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,8 @@ commands! {
     Scan(Box<scan::ScanArgs>),
     /// Try a strategy on the past: entries and exits as formulas, over all symbols with shared money
     Backtest(Box<backtest::BacktestArgs>),
+    /// Try many variants of a strategy, and tell how likely the best of them is luck
+    Sweep(Box<sweep::SweepArgs>),
     /// Keep formulas in the lake: add, list, show, test
     #[command(subcommand)]
     Formula(formula::FormulaCommand),

@@ -34,6 +34,7 @@ mod run;
 mod scan;
 mod skipped;
 mod statement;
+mod sweep;
 mod synth;
 mod tables;
 #[cfg(feature = "score")]

@@ -1,6 +1,6 @@
 //! Plans of sessions as bytes.
 
-use crate::search;
+use crate::{search, sweep};
 use tallow_engine::codec::Codec;
 
 /// Reads and writes physical plans with the operators and functions of all floors.
@@ -9,5 +9,6 @@ pub fn codec() -> Codec {
         #[cfg(feature = "score")]
         crate::score::Predict::KIND,
     ];
-    Codec::default().with(&search::NODES, &tallow_lake::codec::OPERATORS, &functions)
+    let nodes: Vec<_> = search::NODES.into_iter().chain(sweep::NODES).collect();
+    Codec::default().with(&nodes, &tallow_lake::codec::OPERATORS, &functions)
 }

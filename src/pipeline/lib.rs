@@ -48,6 +48,7 @@ mod scoring;
 pub mod search;
 mod session;
 mod session_query;
+pub mod sweep;
 pub mod synth;
 mod system;
 mod table_functions;

@@ -43,6 +43,7 @@ topics! {
     "ranges": [],
     "formulas": ["formula"],
     "scans": ["scan"],
+    "backtests": ["backtest"],
     "patterns": ["pattern", "match"],
     "models": [],
     "labels": ["label"],

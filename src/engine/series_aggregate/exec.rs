@@ -57,7 +57,7 @@ impl Work for Partial {
         let consumer = MemoryConsumer::new(format!("{}[{partition}]", self.function.describe()));
         let mut gathering = Gathering::new(
             &input.schema(),
-            self.function.columns(),
+            &self.function.columns(),
             accumulator,
             Observer::of(&context),
             cancellation.clone(),

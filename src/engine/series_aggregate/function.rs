@@ -18,7 +18,7 @@ pub trait SeriesAggregate: Debug + Send + Sync {
     fn describe(&self) -> String;
 
     /// The numeric columns that it reads, beside `symbol` and `ts`.
-    fn columns(&self) -> &[&'static str];
+    fn columns(&self) -> Vec<&str>;
 
     /// The columns of the state rows.
     fn state_schema(&self) -> SchemaRef;

@@ -31,7 +31,7 @@ pub fn node(function: Arc<dyn SeriesAggregate>) -> Arc<dyn UnaryNode> {
 
 impl SeriesAggregateNode {
     fn reads(&self) -> Vec<&str> {
-        ["symbol", "ts"].into_iter().chain(self.0.columns().iter().copied()).collect()
+        ["symbol", "ts"].into_iter().chain(self.0.columns()).collect()
     }
 }
 

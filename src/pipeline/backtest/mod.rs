@@ -7,6 +7,7 @@ mod run;
 mod summary;
 
 pub use results::Results;
+pub(crate) use summary::a_year;
 
 use super::bounds::Range;
 use super::scan::Rank;
@@ -199,7 +200,7 @@ impl Backtest {
     }
 
     /// What is wrong with it whatever the table holds.
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.entry.is_none() && self.short_entry.is_none() {
             return Err(Error::invalid("a strategy needs an entry: the option `entry` or `short_entry`"));
         }

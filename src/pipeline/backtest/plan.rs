@@ -100,7 +100,7 @@ impl Backtest {
     }
 
     /// ` where symbol in (..)`.
-    pub(super) fn among(&self) -> String {
+    pub(crate) fn among(&self) -> String {
         let Some(symbols) = &self.symbols else { return String::new() };
         match symbols.is_empty() {
             true => " where false".to_string(),

@@ -91,7 +91,7 @@ fn figures(periods: f64, with_benchmark: bool, trades: &str, equity: &str) -> St
 }
 
 /// How many of these instants a year has.
-fn a_year(ts: &[i64]) -> f64 {
+pub(crate) fn a_year(ts: &[i64]) -> f64 {
     let (Some(first), Some(last)) = (ts.first(), ts.last()) else { return USUAL[0] };
     let years = (last - first) as f64 / YEAR;
     if years <= 0.0 {

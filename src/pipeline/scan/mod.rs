@@ -13,6 +13,7 @@ mod text;
 
 pub use age::MaxAge;
 pub use sweep::Sweep;
+pub(crate) use sweep::typed;
 
 use super::bounds::Range;
 use datafusion::common::Column;

@@ -23,9 +23,14 @@ pub struct Sweep(Vec<(String, Vec<String>)>);
 impl Sweep {
     /// Adds `name=5..20:5` (5, 10, 15, 20), `name=0.5..2:0.5` or `name=20,50,100`.
     pub fn add(&mut self, text: &str) -> Result<()> {
+        self.add_to("sweep", text, MOST)
+    }
+
+    /// The same of an option that may make more combinations.
+    pub fn add_to(&mut self, option: &str, text: &str, most: usize) -> Result<()> {
         let wrong = |said: &str| {
             Error::invalid(format!(
-                "the option `sweep` '{text}': {said}; expected name=5..20:5, a start, an end and a step, or name=20,50"
+                "the option `{option}` '{text}': {said}; expected name=5..20:5, a start, an end and a step, or name=20,50"
             ))
         };
         let (name, values) =
@@ -57,10 +62,15 @@ impl Sweep {
             return Err(wrong("no value"));
         }
         self.0.push((name, values));
-        match self.len() > MOST {
-            true => Err(Error::invalid(format!("the option `sweep`: {} combinations, more than {MOST}", self.len()))),
+        match self.len() > most {
+            true => Err(Error::invalid(format!("the option `{option}`: {} combinations, more than {most}", self.len()))),
             false => Ok(()),
         }
+    }
+
+    /// The parameters.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     /// Whether nothing is swept.
@@ -124,7 +134,7 @@ impl Sweep {
 }
 
 /// Values as whole numbers, numbers or texts, whichever fits all.
-fn typed(values: &[&str]) -> ArrayRef {
+pub(crate) fn typed(values: &[&str]) -> ArrayRef {
     if let Ok(whole) = values.iter().map(|v| v.parse::<i64>()).collect::<Result<Vec<_>, _>>() {
         return Arc::new(Int64Array::from(whole));
     }

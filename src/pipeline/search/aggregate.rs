@@ -125,8 +125,8 @@ impl SeriesAggregate for SearchAggregate {
         format!("dtw_search of {}{more}, k={}{screens}", patterns.join(", "), self.k)
     }
 
-    fn columns(&self) -> &[&'static str] {
-        &["close"]
+    fn columns(&self) -> Vec<&str> {
+        vec!["close"]
     }
 
     fn state_schema(&self) -> SchemaRef {

@@ -1,0 +1,45 @@
+//! Sweeps: many variants of a strategy, and whether the best of them is more than luck.
+
+mod aggregate;
+mod overfitting;
+mod run;
+mod spec;
+
+pub use aggregate::Cuts;
+pub use overfitting::{Block, Fold, Pbo, WalkForward, pbo};
+pub use run::{Luck, Swept};
+
+use crate::backtest::Backtest;
+use crate::scan;
+use aggregate::SweepAggregate;
+use tallow_engine::node::NodeKind;
+
+/// The plan nodes of a sweep.
+pub const NODES: [NodeKind; 1] = [SweepAggregate::KIND];
+
+/// A strategy with parameters, and the values that these take.
+///
+/// Each symbol has money of its own; the return of a variant is the mean of those of all symbols.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The strategy. Of its terms, costs and lots count; a size, a rank and slots do not.
+    pub strategy: Backtest,
+    /// Values that parameters take in turn; all are crossed.
+    pub grid: scan::Sweep,
+    /// Only combinations for which this is true, such as `fast < slow`.
+    pub only: Option<String>,
+    /// So many of them, chosen by chance.
+    pub sample: Option<usize>,
+    /// What chance begins with.
+    pub seed: u64,
+    /// How time is cut for tests of luck.
+    pub cuts: Cuts,
+}
+
+impl Sweep {
+    /// Every combination, sixteen blocks of time, and no walk-forward test.
+    pub fn of(strategy: Backtest, grid: scan::Sweep) -> Sweep {
+        let cuts = Cuts { blocks: 16, folds: 0, train: 3, embargo: 0 };
+        Sweep { strategy, grid, only: None, sample: None, seed: 42, cuts }
+    }
+}

@@ -1,0 +1,365 @@
+//! A sweep, some variants at a time, and what is made of all.
+
+use super::Sweep;
+use super::aggregate::{At, SweepAggregate, Variant, blocks_of, folds_of};
+use super::overfitting::{Pbo, WalkForward, pbo};
+use crate::Session;
+use crate::backtest::{Distance, Size};
+use crate::bounds::bounded;
+use crate::control::{Control, Progress, Unit};
+use crate::quoting::quoted;
+use crate::relation::{Relation, one, relation};
+use crate::rows::{column, numbers};
+use crate::scan::typed;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::catalog::MemTable;
+use datafusion::prelude::DataFrame;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tallow_common::{Code, Error, Result};
+use tallow_engine::dialect::{Formula, FormulaKind, Params};
+use tallow_engine::series_aggregate::aggregated;
+use tallow_udfs::series::Bars;
+use tallow_udfs::trade::backtest::simulate::Terms;
+use tallow_udfs::trade::metrics::{deflated_sharpe, effective_trials, expected_max_sharpe};
+
+/// Variants that one pass over the bars tries at most.
+const TOGETHER: usize = 128;
+
+/// What a sweep found.
+#[derive(Debug, Clone)]
+pub struct Swept {
+    /// One row a variant, the best Sharpe ratio first: its parameters, trades and figures.
+    pub variants: RecordBatch,
+    /// Whether the best is more than luck.
+    pub luck: Luck,
+}
+
+/// Whether the best of many variants is more than luck.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Luck {
+    /// Instants, and bars a year.
+    pub bars: usize,
+    /// Bars a year.
+    pub periods: f64,
+    /// Variants that were tried.
+    pub trials: usize,
+    /// How many independent ones they are worth.
+    pub effective_trials: Option<f64>,
+    /// Sharpe ratio of a year of the best.
+    pub best_sharpe: Option<f64>,
+    /// What the best of as many independent trials without skill would show, of a year.
+    pub expected_sharpe: Option<f64>,
+    /// The probability that the true Sharpe ratio of the best is above that.
+    pub deflated_sharpe: Option<f64>,
+    /// Backtest overfitting, where there are two variants or more.
+    pub pbo: Option<Pbo>,
+    /// What a walk-forward test found, where one was asked for; ratios of one bar.
+    pub walk_forward: Option<WalkForward>,
+    /// The parameters of the variant that was the best before most folds.
+    pub most_frequent: Option<String>,
+}
+
+/// A variant's parameters, by name.
+type Values = Vec<(String, String)>;
+
+impl Sweep {
+    /// How many variants there would be.
+    pub fn len(&self) -> usize {
+        self.sample.map_or(self.grid.len(), |sample| sample.min(self.grid.len()))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tries all variants.
+    ///
+    /// # Errors
+    /// As [`Backtest::run`](crate::backtest::Backtest::run); a strategy that needs shared money, or more bars than there are.
+    pub async fn run(&self, session: &Session, control: &Control) -> Result<Swept> {
+        let clock = session.engine().clock()?;
+        control.limit(&clock, self.swept(session, control)).await
+    }
+
+    fn check(&self) -> Result<()> {
+        let of = &self.strategy;
+        of.check()?;
+        let shared = [
+            ("rank", of.rank.is_some()),
+            ("size", matches!(of.size, Some(Size::Formula(_) | Size::Value(_) | Size::Risk(_)))),
+            ("funding", of.funding.is_some()),
+            ("benchmark", of.benchmark.is_some()),
+        ];
+        if let Some((option, _)) = shared.into_iter().find(|(_, given)| *given) {
+            let said = ": in a sweep each symbol has money of its own, which is entered whole";
+            return Err(Error::Argument(option, said.to_string()));
+        }
+        match self.cuts.blocks {
+            blocks if blocks < 2 || blocks % 2 == 1 || blocks > 20 => {
+                Err(Error::Argument("blocks", format!(" {blocks}: expected an even number from 2 to 20")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn swept(&self, session: &Session, control: &Control) -> Result<Swept> {
+        self.check()?;
+        let from = relation(session, &self.strategy.table).await?;
+        let all = self.combinations(session).await?;
+        let (mut results, mut standardised): (Vec<RecordBatch>, Vec<f64>) = (vec![], vec![]);
+        let (mut bars, mut periods) = (0, 0.0);
+        for (chunk, values) in all.chunks(TOGETHER).enumerate() {
+            let rows = self.chunk(session, &from, values).await?;
+            let variants = column(&rows, "variant")?.as_primitive::<Int64Type>();
+            let Some(whole) = variants.values().iter().position(|variant| *variant == -1) else { continue };
+            let sums = column(&rows, "blocks")?.as_list::<i32>().value(whole);
+            let sums = sums.as_primitive::<Float64Type>();
+            standardised.resize(sums.len(), 0.0);
+            standardised.iter_mut().zip(sums.values()).for_each(|(all, sum)| *all += sum);
+            bars = sums.len();
+            periods = numbers(column(&rows, "total_return")?)?[whole];
+            results.push(rows.slice(0, whole));
+            let done = ((chunk + 1) * TOGETHER).min(all.len()) as u64;
+            (control.progress)(Progress { unit: Unit::Rows, done, total: Some(all.len() as u64), rows: done });
+        }
+        let Some(first) = results.first() else { return Err(Error::invalid("no combination is left to try")) };
+        if bars < 2 * self.cuts.blocks {
+            let said = format!("{bars} bars are too few for {} blocks of time", self.cuts.blocks);
+            return Err(Error::invalid(said));
+        }
+        let rows = concat_batches(&first.schema(), &results)?;
+        let luck = self.luck(&rows, &all, bars, periods, &standardised)?;
+        Ok(Swept { variants: self.shown(&rows, &all)?, luck })
+    }
+
+    /// The combinations that are tried.
+    async fn combinations(&self, session: &Session) -> Result<Vec<Values>> {
+        let names = self.grid.names();
+        let all = self.grid.combinations();
+        let mut keep = vec![true; all.len()];
+        if let Some(only) = &self.only {
+            let columns = names.iter().enumerate().map(|(at, name)| {
+                let values: Vec<&str> = all.iter().map(|values| values[at]).collect();
+                (*name, typed(&values))
+            });
+            let number: ArrayRef = Arc::new(Int64Array::from_iter_values(0..all.len() as i64));
+            let rows = RecordBatch::try_from_iter(columns.chain([("(number)", number)]))?;
+            keep = fulfilled(session, rows, only, all.len()).await?;
+        }
+        let mut chosen: Vec<usize> = (0..all.len()).filter(|at| keep[*at]).collect();
+        if let Some(sample) = self.sample.filter(|sample| *sample < chosen.len()) {
+            let mut state = self.seed;
+            for place in 0..sample {
+                // SplitMix64.
+                state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                let mut random = state;
+                random = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                random = (random ^ (random >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+                random ^= random >> 31;
+                let other = place + (random % (chosen.len() - place) as u64) as usize;
+                chosen.swap(place, other);
+            }
+            chosen.truncate(sample);
+            chosen.sort_unstable();
+        }
+        let values = |at: usize| names.iter().zip(&all[at]).map(|(n, v)| ((*n).to_string(), (*v).to_string())).collect();
+        Ok(chosen.into_iter().map(values).collect())
+    }
+
+    /// Tries some variants in one pass.
+    async fn chunk(&self, session: &Session, from: &Relation, values: &[Values]) -> Result<RecordBatch> {
+        let of = &self.strategy;
+        let mut columns = Columns { session, from, items: vec![], known: HashMap::new() };
+        let mut variants = vec![];
+        for values in values {
+            let mut params = of.params.clone();
+            values.iter().for_each(|(name, value)| params.set(name, value));
+            let formulas = [&of.entry, &of.exit, &of.short_entry, &of.short_exit];
+            let mut signals = [None; 4];
+            for (signal, formula) in signals.iter_mut().zip(formulas) {
+                *signal = match formula {
+                    Some(formula) => Some(columns.column(formula, &params, FormulaKind::Condition)?),
+                    None => None,
+                };
+            }
+            let mut levels = [At::Nowhere; 3];
+            for (level, distance) in levels.iter_mut().zip([&of.stop, &of.target, &of.trail]) {
+                *level = match distance {
+                    None => At::Nowhere,
+                    Some(Distance::Fraction(fraction)) => At::Fraction((*fraction).into()),
+                    Some(Distance::Price(formula)) => {
+                        At::Distance(columns.column(formula, &params, FormulaKind::Number)?)
+                    }
+                    Some(Distance::Level(formula)) => At::Price(columns.column(formula, &params, FormulaKind::Number)?),
+                };
+            }
+            variants.push(Variant { signals, levels });
+        }
+        let items: Vec<String> = columns.items.iter().map(|(name, sql)| format!("{sql} as {}", quoted(name))).collect();
+        let prices = "symbol, ts, open, high, low, close";
+        let sql = format!("select {prices}, {} from {} as candles{}", items.join(", "), from.sql, of.among());
+        let (state, plan) = one(session, &sql).await?.into_parts();
+        let reach = from.reach(&session.optimized(&plan).await?);
+        for (name, sql) in &columns.items {
+            let sources = reach.columns.iter().find(|(column, _)| column == name);
+            if sources.is_some_and(|(_, sources)| sources.furthest().ahead != Bars::Count(0)) {
+                let said = format!("`{sql}` looks into the future: when its bar had closed, it was not known");
+                return Err(Error::known(Code::LookAhead, said));
+            }
+        }
+        let frame = bounded(session, DataFrame::new(state, plan), of.range).await?;
+        let (state, plan) = frame.into_parts();
+        let aggregate = SweepAggregate {
+            columns: columns.items.into_iter().map(|(name, _)| name).collect(),
+            variants: Arc::new(variants),
+            rules: Arc::new(of.rules.clone()),
+            terms: Terms { cash: 1.0, leverage: of.terms.leverage, costs: of.terms.costs, lots: of.terms.lots },
+            cuts: self.cuts,
+            periods: of.periods,
+        };
+        let plan = aggregated(plan, Arc::new(aggregate))?;
+        let batches = session.collect(DataFrame::new(state, plan)).await?;
+        Ok(concat_batches(&super::aggregate::result_schema(), &batches)?)
+    }
+
+    /// What all variants together say.
+    fn luck(
+        &self,
+        rows: &RecordBatch,
+        all: &[Values],
+        bars: usize,
+        periods: f64,
+        standardised: &[f64],
+    ) -> Result<Luck> {
+        let sharpes = numbers(column(rows, "sharpe")?)?;
+        let best = (0..sharpes.len()).filter(|at| sharpes[*at].is_finite());
+        let best = best.reduce(|best, other| if sharpes[other] > sharpes[best] { other } else { best });
+        let lists = |name: &str| -> Result<Vec<Vec<f64>>> {
+            let lists = column(rows, name)?.as_list::<i32>();
+            Ok((0..lists.len()).map(|row| lists.value(row).as_primitive::<Float64Type>().values().to_vec()).collect())
+        };
+        let blocks: Vec<_> = lists("blocks")?.iter().map(|list| blocks_of(list)).collect();
+        let folds: Vec<_> = lists("folds")?.iter().map(|list| folds_of(list)).collect();
+        let moving: Vec<f64> = sharpes.iter().filter(|s| s.is_finite()).map(|s| s / periods.sqrt()).collect();
+        let trials = moving.len() as f64;
+        let mean = moving.iter().sum::<f64>() / trials.max(1.0);
+        let variance = moving.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (trials - 1.0).max(1.0);
+        // Of standardised returns, the variance of their sum tells how much they move together.
+        let together = standardised.iter().map(|z| z * z).sum::<f64>() / (standardised.len() as f64 - 1.0).max(1.0);
+        let correlation = if trials > 1.0 { ((together / trials - 1.0) / (trials - 1.0)).clamp(0.0, 1.0) } else { 0.0 };
+        let effective = effective_trials(trials.max(1.0), correlation);
+        let moments = |name: &str| -> Result<Vec<f64>> { numbers(column(rows, name)?) };
+        let (skewness, kurtosis) = (moments("skewness")?, moments("kurtosis")?);
+        let deflated = best.zip(effective).and_then(|(best, effective)| {
+            let sharpe = sharpes[best] / periods.sqrt();
+            deflated_sharpe(sharpe, bars as f64, skewness[best], kurtosis[best], effective.max(1.0), variance)
+        });
+        let walk_forward = (self.cuts.folds > 0).then(|| WalkForward::of(&folds));
+        let most_frequent = walk_forward.as_ref().and_then(WalkForward::most_frequent).map(|(variant, _)| {
+            all[variant].iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        });
+        Ok(Luck {
+            bars,
+            periods,
+            trials: all.len(),
+            effective_trials: effective,
+            best_sharpe: best.map(|best| sharpes[best]),
+            expected_sharpe: effective
+                .and_then(|effective| expected_max_sharpe(effective.max(1.0), variance))
+                .map(|most| most * periods.sqrt()),
+            deflated_sharpe: deflated,
+            pbo: pbo(&blocks),
+            walk_forward,
+            most_frequent,
+        })
+    }
+
+    /// The variants with their parameters, the best first.
+    fn shown(&self, rows: &RecordBatch, all: &[Values]) -> Result<RecordBatch> {
+        let sharpes = numbers(column(rows, "sharpe")?)?;
+        let mut order: Vec<usize> = (0..sharpes.len()).collect();
+        order.sort_by(|a, b| {
+            let of = |at: usize| sharpes[at];
+            of(*a).is_nan().cmp(&of(*b).is_nan()).then(of(*b).total_cmp(&of(*a)))
+        });
+        let order = Int64Array::from_iter_values(order.into_iter().map(|at| at as i64));
+        let mut columns: Vec<(String, ArrayRef)> = vec![];
+        for (at, name) in self.grid.names().into_iter().enumerate() {
+            let values: Vec<&str> = all.iter().map(|values| values[at].1.as_str()).collect();
+            columns.push((name.to_string(), typed(&values)));
+        }
+        for name in ["sharpe", "total_return", "cagr", "volatility", "sortino", "max_drawdown", "trades"] {
+            columns.push((name.to_string(), Arc::clone(column(rows, name)?)));
+        }
+        let columns = columns.into_iter().map(|(name, values)| Ok((name, take(&values, &order, None)?)));
+        Ok(RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>>>()?)?)
+    }
+}
+
+/// The columns that formulas become: one for each text, whichever variants have it.
+struct Columns<'a> {
+    session: &'a Session,
+    from: &'a Relation,
+    /// Name and SQL of a number; of a condition, 1 where it is true.
+    items: Vec<(String, String)>,
+    known: HashMap<String, usize>,
+}
+
+impl Columns<'_> {
+    fn column(&mut self, formula: &Formula, params: &Params, kind: FormulaKind) -> Result<usize> {
+        let mut own = Params::default();
+        for parameter in formula.parameters() {
+            if let Some(value) = params.get(&parameter.name) {
+                own.set(&parameter.name, value);
+            }
+        }
+        let bound = formula.bind(&own)?;
+        let bound = if kind == FormulaKind::Number { bound.first_field() } else { bound };
+        let text = bound.to_string();
+        if let Some(known) = self.known.get(&text) {
+            return Ok(*known);
+        }
+        let checked = formula.check_in(&self.session.context().state(), &self.from.schema, &own)?;
+        if checked.kind != kind {
+            return Err(Error::invalid(match kind {
+                FormulaKind::Condition => format!("`{formula}` is a number, not a condition: compare it, as `{formula} > 0`"),
+                FormulaKind::Number => format!("`{formula}` is a condition, not a number"),
+            }));
+        }
+        let sql = match kind {
+            FormulaKind::Condition => format!("case when ({text}) then 1.0 else 0.0 end"),
+            FormulaKind::Number => format!("cast(({text}) as double)"),
+        };
+        let at = self.items.len();
+        self.items.push((format!("({at})"), sql));
+        self.known.insert(text, at);
+        Ok(at)
+    }
+}
+
+/// For which rows a condition is true.
+async fn fulfilled(session: &Session, rows: RecordBatch, condition: &str, count: usize) -> Result<Vec<bool>> {
+    static SWEEPS: AtomicU64 = AtomicU64::new(0);
+    let name = format!("#combinations {}", SWEEPS.fetch_add(1, Ordering::Relaxed));
+    let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+    session.lake().keep_hidden(&name, Arc::new(table));
+    let sql = format!("select \"(number)\" as number, ({condition}) as fits from {}", quoted(&name));
+    let found = async { session.collect(one(session, &sql).await?).await }.await;
+    session.lake().drop_hidden(&name);
+    let mut keep = vec![false; count];
+    let found = found.map_err(|error| Error::invalid(format!("the condition `{condition}`: {error}")))?;
+    for batch in found {
+        if *batch.column(1).data_type() != DataType::Boolean {
+            return Err(Error::invalid(format!("`{condition}` is no condition over the parameters")));
+        }
+        let fits: &BooleanArray = batch.column(1).as_boolean();
+        let which = batch.column(0).as_primitive::<Int64Type>();
+        (0..batch.num_rows()).for_each(|row| keep[which.value(row) as usize] = fits.is_valid(row) && fits.value(row));
+    }
+    Ok(keep)
+}
