@@ -124,14 +124,15 @@ fn slow(rows: &[Row], rules: &Rules, bracket: Bracket, costs: Costs, cash: f64) 
         let mut hit = false;
         if ruined {
         } else if !trades {
-            stale += 1;
-            if rules.max_stale_bars.is_some_and(|most| stale > most) {
-                waiting = [false; 4];
+            // Bars that an order has waited in vain.
+            stale += i32::from(waiting.contains(&true));
+            if rules.max_stale_bars.is_some_and(|most| stale > most as i32) {
+                (waiting, stale) = ([false; 4], 0);
             }
             if has_prices {
                 last = c;
-                if signals.iter().any(|s| *s) {
-                    waiting = signals;
+                if signals.contains(&true) {
+                    (waiting, stale) = (signals, 0);
                 }
             }
         } else {

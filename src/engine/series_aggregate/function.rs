@@ -17,7 +17,7 @@ pub trait SeriesAggregate: Debug + Send + Sync {
     /// What plans show.
     fn describe(&self) -> String;
 
-    /// The numeric columns that it reads, beside `symbol` and `ts`.
+    /// The columns that it reads as numbers (of a condition, 1 and 0), beside `symbol` and `ts`.
     fn columns(&self) -> Vec<&str>;
 
     /// The columns of the state rows.

@@ -99,7 +99,11 @@ impl Gathering {
             for (values, array) in self.values.iter_mut().zip(&numbers) {
                 let array = array.as_primitive_opt::<Float64Type>();
                 let array = array.ok_or_else(|| internal_datafusion_err!("numbers are float64"))?;
-                values.extend(range.clone().map(|row| if array.is_valid(row) { array.value(row) } else { f64::NAN }));
+                match array.null_count() {
+                    0 => values.extend_from_slice(&array.values()[range.clone()]),
+                    _ => values
+                        .extend(range.clone().map(|row| if array.is_valid(row) { array.value(row) } else { f64::NAN })),
+                }
             }
             let per_bar = 8 * (1 + self.values.len()) + self.accumulator.bytes_per_bar();
             self.reservation.try_resize(self.accumulator.bytes() + self.times.len() * per_bar)?;

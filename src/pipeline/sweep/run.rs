@@ -305,7 +305,7 @@ impl Sweep {
 struct Columns<'a> {
     session: &'a Session,
     from: &'a Relation,
-    /// Name and SQL of a number; of a condition, 1 where it is true.
+    /// Names and SQL.
     items: Vec<(String, String)>,
     known: HashMap<String, usize>,
 }
@@ -332,7 +332,7 @@ impl Columns<'_> {
             }));
         }
         let sql = match kind {
-            FormulaKind::Condition => format!("case when ({text}) then 1.0 else 0.0 end"),
+            FormulaKind::Condition => format!("({text})"),
             FormulaKind::Number => format!("cast(({text}) as double)"),
         };
         let at = self.items.len();

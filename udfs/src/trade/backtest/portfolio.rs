@@ -164,7 +164,7 @@ impl<'a> Portfolio<'a> {
             let symbol = &mut self.symbols[bar.symbol];
             symbol.last = (bar.bar.close, ts);
             symbol.rank = bar.rank;
-            if let Some(exit) = symbol.trader.at_close(&bar.bar, bar.order, rules) {
+            if let Some(exit) = symbol.trader.at_close(&bar.bar, &bar.order, rules) {
                 self.cash += self.leave(bar, &exit, ledger);
             }
         }

@@ -80,6 +80,7 @@ pub struct Bars<'a> {
 }
 
 impl Bars<'_> {
+    #[inline]
     fn at(&self, row: usize) -> Bar {
         Bar {
             open: self.open[row],
@@ -129,9 +130,15 @@ impl<'a> Simulation<'a> {
     pub fn run(mut self, bars: &Bars<'_>, order: impl Fn(usize) -> Order, record: &mut impl Record) {
         let rows = bars.close.len();
         for row in 0..rows {
+            let order = order(row);
+            if self.trader.is_idle() && !order.signals.any() {
+                // Nothing can happen.
+                record.closed(row, self.equity, 0.0);
+                continue;
+            }
             let (bar, ts) = (bars.at(row), bars.ts.map(|ts| ts[row]));
             let funding = bars.funding.map_or(0.0, |funding| funding[row]);
-            self.step(row, &bar, (ts, funding), &order(row), row + 1 == rows, record);
+            self.step(row, &bar, (ts, funding), &order, row + 1 == rows, record);
         }
     }
 
@@ -161,7 +168,7 @@ impl<'a> Simulation<'a> {
             if let Some(exit) = self.trader.in_bar(bar, rules) {
                 self.leave(&exit, bar, row, record);
             }
-            if let Some(exit) = self.trader.at_close(bar, *order, rules) {
+            if let Some(exit) = self.trader.at_close(bar, order, rules) {
                 self.leave(&exit, bar, row, record);
             }
             if rules.fill == Fill::Close && !is_last {
@@ -194,12 +201,14 @@ impl<'a> Simulation<'a> {
     }
 
     /// What the account is worth at the last price.
+    #[inline]
     fn mark(&mut self) {
         let value = self.trader.position.map_or(0.0, |held| held.side.sign() * held.quantity * self.last.0);
         self.equity = self.cash + value;
     }
 
     /// Borrowing what was sold short, and funding.
+    #[inline]
     fn pay_for_time(&mut self, ts: Option<i64>, funding: f64) {
         let Some(held) = &self.trader.position else { return };
         let value = held.quantity * self.last.0;
@@ -220,7 +229,7 @@ impl<'a> Simulation<'a> {
             record.rejected(row, Rejected::Conflict);
         }
         let Some((side, order)) = self.trader.entry(rules) else {
-            if self.trader.position.is_some_and(|held| held.row != row) && self.trader.wants(rules).is_some() {
+            if self.trader.position.is_some() && self.trader.wants(rules).is_some() {
                 record.rejected(row, Rejected::InPosition);
             }
             return;

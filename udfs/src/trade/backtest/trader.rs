@@ -20,12 +20,14 @@ pub struct Bar {
 
 impl Bar {
     /// Whether it has prices.
+    #[inline]
     pub fn has_prices(&self) -> bool {
         let is_price = |x: f64| x > 0.0 && x.is_finite();
         is_price(self.open) && is_price(self.high) && is_price(self.low) && is_price(self.close)
     }
 
     /// Whether orders are filled in it.
+    #[inline]
     fn trades(&self, rules: &Rules) -> bool {
         self.has_prices() && !(rules.needs_volume && self.volume <= 0.0)
     }
@@ -42,6 +44,7 @@ pub enum Side {
 
 impl Side {
     /// 1 or -1.
+    #[inline]
     pub fn sign(self) -> f64 {
         match self {
             Side::Long => 1.0,
@@ -50,6 +53,7 @@ impl Side {
     }
 
     /// Whether a price is at another or on its losing side.
+    #[inline]
     fn is_at_or_worse(self, price: f64, than: f64) -> bool {
         match self {
             Side::Long => price <= than,
@@ -57,20 +61,24 @@ impl Side {
         }
     }
 
+    #[inline]
     fn worse(self, a: f64, b: f64) -> f64 {
         if self.is_at_or_worse(a, b) { a } else { b }
     }
 
+    #[inline]
     fn better(self, a: f64, b: f64) -> f64 {
         if self.is_at_or_worse(a, b) { b } else { a }
     }
 
     /// The best price of a bar.
+    #[inline]
     fn best(self, bar: &Bar) -> f64 {
         if self == Side::Long { bar.high } else { bar.low }
     }
 
     /// The worst price of a bar.
+    #[inline]
     fn worst(self, bar: &Bar) -> f64 {
         if self == Side::Long { bar.low } else { bar.high }
     }
@@ -91,11 +99,13 @@ pub struct Signals {
 
 impl Signals {
     /// Whether anything is wanted.
+    #[inline]
     pub fn any(&self) -> bool {
         self.enter_long || self.exit_long || self.enter_short || self.exit_short
     }
 
     /// The side that is entered, unless the signals contradict each other.
+    #[inline]
     fn entry(&self, despite_exit: bool) -> Option<Side> {
         match (self.enter_long, self.enter_short) {
             (true, false) if despite_exit || !self.exit_long => Some(Side::Long),
@@ -105,6 +115,7 @@ impl Signals {
     }
 
     /// Whether a position of this side is to be closed.
+    #[inline]
     fn exits(&self, side: Side) -> bool {
         match side {
             Side::Long => self.exit_long && !self.enter_long,
@@ -113,6 +124,7 @@ impl Signals {
     }
 
     /// Whether an entry is wanted that another signal contradicts.
+    #[inline]
     fn contradict(&self) -> bool {
         (self.enter_long || self.enter_short) && self.entry(false).is_none()
     }
@@ -142,6 +154,7 @@ impl Level {
     }
 
     /// The price of it, this way from an entry: 1 up, -1 down. Infinitely far where there is none.
+    #[inline]
     fn at(self, entry: f64, way: f64) -> f64 {
         match self {
             Level::None => way * f64::INFINITY,
@@ -263,6 +276,7 @@ pub struct Position {
 
 impl Position {
     /// The nearer of stop and trailing stop.
+    #[inline]
     fn stop(&self) -> (f64, Reason) {
         match self.side.is_at_or_worse(self.stop, self.trailing) {
             true if self.trailing.is_finite() => (self.trailing, Reason::Trailing),
@@ -270,6 +284,7 @@ impl Position {
         }
     }
 
+    #[inline]
     fn target(&self, rules: &Rules) -> f64 {
         let step = rules.target_steps.iter().rev().find(|(bars, _)| *bars <= self.bars);
         match step {
@@ -278,6 +293,7 @@ impl Position {
         }
     }
 
+    #[inline]
     fn reaches(&self, price: f64, target: f64, rules: &Rules) -> bool {
         match rules.limit_fill {
             LimitFill::Touch => self.side.is_at_or_worse(target, price),
@@ -285,12 +301,14 @@ impl Position {
         }
     }
 
+    #[inline]
     fn sees(&mut self, price: f64) {
         let (best, worst) = self.extremes;
         self.extremes = (self.side.better(best, price), self.side.worse(worst, price));
     }
 
     /// Raises the trailing stop by a price.
+    #[inline]
     fn raise(&mut self, price: f64, rules: &Rules) {
         if self.trail == Level::None {
             return;
@@ -318,6 +336,7 @@ pub struct Trader {
 
 impl Trader {
     /// A bar begins; whether orders are filled in it.
+    #[inline]
     pub fn begin(&mut self, bar: &Bar, rules: &Rules) -> bool {
         self.hit = false;
         if !bar.trades(rules) {
@@ -333,19 +352,20 @@ impl Trader {
     /// A bar passes in which nothing is filled: its order waits, or else the one before, but not for ever. Whether an entry was
     /// given up.
     pub fn pass(&mut self, bar: &Bar, order: Order, rules: &Rules) -> bool {
-        self.stale += 1;
-        let waited = self.order;
-        if rules.max_stale_bars.is_some_and(|most| self.stale > most) {
-            self.order = Order::default();
+        let waited = self.order.signals;
+        self.stale += u32::from(waited.any());
+        let is_given_up = rules.max_stale_bars.is_some_and(|most| self.stale > most);
+        if is_given_up {
+            (self.order.signals, self.stale) = (Signals::default(), 0);
         }
-        let given_up = waited != self.order && waited.signals.entry(false).is_some();
         if bar.has_prices() && order.signals.any() {
-            self.order = order;
+            (self.order, self.stale) = (order, 0);
         }
-        given_up
+        is_given_up && waited.entry(false).is_some()
     }
 
     /// What is left at the open of a bar.
+    #[inline]
     pub fn at_open(&mut self, bar: &Bar, rules: &Rules) -> Option<Exit> {
         let position = self.position.as_ref()?;
         let side = position.side;
@@ -376,6 +396,7 @@ impl Trader {
     }
 
     /// What is left between the open of a bar and its close.
+    #[inline]
     pub fn in_bar(&mut self, bar: &Bar, rules: &Rules) -> Option<Exit> {
         let position = self.position.as_mut()?;
         let is_entry = position.bars == 0;
@@ -417,8 +438,13 @@ impl Trader {
     }
 
     /// A bar ends with an order. What is left at its close.
-    pub fn at_close(&mut self, bar: &Bar, order: Order, rules: &Rules) -> Option<Exit> {
-        self.order = order;
+    #[inline]
+    pub fn at_close(&mut self, bar: &Bar, order: &Order, rules: &Rules) -> Option<Exit> {
+        // The levels and the size of what enters nothing are not looked at.
+        match order.signals.enter_long || order.signals.enter_short {
+            true => self.order = *order,
+            false => self.order.signals = order.signals,
+        }
         let position = self.position.as_mut()?;
         position.sees(bar.high);
         position.sees(bar.low);
@@ -447,17 +473,26 @@ impl Trader {
         }
     }
 
+    /// Whether nothing is held and nothing wanted.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.position.is_none() && !self.order.signals.any()
+    }
+
     /// The side that an order wants to enter, whatever is held.
+    #[inline]
     pub fn wants(&self, rules: &Rules) -> Option<Side> {
         self.order.signals.entry(rules.engine.enters_despite_exit && self.position.is_none())
     }
 
     /// Whether what an order wants contradicts itself.
+    #[inline]
     pub fn is_contradictory(&self, rules: &Rules) -> bool {
         self.order.signals.contradict() && self.wants(rules).is_none()
     }
 
     /// The order to be filled, of the side that it enters: nothing is held, and no level was left in this bar.
+    #[inline]
     pub fn entry(&self, rules: &Rules) -> Option<(Side, Order)> {
         if self.position.is_some() || self.hit {
             return None;
@@ -502,6 +537,7 @@ impl Trader {
         Some(position)
     }
 
+    #[inline]
     fn is_told_to_exit(&self, side: Side, rules: &Rules) -> bool {
         let signals = self.order.signals;
         signals.exits(side) || (rules.reverse && signals.entry(false).is_some_and(|entered| entered != side))
@@ -509,6 +545,7 @@ impl Trader {
 }
 
 /// At which price a stop is left that a bar touches.
+#[inline]
 fn stop_price(side: Side, stop: f64, bar: &Bar, rules: &Rules) -> f64 {
     match rules.engine.gap {
         // Nobody gets the stop where the market is already beyond it.
