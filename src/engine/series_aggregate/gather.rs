@@ -9,6 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
+use std::ops::Range;
 use std::sync::Arc;
 use tallow_common::time;
 
@@ -67,8 +68,7 @@ impl Gathering {
         let cut = self.cutter.next(&[Arc::clone(&symbols)], batch.num_rows())?;
         let times = cast(batch.column(self.ts), &time::timestamp_type())?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
-        let numbers: Vec<ArrayRef> =
-            self.columns.iter().map(|&c| cast(batch.column(c), &DataType::Float64)).collect::<Result<_, _>>()?;
+        let numbers: Vec<ArrayRef> = self.columns.iter().map(|&c| computed(batch.column(c))).collect::<Result<_>>()?;
         let names = symbols.as_string_view();
         for (i, range) in cut.ranges.into_iter().enumerate() {
             if i > 0 || !cut.continues {
@@ -97,13 +97,7 @@ impl Gathering {
                 continue;
             }
             for (values, array) in self.values.iter_mut().zip(&numbers) {
-                let array = array.as_primitive_opt::<Float64Type>();
-                let array = array.ok_or_else(|| internal_datafusion_err!("numbers are float64"))?;
-                match array.null_count() {
-                    0 => values.extend_from_slice(&array.values()[range.clone()]),
-                    _ => values
-                        .extend(range.clone().map(|row| if array.is_valid(row) { array.value(row) } else { f64::NAN })),
-                }
+                extend(values, array, &range)?;
             }
             let per_bar = 8 * (1 + self.values.len()) + self.accumulator.bytes_per_bar();
             self.reservation.try_resize(self.accumulator.bytes() + self.times.len() * per_bar)?;
@@ -131,4 +125,33 @@ impl Gathering {
         self.finish()?;
         Ok((self.accumulator.state()?, self.series))
     }
+}
+
+/// A column of numbers, or of a condition.
+fn computed(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.data_type() {
+        DataType::Boolean => Ok(Arc::clone(column)),
+        _ => Ok(cast(column, &DataType::Float64)?),
+    }
+}
+
+/// Adds some rows of a column: of numbers, NaN where there is none; of a condition, 1 where it is true.
+fn extend(values: &mut Vec<f64>, array: &ArrayRef, range: &Range<usize>) -> Result<()> {
+    if let Some(condition) = array.as_boolean_opt() {
+        let truth = match condition.nulls() {
+            Some(nulls) => condition.values() & nulls.inner(),
+            None => condition.values().clone(),
+        };
+        values.extend(truth.slice(range.start, range.len()).iter().map(|is| f64::from(u8::from(is))));
+        return Ok(());
+    }
+    let numbers = array.as_primitive_opt::<Float64Type>();
+    let numbers = numbers.ok_or_else(|| internal_datafusion_err!("numbers are float64"))?;
+    let first = values.len();
+    values.extend_from_slice(&numbers.values()[range.clone()]);
+    if let Some(nulls) = numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
+        let missing = range.clone().zip(&mut values[first..]).filter(|(row, _)| nulls.is_null(*row));
+        missing.for_each(|(_, value)| *value = f64::NAN);
+    }
+    Ok(())
 }

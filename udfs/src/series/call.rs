@@ -1,6 +1,6 @@
 //! One bound call: from Arrow arrays of a whole series to output columns.
 
-use super::columns::{Column, valid_rows};
+use super::columns::{Column, ValidRows};
 use super::function::SeriesFunction;
 use super::inputs::Inputs;
 use super::output_builder::{OutputBuilder, OutputSet};
@@ -179,10 +179,18 @@ impl SeriesCall {
             return Ok(());
         }
         let columns = self.columns(args)?;
-        let valid = valid_rows(&columns[..self.function.signature().inputs.len()], rows);
-        if valid.is_none() && *read == (0..rows) && read == held {
-            return self.compute(&columns, rows, &mut out.last(rows, outputs));
+        let valid = ValidRows::of(&columns[..self.function.signature().inputs.len()], rows);
+        let is_whole = *read == (0..rows) && read == held;
+        match &valid {
+            ValidRows::All if is_whole => return self.compute(&columns, rows, &mut out.last(rows, outputs)),
+            ValidRows::Range(valid) if valid.is_empty() => return Ok(()),
+            ValidRows::Range(valid) if is_whole => {
+                let columns: Vec<_> = columns.iter().map(|column| column.range(valid)).collect();
+                return self.compute(&columns, valid.len(), &mut out.last(rows, outputs).at(valid));
+            }
+            _ => {}
         }
+        let valid = valid.list();
         // The bars that are looked at, as positions among the valid ones, and those of them that are read.
         let count = valid.as_ref().map_or(rows, Vec::len);
         let position = |row: usize| valid.as_ref().map_or(row, |valid| valid.partition_point(|&v| v < row));

@@ -2,10 +2,11 @@
 
 use super::inputs::{InputKind, InputSlice, NO_TIME, Pairs};
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use datafusion_common::{Result, internal_datafusion_err};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// One argument as plain values plus validity.
 pub(super) enum Column<'a> {
@@ -90,6 +91,18 @@ impl<'a> Column<'a> {
         }
     }
 
+    /// The rows of a range.
+    pub fn range(&self, rows: &Range<usize>) -> Column<'_> {
+        match self {
+            Column::Absent => Column::Absent,
+            Column::Levels(lists) => Column::Levels(lists.range(rows)),
+            Column::SmallerBars(lists) => Column::SmallerBars(lists.range(rows)),
+            Column::Number(values, _) => Column::Number(values[rows.clone()].into(), None),
+            Column::Condition(values, _) => Column::Condition(values[rows.clone()].to_vec(), None),
+            Column::Time(values, _) => Column::Time(values[rows.clone()].into(), None),
+        }
+    }
+
     /// Some of the rows.
     pub fn take(&self, rows: &[usize]) -> Column<'_> {
         match self {
@@ -144,6 +157,11 @@ impl<'a> Lists<'a> {
         Pairs { rows: &self.rows, first: &self.first, second: &self.second }
     }
 
+    fn range(&self, rows: &Range<usize>) -> Lists<'_> {
+        let rows = self.rows[rows.clone()].to_vec();
+        Lists { rows, first: self.first.as_ref().into(), second: self.second.as_ref().into() }
+    }
+
     fn take(&self, rows: &[usize]) -> Lists<'_> {
         Lists {
             rows: rows.iter().map(|&i| self.rows[i]).collect(),
@@ -158,26 +176,74 @@ fn all_finite(values: &[f64]) -> bool {
     values.iter().fold(true, |all, v| all & v.is_finite())
 }
 
-/// The rows where every argument has a value; `None` when that is all of them.
-pub(super) fn valid_rows(columns: &[Column<'_>], rows: usize) -> Option<Vec<usize>> {
-    let complete = columns.iter().all(|c| {
-        c.nulls().is_none()
-            && match c {
-                Column::Number(values, _) => all_finite(values),
-                _ => true,
+/// The rows where every argument has a value.
+#[derive(Debug, PartialEq)]
+pub(super) enum ValidRows {
+    /// All.
+    All,
+    /// Those of a range, such as the rows after a warm-up.
+    Range(Range<usize>),
+    /// These.
+    Some(Vec<usize>),
+}
+
+impl ValidRows {
+    pub fn of(columns: &[Column<'_>], rows: usize) -> ValidRows {
+        let mut valid: Option<BooleanBuffer> = None;
+        let mut only = |bits: &BooleanBuffer| {
+            valid = Some(match valid.take() {
+                Some(known) => &known & bits,
+                None => bits.clone(),
+            });
+        };
+        for column in columns {
+            if let Some(nulls) = column.nulls() {
+                only(nulls.inner());
             }
-    });
-    if complete {
-        return None;
+            if let Column::Number(values, _) = column
+                && !all_finite(values)
+            {
+                only(&BooleanBuffer::collect_bool(rows, |row| values[row].is_finite()));
+            }
+        }
+        let Some(valid) = valid else { return ValidRows::All };
+        let mut runs = valid.set_slices();
+        match (runs.next(), runs.next()) {
+            (None, _) => ValidRows::Range(0..0),
+            (Some((start, end)), None) if (start, end) == (0, rows) => ValidRows::All,
+            (Some((start, end)), None) => ValidRows::Range(start..end),
+            _ => ValidRows::Some(valid.set_indices().collect()),
+        }
     }
-    let is_valid = |row: usize| {
-        columns.iter().all(|c| {
-            c.nulls().is_none_or(|n| n.is_valid(row))
-                && match c {
-                    Column::Number(values, _) => values[row].is_finite(),
-                    _ => true,
-                }
-        })
-    };
-    Some((0..rows).filter(|&row| is_valid(row)).collect())
+
+    /// The rows one by one; `None`: all.
+    pub fn list(self) -> Option<Vec<usize>> {
+        match self {
+            ValidRows::All => None,
+            ValidRows::Range(rows) => Some(rows.collect()),
+            ValidRows::Some(rows) => Some(rows),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Float64Array;
+    use std::sync::Arc;
+
+    #[test]
+    fn rows_are_those_where_nothing_is_missing() {
+        let column = |values: &[Option<f64>]| Arc::new(Float64Array::from(values.to_vec())) as ArrayRef;
+        let of = |arrays: &[ArrayRef]| {
+            let columns: Vec<_> = arrays.iter().map(|array| Column::of(array, InputKind::Number).unwrap()).collect();
+            ValidRows::of(&columns, 4)
+        };
+        let (all, late) = ([Some(1.0); 4], [None, Some(1.0), Some(2.0), Some(3.0)]);
+        assert_eq!(of(&[column(&all)]), ValidRows::All);
+        assert_eq!(of(&[column(&all), column(&late)]), ValidRows::Range(1..4));
+        let infinite = [Some(1.0), Some(1.0), Some(f64::INFINITY), Some(1.0)];
+        assert_eq!(of(&[column(&infinite), column(&late)]), ValidRows::Some(vec![1, 3]));
+        assert_eq!(of(&[column(&[None; 4])]), ValidRows::Range(0..0));
+    }
 }
