@@ -97,6 +97,11 @@ impl Engine {
         Ok(Engine { context, functions: Arc::new(NoTableFunctions), threads, memory: options.memory })
     }
 
+    /// The memory limit in bytes.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// An engine for one request, on the same threads: with these catalogs, and no more than so much of this engine's memory.
     /// What is set and registered here is there too; what is set and registered there stays there.
     pub fn for_request(&self, catalogs: Arc<dyn CatalogProviderList>, memory: Option<usize>) -> Result<Engine> {

@@ -7,7 +7,8 @@ use arrow::datatypes::Int64Type;
 use std::process::Command;
 use tallow::pipeline::backtest::{Backtest, Distance, Results, Size, Terms};
 use tallow::pipeline::control::Control;
-use tallow::pipeline::scan::Rank;
+use tallow::pipeline::scan::{self, Rank};
+use tallow::pipeline::sweep::{Sweep, Swept};
 use tallow::{Error, Session};
 use tallow_engine::dialect::Formula;
 use tallow_udfs::trade::backtest::account::{Costs, Lots};
@@ -204,6 +205,89 @@ fn the_command_writes_what_it_finds() {
         let failed = tallow(&[&["backtest"], &rest[..], wrong].concat());
         assert!(!failed.status.success() && text(&failed.stderr).contains(said), "{said}: {}", text(&failed.stderr));
     }
+}
+
+fn swept() -> Sweep {
+    let mut grid = scan::Sweep::default();
+    for values in ["fast=5,10", "slow=10,50,100"] {
+        grid.add(values).unwrap();
+    }
+    let strategy = Backtest {
+        exit: Some(formula("sma(:fast) crosses_below sma(:slow)")),
+        stop: Some(Distance::parse("stop", "2 * atr(:fast)").unwrap()),
+        terms: Terms { costs: Costs { commission: 0.001, ..Costs::default() }, ..Terms::default() },
+        symbols: Some(["AAPL", "MSFT", "GE", "F", "IBM"].map(str::to_string).to_vec()),
+        ..Backtest::of(formula("sma(:fast) crosses_above sma(:slow)"))
+    };
+    Sweep { only: Some("fast < slow".to_string()), ..Sweep::of(strategy, grid) }
+}
+
+/// The return of a variant is the mean of what the function gives for each symbol.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variant_is_the_mean_of_the_function() {
+    let session = session().await;
+    let mut sweep = swept();
+    sweep.cuts.folds = 4;
+    let Swept { variants, luck } = sweep.run(&session, &Control::default()).await.unwrap();
+    assert_eq!((variants.num_rows(), luck.trials), (5, 5));
+    let sharpes = numbers(&variants, "sharpe");
+    assert!(sharpes.is_sorted_by(|a, b| a >= b), "{sharpes:?}");
+    for row in 0..5 {
+        let [fast, slow] = ["fast", "slow"].map(|name| numbers(&variants, name)[row]);
+        let sql = format!(
+            "select sharpe(r) as sharpe, total_return(r) as total_return, max_drawdown(r, ts) as max_drawdown, sum(n) as trades from (
+               select ts, avg(b['return']) as r, sum(cardinality(b['trades'])) as n from (
+                 select symbol, ts, backtest(entry => sma({fast}) crosses_above sma({slow}),
+                   exit => sma({fast}) crosses_below sma({slow}), stop_distance => 2 * atr({fast}), commission => 0.001,
+                   end => 'close') as b
+                 from candles where symbol in ('AAPL', 'MSFT', 'GE', 'F', 'IBM')
+               ) group by ts
+             )"
+        );
+        let one = crate::common::query(&session, &sql).await;
+        for name in ["sharpe", "total_return", "max_drawdown", "trades"] {
+            let (got, want) = (numbers(&variants, name)[row], numbers(&one, name)[0]);
+            assert!((got - want).abs() < 1e-9, "{fast} {slow}: {name} {got}, expected {want}");
+        }
+    }
+    let pbo = luck.pbo.unwrap();
+    assert_eq!(pbo.splits, 12_870);
+    assert!((0.0..=1.0).contains(&pbo.probability) && (1.0..=5.0).contains(&luck.effective_trials.unwrap()));
+    assert_eq!(luck.walk_forward.unwrap().winners.len(), 4);
+}
+
+/// However variants are cut into passes, and bars into partitions, they are the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_is_the_same_on_any_number_of_threads() {
+    let mut grid = scan::Sweep::default();
+    grid.add("n=2..150:1").unwrap();
+    let sweep = Sweep::of(Backtest { params: Default::default(), ..Backtest::of(formula("close > sma(:n)")) }, grid);
+    let mut results = vec![];
+    for threads in [1, 3] {
+        let settings = tallow::Settings { threads, ..crate::common::settings() };
+        let found = sweep.run(&tallow::open(settings).await.unwrap(), &Control::default()).await.unwrap();
+        assert_eq!(found.variants.num_rows(), 149);
+        results.push(found);
+    }
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9);
+    for name in ["n", "sharpe", "trades"] {
+        assert!(near(&numbers(&results[0].variants, name), &numbers(&results[1].variants, name)), "{name}");
+    }
+    assert_eq!(results[0].luck.pbo, results[1].luck.pbo);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_cannot_be_is_told() {
+    let session = session().await;
+    let said = async |sweep: Sweep| sweep.run(&session, &Control::default()).await.map(|_| ()).unwrap_err().to_string();
+    let ahead = Backtest { entry: Some(formula("lead(close, 1) > sma(:fast)")), ..swept().strategy };
+    assert!(said(Sweep { strategy: ahead, ..swept() }).await.contains("looks into the future"));
+    assert!(said(Sweep { only: Some("fast > 1000".to_string()), ..swept() }).await.contains("no combination is left"));
+    assert!(said(Sweep { only: Some("fast <".to_string()), ..swept() }).await.contains("the condition `fast <`"));
+    let ranked = Backtest { rank: Some(Rank::parse("close").unwrap()), ..swept().strategy };
+    assert!(said(Sweep { strategy: ranked, ..swept() }).await.contains("money of its own"));
+    let many = tallow(&["sweep", "--entry", "close > sma(:n)", "--param", "n=1..10000000:1", "-t", "data/candles/1d"]);
+    assert!(text(&many.stderr).contains("10000000 combinations"), "{}", text(&many.stderr));
 }
 
 /// Trades of vectorbt and backtesting.py, figures of empyrical and quantstats.

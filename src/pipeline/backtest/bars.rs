@@ -17,19 +17,27 @@ pub(super) struct Symbols {
     pub names: Vec<String>,
     /// The time of the last bar of each.
     lasts: Vec<i64>,
+    /// How many bars each has.
+    bars: Vec<usize>,
     numbers: HashMap<String, usize>,
 }
 
 impl Symbols {
-    /// Those of a table, with the time of the last bar of each.
-    pub fn of(lasts: Vec<(String, i64)>) -> Symbols {
+    /// Those of a table, with the time of the last bar of each, and how many there are.
+    pub fn of(all: Vec<(String, i64, usize)>) -> Symbols {
         let mut symbols = Symbols::default();
-        for (name, last) in lasts {
+        for (name, last, bars) in all {
             symbols.numbers.insert(name.clone(), symbols.names.len());
             symbols.names.push(name);
             symbols.lasts.push(last);
+            symbols.bars.push(bars);
         }
         symbols
+    }
+
+    /// How many bars all have.
+    pub fn bars(&self) -> usize {
+        self.bars.iter().sum()
     }
 }
 
@@ -152,4 +160,107 @@ pub(super) fn instants(
         open.bars.push(batch.bar(row, of, size, symbols));
     }
     Ok(())
+}
+
+/// The bars of one symbol, in little room: levels, size and rank of entries alone.
+#[derive(Default)]
+struct Held {
+    ts: Vec<i64>,
+    /// Open, high, low, close; and volume and funding, where they are there.
+    prices: [Vec<f64>; 4],
+    others: [Vec<f64>; 2],
+    /// A bit for each signal.
+    signals: Vec<u8>,
+    /// The orders of entries and their ranks, by row.
+    entries: Vec<(usize, Order, f64)>,
+    /// How many bars and entries went by.
+    next: (usize, usize),
+}
+
+/// The bars of all symbols in memory: they come by symbol, and go by time.
+pub(super) struct HeldBars {
+    symbols: Vec<Held>,
+}
+
+impl HeldBars {
+    /// Bytes that a bar takes, about.
+    pub const BYTES_PER_BAR: usize = 56;
+
+    /// None yet, with room for those of these symbols.
+    pub fn of(symbols: &Symbols) -> HeldBars {
+        let room = |bars: &usize| Held {
+            ts: Vec::with_capacity(*bars),
+            prices: std::array::from_fn(|_| Vec::with_capacity(*bars)),
+            signals: Vec::with_capacity(*bars),
+            ..Held::default()
+        };
+        HeldBars { symbols: symbols.bars.iter().map(room).collect() }
+    }
+
+    /// Takes rows, those of each symbol in the order of time.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn add(&mut self, rows: &RecordBatch, of: &Backtest, symbols: &Symbols) -> Result<()> {
+        let (batch, size) = (Batch::of(rows, symbols)?, of.each());
+        for row in 0..rows.num_rows() {
+            let SymbolBar { symbol, bar, order, rank, funding, .. } = batch.bar(row, of, size, symbols);
+            let held = &mut self.symbols[symbol];
+            if held.ts.last().is_some_and(|last| *last >= batch.ts[row]) {
+                let said = format!("{}: its bars are not in the order of time", symbols.names[symbol]);
+                return Err(Error::invalid(said).with_hint("the operation `validate` shows where"));
+            }
+            held.ts.push(batch.ts[row]);
+            let prices = [bar.open, bar.high, bar.low, bar.close];
+            held.prices.iter_mut().zip(prices).for_each(|(column, price)| column.push(price));
+            let there = [batch.volume.is_some(), batch.funding.is_some()];
+            let others = held.others.iter_mut().zip([bar.volume, funding]).zip(there).filter(|(_, there)| *there);
+            others.for_each(|((column, value), _)| column.push(value));
+            let Signals { enter_long, exit_long, enter_short, exit_short } = order.signals;
+            let bits = [enter_long, exit_long, enter_short, exit_short];
+            held.signals.push(bits.iter().rev().fold(0, |all, bit| all << 1 | u8::from(*bit)));
+            if enter_long || enter_short {
+                held.entries.push((held.ts.len() - 1, order, rank));
+            }
+        }
+        Ok(())
+    }
+
+    /// All instants, by time; whether it is the last with each.
+    pub fn replay(mut self, mut each: impl FnMut(&Instant, bool)) {
+        let first = |held: &Held| held.ts.get(held.next.0).copied();
+        let mut open = Instant::default();
+        let mut next = self.symbols.iter().filter_map(first).min();
+        while let Some(ts) = next {
+            open.ts = ts;
+            open.bars.clear();
+            next = None;
+            for (symbol, held) in self.symbols.iter_mut().enumerate() {
+                if first(held) == Some(ts) {
+                    open.bars.push(held.take(symbol));
+                }
+                next = [next, first(held)].into_iter().flatten().min();
+            }
+            each(&open, next.is_none());
+        }
+    }
+}
+
+impl Held {
+    /// The next bar.
+    fn take(&mut self, symbol: usize) -> SymbolBar {
+        let (row, entry) = self.next;
+        let is = |bit: u8| self.signals[row] >> bit & 1 == 1;
+        let signals = Signals { enter_long: is(0), exit_long: is(1), enter_short: is(2), exit_short: is(3) };
+        let of_entry = self.entries.get(entry).filter(|(of, ..)| *of == row);
+        let (order, rank) = match of_entry {
+            Some((_, order, rank)) => (*order, *rank),
+            None => (Order { signals, ..Order::default() }, f64::NAN),
+        };
+        self.next = (row + 1, entry + usize::from(of_entry.is_some()));
+        let [open, high, low, close] = [0, 1, 2, 3].map(|at| self.prices[at][row]);
+        let [volume, funding] = [0, 1].map(|at| self.others[at].get(row).copied().unwrap_or(f64::NAN));
+        let bar = Bar { open, high, low, close, volume };
+        SymbolBar { symbol, bar, order, rank, funding, is_last: row + 1 == self.ts.len() }
+    }
 }

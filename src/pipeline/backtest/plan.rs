@@ -1,11 +1,10 @@
-//! The plan of a back-test: every bar with its signals, levels, size and rank, by time and symbol.
+//! The plan of a back-test: every bar with its signals, levels, size and rank.
 
 use super::{Backtest, Distance, Size};
 use crate::Session;
 use crate::bounds::bounded;
 use crate::quoting::{quoted, texts};
 use crate::relation::{Relation, one};
-use datafusion::logical_expr::col;
 use datafusion::prelude::DataFrame;
 use tallow_common::{Code, Error, Result};
 use tallow_engine::dialect::{Formula, FormulaKind, Params};
@@ -67,7 +66,11 @@ impl Backtest {
                 return Err(Error::invalid(format!("`{}` has no column {price}, which fills need", from.name)));
             }
         }
-        if from.schema.index_of("volume").is_ok() {
+        let is_volume_read = self.rules.needs_volume || self.terms.lots.participation > 0.0;
+        if is_volume_read {
+            if from.schema.index_of("volume").is_err() {
+                return Err(Error::invalid(format!("`{}` has no column volume", from.name)));
+            }
             items.push("volume".to_string());
         }
         let mut unused: Vec<&str> = self.params.iter().map(|(name, _)| name).collect();
@@ -108,7 +111,7 @@ impl Backtest {
         }
     }
 
-    /// The bars in the range, by time and symbol.
+    /// The bars in the range, by symbol and time.
     pub(super) async fn bars(&self, session: &Session, from: &Relation) -> Result<DataFrame> {
         let frame = one(session, &self.sql(session, from)?).await?;
         let (state, plan) = frame.into_parts();
@@ -125,7 +128,6 @@ impl Backtest {
                 return Err(Error::known(Code::LookAhead, said));
             }
         }
-        let frame = bounded(session, DataFrame::new(state, plan), self.range).await?;
-        Ok(frame.sort(vec![col("ts").sort(true, false), col("symbol").sort(true, false)])?)
+        bounded(session, DataFrame::new(state, plan), self.range).await
     }
 }

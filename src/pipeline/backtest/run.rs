@@ -1,6 +1,6 @@
 //! A back-test from its plan to its results.
 
-use super::bars::{Instant, Symbols, instants};
+use super::bars::{HeldBars, Instant, Symbols, instants};
 use super::results::{Collected, Results};
 use super::{Backtest, summary};
 use crate::Session;
@@ -8,11 +8,18 @@ use crate::control::{Control, Progress, Unit};
 use crate::quoting::{quoted, text};
 use crate::relation::{Relation, one, relation};
 use crate::rows::{column, numbers, texts, times};
+use arrow::array::RecordBatch;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::logical_expr::col;
 use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_udfs::trade::backtest::portfolio::Portfolio;
+
+/// Bars are held where they take at most this share of the memory, and sorted by time otherwise, which can spill to disk.
+const HELD_SHARE: usize = 3;
 
 impl Backtest {
     /// Runs it.
@@ -34,46 +41,66 @@ impl Backtest {
             Some(symbol) => Some(closes(session, &from, symbol).await?),
             None => None,
         };
-        let mut batches = session.execute(session.plan(frame).await?)?;
         let (mut portfolio, mut found) = (Portfolio::new(&self.rules, self.plan()), Collected::default());
-        let (mut open, mut rows) = (Instant::default(), 0);
-        while let Some(batch) = batches.next().await {
-            let batch = batch?;
-            instants(&batch, self, &symbols, &mut open, |instant| {
-                found.see(&instant.bars);
-                let mark = portfolio.step(instant.ts, &instant.bars, false, &mut found);
-                found.mark(instant.ts, mark);
-            })?;
+        let mut step = |instant: &Instant, is_last: bool| {
+            found.see(&instant.bars);
+            let mark = portfolio.step(instant.ts, &instant.bars, is_last, &mut found);
+            found.mark(instant.ts, mark);
+        };
+        let (total, mut rows) = (Some(symbols.bars() as u64), 0);
+        let mut progress = |batch: &RecordBatch| {
             rows += batch.num_rows() as u64;
-            (control.progress)(Progress { unit: Unit::Rows, done: rows, total: None, rows });
-        }
-        if !open.bars.is_empty() {
-            found.see(&open.bars);
-            let mark = portfolio.step(open.ts, &open.bars, true, &mut found);
-            found.mark(open.ts, mark);
+            (control.progress)(Progress { unit: Unit::Rows, done: rows, total, rows });
+        };
+        let bytes = symbols.bars().saturating_mul(HeldBars::BYTES_PER_BAR);
+        let pool = Arc::clone(session.context().task_ctx().memory_pool());
+        let reservation = MemoryConsumer::new("bars of a back-test").register(&pool);
+        if bytes <= session.engine().memory() / HELD_SHARE && reservation.try_grow(bytes).is_ok() {
+            let mut held = HeldBars::of(&symbols);
+            let mut batches = session.execute(session.plan(frame).await?)?;
+            while let Some(batch) = batches.next().await {
+                let batch = batch?;
+                held.add(&batch, self, &symbols)?;
+                progress(&batch);
+            }
+            held.replay(step);
+        } else {
+            let by_time = frame.sort(vec![col("ts").sort(true, false), col("symbol").sort(true, false)])?;
+            let mut batches = session.execute(session.plan(by_time).await?)?;
+            let mut open = Instant::default();
+            while let Some(batch) = batches.next().await {
+                let batch = batch?;
+                instants(&batch, self, &symbols, &mut open, |instant| step(instant, false))?;
+                progress(&batch);
+            }
+            if !open.bars.is_empty() {
+                step(&open, true);
+            }
         }
         let (trades, equity) = (found.trades(&symbols.names)?, found.equity(self.terms.cash, closes.as_ref())?);
         let summary = summary::of(self, session, &trades, &equity).await?;
         Ok(Results { trades, equity, rejected: found.rejected()?, summary, warnings: found.warnings() })
     }
 
-    /// The symbols, by name, with the time of the last bar of each.
-    async fn lasts(&self, session: &Session, from: &Relation) -> Result<Vec<(String, i64)>> {
+    /// The symbols, by name, with the time of the last bar of each, and how many there are.
+    async fn lasts(&self, session: &Session, from: &Relation) -> Result<Vec<(String, i64, usize)>> {
         let parts = [self.range.from.map(|t| (">=", t)), self.range.to.map(|t| ("<", t))];
         let bounds: String =
             parts.into_iter().flatten().map(|(than, t)| format!(" and ts {than} to_timestamp_micros({t})")).collect();
         let sql = format!(
-            "select symbol, max(ts) as last from (select symbol, ts from {} as candles{}) where true{bounds} group by symbol \
+            "select symbol, max(ts) as last, count(*) as bars from (select symbol, ts from {} as candles{}) where true{bounds} group by symbol \
              order by symbol",
             from.sql,
             self.among()
         );
         let mut lasts = vec![];
         for batch in session.collect(one(session, &sql).await?).await? {
-            lasts.extend(texts(column(&batch, "symbol")?)?.into_iter().zip(times(column(&batch, "last")?)?));
+            let (names, bars) = (texts(column(&batch, "symbol")?)?, numbers(column(&batch, "bars")?)?);
+            let times = times(column(&batch, "last")?)?;
+            lasts.extend(names.into_iter().zip(times).zip(bars).map(|((name, last), bars)| (name, last, bars as usize)));
         }
         if let Some(asked) = &self.symbols {
-            let there: BTreeSet<&String> = lasts.iter().map(|(symbol, _)| symbol).collect();
+            let there: BTreeSet<&String> = lasts.iter().map(|(symbol, ..)| symbol).collect();
             let missing: Vec<&str> = asked.iter().filter(|s| !there.contains(s)).map(String::as_str).collect();
             if !missing.is_empty() {
                 let said = format!("{} has no bars of {}", from.name, missing.join(", "));

@@ -50,8 +50,8 @@ impl Sweep {
                     return Err(wrong("the step must be above 0 and the end not before the start"));
                 }
                 let steps = ((to - from) / step + 1e-9).floor();
-                if steps >= MOST as f64 {
-                    return Err(wrong("more than 1000 values"));
+                if steps >= most as f64 {
+                    return Err(wrong(&format!("more than {most} values")));
                 }
                 // Twelve digits: 0.1 + 2 * 0.1 is 0.3.
                 let value = |i: usize| format!("{}", ((from + i as f64 * step) * 1e12).round() / 1e12);
