@@ -166,8 +166,9 @@ pub(super) fn instants(
 #[derive(Default)]
 struct Held {
     ts: Vec<i64>,
-    /// Open, high, low, close; and volume and funding, where they are there.
-    prices: [Vec<f64>; 4],
+    /// Open, high, low and close, side by side: going by time, each bar is somewhere else in memory.
+    prices: Vec<[f64; 4]>,
+    /// Volume and funding, where they are there.
     others: [Vec<f64>; 2],
     /// A bit for each signal.
     signals: Vec<u8>,
@@ -190,7 +191,7 @@ impl HeldBars {
     pub fn of(symbols: &Symbols) -> HeldBars {
         let room = |bars: &usize| Held {
             ts: Vec::with_capacity(*bars),
-            prices: std::array::from_fn(|_| Vec::with_capacity(*bars)),
+            prices: Vec::with_capacity(*bars),
             signals: Vec::with_capacity(*bars),
             ..Held::default()
         };
@@ -211,14 +212,17 @@ impl HeldBars {
                 return Err(Error::invalid(said).with_hint("the operation `validate` shows where"));
             }
             held.ts.push(batch.ts[row]);
-            let prices = [bar.open, bar.high, bar.low, bar.close];
-            held.prices.iter_mut().zip(prices).for_each(|(column, price)| column.push(price));
-            let there = [batch.volume.is_some(), batch.funding.is_some()];
-            let others = held.others.iter_mut().zip([bar.volume, funding]).zip(there).filter(|(_, there)| *there);
-            others.for_each(|((column, value), _)| column.push(value));
+            held.prices.push([bar.open, bar.high, bar.low, bar.close]);
+            if batch.volume.is_some() {
+                held.others[0].push(bar.volume);
+            }
+            if batch.funding.is_some() {
+                held.others[1].push(funding);
+            }
             let Signals { enter_long, exit_long, enter_short, exit_short } = order.signals;
-            let bits = [enter_long, exit_long, enter_short, exit_short];
-            held.signals.push(bits.iter().rev().fold(0, |all, bit| all << 1 | u8::from(*bit)));
+            let bit = |is: bool, at: u8| u8::from(is) << at;
+            let bits = bit(enter_long, 0) | bit(exit_long, 1) | bit(enter_short, 2) | bit(exit_short, 3);
+            held.signals.push(bits);
             if enter_long || enter_short {
                 held.entries.push((held.ts.len() - 1, order, rank));
             }
@@ -258,8 +262,9 @@ impl Held {
             None => (Order { signals, ..Order::default() }, f64::NAN),
         };
         self.next = (row + 1, entry + usize::from(of_entry.is_some()));
-        let [open, high, low, close] = [0, 1, 2, 3].map(|at| self.prices[at][row]);
-        let [volume, funding] = [0, 1].map(|at| self.others[at].get(row).copied().unwrap_or(f64::NAN));
+        let [open, high, low, close] = self.prices[row];
+        let other = |at: usize| self.others[at].get(row).copied().unwrap_or(f64::NAN);
+        let (volume, funding) = (other(0), other(1));
         let bar = Bar { open, high, low, close, volume };
         SymbolBar { symbol, bar, order, rank, funding, is_last: row + 1 == self.ts.len() }
     }

@@ -6,7 +6,7 @@ use crate::list::{list_of, list_value};
 use crate::series::InputKind;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion_common::{DataFusionError, Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
@@ -163,6 +163,36 @@ impl Values {
         Ok(())
     }
 
+    /// Adds whole columns; `false`: some rows do not count.
+    fn extend(&mut self, columns: &[ArrayRef]) -> Result<bool> {
+        let values = columns[0].as_primitive_opt::<Float64Type>().ok_or_else(wrong)?;
+        let is_complete = |numbers: &Float64Array| {
+            numbers.null_count() == 0 && numbers.values().iter().fold(true, |all, v| all & v.is_finite())
+        };
+        if !is_complete(values) {
+            return Ok(false);
+        }
+        match self.metric.takes {
+            Takes::Returns | Takes::Trades => {}
+            Takes::Paired => {
+                let others = columns[1].as_primitive_opt::<Float64Type>().ok_or_else(wrong)?;
+                if !is_complete(others) {
+                    return Ok(false);
+                }
+                self.others.extend_from_slice(others.values());
+            }
+            Takes::Ordered => {
+                let times = columns[1].as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?;
+                if times.null_count() > 0 {
+                    return Ok(false);
+                }
+                self.times.extend_from_slice(times.values());
+            }
+        }
+        self.values.extend_from_slice(values.values());
+        Ok(true)
+    }
+
     fn push(&mut self, value: f64, other: f64, time: i64) {
         self.values.push(value);
         match self.metric.takes {
@@ -182,6 +212,9 @@ impl Values {
 
 impl Accumulator for Values {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        if self.extend(columns)? {
+            return Ok(());
+        }
         let mut rows = Vec::with_capacity(columns[0].len());
         self.each(columns, |value, other, time| rows.push((value, other, time)))?;
         rows.into_iter().for_each(|(value, other, time)| self.push(value, other, time));
