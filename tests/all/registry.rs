@@ -176,10 +176,13 @@ fn outputs(call: &SeriesCall, args: &[ArrayRef]) -> Vec<Vec<f64>> {
     let result = call.evaluate(args, rows).unwrap();
     match result.as_struct_opt() {
         Some(fields) => {
-            // Texts are told by another field, and of lists how long they are.
+            // Texts are told by another field, and of lists how long they are; an empty one is no value.
             let columns = fields.columns().iter().filter(|c| *c.data_type() != arrow::datatypes::DataType::Utf8View);
             let numbers = |column: &ArrayRef| match column.as_list_opt::<i32>() {
-                Some(lists) => (0..rows).map(|row| f64::from(lists.value_length(row))).collect(),
+                Some(lists) => (0..rows)
+                    .map(|row| f64::from(lists.value_length(row)))
+                    .map(|length| if length > 0.0 { length } else { f64::NAN })
+                    .collect(),
                 None => floats(column),
             };
             columns.map(numbers).collect()
