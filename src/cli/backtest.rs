@@ -7,7 +7,7 @@ use super::output::{Writer, date, note, out};
 use super::progress::Progress;
 use super::{Failure, destination, given};
 use crate::Session;
-use crate::pipeline::backtest::{Backtest, Distance, Results, Size, Terms, percent};
+use crate::pipeline::backtest::{Backtest, Distance, Results, Size, Spread, Terms, percent};
 use crate::pipeline::control::Control;
 use crate::pipeline::formulas;
 use crate::pipeline::materialize::{Materialization, ResultTable, result_table};
@@ -98,6 +98,12 @@ pub(super) struct BacktestArgs {
     pub money: MoneyArgs,
     #[command(flatten, next_help_heading = "Fills")]
     pub fills: FillArgs,
+    /// Draw the trades anew so many times, to see how far the result hangs on their order and luck
+    #[arg(long, value_name = "RUNS", value_parser = positive)]
+    pub bootstrap: Option<usize>,
+    /// What chance begins with
+    #[arg(long, value_name = "N", default_value_t = 42, requires = "bootstrap")]
+    pub seed: u64,
     /// Write the trades to a file: .csv .parquet .json and others
     #[arg(long, value_name = "FILE")]
     pub trades: Option<PathBuf>,
@@ -254,6 +260,18 @@ impl Run for BacktestArgs {
         }
         if !cx.config.quiet {
             show_rejected(&results.rejected);
+        }
+        if let Some(runs) = self.bootstrap
+            && let Some(of) = results.bootstrap(self.money.cash, runs, self.seed)?
+        {
+            let percent = |spread: Spread| spread.map(|part| format!("{:.1} %", part * 100.0)).join(", ");
+            note(format_args!(
+                "trades drawn anew {} times, 5, 50 and 95 of a hundred: money at the end {}; largest drawdown {}; {:.1} % lose money",
+                of.runs,
+                of.end_equity.map(|end| format!("{end:.0}")).join(", "),
+                percent(of.max_drawdown),
+                of.losing * 100.0
+            ));
         }
         Ok(())
     }

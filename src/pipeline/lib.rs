@@ -1,5 +1,5 @@
-//! What users ask for, as plans and facts: named queries, views, labels, checks, validation, the function list, synthetic
-//! candles.
+//! What users ask for, as plans and facts: named queries, views, labels, back-tests, checks, validation, the function list,
+//! synthetic candles.
 #![cfg_attr(
     not(all(feature = "score", feature = "report")),
     allow(dead_code, unused_imports, reason = "what models and reports alone use")
@@ -34,6 +34,7 @@ pub mod outcome;
 pub mod patterns;
 pub mod query;
 pub mod quoting;
+mod random;
 mod range;
 mod relation;
 #[cfg(feature = "report")]

@@ -343,7 +343,11 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("TALLOW_LONG").is_some() { 2_000_000 } else { 50_000 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if std::env::var_os("TALLOW_LONG").is_some() { 2_000_000 } else { 50_000 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_slow_simulator_agrees(

@@ -1,20 +1,22 @@
 //! Back-tests: what a strategy would have come to, over all symbols with shared money.
 
 mod bars;
+mod bootstrap;
 mod plan;
 mod results;
 mod run;
 mod summary;
 
+pub use bootstrap::{Bootstrap, Spread};
 pub use results::Results;
+pub use tallow_udfs::trade::backtest::portfolio::Terms;
 pub(crate) use summary::a_year;
 
 use super::bounds::Range;
 use super::scan::Rank;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Formula, Params};
-use tallow_udfs::trade::backtest::account::{Costs, Lots};
-use tallow_udfs::trade::backtest::portfolio::{Plan, Sizing};
+use tallow_udfs::trade::backtest::portfolio::Sizing;
 use tallow_udfs::trade::backtest::rules::{Profile, Rules};
 
 /// A strategy, and what it is tried on.
@@ -73,39 +75,6 @@ pub struct Backtest {
     pub rules: Rules,
     /// Money, limits and costs. How much one entry is, [`Backtest::size`] says.
     pub terms: Terms,
-}
-
-/// Money, limits and costs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Terms {
-    /// Money at the beginning.
-    pub cash: f64,
-    /// The most positions at a time.
-    pub slots: usize,
-    /// What all positions may be worth, in multiples of the account.
-    pub leverage: f64,
-    /// Everything is closed once the account is worth less than this fraction of its positions.
-    pub maintenance: f64,
-    /// The largest fraction of the account that one entry may be worth.
-    pub max_weight: f64,
-    /// What is paid beside prices.
-    pub costs: Costs,
-    /// Which quantities there are.
-    pub lots: Lots,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Terms {
-            cash: 100_000.0,
-            slots: 10,
-            leverage: 1.0,
-            maintenance: 0.0,
-            max_weight: f64::INFINITY,
-            costs: Costs::default(),
-            lots: Lots::default(),
-        }
-    }
 }
 
 /// How far from its entry a position is left.
@@ -227,15 +196,13 @@ impl Backtest {
         }
     }
 
-    /// What the portfolio follows.
-    fn plan(&self) -> Plan {
-        let Terms { cash, slots, leverage, maintenance, max_weight, costs, lots } = self.terms;
-        let sizing = match &self.size {
+    /// What the sizes of orders are.
+    fn sizing(&self) -> Sizing {
+        match &self.size {
             Some(Size::Value(_)) => Sizing::Value,
             Some(Size::Risk(_)) => Sizing::Risk,
             _ => Sizing::Fraction,
-        };
-        Plan { cash, leverage, maintenance, slots, max_weight, sizing, costs, lots }
+        }
     }
 
     /// The size of every entry that has none of its own.

@@ -1,5 +1,7 @@
 //! What a back-test gives: trades, the account at every instant, what did not happen, and a summary.
 
+use super::bootstrap::Bootstrap;
+use crate::rows;
 use arrow::array::{
     ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
@@ -27,6 +29,17 @@ pub struct Results {
     pub summary: RecordBatch,
     /// What is allowed in the strategy and probably not meant.
     pub warnings: Vec<String>,
+}
+
+impl Results {
+    /// What its trades may come to when they are drawn anew, so many times.
+    ///
+    /// # Errors
+    /// The trades have no gains.
+    pub fn bootstrap(&self, cash: f64, runs: usize, seed: u64) -> Result<Option<Bootstrap>> {
+        let pnl = rows::numbers(rows::column(&self.trades, "pnl")?)?;
+        Ok(Bootstrap::of(&pnl, cash, runs, seed))
+    }
 }
 
 /// Collects what happens.

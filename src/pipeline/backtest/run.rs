@@ -41,7 +41,7 @@ impl Backtest {
             Some(symbol) => Some(closes(session, &from, symbol).await?),
             None => None,
         };
-        let (mut portfolio, mut found) = (Portfolio::new(&self.rules, self.plan()), Collected::default());
+        let (mut portfolio, mut found) = (Portfolio::new(&self.rules, self.terms, self.sizing()), Collected::default());
         let mut step = |instant: &Instant, is_last: bool| {
             found.see(&instant.bars);
             let mark = portfolio.step(instant.ts, &instant.bars, is_last, &mut found);

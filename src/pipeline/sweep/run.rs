@@ -8,6 +8,7 @@ use crate::backtest::{Distance, Size};
 use crate::bounds::bounded;
 use crate::control::{Control, Progress, Unit};
 use crate::quoting::quoted;
+use crate::random::Random;
 use crate::relation::{Relation, one, relation};
 use crate::rows::{column, numbers};
 use crate::scan::typed;
@@ -153,15 +154,9 @@ impl Sweep {
         }
         let mut chosen: Vec<usize> = (0..all.len()).filter(|at| keep[*at]).collect();
         if let Some(sample) = self.sample.filter(|sample| *sample < chosen.len()) {
-            let mut state = self.seed;
+            let mut random = Random(self.seed);
             for place in 0..sample {
-                // SplitMix64.
-                state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-                let mut random = state;
-                random = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-                random = (random ^ (random >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-                random ^= random >> 31;
-                let other = place + (random % (chosen.len() - place) as u64) as usize;
+                let other = place + random.below(chosen.len() - place);
                 chosen.swap(place, other);
             }
             chosen.truncate(sample);

@@ -141,7 +141,7 @@ impl Backtest {
         let profile = s.choice(
             "profile",
             Profile::Tallow,
-            "Whose fills are to be found: what is not given is as that engine has it",
+            "Whose fills are to be found: a choice that is `profile` is made as that engine makes it",
         );
         let rules = RuleParams {
             fill: s.choice("fill", OfProfile(None), "Where signals are filled: at the next open, or at their own close"),
@@ -194,11 +194,11 @@ impl Backtest {
             short_entry: s.option("short_entry", "Sell short"),
             short_exit: s.option("short_exit", "Buy back what was sold short"),
             size: s.option("size", "Fraction of the account that is entered, by default all"),
-            stop_distance: s.option("stop_distance", "Distance of the stop, in price: 2 * atr(14)"),
-            stop_price: s.option("stop_price", "Price of the stop"),
-            target_distance: s.option("target_distance", "Distance of the target, in price"),
-            target_price: s.option("target_price", "Price of the target"),
-            trail_distance: s.option("trail_distance", "Distance of the trailing stop, in price"),
+            stop_distance: s.option("stop_distance", "Distance of the stop, in price, such as 2 * atr(14); in place of stop_fraction"),
+            stop_price: s.option("stop_price", "Price of the stop; in place of both"),
+            target_distance: s.option("target_distance", "Distance of the target, in price; in place of target_fraction"),
+            target_price: s.option("target_price", "Price of the target; in place of both"),
+            trail_distance: s.option("trail_distance", "Distance of the trailing stop, in price; in place of trail_fraction"),
             volume: s.option("volume", "Volume, for participation and needs_volume"),
             funding: s.option("funding", "What a long position pays at a bar, as a fraction of its value"),
             ts: s.option_for("ts", OptionDefault::Time, &["trades", "equity"], "time of a bar, for trades and borrow"),

@@ -5,9 +5,9 @@ use super::rules::{Fill, Rules};
 use super::simulate::{Trade, trade};
 use super::trader::{Bar, Exit, Filled, Order, Reason, Side, Trader};
 
-/// What a portfolio follows beside the rules of fills.
+/// Money, limits and costs of a portfolio.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Plan {
+pub struct Terms {
     /// Money at the beginning.
     pub cash: f64,
     /// What all positions may be worth, in multiples of the account.
@@ -18,12 +18,25 @@ pub struct Plan {
     pub slots: usize,
     /// The largest fraction of the account that one position may be worth when it is entered.
     pub max_weight: f64,
-    /// What an order's size is.
-    pub sizing: Sizing,
     /// What is paid beside prices.
     pub costs: Costs,
     /// Which quantities there are.
     pub lots: Lots,
+}
+
+impl Default for Terms {
+    /// A hundred thousand in ten slots, without credit and costs.
+    fn default() -> Self {
+        Terms {
+            cash: 100_000.0,
+            leverage: 1.0,
+            maintenance: 0.0,
+            slots: 10,
+            max_weight: f64::INFINITY,
+            costs: Costs::default(),
+            lots: Lots::default(),
+        }
+    }
 }
 
 /// What an order's size is.
@@ -94,7 +107,8 @@ struct Symbol {
 #[derive(Debug, Clone)]
 pub struct Portfolio<'a> {
     rules: &'a Rules,
-    plan: Plan,
+    terms: Terms,
+    sizing: Sizing,
     symbols: Vec<Symbol>,
     /// Symbols with a position, ascending.
     held: Vec<usize>,
@@ -110,14 +124,15 @@ const YEAR: f64 = 365.0 * 86_400_000_000.0;
 
 impl<'a> Portfolio<'a> {
     /// Nothing but money.
-    pub fn new(rules: &'a Rules, plan: Plan) -> Portfolio<'a> {
+    pub fn new(rules: &'a Rules, terms: Terms, sizing: Sizing) -> Portfolio<'a> {
         Portfolio {
             rules,
-            plan,
+            terms,
+            sizing,
             symbols: vec![],
             held: vec![],
-            cash: plan.cash,
-            equity: plan.cash,
+            cash: terms.cash,
+            equity: terms.cash,
             traded: 0.0,
             instant: 0,
             is_over: false,
@@ -183,7 +198,7 @@ impl<'a> Portfolio<'a> {
         if mark.equity <= 0.0 {
             self.close_all(Reason::Ruin, ledger);
             self.is_over = true;
-        } else if mark.equity < self.plan.maintenance * gross {
+        } else if mark.equity < self.terms.maintenance * gross {
             self.close_all(Reason::Liquidation, ledger);
         }
         if is_last {
@@ -238,7 +253,7 @@ impl<'a> Portfolio<'a> {
         let value = held.quantity * symbol.last.0;
         let mut paid = 0.0;
         if held.side == Side::Short {
-            paid += value * self.plan.costs.borrow * (ts - symbol.last.1) as f64 / YEAR;
+            paid += value * self.terms.costs.borrow * (ts - symbol.last.1) as f64 / YEAR;
         }
         if bar.funding.is_finite() {
             paid += held.side.sign() * value * bar.funding;
@@ -270,7 +285,7 @@ impl<'a> Portfolio<'a> {
             let market = price(&bar.bar);
             match self.granted(side, &order, market, bar.bar.volume) {
                 Ok((price, quantity)) => {
-                    let paid = self.plan.costs.of_fill(price, quantity);
+                    let paid = self.terms.costs.of_fill(price, quantity);
                     self.cash -= side.sign() * price * quantity + paid;
                     self.traded += price * quantity;
                     let symbol = &mut self.symbols[bar.symbol];
@@ -286,7 +301,7 @@ impl<'a> Portfolio<'a> {
 
     /// What an order gets for which price.
     fn granted(&self, side: Side, order: &Order, market: f64, volume: f64) -> Result<(f64, f64), Rejected> {
-        let Plan { leverage, slots, max_weight, sizing, costs, lots, .. } = &self.plan;
+        let Terms { leverage, slots, max_weight, costs, lots, .. } = &self.terms;
         if !Trader::has_levels(order) {
             return Err(Rejected::NoPrice);
         }
@@ -294,7 +309,7 @@ impl<'a> Portfolio<'a> {
             return Err(Rejected::NoSlot);
         }
         let price = costs.slipped(market, side.sign());
-        let value = match sizing {
+        let value = match self.sizing {
             Sizing::Fraction => order.size * self.equity,
             Sizing::Value => order.size,
             Sizing::Risk => {
@@ -316,9 +331,9 @@ impl<'a> Portfolio<'a> {
         let Some(position) = symbol.trader.leave(exit, &bar.bar) else { return 0.0 };
         let price = match exit.reason {
             Reason::Target => exit.price,
-            _ => self.plan.costs.slipped(exit.price, -position.side.sign()),
+            _ => self.terms.costs.slipped(exit.price, -position.side.sign()),
         };
-        let paid = self.plan.costs.of_fill(price, position.quantity);
+        let paid = self.terms.costs.of_fill(price, position.quantity);
         let costs = std::mem::take(&mut symbol.costs) + paid;
         self.traded += price * position.quantity;
         self.held.retain(|held| *held != bar.symbol);
