@@ -25,6 +25,8 @@ symbols, bars, rounds, timeframe = sys.argv[2:] + ["2500", "1250", "5", "1d"][le
 symbols, bars, rounds = int(symbols), int(bars), int(rounds)
 # Microseconds.
 STEP = {"1m": 60_000_000, "1h": 3_600_000_000, "4h": 14_400_000_000, "1d": 86_400_000_000}[timeframe]
+# So many bars of a symbol are made.
+MADE = 1_250
 # So many bars are made and ingested at once.
 AT_ONCE = 8_000_000
 # More bars are not labelled, whose labels would not fit on a disk: two indicators are kept in their place.
@@ -69,10 +71,15 @@ later, old, ingested = [], None, 0.0
 per_file = max(1, AT_ONCE // bars)
 for group in range(0, symbols, per_file):
     count = min(per_file, symbols - group)
-    run("synth", source, "--symbols", str(count), "--bars", str(bars), "--seed", str(group + 7))
+    run("synth", source, "--symbols", str(count), "--bars", str(min(bars, MADE)), "--seed", str(group + 7))
     some = pq.read_table(source)
-    # Each symbol's bars, one after the other, end with the newest.
+    # Each symbol's bars, one after the other, end with the newest. A random walk of very many bars ends at nothing or at any
+    # height: of more than are made, the same ones go back and forth.
     place = np.tile(np.arange(bars, dtype=np.int64), count)
+    if bars > MADE:
+        turn = place % (2 * MADE)
+        row = np.repeat(np.arange(count, dtype=np.int64), bars) * MADE + np.where(turn < MADE, turn, 2 * MADE - 1 - turn)
+        some = some.take(pa.array(row))
     ts = pa.array(newest - (bars - 1 - place) * STEP).cast(pa.timestamp("us", tz="UTC"))
     some = some.set_column(some.column_names.index("ts"), "ts", ts)
     name = pc.binary_join_element_wise(f"G{group:05}", some["symbol"].cast(pa.string()), "")
