@@ -120,7 +120,7 @@ pub(super) struct BacktestArgs {
 #[derive(Debug, ClapArgs)]
 pub(super) struct MoneyArgs {
     /// Money at the beginning
-    #[arg(long, value_name = "MONEY", default_value_t = 100_000.0)]
+    #[arg(long, value_name = "MONEY", default_value_t = 100_000.0, allow_negative_numbers = true)]
     pub cash: f64,
     /// The most positions at a time
     #[arg(long, value_name = "N", default_value_t = 10)]

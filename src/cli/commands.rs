@@ -4,8 +4,8 @@ use super::config::Config;
 #[cfg(feature = "report")]
 use super::report;
 use super::{
-    Failure, backtest, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching, optimize,
-    pattern, pipeline, query, resample, run, scan, sweep, synth, tables, vacuum, validate,
+    Failure, backtest, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching,
+    optimize, pattern, pipeline, query, resample, run, scan, sweep, synth, tables, vacuum, validate,
 };
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;

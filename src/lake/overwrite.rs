@@ -93,12 +93,7 @@ pub(super) async fn write(
 }
 
 /// The version of a table that has what is to be added.
-async fn up_to_date(
-    log: &Log,
-    base: Option<&Snapshot>,
-    computed: &Computed,
-    earlier: Earlier,
-) -> Result<Option<u64>> {
+async fn up_to_date(log: &Log, base: Option<&Snapshot>, computed: &Computed, earlier: Earlier) -> Result<Option<u64>> {
     let Some(base) = base.filter(|_| earlier == Earlier::Kept && !computed.sources.is_empty()) else {
         return Ok(None);
     };
@@ -233,8 +228,14 @@ pub(super) fn check_columns(log: &Log, base: &Snapshot, schema: &SchemaRef) -> R
     let (more, fewer) = (without(&new, &there), without(&there, &new));
     let location = &log.location;
     let said = match there.len() == new.len() && more == "none" {
-        true => format!("{location} has its columns in the order {}, the new rows in the order {}", there.join(", "), new.join(", ")),
-        false => format!("the new rows have columns that {location} has not: {more}; and lack some that it has: {fewer}"),
+        true => format!(
+            "{location} has its columns in the order {}, the new rows in the order {}",
+            there.join(", "),
+            new.join(", ")
+        ),
+        false => {
+            format!("the new rows have columns that {location} has not: {more}; and lack some that it has: {fewer}")
+        }
     };
     Err(Error::conflict(said).with_hint("name another table").into())
 }

@@ -144,7 +144,10 @@ async fn a_strategy_that_looks_ahead_is_refused() {
             },
             "entry",
         ),
-        (Backtest { short_entry: Some(ahead("close = max(close) over (partition by symbol)")), ..plain() }, "short entry"),
+        (
+            Backtest { short_entry: Some(ahead("close = max(close) over (partition by symbol)")), ..plain() },
+            "short entry",
+        ),
     ];
     for (strategy, what) in planted {
         let error = strategy.run(&session, &Control::default()).await.map(|_| ()).unwrap_err().to_string();
@@ -173,7 +176,10 @@ async fn what_cannot_be_run_is_told() {
     assert!(matches!(of(Backtest { terms, ..crossing() }).await, Err(Error::Argument("cash", _))));
 
     let never = of(Backtest::of(formula("close < 0"))).await.unwrap();
-    assert_eq!((never.trades.num_rows(), never.warnings), (0, vec!["no trade: no entry was true at any bar".to_string()]));
+    assert_eq!(
+        (never.trades.num_rows(), never.warnings),
+        (0, vec!["no trade: no entry was true at any bar".to_string()])
+    );
     let above = Backtest { stop: Some(Distance::level("close * 1.1").unwrap()), ..crossing() };
     assert!(of(above).await.unwrap().warnings[0].contains("a stop on the wrong side of their close"));
 }
@@ -182,7 +188,18 @@ async fn what_cannot_be_run_is_told() {
 fn the_command_writes_what_it_finds() {
     let folder = tempfile::tempdir().unwrap();
     let (trades, equity) = (folder.path().join("trades.csv"), folder.path().join("equity.parquet"));
-    let strategy = ["--entry", "rsi(:n) < 30", "--param", "n=14", "--exit", "rsi(14) > 55", "--stop", "5%", "-t", "data/candles/1d"];
+    let strategy = [
+        "--entry",
+        "rsi(:n) < 30",
+        "--param",
+        "n=14",
+        "--exit",
+        "rsi(14) > 55",
+        "--stop",
+        "5%",
+        "-t",
+        "data/candles/1d",
+    ];
     let files = ["--trades", trades.to_str().unwrap(), "--equity", equity.to_str().unwrap(), "--benchmark", "AAPL"];
     let done = tallow(&[&["backtest"], &strategy[..], &files].concat());
     assert!(done.status.success(), "{}", text(&done.stderr));
@@ -199,6 +216,7 @@ fn the_command_writes_what_it_finds() {
         (&["--stop", "0.05"][..], "Write 5% for a fraction of the entry"),
         (&["--commission", "0.001"], "--commission 0.001: expected a percentage"),
         (&["--slots", "0"], "--slots 0: expected a number above 0"),
+        (&["--cash", "-5"], "--cash -5: expected a number above 0"),
         (&["--profile", "mine"], "expected one of tallow, backtesting.py"),
         (&["--target-steps", "5:1,3:2"], "the bars ascending"),
     ] {

@@ -12,7 +12,10 @@ struct Case<'a>(&'a str);
 
 impl<'a> Case<'a> {
     fn lines(&self, key: &str) -> Vec<&'a str> {
-        self.0.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(' ').or(Some("").filter(|_| line == key))).collect()
+        self.0
+            .lines()
+            .filter_map(|line| line.strip_prefix(key)?.strip_prefix(' ').or(Some("").filter(|_| line == key)))
+            .collect()
     }
 
     fn numbers(&self, key: &str) -> Vec<f64> {
@@ -91,7 +94,8 @@ fn run(case: &Case<'_>, rules: &Rules) -> Trades {
 #[test]
 fn fills_are_those_of_the_rules_and_of_other_engines_by_their_profiles() {
     let text = include_str!("fills.txt");
-    let cases: Vec<Case<'_>> = text.split("\n\n").filter(|block| block.trim_start().starts_with("case ")).map(Case).collect();
+    let cases: Vec<Case<'_>> =
+        text.split("\n\n").filter(|block| block.trim_start().starts_with("case ")).map(Case).collect();
     assert_eq!(cases.len(), 29);
     let (mut compared, mut wrong) = (0, vec![]);
     for case in &cases {

@@ -180,8 +180,7 @@ fn slow(rows: &[Row], rules: &Rules, bracket: Bracket, costs: Costs, cash: f64) 
             }
             // 2
             if let Some(mut held) = sim.held {
-                let (open, high, low) =
-                    if held.sign > 0.0 { (o, h, l) } else { (-o, -l, -h) };
+                let (open, high, low) = if held.sign > 0.0 { (o, h, l) } else { (-o, -l, -h) };
                 let before = held.trailing;
                 if rules.trail == Trail::HighFirst {
                     raise(&mut held, high, bracket.trail, rules);

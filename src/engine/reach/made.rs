@@ -2,8 +2,8 @@
 
 use super::shape::Values;
 use arrow::datatypes::{Field, Schema};
-use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::logical_expr::logical_plan::table_scan;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder};
 use std::collections::HashMap;
@@ -122,8 +122,8 @@ fn stored(aggregate: &Aggregate, table: &str) -> Result<LogicalPlan> {
     });
     let scan = table_scan(Some(table), &Schema::new(fields.collect::<Vec<_>>()), None)?.build()?;
     let columns = scan.schema().columns().into_iter().zip(aggregate.schema.iter());
-    let as_there =
-        columns.map(|(column, (qualifier, field))| Expr::Column(column).alias_qualified(qualifier.cloned(), field.name()));
+    let as_there = columns
+        .map(|(column, (qualifier, field))| Expr::Column(column).alias_qualified(qualifier.cloned(), field.name()));
     LogicalPlanBuilder::from(scan).project(as_there.collect::<Vec<_>>())?.build()
 }
 

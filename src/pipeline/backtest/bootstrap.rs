@@ -68,7 +68,10 @@ mod tests {
         let of = |seed| Bootstrap::of(&pnl, 10_000.0, 2_000, seed).unwrap();
         let Bootstrap { end_equity: [low, middle, high], .. } = of(3);
         // 200 in the mean, with a standard deviation of 11 sqrt(200) = 156.
-        assert!((middle - 10_200.0).abs() < 20.0 && (high - low - 2.0 * 1.645 * 155.6).abs() < 40.0, "{low} {middle} {high}");
+        assert!(
+            (middle - 10_200.0).abs() < 20.0 && (high - low - 2.0 * 1.645 * 155.6).abs() < 40.0,
+            "{low} {middle} {high}"
+        );
         assert_eq!(of(3), of(3));
         assert_ne!(of(3), of(4));
     }

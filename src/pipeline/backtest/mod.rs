@@ -9,8 +9,8 @@ mod summary;
 
 pub use bootstrap::{Bootstrap, Spread};
 pub use results::Results;
-pub use tallow_udfs::trade::backtest::portfolio::Terms;
 pub(crate) use summary::a_year;
+pub use tallow_udfs::trade::backtest::portfolio::Terms;
 
 use super::bounds::Range;
 use super::scan::Rank;
@@ -188,7 +188,10 @@ impl Backtest {
             return Err(Error::Argument("maintenance", format!(" {maintenance}: expected a fraction below 1")));
         }
         if matches!(self.size, Some(Size::Risk(_))) && self.stop.is_none() {
-            return Err(Error::Argument("risk", ": how much is at stake only a stop tells: add the option `stop`".into()));
+            return Err(Error::Argument(
+                "risk",
+                ": how much is at stake only a stop tells: add the option `stop`".into(),
+            ));
         }
         match self.periods {
             Some(periods) => positive("periods", periods),
@@ -249,7 +252,9 @@ mod tests {
         assert_eq!(Distance::parse("stop", "5%").unwrap(), Distance::Fraction(0.05));
         assert!(matches!(Distance::parse("stop", "2 * atr(14)").unwrap(), Distance::Price(_)));
         assert!(matches!(Distance::parse("stop", "2").unwrap(), Distance::Price(_)));
-        for (text, said) in [("0.05", "Write 5% for a fraction"), ("-3%", "a percentage above 0"), ("x%", "a percentage")] {
+        for (text, said) in
+            [("0.05", "Write 5% for a fraction"), ("-3%", "a percentage above 0"), ("x%", "a percentage")]
+        {
             let error = Distance::parse("stop", text).unwrap_err();
             assert!(matches!(&error, Error::Argument("stop", told) if told.contains(said)), "{error}");
         }

@@ -2,9 +2,7 @@
 
 use super::bootstrap::Bootstrap;
 use crate::rows;
-use arrow::array::{
-    ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
-};
+use arrow::array::{ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow_common::Result;
@@ -151,9 +149,11 @@ impl Collected {
     pub fn equity(&self, cash: f64, closes: Option<&BTreeMap<i64, f64>>) -> Result<RecordBatch> {
         let of = |number: fn(&Mark) -> f64| numbers(self.marks.iter().map(move |(_, mark)| Some(number(mark))));
         let before = std::iter::once(cash).chain(self.marks.iter().map(|(_, mark)| mark.equity));
-        let returns = self.marks.iter().zip(before).map(|((_, mark), before)| {
-            Some(if before > 0.0 { mark.equity / before - 1.0 } else { 0.0 })
-        });
+        let returns = self
+            .marks
+            .iter()
+            .zip(before)
+            .map(|((_, mark), before)| Some(if before > 0.0 { mark.equity / before - 1.0 } else { 0.0 }));
         let drawdowns = self.marks.iter().scan(cash, |highest, (_, mark)| {
             *highest = highest.max(mark.equity);
             Some(Some(mark.equity / *highest - 1.0))

@@ -97,7 +97,8 @@ impl Backtest {
         for batch in session.collect(one(session, &sql).await?).await? {
             let (names, bars) = (texts(column(&batch, "symbol")?)?, numbers(column(&batch, "bars")?)?);
             let times = times(column(&batch, "last")?)?;
-            lasts.extend(names.into_iter().zip(times).zip(bars).map(|((name, last), bars)| (name, last, bars as usize)));
+            lasts
+                .extend(names.into_iter().zip(times).zip(bars).map(|((name, last), bars)| (name, last, bars as usize)));
         }
         if let Some(asked) = &self.symbols {
             let there: BTreeSet<&String> = lasts.iter().map(|(symbol, ..)| symbol).collect();

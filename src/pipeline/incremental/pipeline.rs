@@ -151,7 +151,8 @@ impl Pipeline {
             return Ok(Run { work, done: Done::Nothing, failed: vec![] });
         }
         if let Some(symbols) = step {
-            let backfill = Backfill { pipeline: self, session, prepared: &prepared, work, open_from, bars_of_symbol: 0 };
+            let backfill =
+                Backfill { pipeline: self, session, prepared: &prepared, work, open_from, bars_of_symbol: 0 };
             return backfill.run(symbols, control).await;
         }
         let once = !options.full && work.is_followed;

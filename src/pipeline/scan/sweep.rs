@@ -63,7 +63,9 @@ impl Sweep {
         }
         self.0.push((name, values));
         match self.len() > most {
-            true => Err(Error::invalid(format!("the option `{option}`: {} combinations, more than {most}", self.len()))),
+            true => {
+                Err(Error::invalid(format!("the option `{option}`: {} combinations, more than {most}", self.len())))
+            }
             false => Ok(()),
         }
     }

@@ -115,7 +115,10 @@ impl WalkForward {
     /// The variant that was the best most often, and how often.
     pub fn most_frequent(&self) -> Option<(usize, usize)> {
         let count = |variant: usize| self.winners.iter().filter(|(winner, ..)| *winner == variant).count();
-        self.winners.iter().map(|(winner, ..)| (*winner, count(*winner))).max_by_key(|(winner, n)| (*n, usize::MAX - winner))
+        self.winners
+            .iter()
+            .map(|(winner, ..)| (*winner, count(*winner)))
+            .max_by_key(|(winner, n)| (*n, usize::MAX - winner))
     }
 }
 

@@ -162,7 +162,8 @@ impl Sweep {
             chosen.truncate(sample);
             chosen.sort_unstable();
         }
-        let values = |at: usize| names.iter().zip(&all[at]).map(|(n, v)| ((*n).to_string(), (*v).to_string())).collect();
+        let values =
+            |at: usize| names.iter().zip(&all[at]).map(|(n, v)| ((*n).to_string(), (*v).to_string())).collect();
         Ok(chosen.into_iter().map(values).collect())
     }
 
@@ -190,7 +191,9 @@ impl Sweep {
                     Some(Distance::Price(formula)) => {
                         At::Distance(columns.column(formula, &params, FormulaKind::Number)?)
                     }
-                    Some(Distance::Level(formula)) => At::Price(columns.column(formula, &params, FormulaKind::Number)?),
+                    Some(Distance::Level(formula)) => {
+                        At::Price(columns.column(formula, &params, FormulaKind::Number)?)
+                    }
                 };
             }
             variants.push(Variant { signals, levels });
@@ -322,7 +325,9 @@ impl Columns<'_> {
         let checked = formula.check_in(&self.session.context().state(), &self.from.schema, &own)?;
         if checked.kind != kind {
             return Err(Error::invalid(match kind {
-                FormulaKind::Condition => format!("`{formula}` is a number, not a condition: compare it, as `{formula} > 0`"),
+                FormulaKind::Condition => {
+                    format!("`{formula}` is a number, not a condition: compare it, as `{formula} > 0`")
+                }
                 FormulaKind::Number => format!("`{formula}` is a condition, not a number"),
             }));
         }

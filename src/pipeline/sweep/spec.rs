@@ -55,7 +55,8 @@ where
 
 impl RulesSpec {
     pub fn of(rules: &Rules) -> RulesSpec {
-        let Engine { gap, levels_in_entry_bar, levels_before_signal, target_at_open, enters_despite_exit } = rules.engine;
+        let Engine { gap, levels_in_entry_bar, levels_before_signal, target_at_open, enters_despite_exit } =
+            rules.engine;
         RulesSpec {
             fill: name(rules.fill),
             both: name(rules.both),

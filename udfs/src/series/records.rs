@@ -2,8 +2,8 @@
 
 use super::handle::foreign;
 use super::inputs::{InputKind, NO_TIME};
-use super::outputs::{Output, OutputKind, OutputSlice, Outputs};
 use super::output_builder::names_array;
+use super::outputs::{Output, OutputKind, OutputSlice, Outputs};
 use super::signature::SeriesSignature;
 use crate::list::list_of;
 use arrow::array::{ArrayRef, Float64Array, Int32Array, ListArray, StructArray, TimestampMicrosecondArray};

@@ -6,11 +6,11 @@ pub mod rules;
 pub mod simulate;
 pub mod trader;
 
+use crate::series::{Choice, Name};
 use crate::series::{
     Condition, Input, Inputs, Number, OptionDefault, Optional, Output, Outputs, Param, Params, Reach, RecordField,
     RecordKind, Records, SeriesFunction, SeriesSignature, Text, Time,
 };
-use crate::series::{Choice, Name};
 use account::{Costs, Lots, Rejected};
 use datafusion_common::Result;
 use rules::{Both, End, Fill, LimitFill, OfProfile, Profile, Rules, Trail, TrailOn, target_steps};
@@ -144,11 +144,24 @@ impl Backtest {
             "Whose fills are to be found: a choice that is `profile` is made as that engine makes it",
         );
         let rules = RuleParams {
-            fill: s.choice("fill", OfProfile(None), "Where signals are filled: at the next open, or at their own close"),
+            fill: s.choice(
+                "fill",
+                OfProfile(None),
+                "Where signals are filled: at the next open, or at their own close",
+            ),
             both: s.choice("both", OfProfile(None), "What comes first where a bar touches stop and target"),
-            trail: s.choice("trail", OfProfile(None), "Whether a bar raises a trailing stop for the next, or for itself"),
+            trail: s.choice(
+                "trail",
+                OfProfile(None),
+                "Whether a bar raises a trailing stop for the next, or for itself",
+            ),
             trail_on: s.choice("trail_on", OfProfile(None), "What raises a trailing stop: highs (lows), or closes"),
-            trail_after: s.real("trail_after", 0.0..=1e9, Some(0.0), "Gain from which a trailing stop is there, a fraction"),
+            trail_after: s.real(
+                "trail_after",
+                0.0..=1e9,
+                Some(0.0),
+                "Gain from which a trailing stop is there, a fraction",
+            ),
             limit_fill: s.choice("limit_fill", OfProfile(None), "What fills a target: a price at it, or one beyond"),
             end: s.choice(
                 "end",
@@ -164,21 +177,32 @@ impl Backtest {
                 "Bars without trades after which a waiting order is given up; 0: never",
             ),
             needs_volume: s.choice("needs_volume", OfProfile(None), "Whether bars without volume fill nothing"),
-            target_steps: s.text(
-                "target_steps",
-                Some(""),
-                "Targets by age, as bars:fraction: '0:0.10, 20:0.05'",
-            ),
+            target_steps: s.text("target_steps", Some(""), "Targets by age, as bars:fraction: '0:0.10, 20:0.05'"),
         };
         let brackets = BracketParams {
-            stop: s.real("stop_fraction", 0.0..=1e9, Some(0.0), "Distance of the stop, as a fraction of the fill; 0: none"),
+            stop: s.real(
+                "stop_fraction",
+                0.0..=1e9,
+                Some(0.0),
+                "Distance of the stop, as a fraction of the fill; 0: none",
+            ),
             target: s.real("target_fraction", 0.0..=1e9, Some(0.0), "Distance of the target, a fraction; 0: none"),
             trail: s.real("trail_fraction", 0.0..=1e9, Some(0.0), "Distance of the trailing stop, a fraction; 0: none"),
         };
         let terms = TermParams {
             cash: s.real("cash", 1e-9..=1e18, Some(1.0), "Money at the beginning"),
-            leverage: s.real("leverage", 1.0..=1000.0, Some(1.0), "What a position may be worth, in multiples of the account"),
-            slippage: s.real("slippage", 0.0..=1.0, Some(0.0), "How much worse fills are, as a fraction; targets are not"),
+            leverage: s.real(
+                "leverage",
+                1.0..=1000.0,
+                Some(1.0),
+                "What a position may be worth, in multiples of the account",
+            ),
+            slippage: s.real(
+                "slippage",
+                0.0..=1.0,
+                Some(0.0),
+                "How much worse fills are, as a fraction; targets are not",
+            ),
             commission: s.real("commission", 0.0..=1.0, Some(0.0), "Cost of a fill, as a fraction of its value"),
             fixed: s.real("fixed_commission", 0.0..=1e18, Some(0.0), "Cost of a fill, in money"),
             per_unit: s.real("unit_commission", 0.0..=1e18, Some(0.0), "Cost of a unit, in money"),
@@ -194,11 +218,16 @@ impl Backtest {
             short_entry: s.option("short_entry", "Sell short"),
             short_exit: s.option("short_exit", "Buy back what was sold short"),
             size: s.option("size", "Fraction of the account that is entered, by default all"),
-            stop_distance: s.option("stop_distance", "Distance of the stop, in price, such as 2 * atr(14); in place of stop_fraction"),
+            stop_distance: s.option(
+                "stop_distance",
+                "Distance of the stop, in price, such as 2 * atr(14); in place of stop_fraction",
+            ),
             stop_price: s.option("stop_price", "Price of the stop; in place of both"),
-            target_distance: s.option("target_distance", "Distance of the target, in price; in place of target_fraction"),
+            target_distance: s
+                .option("target_distance", "Distance of the target, in price; in place of target_fraction"),
             target_price: s.option("target_price", "Price of the target; in place of both"),
-            trail_distance: s.option("trail_distance", "Distance of the trailing stop, in price; in place of trail_fraction"),
+            trail_distance: s
+                .option("trail_distance", "Distance of the trailing stop, in price; in place of trail_fraction"),
             volume: s.option("volume", "Volume, for participation and needs_volume"),
             funding: s.option("funding", "What a long position pays at a bar, as a fraction of its value"),
             ts: s.option_for("ts", OptionDefault::Time, &["trades", "equity"], "time of a bar, for trades and borrow"),
@@ -314,15 +343,7 @@ impl SeriesFunction for Backtest {
             };
             Order { signals, bracket, size: at(size, row).unwrap_or(1.0) }
         };
-        let bars = Bars {
-            open,
-            high,
-            low,
-            close,
-            volume: numbers(given.volume),
-            ts,
-            funding: numbers(given.funding),
-        };
+        let bars = Bars { open, high, low, close, volume: numbers(given.volume), ts, funding: numbers(given.funding) };
         let mut record = Rows { outputs, columns: self.columns, ts, before: terms.cash };
         Simulation::new(&rules, terms).run(&bars, order, &mut record);
         Ok(())
@@ -373,7 +394,11 @@ impl Record for Rows<'_, '_> {
     fn closed(&mut self, row: usize, equity: f64, units: f64) {
         self.outputs.set(self.columns.equity, row, equity);
         self.outputs.set(self.columns.position, row, units);
-        self.outputs.set(self.columns.bar_return, row, if self.before > 0.0 { equity / self.before - 1.0 } else { 0.0 });
+        self.outputs.set(
+            self.columns.bar_return,
+            row,
+            if self.before > 0.0 { equity / self.before - 1.0 } else { 0.0 },
+        );
         self.before = equity;
     }
 }

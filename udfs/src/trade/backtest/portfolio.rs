@@ -365,7 +365,8 @@ impl<'a> Portfolio<'a> {
                     let last = self.symbols[symbol].last.0;
                     let bar = Bar { open: last, high: last, low: last, close: last, volume: f64::NAN };
                     let exit = self.symbols[symbol].trader.at_end(&bar, self.rules);
-                    let bar = SymbolBar { symbol, bar, order: Order::default(), rank: 0.0, funding: 0.0, is_last: true };
+                    let bar =
+                        SymbolBar { symbol, bar, order: Order::default(), rank: 0.0, funding: 0.0, is_last: true };
                     exit.map(|exit| (bar, exit))
                 }
             };

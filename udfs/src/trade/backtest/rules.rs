@@ -186,8 +186,11 @@ impl Choice for OfProfile<Trail> {
 }
 
 impl Choice for OfProfile<TrailOn> {
-    const NAMES: &'static [(Self, &'static str)] =
-        &[(OfProfile(None), PROFILE), (OfProfile(Some(TrailOn::High)), "high"), (OfProfile(Some(TrailOn::Close)), "close")];
+    const NAMES: &'static [(Self, &'static str)] = &[
+        (OfProfile(None), PROFILE),
+        (OfProfile(Some(TrailOn::High)), "high"),
+        (OfProfile(Some(TrailOn::Close)), "close"),
+    ];
 }
 
 impl Choice for OfProfile<LimitFill> {

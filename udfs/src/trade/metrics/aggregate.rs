@@ -154,7 +154,8 @@ impl Values {
             _ => None,
         };
         for row in 0..values.len() {
-            let (other, time) = (others.map_or(0.0, |others| others.value(row)), times.map_or(0, |times| times.value(row)));
+            let (other, time) =
+                (others.map_or(0.0, |others| others.value(row)), times.map_or(0, |times| times.value(row)));
             let is_null = others.is_some_and(|o| o.is_null(row)) || times.is_some_and(|t| t.is_null(row));
             if values.is_valid(row) && !is_null && values.value(row).is_finite() && other.is_finite() {
                 of(values.value(row), other, time);

@@ -103,7 +103,9 @@ mod tests {
     /// The values of the paper, and of tables.
     #[test]
     fn quantiles_are_those_of_the_paper() {
-        for (share, value) in [(0.25, -0.674_489_750_196_081_7), (0.001, -3.090_232_306_167_813_5), (1e-20, -9.262_340_089_798_408)] {
+        for (share, value) in
+            [(0.25, -0.674_489_750_196_081_7), (0.001, -3.090_232_306_167_813_5), (1e-20, -9.262_340_089_798_408)]
+        {
             let got = quantile(share).unwrap();
             assert!((got / value - 1.0).abs() < 1e-15, "{share}: {got}");
         }

@@ -1,9 +1,9 @@
 //! The figures, one a row.
 
 use super::returns::{
-    alpha, avg_drawdown, beta, cagr, calmar, capture, cvar, kelly, kurtosis, longest_drawdown, max_drawdown, mean, omega,
-    payoff, sharpe, skewness, sortino, sqn, stability, tail_ratio, total_return, ulcer_index, value_at_risk, volatility,
-    win_rate,
+    alpha, avg_drawdown, beta, cagr, calmar, capture, cvar, kelly, kurtosis, longest_drawdown, max_drawdown, mean,
+    omega, payoff, sharpe, skewness, sortino, sqn, stability, tail_ratio, total_return, ulcer_index, value_at_risk,
+    volatility, win_rate,
 };
 
 /// A figure of values, others beside them, and parameters.
@@ -81,8 +81,22 @@ const fn of(
 use Takes::{Ordered, Paired, Returns, Trades};
 
 pub(super) static METRICS: [Metric; 28] = [
-    of("total_return", Returns, &[], |r, _, _| total_return(r), "What was gained over all bars, as a fraction", EMPYRICAL),
-    of("cagr", Returns, &[PERIODS], |r, _, p| cagr(r, p[0]), "What is gained in a year, compounded, as a fraction", EMPYRICAL),
+    of(
+        "total_return",
+        Returns,
+        &[],
+        |r, _, _| total_return(r),
+        "What was gained over all bars, as a fraction",
+        EMPYRICAL,
+    ),
+    of(
+        "cagr",
+        Returns,
+        &[PERIODS],
+        |r, _, p| cagr(r, p[0]),
+        "What is gained in a year, compounded, as a fraction",
+        EMPYRICAL,
+    ),
     of(
         "volatility",
         Returns,
@@ -123,10 +137,24 @@ pub(super) static METRICS: [Metric; 28] = [
         "The return that 5 % of the bars are above over the one that 5 % are below, without signs",
         EMPYRICAL,
     ),
-    of("value_at_risk", Returns, &[SHARE], |r, _, p| value_at_risk(r, p[0]), "The return that a share of the bars is below", EMPYRICAL),
+    of(
+        "value_at_risk",
+        Returns,
+        &[SHARE],
+        |r, _, p| value_at_risk(r, p[0]),
+        "The return that a share of the bars is below",
+        EMPYRICAL,
+    ),
     of("cvar", Returns, &[SHARE], |r, _, p| cvar(r, p[0]), "Mean return of a share of the worst bars", EMPYRICAL),
     of("return_skewness", Returns, &[], |r, _, _| skewness(r), "Skewness of the returns, of a population", ""),
-    of("return_kurtosis", Returns, &[], |r, _, _| kurtosis(r), "Kurtosis of the returns, of a population: 3 where they are normal", ""),
+    of(
+        "return_kurtosis",
+        Returns,
+        &[],
+        |r, _, _| kurtosis(r),
+        "Kurtosis of the returns, of a population: 3 where they are normal",
+        "",
+    ),
     of(
         "max_drawdown",
         Ordered,
@@ -203,7 +231,14 @@ pub(super) static METRICS: [Metric; 28] = [
     of("trade_win_rate", Trades, &[], |x, _, _| win_rate(x), "Share of the trades that gained", ""),
     of("trade_profit_factor", Trades, &[], |x, _, _| omega(x, 0.0), "What trades gained over what trades lost", ""),
     of("trade_expectancy", Trades, &[], |x, _, _| mean(x), "Mean gain of a trade", ""),
-    of("trade_payoff", Trades, &[], |x, _, _| payoff(x), "Mean gain of those that gained over mean loss of those that lost", ""),
+    of(
+        "trade_payoff",
+        Trades,
+        &[],
+        |x, _, _| payoff(x),
+        "Mean gain of those that gained over mean loss of those that lost",
+        "",
+    ),
     of(
         "trade_sqn",
         Trades,
@@ -220,14 +255,7 @@ pub(super) static METRICS: [Metric; 28] = [
         "Kelly's fraction of the account: win rate - (1 - win rate) / payoff",
         "J. Kelly, Bell System Technical Journal 35 (1956)",
     ),
-    of(
-        "trade_worst",
-        Trades,
-        &[],
-        |x, _, _| x.iter().copied().reduce(f64::min),
-        "The worst trade",
-        "",
-    ),
+    of("trade_worst", Trades, &[], |x, _, _| x.iter().copied().reduce(f64::min), "The worst trade", ""),
 ];
 
 impl Metric {
