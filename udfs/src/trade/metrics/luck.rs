@@ -24,7 +24,8 @@ pub fn expected_max(trials: f64) -> Option<f64> {
     }
     let place = |share: f64| quantile(1.0 - share / trials);
     (trials > 1.0).then_some(())?;
-    Some((1.0 - EULER) * place(1.0)? + EULER * place((-1.0f64).exp())?)
+    // Between one trial and two, which fewer independent ones may be worth, the approximation falls below that of one.
+    Some(((1.0 - EULER) * place(1.0)? + EULER * place((-1.0f64).exp())?).max(0.0))
 }
 
 /// The largest Sharpe ratio that is expected of so many trials without any skill, whose Sharpe ratios have a variance.
@@ -100,6 +101,7 @@ mod tests {
         near(expected_max(100.0), 2.530_602_893_201_684_6, 12);
         near(min_backtest_years(1.0, 45.0), 4.998_087_004_443_404, 12);
         near(effective_trials(100.0, 0.4), 60.4, 12);
+        assert_eq!(expected_max(1.05), Some(0.0));
         assert_eq!((expected_max(1.0), expected_max(0.5), min_backtest_years(0.0, 3.0)), (Some(0.0), None, None));
     }
 }
