@@ -137,7 +137,7 @@ pub(super) struct MoneyArgs {
     /// Enter as much as loses this part of the account at the stop
     #[arg(long, value_name = "P%", conflicts_with_all = ["size", "value"])]
     pub risk: Option<String>,
-    /// The largest part of the account that one entry may be worth
+    /// Leave out entries of more than this part of the account
     #[arg(long, value_name = "P%")]
     pub max_weight: Option<String>,
     /// What all positions may be worth, in multiples of the account

@@ -175,6 +175,14 @@ async fn what_cannot_be_run_is_told() {
     let terms = Terms { cash: -5.0, ..Terms::default() };
     assert!(matches!(of(Backtest { terms, ..crossing() }).await, Err(Error::Argument("cash", _))));
 
+    let heavy = Backtest {
+        size: Some(Size::Fraction(0.5)),
+        terms: Terms { max_weight: 0.4, ..Terms::default() },
+        ..crossing()
+    };
+    let heavy = of(heavy).await.unwrap();
+    assert_eq!(heavy.trades.num_rows(), 0);
+    assert!(heavy.rejected.column(0).as_string::<i32>().iter().any(|reason| reason == Some("max_weight")));
     let never = of(Backtest::of(formula("close < 0"))).await.unwrap();
     assert_eq!(
         (never.trades.num_rows(), never.warnings),

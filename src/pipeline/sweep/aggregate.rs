@@ -4,7 +4,7 @@
 //! then, as if the same money were in each.
 
 use super::overfitting::{Block, Fold};
-use super::spec::{FromSpec, RulesSpec, TermsSpec};
+use super::spec::{RulesSpec, TermsSpec};
 use crate::backtest::a_year;
 use arrow::array::{
     ArrayRef, AsArray, Float64Array, Float64Builder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch,
@@ -92,7 +92,7 @@ impl SweepAggregate {
                 columns,
                 variants: Arc::new(variants),
                 rules: Arc::new(rules.value()?),
-                terms: terms.value()?,
+                terms: terms.value(),
                 cuts,
                 periods: periods.map(f64::from),
             })))

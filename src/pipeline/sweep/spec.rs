@@ -8,11 +8,6 @@ use tallow_udfs::trade::backtest::account::{Costs, Lots};
 use tallow_udfs::trade::backtest::rules::{Both, End, Engine, Fill, Gap, LimitFill, OfProfile, Rules, Trail, TrailOn};
 use tallow_udfs::trade::backtest::simulate::Terms;
 
-/// What is read from what was written.
-pub(super) trait FromSpec<T> {
-    fn value(&self) -> Result<T>;
-}
-
 /// [`Rules`], choices by their names.
 #[derive(Serialize, Deserialize)]
 pub(super) struct RulesSpec {
@@ -77,10 +72,9 @@ impl RulesSpec {
             enters_despite_exit,
         }
     }
-}
 
-impl FromSpec<Rules> for RulesSpec {
-    fn value(&self) -> Result<Rules> {
+    /// What was written.
+    pub fn value(&self) -> Result<Rules> {
         Ok(Rules {
             fill: named::<Fill>(&self.fill)?,
             both: named::<Both>(&self.both)?,
@@ -118,18 +112,17 @@ impl TermsSpec {
             [cash, leverage, slippage, commission, fixed, per_unit, minimum, borrow, lot, least, participation];
         TermsSpec(numbers.map(Exact::from))
     }
-}
 
-impl FromSpec<Terms> for TermsSpec {
-    fn value(&self) -> Result<Terms> {
+    /// What was written.
+    pub fn value(&self) -> Terms {
         let [cash, leverage, slippage, commission, fixed, per_unit, minimum, borrow, lot, least, participation] =
             self.0.map(f64::from);
-        Ok(Terms {
+        Terms {
             cash,
             leverage,
             costs: Costs { slippage, commission, fixed, per_unit, minimum, borrow },
             lots: Lots { lot, minimum: least, participation },
-        })
+        }
     }
 }
 
@@ -147,6 +140,6 @@ mod tests {
         let costs = Costs { slippage: 0.1, commission: 0.2, fixed: 0.3, per_unit: 0.4, minimum: 0.5, borrow: 0.6 };
         let lots = Lots { lot: 0.7, minimum: 0.8, participation: 0.9 };
         let terms = Terms { cash: 1.0, leverage: 2.0, costs, lots };
-        assert_eq!(TermsSpec::of(&terms).value().unwrap(), terms);
+        assert_eq!(TermsSpec::of(&terms).value(), terms);
     }
 }

@@ -16,7 +16,7 @@ pub struct Terms {
     pub maintenance: f64,
     /// The most positions at a time.
     pub slots: usize,
-    /// The largest fraction of the account that one position may be worth when it is entered.
+    /// An entry of more than this fraction of the account does not happen.
     pub max_weight: f64,
     /// What is paid beside prices.
     pub costs: Costs,
@@ -317,10 +317,12 @@ impl<'a> Portfolio<'a> {
                 order.size * self.equity * price / away.ok_or(Rejected::NoPrice)?
             }
         };
-        let allowed = max_weight * self.equity;
+        if value > max_weight * self.equity {
+            return Err(Rejected::MaxWeight);
+        }
         let (net, gross) = self.value();
         let most = leverage * (self.cash + net) - gross;
-        let funds = Funds { value: value.min(allowed), most };
+        let funds = Funds { value, most };
         let units = quantity(side, price, volume, funds, costs, lots)?;
         Ok((price, units))
     }
