@@ -8,6 +8,7 @@ mod run;
 mod summary;
 
 pub use bootstrap::{Bootstrap, Spread};
+pub(crate) use plan::{bound, looks_ahead};
 pub use results::Results;
 pub(crate) use summary::a_year;
 pub use tallow_udfs::trade::backtest::portfolio::Terms;

@@ -33,6 +33,43 @@ impl Distance {
     }
 }
 
+/// A formula with those of the parameters that it has, after everything in it was checked against the table; `what` it is for.
+///
+/// # Errors
+/// It does not fit the table, or is not of the kind.
+pub(crate) fn bound(
+    session: &Session,
+    from: &Relation,
+    what: &str,
+    (formula, kind): (&Formula, FormulaKind),
+    params: &Params,
+) -> Result<Formula> {
+    let mut own = Params::default();
+    for parameter in formula.parameters() {
+        if let Some(value) = params.get(&parameter.name) {
+            own.set(&parameter.name, value);
+        }
+    }
+    if formula.check_in(&session.context().state(), &from.schema, &own)?.kind != kind {
+        return Err(Error::invalid(match kind {
+            FormulaKind::Condition => {
+                format!("the {what} `{formula}` is a number, not a condition: compare it, as `{formula} > 0`")
+            }
+            FormulaKind::Number => format!("the {what} `{formula}` is a condition, not a number"),
+        }));
+    }
+    let bound = formula.bind(&own)?;
+    Ok(if kind == FormulaKind::Number { bound.first_field() } else { bound })
+}
+
+/// What is said of a formula that looks so many bars ahead.
+pub(crate) fn looks_ahead(what: &str, formula: &str, ahead: Bars) -> Error {
+    let bars = if ahead == Bars::Count(1) { "1 bar".to_string() } else { format!("{ahead} bars") };
+    let said =
+        format!("the {what} `{formula}` looks into the future ({bars}): when its bar had closed, it was not known");
+    Error::known(Code::LookAhead, said)
+}
+
 impl Backtest {
     /// The formulas, by the columns that they become, and of which kind each has to be.
     fn formulas(&self) -> Vec<(&'static str, FormulaKind, &Formula)> {
@@ -75,25 +112,8 @@ impl Backtest {
         }
         let mut unused: Vec<&str> = self.params.iter().map(|(name, _)| name).collect();
         for (name, kind, formula) in self.formulas() {
-            let mut params = Params::default();
-            for parameter in formula.parameters() {
-                unused.retain(|unused| *unused != parameter.name);
-                if let Some(value) = self.params.get(&parameter.name) {
-                    params.set(&parameter.name, value);
-                }
-            }
-            let checked = formula.check_in(&session.context().state(), &from.schema, &params)?;
-            let what = name.trim_matches(['(', ')']);
-            if checked.kind != kind {
-                return Err(Error::invalid(match kind {
-                    FormulaKind::Condition => {
-                        format!("the {what} `{formula}` is a number, not a condition: compare it, as `{formula} > 0`")
-                    }
-                    FormulaKind::Number => format!("the {what} `{formula}` is a condition, not a number"),
-                }));
-            }
-            let bound = formula.bind(&params)?;
-            let bound = if kind == FormulaKind::Number { bound.first_field() } else { bound };
+            formula.parameters().iter().for_each(|parameter| unused.retain(|unused| *unused != parameter.name));
+            let bound = bound(session, from, name.trim_matches(['(', ')']), (formula, kind), &self.params)?;
             items.push(format!("({bound}) as {}", quoted(name)));
         }
         if let Some(name) = unused.first() {
@@ -121,11 +141,7 @@ impl Backtest {
             let ahead = sources.map_or(Bars::Count(0), |sources| sources.furthest().ahead);
             if ahead != Bars::Count(0) {
                 let what = name.trim_matches(['(', ')']);
-                let bars = if ahead == Bars::Count(1) { "1 bar".to_string() } else { format!("{ahead} bars") };
-                let said = format!(
-                    "the {what} `{formula}` looks into the future ({bars}): when its bar had closed, it was not known"
-                );
-                return Err(Error::known(Code::LookAhead, said));
+                return Err(looks_ahead(what, &formula.to_string(), ahead));
             }
         }
         bounded(session, DataFrame::new(state, plan), self.range).await

@@ -4,7 +4,7 @@ use super::Sweep;
 use super::aggregate::{At, SweepAggregate, Variant, blocks_of, folds_of};
 use super::overfitting::{Pbo, WalkForward, pbo};
 use crate::Session;
-use crate::backtest::{Distance, Size};
+use crate::backtest::{Distance, Size, bound, looks_ahead};
 use crate::bounds::bounded;
 use crate::control::{Control, Progress, Unit};
 use crate::quoting::quoted;
@@ -20,7 +20,7 @@ use datafusion::prelude::DataFrame;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tallow_common::{Code, Error, Result};
+use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Formula, FormulaKind, Params};
 use tallow_engine::series_aggregate::aggregated;
 use tallow_udfs::series::Bars;
@@ -29,6 +29,10 @@ use tallow_udfs::trade::metrics::{deflated_sharpe, effective_trials, expected_ma
 
 /// Variants that one pass over the bars tries at most.
 const TOGETHER: usize = 128;
+
+/// What formulas are for, in messages.
+const SIGNALS: [&str; 4] = ["entry", "exit", "short entry", "short exit"];
+const LEVELS: [&str; 3] = ["stop", "target", "trail"];
 
 /// What a sweep found.
 #[derive(Debug, Clone)]
@@ -177,23 +181,19 @@ impl Sweep {
             values.iter().for_each(|(name, value)| params.set(name, value));
             let formulas = [&of.entry, &of.exit, &of.short_entry, &of.short_exit];
             let mut signals = [None; 4];
-            for (signal, formula) in signals.iter_mut().zip(formulas) {
-                *signal = match formula {
-                    Some(formula) => Some(columns.column(formula, &params, FormulaKind::Condition)?),
-                    None => None,
-                };
+            for ((signal, formula), what) in signals.iter_mut().zip(formulas).zip(SIGNALS) {
+                if let Some(formula) = formula {
+                    *signal = Some(columns.column(what, (formula, FormulaKind::Condition), &params)?);
+                }
             }
             let mut levels = [At::Nowhere; 3];
-            for (level, distance) in levels.iter_mut().zip([&of.stop, &of.target, &of.trail]) {
+            for ((level, distance), what) in levels.iter_mut().zip([&of.stop, &of.target, &of.trail]).zip(LEVELS) {
+                let mut column = |formula| columns.column(what, (formula, FormulaKind::Number), &params);
                 *level = match distance {
                     None => At::Nowhere,
                     Some(Distance::Fraction(fraction)) => At::Fraction((*fraction).into()),
-                    Some(Distance::Price(formula)) => {
-                        At::Distance(columns.column(formula, &params, FormulaKind::Number)?)
-                    }
-                    Some(Distance::Level(formula)) => {
-                        At::Price(columns.column(formula, &params, FormulaKind::Number)?)
-                    }
+                    Some(Distance::Price(formula)) => At::Distance(column(formula)?),
+                    Some(Distance::Level(formula)) => At::Price(column(formula)?),
                 };
             }
             variants.push(Variant { signals, levels });
@@ -205,9 +205,9 @@ impl Sweep {
         let reach = from.reach(&session.optimized(&plan).await?);
         for (name, sql) in &columns.items {
             let sources = reach.columns.iter().find(|(column, _)| column == name);
-            if sources.is_some_and(|(_, sources)| sources.furthest().ahead != Bars::Count(0)) {
-                let said = format!("`{sql}` looks into the future: when its bar had closed, it was not known");
-                return Err(Error::known(Code::LookAhead, said));
+            let ahead = sources.map_or(Bars::Count(0), |(_, sources)| sources.furthest().ahead);
+            if ahead != Bars::Count(0) {
+                return Err(looks_ahead("formula", sql, ahead));
             }
         }
         let frame = bounded(session, DataFrame::new(state, plan), of.range).await?;
@@ -309,29 +309,12 @@ struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    fn column(&mut self, formula: &Formula, params: &Params, kind: FormulaKind) -> Result<usize> {
-        let mut own = Params::default();
-        for parameter in formula.parameters() {
-            if let Some(value) = params.get(&parameter.name) {
-                own.set(&parameter.name, value);
-            }
-        }
-        let bound = formula.bind(&own)?;
-        let bound = if kind == FormulaKind::Number { bound.first_field() } else { bound };
-        let text = bound.to_string();
+    fn column(&mut self, what: &str, of: (&Formula, FormulaKind), params: &Params) -> Result<usize> {
+        let text = bound(self.session, self.from, what, of, params)?.to_string();
         if let Some(known) = self.known.get(&text) {
             return Ok(*known);
         }
-        let checked = formula.check_in(&self.session.context().state(), &self.from.schema, &own)?;
-        if checked.kind != kind {
-            return Err(Error::invalid(match kind {
-                FormulaKind::Condition => {
-                    format!("`{formula}` is a number, not a condition: compare it, as `{formula} > 0`")
-                }
-                FormulaKind::Number => format!("`{formula}` is a condition, not a number"),
-            }));
-        }
-        let sql = match kind {
+        let sql = match of.1 {
             FormulaKind::Condition => format!("({text})"),
             FormulaKind::Number => format!("cast(({text}) as double)"),
         };
