@@ -5,7 +5,7 @@ use super::config::Config;
 use super::report;
 use super::{
     Failure, backtest, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching,
-    optimize, pattern, pipeline, query, resample, run, scan, sweep, synth, tables, vacuum, validate,
+    optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep, synth, tables, vacuum, validate,
 };
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +65,9 @@ commands! {
     Backtest(Box<backtest::BacktestArgs>),
     /// Try many variants of a strategy, and tell how likely the best of them is luck
     Sweep(Box<sweep::SweepArgs>),
+    /// Keep strategies in the lake: add, list, show, test
+    #[command(subcommand)]
+    Strategy(Box<strategy::StrategyCommand>),
     /// Keep formulas in the lake: add, list, show, test
     #[command(subcommand)]
     Formula(formula::FormulaCommand),

@@ -30,6 +30,16 @@ enum Compression {
     Zstd,
 }
 
+/// Where a report goes.
+#[derive(Clone, Copy)]
+pub(super) struct PageTarget<'a> {
+    pub output: &'a Path,
+    /// The folder that pictures go to.
+    pub png: Option<&'a Path>,
+    /// At most so many charts.
+    pub charts: usize,
+}
+
 /// Where results go. A file appears under its name only when it is complete.
 pub(super) enum Target {
     Stdout,

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use tallow_common::time::parse_duration;
 use tallow_engine::dialect::Params;
-use tallow_udfs::calendar::Timeframe;
 
 /// Values of parameters, each given once.
 pub(super) fn params<'a>(given: impl IntoIterator<Item = &'a String>) -> Result<Params, Failure> {
@@ -67,12 +66,7 @@ pub(super) fn options(range: &RangeArgs, others: QueryOptions) -> Result<QueryOp
 
 /// The table of a timeframe; a table's name, a path or URL is taken as it is.
 pub(super) fn table_of(text: Option<&str>) -> Result<String, Failure> {
-    let Some(text) = text else { return Ok("candles".to_string()) };
-    match text.parse::<Timeframe>() {
-        Ok(timeframe) => Ok(format!("candles_{timeframe}")),
-        Err(_) if text.starts_with("candles") || text.contains(['/', '.', '*']) => Ok(text.to_string()),
-        Err(error) => Err(usage(error.into())),
-    }
+    text.map_or_else(|| Ok("candles".to_string()), |text| crate::pipeline::table_of(text).map_err(usage))
 }
 
 /// `500ms`, `30s`, `5m`.

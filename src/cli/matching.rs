@@ -110,7 +110,8 @@ impl Run for MatchArgs {
             if let Some(folder) = &self.png {
                 use crate::pipeline::report::match_charts;
                 let charts = match_charts(&session, job, found, found.rows.num_rows()).await?;
-                super::pictures::write(&charts, folder)?;
+                let figures: Vec<_> = charts.into_iter().map(Into::into).collect();
+                super::pictures::write(figures.iter(), folder)?;
             }
             let mut writer = Writer::new(&self.output, found.rows.schema())?;
             writer.write(&found.rows)?;

@@ -34,6 +34,8 @@ mod run;
 mod scan;
 mod skipped;
 mod statement;
+mod strategy;
+mod strategy_args;
 mod sweep;
 mod synth;
 mod tables;

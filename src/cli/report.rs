@@ -1,12 +1,14 @@
 //! `tallow report`.
 
 use super::args::OutputArgs;
+use super::backtest::BacktestArgs;
 use super::commands::{Context, Run};
-use super::destination::{self, writable};
+use super::destination::{self, PageTarget, writable};
 use super::matching::{MatchArgs, deliver};
 use super::output::note;
 use super::scan::ScanArgs;
 use super::skipped::{self, partial};
+use super::sweep::SweepArgs;
 use super::{Failure, given, pictures};
 use crate::Error;
 use crate::pipeline::control::Control;
@@ -31,6 +33,23 @@ pub(super) enum ReportCommand {
         args: ScanArgs,
         #[command(flatten)]
         charts: ChartArgs,
+        #[command(flatten)]
+        pictures: PngArgs,
+    },
+    /// A back-test: account, months, trades, drawdowns
+    Backtest {
+        #[command(flatten)]
+        args: Box<BacktestArgs>,
+        /// Charts of at most so many trades, half of them the best, half the worst
+        #[arg(long, value_name = "N", default_value_t = TRADES)]
+        charts: usize,
+        #[command(flatten)]
+        pictures: PngArgs,
+    },
+    /// A sweep: heat maps of its parameters, what is luck, the walk-forward test
+    Sweep {
+        #[command(flatten)]
+        args: Box<SweepArgs>,
         #[command(flatten)]
         pictures: PngArgs,
     },
@@ -76,10 +95,25 @@ impl Run for ReportCommand {
             ReportCommand::Scan { args, charts, pictures } => {
                 of_scan(cx, args, charts.charts, pictures.png.as_deref()).await
             }
+            ReportCommand::Backtest { args, charts, pictures } => {
+                let output = page_of(&args.output)?;
+                pictures::make_folder(pictures.png.as_deref())?;
+                args.execute(cx, Some(PageTarget { output: &output, png: pictures.png.as_deref(), charts })).await
+            }
+            ReportCommand::Sweep { args, pictures } => {
+                let output = page_of(&args.output)?;
+                pictures::make_folder(pictures.png.as_deref())?;
+                args.execute(cx, Some(PageTarget { output: &output, png: pictures.png.as_deref(), charts: 0 })).await
+            }
             ReportCommand::Labels { table, symbols, timeframe, output, charts, pictures } => {
                 let candles = timeframe.as_deref().map(|text| given::table_of(Some(text))).transpose()?;
                 let report = LabelReport { table, candles, symbols, charts: charts.charts };
-                of_labels(cx, &report, Target { output: &output, png: pictures.png.as_deref() }).await
+                of_labels(
+                    cx,
+                    &report,
+                    PageTarget { output: &output, png: pictures.png.as_deref(), charts: charts.charts },
+                )
+                .await
             }
         }
     }
@@ -95,11 +129,18 @@ fn page_of(args: &OutputArgs) -> Result<PathBuf, Failure> {
     Ok(page)
 }
 
-/// Where a report goes.
-#[derive(Clone, Copy)]
-struct Target<'a> {
-    output: &'a Path,
-    png: Option<&'a Path>,
+/// Charts of trades unless it is said how many.
+const TRADES: usize = 6;
+
+/// The page that the result of a command goes to, if its output is one.
+pub(super) fn page_target(args: &OutputArgs) -> Result<Option<PageTarget<'_>>, Failure> {
+    let output = args.output.as_deref().filter(|path| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        args.format.is_none() && ending.is_some_and(|ending| ["html", "htm"].contains(&ending))
+    });
+    let Some(output) = output else { return Ok(None) };
+    writable(output)?;
+    Ok(Some(PageTarget { output, png: None, charts: TRADES }))
 }
 
 async fn of_matches(cx: &Context, args: MatchArgs, charts: usize) -> Result<(), Failure> {
@@ -107,7 +148,7 @@ async fn of_matches(cx: &Context, args: MatchArgs, charts: usize) -> Result<(), 
     let output = page_of(&args.output)?;
     deliver(&session, cx, &args, async |job: &MatchJob, found: &Found| {
         let page = match_page(&session, job, found, charts).await?;
-        write(cx, &page, Target { output: &output, png: args.png.as_deref() })
+        write(cx, &page, PageTarget { output: &output, png: args.png.as_deref(), charts })
     })
     .await
 }
@@ -128,11 +169,11 @@ async fn of_scan(cx: &Context, args: ScanArgs, charts: usize, png: Option<&Path>
     if let Some(path) = &args.failures {
         skipped::write(path, &left_out)?;
     }
-    write(cx, &page, Target { output: &output, png })?;
+    write(cx, &page, PageTarget { output: &output, png, charts })?;
     partial(&left_out)
 }
 
-async fn of_labels(cx: &Context, report: &LabelReport, target: Target<'_>) -> Result<(), Failure> {
+async fn of_labels(cx: &Context, report: &LabelReport, target: PageTarget<'_>) -> Result<(), Failure> {
     let session = cx.config.session().await?;
     report.candles()?;
     writable(target.output)?;
@@ -140,18 +181,18 @@ async fn of_labels(cx: &Context, report: &LabelReport, target: Target<'_>) -> Re
     write(cx, &report.page(&session, &Control::default()).await?, target)
 }
 
-/// Writes the page, and each chart as a picture.
-fn write(cx: &Context, page: &Page, Target { output, png }: Target<'_>) -> Result<(), Failure> {
+/// Writes the page, and each drawing as a picture.
+pub(super) fn write(cx: &Context, page: &Page, PageTarget { output, png, .. }: PageTarget<'_>) -> Result<(), Failure> {
     if let Some(folder) = png {
-        pictures::write(&page.charts, folder)?;
+        pictures::write(page.figures(), folder)?;
     }
     let (place, mut file) = destination::Target::create(output)?;
     let written = file.write_all(page.html()?.as_bytes());
     written.map_err(|e| Error::File(output.display().to_string(), e))?;
     place.complete()?;
     if !cx.config.quiet {
-        let (charts, rows) = (page.charts.len(), page.rows.num_rows());
-        note(format_args!("{}: {charts} charts, {rows} rows", output.display()));
+        let (figures, rows) = (page.figures().count(), page.rows());
+        note(format_args!("{}: {figures} charts, {rows} rows", output.display()));
     }
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! `tallow sweep`.
 
 use super::args::OutputArgs;
-use super::backtest::{FillArgs, StrategyArgs};
 use super::commands::{Context, Run};
+use super::destination::{self, PageTarget};
 use super::output::{Writer, note};
 use super::progress::Progress;
-use super::{Failure, destination, usage};
+use super::strategy_args::{StrategyArgs, TrialArgs};
+use super::{Failure, usage};
 use crate::pipeline::control::Control;
 use crate::pipeline::scan;
-use crate::pipeline::sweep::{Luck, Pbo, Sweep, Swept};
+use crate::pipeline::sweep::Sweep;
 use clap::Args as ClapArgs;
 use std::sync::Arc;
 
@@ -19,8 +20,13 @@ const MANY: usize = 20_000;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct SweepArgs {
+    /// A strategy that the lake keeps; options that are given count instead of its own
+    #[arg(value_name = "NAME|NAME@VERSION")]
+    pub strategy: Option<String>,
     #[command(flatten)]
-    pub strategy: StrategyArgs,
+    pub rules: StrategyArgs,
+    #[command(flatten)]
+    pub trial: TrialArgs,
     /// Values of `:name` in the formulas: fast=5..50:5, fast=5,10,20 or one; may be repeated, all are crossed
     #[arg(long, value_name = "NAME=VALUES", required = true)]
     pub param: Vec<String>,
@@ -48,19 +54,33 @@ pub(super) struct SweepArgs {
     /// Blocks of time that halves are made of, to see whether the best of one half is good in the other
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub blocks: usize,
-    #[command(flatten, next_help_heading = "Fills")]
-    pub fills: FillArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 impl Run for SweepArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
+        #[cfg(feature = "report")]
+        if let Some(page) = super::report::page_target(&self.output)? {
+            return self.execute(cx, Some(page)).await;
+        }
         destination::check(&self.output)?;
+        self.execute(cx, None).await
+    }
+}
+
+impl SweepArgs {
+    /// Runs it; the variants go to a page, if there is one.
+    pub async fn execute(&self, cx: &Context, page: Option<PageTarget<'_>>) -> Result<(), Failure> {
         let mut grid = scan::Sweep::default();
         self.param.iter().try_for_each(|text| grid.add_to("param", text, MOST)).map_err(usage)?;
         let session = cx.config.session().await?;
-        let mut sweep = Sweep::of(self.strategy.backtest(&session, &self.fills).await?, grid);
+        let mut options = self.rules.options(&session, self.strategy.as_deref()).await?;
+        let left_out = options.without_shared_money();
+        if !left_out.is_empty() && !cx.config.quiet {
+            note(format_args!("left out, since in a sweep each symbol has money of its own: {}", left_out.join(", ")));
+        }
+        let mut sweep = Sweep::of(self.trial.backtest(&session, &options).await?, grid);
         (sweep.only, sweep.sample, sweep.seed) = (self.only.clone(), self.sample, self.seed);
         sweep.cuts.blocks = self.blocks;
         (sweep.cuts.folds, sweep.cuts.train, sweep.cuts.embargo) = (self.walk_forward, self.train, self.embargo);
@@ -74,56 +94,25 @@ impl Run for SweepArgs {
         let control = Control { cancel: cx.cancel.clone(), ..progress.control() };
         let swept = sweep.run(&session, &control).await;
         progress.clear();
-        let Swept { variants, luck } = match swept {
+        let swept = match swept {
             Err(_) if cx.cancel.is_cancelled() => return Err(Failure::Interrupted),
             done => done?,
         };
-        let mut writer = Writer::new(&self.output, variants.schema())?;
-        writer.write(&variants)?;
-        writer.finish()?;
+        match page {
+            #[cfg(feature = "report")]
+            Some(page) => {
+                let content = crate::pipeline::report::sweep_page(&session, &sweep, &options, &swept).await?;
+                super::report::write(cx, &content, page)?;
+            }
+            _ => {
+                let mut writer = Writer::new(&self.output, swept.variants.schema())?;
+                writer.write(&swept.variants)?;
+                writer.finish()?;
+            }
+        }
         if !cx.config.quiet {
-            say(&luck);
+            swept.luck.sentences().iter().for_each(|said| note(format_args!("{said}")));
         }
         Ok(())
-    }
-}
-
-/// Whether the best is more than luck, a sentence for each answer.
-fn say(luck: &Luck) {
-    let Luck { bars, periods, trials, effective_trials, best_sharpe, expected_sharpe, .. } = luck;
-    let number = |figure: &Option<f64>| figure.map_or("-".to_string(), |figure| format!("{figure:.2}"));
-    note(format_args!("{bars} bars, {periods} a year; the mean of all symbols, each with money of its own"));
-    note(format_args!(
-        "luck: {trials} variants, worth {} independent ones; without skill the best of them would show a Sharpe ratio of {}, and \
-         it shows {}",
-        effective_trials.map_or("-".to_string(), |trials| format!("{trials:.1}")),
-        number(expected_sharpe),
-        number(best_sharpe),
-    ));
-    if let Some(deflated) = luck.deflated_sharpe {
-        note(format_args!(
-            "deflated Sharpe ratio: {:.1} % is the probability that the best is better than such luck",
-            deflated * 100.0
-        ));
-    }
-    if let Some(Pbo { probability, splits }) = luck.pbo {
-        note(format_args!(
-            "overfitting: of {splits} ways to cut time in two halves, in {:.1} % the best of one half is not above the middle in \
-             the other",
-            probability * 100.0
-        ));
-    }
-    if let Some(walk) = &luck.walk_forward
-        && let Some((before, after)) = walk.means()
-    {
-        let a_year = periods.sqrt();
-        let (folds, kept) = (walk.winners.len(), number(&walk.robustness()));
-        note(format_args!(
-            "walk-forward: the best before each of {folds} folds had a mean Sharpe ratio of {:.2}, and of {:.2} in the fold: {kept} of \
-             it remains; most often it was {}",
-            before * a_year,
-            after * a_year,
-            luck.most_frequent.as_deref().unwrap_or("-")
-        ));
     }
 }

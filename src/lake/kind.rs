@@ -6,6 +6,7 @@ use super::ingest::quarantine;
 use super::patterns::{StoredAlert, StoredPattern};
 use super::pipelines::{PipelineError, StoredPipeline};
 use super::small_table::Record;
+use super::strategies::StoredStrategy;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, plan_err};
 use std::fmt::{Display, Formatter};
@@ -43,7 +44,7 @@ const KIND: TableKind =
 const RESULT: TableKind = TableKind { tables: Tables::ByName, ..KIND };
 
 /// All kinds, one a row: first those of results, in the order of [`ResultKind`].
-pub(super) static KINDS: [TableKind; 12] = [
+pub(super) static KINDS: [TableKind; 13] = [
     TableKind { name: "labels", operation: Some("LABEL"), ..RESULT },
     TableKind { name: "levels", operation: Some("LEVELS"), ..RESULT },
     TableKind { name: "level_events", operation: Some("LEVELS"), ..RESULT },
@@ -52,6 +53,7 @@ pub(super) static KINDS: [TableKind; 12] = [
     TableKind { name: CANDLES, tables: Tables::ByTimeframe, has_short_name: true, ..KIND },
     TableKind { name: "quarantine", tables: Tables::ByTimeframe, empty: Some(quarantine::schema), ..KIND },
     TableKind { name: StoredFormula::TABLE, ..KIND },
+    TableKind { name: StoredStrategy::TABLE, ..KIND },
     TableKind { name: StoredPattern::TABLE, ..KIND },
     TableKind { name: StoredAlert::TABLE, ..KIND },
     TableKind { name: StoredPipeline::TABLE, ..KIND },

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::Params;
-use tallow_engine::reach::{fades_by_movement, reach};
+use tallow_engine::reach::{MadeBars, fades_by_movement, reach};
 use tallow_udfs::series::{Bars, InputKind};
 
 /// Restricts a frame to a range. Each table is read from as many bars before the range as the result looks back, and to as
@@ -216,7 +216,8 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
         ));
     }
     let optimized = session.optimized(&plan).await?;
-    let reached = reach(&optimized);
+    let made = MadeBars::of(&optimized)?;
+    let reached = reach(made.as_ref().map_or(&optimized, |made| &made.plan));
     if !reached.is_of_bars {
         return Err(Error::invalid(
             "the option `available_at` needs the column `ts` of a table in the result, as it is there".to_string(),
@@ -236,7 +237,11 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
                 .to_string(),
         ));
     };
-    let Some((timeframe, origin)) = session.lake().bars(table).await? else {
+    let bars = match &made {
+        Some(MadeBars { bars, .. }) => Some((bars.timeframe, bars.origin.clone())),
+        None => session.lake().bars(table).await?,
+    };
+    let Some((timeframe, origin)) = bars else {
         return Err(Error::invalid(format!(
             "the option `available_at`: the length of the bars of `{table}` is not known"
         )));
@@ -256,13 +261,21 @@ pub async fn with_available_at(session: &Session, frame: DataFrame) -> Result<Da
             "the option `available_at` needs the columns `symbol` and `ts` in the result".to_string(),
         ));
     }
-    let read = Read::of(&optimized)?.remove(table).unwrap_or_default();
-    let valid = Read { by_movement: false, ..read }.counted(table, "true");
+    let counted = match made {
+        Some(_) => format!(
+            "select distinct symbol, bar_floor(ts, '{timeframe}', '{origin}') as ts from {} where close is not null",
+            quoted(table)
+        ),
+        None => {
+            let read = Read::of(&optimized)?.remove(table).unwrap_or_default();
+            Read { by_movement: false, ..read }.counted(table, "true")
+        }
+    };
     let later = session
         .sql(&format!(
             "select symbol as known_symbol, ts as known_ts,
                     lead(bar_end(ts, '{timeframe}', '{origin}'), {ahead}) over (partition by symbol order by ts) as available_at
-             from ({valid})"
+             from ({counted})"
         ))
         .await?;
     let joined = frame.join(

@@ -3,64 +3,23 @@
 use super::query::{Query, QueryOptions};
 use super::relation::{one, relation};
 use super::scan::Scan;
+use super::versioned::{self, is_name};
 use crate::Session;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Expr;
 use tallow_common::{Error, Result};
-use tallow_engine::dialect::{Formula, Params, Problems, closest};
+use tallow_engine::dialect::{Formula, Params, Problems};
 use tallow_engine::reach::PlanReach;
-use tallow_lake::{Lake, StoredFormula};
+use tallow_lake::StoredFormula;
 
 /// What a formula is for.
 pub const CATEGORIES: [&str; 4] = ["scan", "entry", "exit", "stop"];
 
-/// All versions of the formulas that a lake keeps, by name and version.
-pub(crate) async fn all(lake: &Lake) -> datafusion::common::Result<Vec<StoredFormula>> {
-    let mut all = lake.records::<StoredFormula>().await?;
-    all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-    Ok(all)
-}
-
-/// Adds a formula as the next version of its name and returns the version. A formula that equals the newest version is not
-/// added again. Two writers at the same time get two versions.
-pub(crate) async fn store(lake: &Lake, formula: StoredFormula) -> datafusion::common::Result<i64> {
-    lake.change_records("FORMULA", move |all: &mut Vec<StoredFormula>| Ok(next_version(all, &formula))).await
-}
-
-fn next_version(all: &mut Vec<StoredFormula>, formula: &StoredFormula) -> i64 {
-    let newest = all.iter().filter(|known| known.name == formula.name).max_by_key(|known| known.version);
-    let is_same = |known: &&StoredFormula| {
-        StoredFormula { version: known.version, created_at: known.created_at, ..formula.clone() } == **known
-    };
-    if let Some(known) = newest.filter(is_same) {
-        return known.version;
-    }
-    let version = newest.map_or(0, |known| known.version) + 1;
-    all.push(StoredFormula { version, ..formula.clone() });
-    version
-}
-
 /// The formula behind `name` or `name@version` among those of the lake, if it is one.
 pub async fn find(session: &Session, text: &str) -> Result<Option<StoredFormula>> {
-    let (name, version) = match text.trim().split_once('@') {
-        Some((name, version)) => match version.trim_start_matches('v').parse::<i64>() {
-            Ok(version) => (name, Some(version)),
-            Err(_) => return Ok(None),
-        },
-        None => (text.trim(), None),
-    };
-    if !is_name(name) {
-        return Ok(None);
-    }
-    let all = session.formulas().await?;
-    let mut versions: Vec<_> = all.into_iter().filter(|f| f.name == name).collect();
-    match version {
-        None => Ok(versions.pop()),
-        Some(_) if versions.is_empty() => Ok(None),
-        Some(number) => match versions.iter().find(|f| f.version == number) {
-            Some(found) => Ok(Some(found.clone())),
-            None => Err(Error::not_found(format!("formula {name} has versions 1 to {}, not {number}", versions.len()))),
-        },
+    match versioned::named(text) {
+        Some(_) => versioned::find(session.formulas().await?, text),
+        None => Ok(None),
     }
 }
 
@@ -69,16 +28,7 @@ pub async fn get(session: &Session, text: &str) -> Result<StoredFormula> {
     if let Some(found) = find(session, text).await? {
         return Ok(found);
     }
-    let all = session.formulas().await?;
-    let similar = closest(text, all.iter().map(|f| f.name.as_str()));
-    let hint = match similar {
-        Some(similar) => format!("did you mean `{similar}`?"),
-        None if all.is_empty() => {
-            "the lake keeps none yet: the operation `formula add NAME 'rsi(14) < 30'`".to_string()
-        }
-        None => "the operation `formula list` shows all".to_string(),
-    };
-    Err(Error::not_found(format!("unknown formula `{text}`")).with_hint(hint))
+    Err(versioned::unknown(&session.formulas().await?, text, "formula add NAME 'rsi(14) < 30'"))
 }
 
 /// A formula as it is written, or one that the lake keeps under this name; and which that is, as `name@version`.
@@ -95,8 +45,7 @@ pub async fn resolve(session: &Session, text: &str) -> Result<(Formula, Option<S
 /// The newest version of each formula of a category, of those with a tag; by name.
 pub async fn newest(session: &Session, category: Option<&str>, tag: Option<&str>) -> Result<Vec<StoredFormula>> {
     let all = session.formulas().await?;
-    let newest = all.iter().enumerate().filter(|(i, f)| all.get(i + 1).is_none_or(|next| next.name != f.name));
-    let chosen = newest.map(|(_, formula)| formula).filter(|f| {
+    let chosen = versioned::newest(&all).filter(|f| {
         category.is_none_or(|category| category == f.category) && tag.is_none_or(|tag| f.tags.iter().any(|t| t == tag))
     });
     Ok(chosen.cloned().collect())
@@ -138,11 +87,6 @@ pub async fn add(session: &Session, formula: StoredFormula) -> Result<(i64, Prob
         warnings = parsed.check_in(&session.context().state(), &table.schema(), &given)?.warnings;
     }
     Ok((session.add_formula(formula).await?, warnings))
-}
-
-/// A word that a formula may be called by: it must not read as anything else.
-pub fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Checks what is to be kept: its name, its category, and that it is a formula.
@@ -275,24 +219,4 @@ pub async fn to_plan(session: &Session, formula: &Formula, table: &str, params: 
 pub async fn reach(session: &Session, formula: &Formula, table: &str, params: &Params) -> Result<PlanReach> {
     let plan = session.optimized(&to_plan(session, formula, table, params).await?).await?;
     Ok(relation(session, table).await?.reach(&plan))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_changed_formula_is_a_new_version_and_a_repeated_one_is_not() {
-        let formula = |text: &str, created_at| StoredFormula {
-            name: "dip".to_string(),
-            formula: text.to_string(),
-            created_at,
-            ..StoredFormula::default()
-        };
-        let mut all = vec![];
-        let versions =
-            [("a", 1), ("a", 2), ("b", 3), ("a", 4)].map(|(text, at)| next_version(&mut all, &formula(text, at)));
-        assert_eq!(versions, [1, 1, 2, 3]);
-        assert_eq!(all.iter().map(|known| known.created_at).collect::<Vec<_>>(), [1, 3, 4]);
-    }
 }

@@ -16,6 +16,18 @@ use tallow_engine::reach::{PlanReach, reach, reach_at_end};
 use tallow_lake::{CandleTable, Lake, READABLE, Unreadable};
 use tallow_udfs::calendar::Timeframe;
 
+/// The table of a timeframe; a table's name, a path or URL is taken as it is.
+///
+/// # Errors
+/// It is none of these.
+pub fn table_of(text: &str) -> Result<String> {
+    match text.parse::<Timeframe>() {
+        Ok(timeframe) => Ok(format!("candles_{timeframe}")),
+        Err(_) if text.starts_with("candles") || text.contains(['/', '.', '*']) => Ok(text.to_string()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Where bars come from.
 pub(super) struct Relation {
     /// What they were asked for by.

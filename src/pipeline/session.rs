@@ -1,6 +1,6 @@
 //! A session: an engine over a lake.
 
-use crate::formulas;
+use crate::versioned;
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -149,12 +149,12 @@ impl Session {
 
     /// Adds a formula to those that the lake keeps; returns its version.
     pub async fn add_formula(&self, formula: StoredFormula) -> Result<i64> {
-        self.on_lake(|lake| async move { formulas::store(&lake, formula).await }).await
+        self.on_lake(|lake| async move { versioned::store(&lake, formula).await }).await
     }
 
     /// All versions of the formulas that the lake keeps, by name and version.
     pub async fn formulas(&self) -> Result<Vec<StoredFormula>> {
-        self.on_lake(|lake| async move { formulas::all(&lake).await }).await
+        self.on_lake(|lake| async move { versioned::all(&lake).await }).await
     }
 
     /// Runs work on the lake's tables on the session's own threads.

@@ -255,7 +255,7 @@ async fn a_variant_is_the_mean_of_the_function() {
     let session = session().await;
     let mut sweep = swept();
     sweep.cuts.folds = 4;
-    let Swept { variants, luck } = sweep.run(&session, &Control::default()).await.unwrap();
+    let Swept { variants, luck, .. } = sweep.run(&session, &Control::default()).await.unwrap();
     assert_eq!((variants.num_rows(), luck.trials), (5, 5));
     let sharpes = numbers(&variants, "sharpe");
     assert!(sharpes.is_sorted_by(|a, b| a >= b), "{sharpes:?}");

@@ -39,6 +39,7 @@ mod reports;
 mod scans;
 mod similarity;
 mod slt;
+mod tightness;
 mod timeframes;
 mod trades;
 mod use_cases;

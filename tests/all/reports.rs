@@ -3,7 +3,7 @@
 use crate::common::{numbers, settings};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use tallow::pipeline::report::{Bar, Chart, Page, Source, Window, png};
+use tallow::pipeline::report::{Bar, Chart, Figure, Page, Section, Source, Window, png};
 
 fn tallow(folder: &Path, args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_tallow"))
@@ -56,6 +56,14 @@ fn reports(folder: &Path) {
         ],
     );
     tallow(folder, &["report", "scan", "rsi(14) < 35", "--last", "-o", &page("scan.html"), "--charts", "3"]);
+    let dips = ["--entry", "rsi(14) < 35", "--exit", "rsi(14) > 55"];
+    tallow(folder, &[&["strategy", "add", "dips"], &dips[..]].concat());
+    tallow(folder, &["backtest", "dips", "--benchmark", "AAPL", "-o", &page("backtest.html")]);
+    let sweep = ["sweep", "--entry", "rsi(:n) < :level", "--exit", "rsi(:n) > 55", "--param", "n=7,14"];
+    tallow(
+        folder,
+        &[&sweep[..], &["--param", "level=25..35:5", "--walk-forward", "3", "-o", &page("sweep.html")]].concat(),
+    );
     tallow(folder, &["label", "-t", "1d"]);
     tallow(folder, &["report", "labels", "labels_1d", "-o", &page("labels.html"), "--charts", "2"]);
 }
@@ -64,7 +72,9 @@ fn reports(folder: &Path) {
 fn a_report_stands_alone_and_shows_what_was_found() {
     let folder = tempfile::tempdir().unwrap();
     reports(folder.path());
-    for (name, charts) in [("match.html", 4), ("scan.html", 3), ("labels.html", 2)] {
+    for (name, charts) in
+        [("match.html", 4), ("scan.html", 3), ("labels.html", 2), ("backtest.html", 9), ("sweep.html", 2)]
+    {
         let html = std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert!(html.matches("<svg").count() <= charts && html.contains("<svg"), "{name}");
         let addresses = html.matches("http").count() - html.matches("http://www.w3.org/2000/svg").count();
@@ -74,6 +84,13 @@ fn a_report_stands_alone_and_shows_what_was_found() {
     let html = std::fs::read_to_string(folder.path().join("match.html")).unwrap();
     assert!(html.contains("class=\"shade\"") && html.contains("class=\"overlay\"") && html.contains("+5 %"));
     assert!(html.contains("not trained"));
+    let html = std::fs::read_to_string(folder.path().join("backtest.html")).unwrap();
+    let headings = ["Figures", "Account", "Trades", "Years", "Deepest drawdowns", "Symbols", "All trades"];
+    assert!(headings.iter().all(|heading| html.contains(&format!("<h2>{heading}</h2>"))), "{html}");
+    let html = std::fs::read_to_string(folder.path().join("sweep.html")).unwrap();
+    assert!(
+        html.contains("class=\"best\"") && html.contains("<h2>Walk-forward</h2>") && html.contains("overfitting: of")
+    );
     let pictures: Vec<_> = std::fs::read_dir(folder.path().join("png")).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(pictures.len(), 4);
     for picture in pictures {
@@ -93,9 +110,9 @@ fn text_is_escaped_and_drawn() {
         window: Some(Window { first: 10, last: 30, overlay: vec![0.0, 1.0, 0.0] }),
         ..Chart::default()
     };
-    let picture = png(&chart).unwrap();
+    let picture = png(&Figure::from(chart.clone())).unwrap();
     // Without the fonts that come along, its letters would be missing.
-    assert!(picture.len() > png(&Chart { title: String::new(), ..chart.clone() }).unwrap().len() + 500);
+    assert!(picture.len() > png(&Figure::from(Chart { title: String::new(), ..chart.clone() })).unwrap().len() + 500);
     let rows = arrow::array::RecordBatch::try_from_iter([(
         "symbol",
         std::sync::Arc::new(arrow::array::StringArray::from(vec!["<img src=x>"])) as arrow::array::ArrayRef,
@@ -106,8 +123,7 @@ fn text_is_escaped_and_drawn() {
         parameters: vec![("a".to_string(), "\"quoted\" <i>".to_string())],
         sources: vec![Source { table: "candles".to_string(), version: Some(3), rows: Some(7), made: false }],
         notes: vec![],
-        charts: vec![chart],
-        rows,
+        sections: Section::figures("Charts", vec![chart]).into_iter().chain([Section::table("Rows", rows)]).collect(),
     };
     let html = page.html().unwrap();
     for raw in ["<script>alert", "<img", "<b>", "<i>"] {
@@ -138,7 +154,9 @@ fn browse(page: &Path, more: &[&str]) -> (String, String) {
 fn a_browser_shows_the_charts_sorts_the_table_and_has_nothing_to_complain_about() {
     let folder = tempfile::tempdir().unwrap();
     reports(folder.path());
-    for (name, charts) in [("match.html", 4), ("scan.html", 1), ("labels.html", 1)] {
+    for (name, charts) in
+        [("match.html", 4), ("scan.html", 1), ("labels.html", 1), ("backtest.html", 4), ("sweep.html", 2)]
+    {
         let (document, console) = browse(&folder.path().join(name), &[]);
         assert_eq!(console, "", "{name}");
         assert!(document.matches("<svg").count() >= charts, "{name}");

@@ -43,7 +43,7 @@ topics! {
     "ranges": [],
     "formulas": ["formula"],
     "scans": ["scan"],
-    "backtests": ["backtest"],
+    "backtests": ["backtest", "strategy"],
     "sweeps": ["sweep"],
     "patterns": ["pattern", "match"],
     "models": [],

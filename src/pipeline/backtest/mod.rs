@@ -2,12 +2,17 @@
 
 mod bars;
 mod bootstrap;
+mod figures;
+mod options;
 mod plan;
 mod results;
 mod run;
 mod summary;
+mod tables;
 
 pub use bootstrap::{Bootstrap, Spread};
+pub use figures::figures_in_words;
+pub use options::Options;
 pub(crate) use plan::{bound, looks_ahead};
 pub use results::Results;
 pub(crate) use summary::a_year;

@@ -33,6 +33,18 @@ impl Backtest {
         control.limit(&clock, self.results(session, control)).await
     }
 
+    /// Whether it can be run on the table, without running it; a table that is not there yet tells nothing.
+    ///
+    /// # Errors
+    /// As [`Backtest::run`], before anything is computed.
+    pub(crate) async fn try_out(&self, session: &Session) -> Result<()> {
+        self.check()?;
+        match relation(session, &self.table).await {
+            Ok(from) => self.bars(session, &from).await.map(|_| ()),
+            Err(_) => Ok(()),
+        }
+    }
+
     async fn results(&self, session: &Session, control: &Control) -> Result<Results> {
         let from = relation(session, &self.table).await?;
         let frame = self.bars(session, &from).await?;

@@ -2,15 +2,11 @@
 
 use super::Backtest;
 use crate::Session;
-use crate::quoting::quoted;
-use crate::relation::one;
+use crate::over_rows::over_rows;
 use crate::rows::{column, times};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::compute::concat_batches;
-use datafusion::catalog::MemTable;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tallow_common::Result;
 
 const DAY: i64 = 86_400_000_000;
@@ -27,22 +23,10 @@ pub(super) async fn of(
 ) -> Result<RecordBatch> {
     let ts = times(column(equity, "ts")?)?;
     let periods = backtest.periods.unwrap_or_else(|| a_year(&ts));
-    // Runs at the same time have tables of their own.
-    static RUNS: AtomicU64 = AtomicU64::new(0);
-    let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let [trades_name, equity_name] = ["trades", "equity"].map(|what| format!("#{what} of back-test {run}"));
-    for (name, rows) in [(&trades_name, trades), (&equity_name, equity)] {
-        let table = MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?;
-        session.lake().keep_hidden(name, Arc::new(table));
-    }
     let with_benchmark = equity.column_by_name("benchmark_return").is_some();
-    let figures = figures(periods, with_benchmark, &quoted(&trades_name), &quoted(&equity_name));
-    let found = async { session.collect(one(session, &figures).await?).await }.await;
-    session.lake().drop_hidden(&trades_name);
-    session.lake().drop_hidden(&equity_name);
-    let found = found?;
-    let schema = found.first().map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), RecordBatch::schema);
-    let found = concat_batches(&schema, &found)?;
+    let found =
+        over_rows(session, [trades, equity], |[trades, equity]| figures(periods, with_benchmark, &trades, &equity))
+            .await?;
     // What is known without SQL comes first.
     let time = |time: Option<&i64>| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from(vec![time.copied()]).with_timezone("UTC"))

@@ -3,7 +3,7 @@
 use super::definition::Definition;
 use super::pipeline::Pipeline;
 use crate::Session;
-use crate::formulas::is_name;
+use crate::versioned::is_name;
 use datafusion::catalog::SchemaProvider;
 use std::collections::{BTreeMap, BTreeSet};
 use tallow_common::{Error, Result};

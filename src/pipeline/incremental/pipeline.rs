@@ -12,7 +12,8 @@ use crate::fingerprint::fingerprint;
 use crate::materialize::result_table;
 use crate::outcome::Skipped;
 use crate::query::Query;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tallow_common::{Error, Ranges, Result};
@@ -26,6 +27,9 @@ use tallow_udfs::series::Bars;
 const CANDLES: &str = "candles";
 /// Why a full run computes everything.
 pub(super) const FULL: &str = "a full run was asked for";
+
+/// Functions whose values come from elsewhere than from rows.
+const CHANGES_BY_ITSELF: &[&str] = &["now", "current_date", "current_time", "random", "uuid"];
 
 /// Something that is computed of candles, and whose result is kept as a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -287,12 +291,40 @@ impl Pipeline {
     pub(super) async fn plan(&self, session: &Session, query: &Query) -> Result<LogicalPlan> {
         let mut statements = query.parse(session).await?.statements;
         match (statements.pop(), statements.len()) {
-            (Some(statement), 0) => session.engine().logical(statement).await,
+            (Some(statement), 0) => {
+                let plan = session.engine().logical(statement).await?;
+                self.check_depends_on_rows_alone(&plan)?;
+                Ok(plan)
+            }
             (_, others) => Err(Error::invalid(format!(
                 "pipeline `{}` has {} statements: expected one query",
                 self.name,
                 others + 1
             ))),
+        }
+    }
+
+    /// A run computes what a delivery affects: a row that changes without one would keep what it was.
+    fn check_depends_on_rows_alone(&self, plan: &LogicalPlan) -> Result<()> {
+        let mut found = None;
+        plan.apply_with_subqueries(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| match expr {
+                    Expr::ScalarFunction(call) if CHANGES_BY_ITSELF.contains(&call.name()) => {
+                        found = Some(call.name().to_string());
+                        Ok(TreeNodeRecursion::Stop)
+                    }
+                    _ => Ok(TreeNodeRecursion::Continue),
+                })
+            })
+        })?;
+        match found {
+            Some(function) => Err(Error::invalid(format!(
+                "pipeline `{}` calls {function}(), whose value changes without a delivery: keep a time in a column, such as \
+                 bar_end(ts, '1d'), and compare it where the table is read",
+                self.name
+            ))),
+            None => Ok(()),
         }
     }
 

@@ -1,9 +1,7 @@
-//! A candle chart as SVG.
-//!
-//! The drawing names classes; a page gives them colours that follow the reader's theme, a picture has colours of its own.
+//! A candle chart.
 
+use super::drawing::{Drawing, LEFT, RIGHT, Scale, TOP, WIDTH, dates, legend, path, round, shown};
 use maud::{Markup, html};
-use std::fmt::Write;
 
 /// A candle.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,133 +59,63 @@ pub struct Chart {
     pub facts: Vec<String>,
 }
 
-const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 400.0;
-const LEFT: f64 = 8.0;
-const RIGHT: f64 = 66.0;
-const TOP: f64 = 58.0;
 const PRICES: f64 = 228.0;
 const VOLUMES: f64 = 56.0;
 const BETWEEN: f64 = 14.0;
 
-/// Colours of a picture, which has no theme to follow.
-const COLOURS: &str = "text{font-family:sans-serif}.paper{fill:#ffffff}.ink{fill:#1c2430}.soft{fill:#667085}.grid{stroke:#e4e7ec;stroke-width:1}\
-.up{fill:#12805c;stroke:#12805c}.down{fill:#c4320a;stroke:#c4320a}.volume{fill:#98a2b3}\
-.shade{fill:#3b5bdb;fill-opacity:0.10}.overlay{fill:none;stroke:#3b5bdb;stroke-width:2}\
-.line0{fill:none;stroke:#b54708;stroke-width:1.3}.line1{fill:none;stroke:#6941c6;stroke-width:1.3}\
-.line2{fill:none;stroke:#087443;stroke-width:1.3}.name0{fill:#b54708}.name1{fill:#6941c6}.name2{fill:#087443}.mark{fill:#3b5bdb}";
-
-/// Where values lie on the page.
-#[derive(Clone, Copy)]
-struct Scale {
-    low: f64,
-    high: f64,
-    top: f64,
-    height: f64,
-}
-
-impl Scale {
-    fn of(values: impl Iterator<Item = f64>, top: f64, height: f64) -> Scale {
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for value in values.filter(|v| v.is_finite()) {
-            (low, high) = (low.min(value), high.max(value));
-        }
-        if low > high {
-            (low, high) = (0.0, 1.0);
-        }
-        let room = if high > low { (high - low) * 0.04 } else { high.abs().max(1.0) * 0.01 };
-        Scale { low: low - room, high: high + room, top, height }
+impl Drawing for Chart {
+    fn title(&self) -> &str {
+        &self.title
     }
 
-    fn y(&self, value: f64) -> f64 {
-        self.top + self.height * (self.high - value) / (self.high - self.low)
+    fn subtitle(&self) -> &str {
+        &self.subtitle
     }
 
-    /// Round values, a handful.
-    fn ticks(&self) -> Vec<f64> {
-        let rough = (self.high - self.low) / 5.0;
-        let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|f| f * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
-        let first = (self.low / step).ceil() as i64;
-        let last = (self.high / step).floor() as i64;
-        (first..=last.min(first + 12)).map(|i| i as f64 * step).collect()
-    }
-}
-
-fn round(x: f64) -> f64 {
-    (x * 10.0).round() / 10.0
-}
-
-/// A number in as many digits as its size asks for.
-fn shown(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_string(),
-        v if !(1e-4..1e9).contains(&v) => format!("{value:.3e}"),
-        v if v >= 1000.0 => format!("{value:.0}"),
-        v if v >= 10.0 => format!("{value:.1}"),
-        v if v >= 1.0 => format!("{value:.2}"),
-        v => format!("{value:.*}", (3.0 - v.log10().floor()) as usize),
-    }
-}
-
-impl Chart {
-    /// The drawing as an element of a page.
-    pub fn svg(&self) -> Markup {
-        self.drawing(None)
+    fn height(&self) -> f64 {
+        HEIGHT
     }
 
-    /// The drawing as a file of its own, with colours.
-    pub fn file(&self) -> String {
-        self.drawing(Some(COLOURS)).into_string()
-    }
-
-    fn x(&self, bar: f64) -> f64 {
-        LEFT + (bar + 0.5) * (WIDTH - LEFT - RIGHT) / self.bars.len().max(1) as f64
-    }
-
-    fn drawing(&self, colours: Option<&str>) -> Markup {
+    fn body(&self) -> Markup {
         let lines = self.averages.iter().flat_map(|(_, values)| values.iter().copied());
         let extremes = self.bars.iter().flat_map(|b| [b.low, b.high]);
         let prices = Scale::of(extremes.chain(lines).chain(self.overlay()), TOP, PRICES);
         let most = self.bars.iter().map(|b| b.volume).filter(|v| v.is_finite()).fold(0.0, f64::max);
         let bottom = TOP + PRICES + BETWEEN + VOLUMES;
         let width = ((WIDTH - LEFT - RIGHT) / self.bars.len().max(1) as f64 * 0.7).max(0.6);
+        let times: Vec<i64> = self.bars.iter().map(|bar| bar.ts).collect();
         html! {
-            svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) class="chart" {
-                @if let Some(colours) = colours { style { (colours) } }
-                rect class="paper" x="0" y="0" width=(WIDTH) height=(HEIGHT) {}
-                text class="ink" x=(LEFT) y="20" font-size="15" { (self.title) }
-                text class="soft" x=(LEFT) y="38" font-size="12" { (self.subtitle) }
-                text class="ink" x=(WIDTH - 8.0) y="20" font-size="12" text-anchor="end" { (self.facts.join(" · ")) }
-                @for (i, (name, _)) in self.averages.iter().enumerate() {
-                    text class=(format!("name{i}")) x=(WIDTH - 8.0 - 62.0 * (self.averages.len() - 1 - i) as f64) y="38" font-size="12" text-anchor="end" { (name) }
-                }
-                @if let Some(window) = &self.window {
-                    rect class="shade" x=(round(self.x(window.first as f64 - 0.5))) y=(TOP) height=(PRICES + BETWEEN + VOLUMES)
-                        width=(round(self.x(window.last as f64 + 0.5) - self.x(window.first as f64 - 0.5))) {}
-                }
-                @for tick in prices.ticks() {
-                    line class="grid" x1=(LEFT) x2=(WIDTH - RIGHT) y1=(round(prices.y(tick))) y2=(round(prices.y(tick))) {}
-                    text class="soft" x=(WIDTH - RIGHT + 6.0) y=(round(prices.y(tick) + 4.0)) font-size="11" { (shown(tick)) }
-                }
-                @for (bar, text) in self.dates() {
-                    line class="grid" x1=(round(self.x(bar as f64))) x2=(round(self.x(bar as f64))) y1=(TOP) y2=(bottom) {}
-                    text class="soft" x=(round(self.x(bar as f64))) y=(bottom + 16.0) font-size="11" text-anchor="middle" { (text) }
-                }
-                @for (i, bar) in self.bars.iter().enumerate() {
-                    (self.candle(i, bar, &prices, width, most, bottom))
-                }
-                @for (i, (_, values)) in self.averages.iter().enumerate() {
-                    path class=(format!("line{i}")) d=(self.path(values.iter().enumerate().map(|(b, v)| (b as f64, *v)), &prices)) {}
-                }
-                @if let Some(window) = &self.window {
-                    path class="overlay" d=(self.path(self.overlay().enumerate().map(|(b, v)| ((window.first + b) as f64, v)), &prices)) {}
-                }
-                @for mark in &self.marks {
-                    (self.mark(mark, &prices))
-                }
+            text class="ink" x=(WIDTH - 8.0) y="20" font-size="12" text-anchor="end" { (self.facts.join(" · ")) }
+            (legend(self.averages.iter().map(|(name, _)| name.as_str()), 38.0))
+            @if let Some(window) = &self.window {
+                rect class="shade" x=(round(self.x(window.first as f64 - 0.5))) y=(TOP) height=(PRICES + BETWEEN + VOLUMES)
+                    width=(round(self.x(window.last as f64 + 0.5) - self.x(window.first as f64 - 0.5))) {}
+            }
+            (prices.grid(shown))
+            @for (bar, text) in dates(&times, 7) {
+                line class="grid" x1=(round(self.x(bar as f64))) x2=(round(self.x(bar as f64))) y1=(TOP) y2=(bottom) {}
+                text class="soft" x=(round(self.x(bar as f64))) y=(bottom + 16.0) font-size="11" text-anchor="middle" { (text) }
+            }
+            @for (i, bar) in self.bars.iter().enumerate() {
+                (self.candle(i, bar, &prices, width, most, bottom))
+            }
+            @for (i, (_, values)) in self.averages.iter().enumerate() {
+                path class=(format!("line{i}")) d=(self.path(values.iter().enumerate().map(|(b, v)| (b as f64, *v)), &prices)) {}
+            }
+            @if let Some(window) = &self.window {
+                path class="overlay" d=(self.path(self.overlay().enumerate().map(|(b, v)| ((window.first + b) as f64, v)), &prices)) {}
+            }
+            @for mark in &self.marks {
+                (self.mark(mark, &prices))
             }
         }
+    }
+}
+
+impl Chart {
+    fn x(&self, bar: f64) -> f64 {
+        LEFT + (bar + 0.5) * (WIDTH - LEFT - RIGHT) / self.bars.len().max(1) as f64
     }
 
     fn candle(&self, i: usize, bar: &Bar, prices: &Scale, width: f64, most: f64, bottom: f64) -> Markup {
@@ -223,17 +151,9 @@ impl Chart {
         }
     }
 
-    /// A line through points; it breaks where a value is missing.
+    /// A line through values of bars.
     fn path(&self, points: impl Iterator<Item = (f64, f64)>, prices: &Scale) -> String {
-        let (mut d, mut open) = (String::new(), false);
-        for (bar, value) in points {
-            if value.is_finite() {
-                let step = if open { 'L' } else { 'M' };
-                let _ = write!(d, "{step}{} {}", round(self.x(bar)), round(prices.y(value)));
-            }
-            open = value.is_finite();
-        }
-        d
+        path(points.map(|(bar, value)| (self.x(bar), prices.y(value))))
     }
 
     /// The pattern's closes at the level and with the spread of those of the window, one for each of its bars.
@@ -248,17 +168,6 @@ impl Chart {
             shape.into_iter().map(|z| mean + spread * z).collect::<Vec<_>>()
         });
         values.unwrap_or_default().into_iter()
-    }
-
-    /// Some bars and their dates.
-    fn dates(&self) -> Vec<(usize, String)> {
-        let every = self.bars.len().div_ceil(7).max(1);
-        let day = 86_400_000_000;
-        let daily = self.bars.iter().all(|b| b.ts % day == 0);
-        let format = if daily { "%Y-%m-%d" } else { "%m-%d %H:%M" };
-        let text = |ts: i64| chrono::DateTime::from_timestamp_micros(ts).map(|t| t.format(format).to_string());
-        let bars = self.bars.iter().enumerate().skip(every / 2).step_by(every);
-        bars.filter_map(|(i, bar)| Some((i, text(bar.ts)?))).collect()
     }
 }
 
@@ -303,12 +212,5 @@ mod tests {
         assert_eq!(chart.file().matches("class=\"up\"").count(), 58);
         assert!(!chart.file().contains("NaN"));
         assert!(!Chart::default().file().contains("NaN"));
-    }
-
-    #[test]
-    fn ticks_fit_beside_the_chart() {
-        let ticks = [0.0, 1234.56, 12.345, 1.2345, 0.123456, 0.00123456, 1.15e-8, 2.5e300].map(shown);
-        assert_eq!(ticks, ["0", "1235", "12.3", "1.23", "0.1235", "0.001235", "1.150e-8", "2.500e300"]);
-        assert!(ticks.iter().all(|tick| tick.len() < 10));
     }
 }

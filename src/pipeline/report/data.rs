@@ -220,6 +220,45 @@ pub async fn charts_of_scan(session: &Session, hits: &RecordBatch, table: &str, 
     Ok(charts)
 }
 
+/// Charts of the trades with the largest gains and the largest losses, at most so many: a mark where each began and where it ended.
+pub(super) async fn charts_of_trades(
+    session: &Session,
+    trades: &RecordBatch,
+    table: &str,
+    most: usize,
+) -> Result<Vec<Chart>> {
+    let (names, gains) = (texts(column(trades, "symbol")?)?, numbers(column(trades, "pnl")?)?);
+    let (returns, reasons) = (numbers(column(trades, "return")?)?, texts(column(trades, "reason")?)?);
+    let (entries, exits) = (times(column(trades, "entry_ts")?)?, times(column(trades, "exit_ts")?)?);
+    let sides = texts(column(trades, "side")?)?;
+    let mut order: Vec<usize> = (0..gains.len()).filter(|at| gains[*at].is_finite()).collect();
+    order.sort_by(|a, b| gains[*b].total_cmp(&gains[*a]));
+    let worst = (most / 2).min(order.len() / 2);
+    let best = (most - most / 2).min(order.len() - worst);
+    let chosen: Vec<usize> = order[..best].iter().chain(order[order.len() - worst..].iter().rev()).copied().collect();
+    let chosen_names: Vec<String> = chosen.iter().map(|at| names[*at].clone()).collect();
+    let all = symbols(session, table, &distinct(&chosen_names, chosen_names.len())).await?;
+    let mut charts = vec![];
+    for at in chosen {
+        let Some(symbol) = all.get(&names[at]) else { continue };
+        let (Some(first), Some(last)) = (symbol.at(entries[at]), symbol.at(exits[at])) else { continue };
+        let (mut chart, from) = symbol.around(first, last);
+        let way = if sides[at] == "long" { 1 } else { -1 };
+        chart.marks = vec![Mark { bar: first - from, side: way }, Mark { bar: last - from, side: -way }];
+        chart.title = names[at].clone();
+        chart.subtitle = format!(
+            "{}, {} to {}, left by {}",
+            sides[at],
+            shown(entries[at]),
+            shown(exits[at]),
+            reasons[at].replace('_', " ")
+        );
+        chart.facts = vec![format!("{:+.1} %", returns[at] * 100.0), format!("{:+.0}", gains[at])];
+        charts.push(chart);
+    }
+    Ok(charts)
+}
+
 /// Charts of the newest labelled bars of some symbols, each label a mark.
 pub async fn charts_of_labels(
     session: &Session,

@@ -1,6 +1,6 @@
 //! `Report`: the pages of matches, of a scan, and of labels.
 
-use super::{Chart, Page, Source, charts_of_labels, charts_of_matches, charts_of_scan, source};
+use super::{Chart, Page, Section, Source, charts_of_labels, charts_of_matches, charts_of_scan, source};
 use crate::Session;
 use crate::control::Control;
 use crate::label::quality;
@@ -16,6 +16,10 @@ use tallow_common::{Error, Result};
 use tallow_lake::StoredPattern;
 use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::similarity::reference::Channels;
+
+fn charts_and_rows(charts: Vec<Chart>, rows: RecordBatch) -> Vec<Section> {
+    Section::figures("Charts", charts).into_iter().chain([Section::table("Rows", rows)]).collect()
+}
 
 /// Charts of the first matches, at most so many.
 pub async fn match_charts(session: &Session, job: &MatchJob, found: &Found, most: usize) -> Result<Vec<Chart>> {
@@ -40,8 +44,7 @@ pub async fn match_page(session: &Session, job: &MatchJob, found: &Found, charts
         parameters: parameters_of_matches(job),
         sources,
         notes,
-        charts: match_charts(session, job, found, charts).await?,
-        rows: found.rows.clone(),
+        sections: charts_and_rows(match_charts(session, job, found, charts).await?, found.rows.clone()),
     })
 }
 
@@ -127,7 +130,7 @@ pub async fn scan_page(
     }
     let sources = vec![source(session, table).await?];
     let title = format!("Scan: {}", scan.formula);
-    Ok((Page { title, parameters, sources, notes, charts, rows }, skipped))
+    Ok((Page { title, parameters, sources, notes, sections: charts_and_rows(charts, rows) }, skipped))
 }
 
 /// A page of labels.
@@ -175,7 +178,8 @@ impl LabelReport {
         }
         let sources: Vec<Source> = vec![source(session, table).await?, source(session, &candles).await?];
         let parameters = vec![("labels".to_string(), columns.join(", "))];
-        Ok(Page { title: format!("Labels: {table}"), parameters, sources, notes: vec![], charts, rows })
+        let sections = charts_and_rows(charts, rows);
+        Ok(Page { title: format!("Labels: {table}"), parameters, sources, notes: vec![], sections })
     }
 }
 

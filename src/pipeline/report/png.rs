@@ -1,6 +1,6 @@
-//! A chart as a picture, for alerts.
+//! A drawing as a picture, for alerts.
 
-use super::Chart;
+use super::Figure;
 use resvg::{tiny_skia, usvg};
 use std::sync::{Arc, LazyLock};
 use tallow_common::{Error, Result};
@@ -20,11 +20,11 @@ fn fonts() -> Arc<usvg::fontdb::Database> {
     Arc::clone(&FONTS)
 }
 
-/// The chart as a PNG.
-pub fn png(chart: &Chart) -> Result<Vec<u8>> {
-    let failed = |what: &dyn std::fmt::Display| Error::invalid(format!("drawing the chart '{}': {what}", chart.title));
+/// The drawing as a PNG.
+pub fn png(figure: &Figure) -> Result<Vec<u8>> {
+    let failed = |what: &dyn std::fmt::Display| Error::invalid(format!("drawing '{}': {what}", figure.title()));
     let options = usvg::Options { fontdb: fonts(), font_family: "Ubuntu".to_string(), ..usvg::Options::default() };
-    let tree = usvg::Tree::from_str(&chart.file(), &options).map_err(|e| failed(&e))?;
+    let tree = usvg::Tree::from_str(&figure.file(), &options).map_err(|e| failed(&e))?;
     let size = tree.size();
     let (width, height) = ((size.width() * ZOOM) as u32, (size.height() * ZOOM) as u32);
     let mut pixels = tiny_skia::Pixmap::new(width, height).ok_or_else(|| failed(&"it has no size"))?;

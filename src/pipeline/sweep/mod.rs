@@ -1,13 +1,15 @@
 //! Sweeps: many variants of a strategy, and whether the best of them is more than luck.
 
 mod aggregate;
+mod luck;
 mod overfitting;
 mod run;
 mod spec;
 
 pub use aggregate::Cuts;
+pub use luck::Luck;
 pub use overfitting::{Block, Fold, Pbo, WalkForward, pbo};
-pub use run::{Luck, Swept};
+pub use run::{Swept, Values};
 
 use crate::backtest::Backtest;
 use crate::scan;

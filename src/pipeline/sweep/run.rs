@@ -2,11 +2,13 @@
 
 use super::Sweep;
 use super::aggregate::{At, SweepAggregate, Variant, blocks_of, folds_of};
-use super::overfitting::{Pbo, WalkForward, pbo};
+use super::luck::Luck;
+use super::overfitting::{WalkForward, pbo};
 use crate::Session;
 use crate::backtest::{Distance, Size, bound, looks_ahead};
 use crate::bounds::bounded;
 use crate::control::{Control, Progress, Unit};
+use crate::over_rows::over_rows;
 use crate::quoting::quoted;
 use crate::random::Random;
 use crate::relation::{Relation, one, relation};
@@ -15,11 +17,9 @@ use crate::scan::typed;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use datafusion::catalog::MemTable;
 use datafusion::prelude::DataFrame;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Formula, FormulaKind, Params};
 use tallow_engine::series_aggregate::aggregated;
@@ -41,35 +41,12 @@ pub struct Swept {
     pub variants: RecordBatch,
     /// Whether the best is more than luck.
     pub luck: Luck,
-}
-
-/// Whether the best of many variants is more than luck.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Luck {
-    /// Instants, and bars a year.
-    pub bars: usize,
-    /// Bars a year.
-    pub periods: f64,
-    /// Variants that were tried.
-    pub trials: usize,
-    /// How many independent ones they are worth.
-    pub effective_trials: Option<f64>,
-    /// Sharpe ratio of a year of the best.
-    pub best_sharpe: Option<f64>,
-    /// What the best of as many independent trials without skill would show, of a year.
-    pub expected_sharpe: Option<f64>,
-    /// The probability that the true Sharpe ratio of the best is above that.
-    pub deflated_sharpe: Option<f64>,
-    /// Backtest overfitting, where there are two variants or more.
-    pub pbo: Option<Pbo>,
-    /// What a walk-forward test found, where one was asked for; ratios of one bar.
-    pub walk_forward: Option<WalkForward>,
-    /// The parameters of the variant that was the best before most folds.
-    pub most_frequent: Option<String>,
+    /// The parameters of all variants, names and values, in the order in which they were tried.
+    pub tried: Vec<Values>,
 }
 
 /// A variant's parameters, by name.
-type Values = Vec<(String, String)>;
+pub type Values = Vec<(String, String)>;
 
 impl Sweep {
     /// How many variants there would be.
@@ -139,7 +116,7 @@ impl Sweep {
         }
         let rows = concat_batches(&first.schema(), &results)?;
         let luck = self.luck(&rows, &all, bars, periods, &standardised)?;
-        Ok(Swept { variants: self.shown(&rows, &all)?, luck })
+        Ok(Swept { variants: self.shown(&rows, &all)?, luck, tried: all })
     }
 
     /// The combinations that are tried.
@@ -154,7 +131,7 @@ impl Sweep {
             });
             let number: ArrayRef = Arc::new(Int64Array::from_iter_values(0..all.len() as i64));
             let rows = RecordBatch::try_from_iter(columns.chain([("(number)", number)]))?;
-            keep = fulfilled(session, rows, only, all.len()).await?;
+            keep = fulfilled(session, &rows, only, all.len()).await?;
         }
         let mut chosen: Vec<usize> = (0..all.len()).filter(|at| keep[*at]).collect();
         if let Some(sample) = self.sample.filter(|sample| *sample < chosen.len()) {
@@ -326,23 +303,16 @@ impl Columns<'_> {
 }
 
 /// For which rows a condition is true.
-async fn fulfilled(session: &Session, rows: RecordBatch, condition: &str, count: usize) -> Result<Vec<bool>> {
-    static SWEEPS: AtomicU64 = AtomicU64::new(0);
-    let name = format!("#combinations {}", SWEEPS.fetch_add(1, Ordering::Relaxed));
-    let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
-    session.lake().keep_hidden(&name, Arc::new(table));
-    let sql = format!("select \"(number)\" as number, ({condition}) as fits from {}", quoted(&name));
-    let found = async { session.collect(one(session, &sql).await?).await }.await;
-    session.lake().drop_hidden(&name);
-    let mut keep = vec![false; count];
-    let found = found.map_err(|error| Error::invalid(format!("the condition `{condition}`: {error}")))?;
-    for batch in found {
-        if *batch.column(1).data_type() != DataType::Boolean {
-            return Err(Error::invalid(format!("`{condition}` is no condition over the parameters")));
-        }
-        let fits: &BooleanArray = batch.column(1).as_boolean();
-        let which = batch.column(0).as_primitive::<Int64Type>();
-        (0..batch.num_rows()).for_each(|row| keep[which.value(row) as usize] = fits.is_valid(row) && fits.value(row));
+async fn fulfilled(session: &Session, rows: &RecordBatch, condition: &str, count: usize) -> Result<Vec<bool>> {
+    let sql = |[rows]: [String; 1]| format!("select \"(number)\" as number, ({condition}) as fits from {rows}");
+    let found = over_rows(session, [rows], sql).await;
+    let batch = found.map_err(|error| Error::invalid(format!("the condition `{condition}`: {error}")))?;
+    if *batch.column(1).data_type() != DataType::Boolean {
+        return Err(Error::invalid(format!("`{condition}` is no condition over the parameters")));
     }
+    let mut keep = vec![false; count];
+    let fits: &BooleanArray = batch.column(1).as_boolean();
+    let which = batch.column(0).as_primitive::<Int64Type>();
+    (0..batch.num_rows()).for_each(|row| keep[which.value(row) as usize] = fits.is_valid(row) && fits.value(row));
     Ok(keep)
 }
