@@ -225,7 +225,7 @@ fn the_command_writes_what_it_finds() {
         (&["--commission", "0.001"], "--commission 0.001: expected a percentage"),
         (&["--slots", "0"], "--slots 0: expected a number above 0"),
         (&["--cash", "-5"], "--cash -5: expected a number above 0"),
-        (&["--profile", "mine"], "expected one of tallow, backtesting.py"),
+        (&["--profile", "mine"], "possible values: tallow, backtesting.py"),
         (&["--target-steps", "5:1,3:2"], "the bars ascending"),
     ] {
         let rest: Vec<&str> = strategy.iter().copied().filter(|word| !["--stop", "5%"].contains(word)).collect();

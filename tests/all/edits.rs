@@ -2,7 +2,7 @@
 
 use crate::common::{DAY, START, query, settings};
 use crate::interpreter::{Dice, Node};
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use futures::StreamExt;
@@ -144,21 +144,34 @@ pub async fn deliver(session: &Session, folder: &Path, timeframe: &str, rows: &B
 pub fn assert_same(got: &RecordBatch, want: &RecordBatch, what: &str) {
     assert_eq!(got.num_rows(), want.num_rows(), "{what}");
     for (i, field) in want.schema().fields().iter().enumerate() {
-        let (a, b) = (got.column_by_name(field.name()), want.column(i));
-        let a = a.unwrap_or_else(|| panic!("{what}: no column {} in {}", field.name(), got.schema()));
-        if !matches!(b.data_type(), DataType::Float64) {
-            let text = |array| cast(array, &DataType::Utf8).unwrap();
-            assert_eq!(&text(a), &text(b), "{what}: {}", field.name());
-            continue;
+        let column = got.column_by_name(field.name());
+        let column = column.unwrap_or_else(|| panic!("{what}: no column {} in {}", field.name(), got.schema()));
+        assert_same_values(column, want.column(i), &format!("{what}: {}", field.name()));
+    }
+}
+
+fn assert_same_values(got: &ArrayRef, want: &ArrayRef, what: &str) {
+    match want.data_type() {
+        DataType::Struct(_) => {
+            for (got, want) in got.as_struct().columns().iter().zip(want.as_struct().columns()) {
+                assert_same_values(got, want, what);
+            }
         }
-        let (a, b) = (a.as_primitive::<Float64Type>(), b.as_primitive::<Float64Type>());
-        let scale = b.iter().flatten().fold(1.0f64, |scale, v| scale.max(v.abs()));
-        for row in 0..b.len() {
-            let same = match (a.is_valid(row), b.is_valid(row)) {
-                (true, true) => (a.value(row) - b.value(row)).abs() <= 1e-9 * scale,
-                (a, b) => a == b,
-            };
-            assert!(same, "{what}: {} of row {row}", field.name());
+        DataType::Float64 => {
+            let (a, b) = (got.as_primitive::<Float64Type>(), want.as_primitive::<Float64Type>());
+            let scale = b.iter().flatten().fold(1.0f64, |scale, v| scale.max(v.abs()));
+            for row in 0..b.len() {
+                let same = match (a.is_valid(row), b.is_valid(row)) {
+                    (true, true) => (a.value(row) - b.value(row)).abs() <= 1e-9 * scale,
+                    (a, b) => a == b,
+                };
+                assert!(same, "{what} of row {row}");
+            }
+        }
+        DataType::List(_) => assert_eq!(got.to_data(), want.to_data(), "{what}"),
+        _ => {
+            let text = |array| cast(array, &DataType::Utf8).unwrap();
+            assert_eq!(&text(got), &text(want), "{what}");
         }
     }
 }

@@ -38,9 +38,15 @@ async fn a_changed_query_is_refused_until_a_full_run() {
     let said = stranger.run(&session, RunOptions::default(), &control).await.unwrap_err().to_string();
     assert!(said.contains("another pipeline"), "{said}");
     // What has no symbol and no ts is not kept, and what is not followed is not read.
-    for (sql, expected) in
-        [("select close from candles", "columns `symbol` and `ts`"), ("select 1 as x", "no table of candles")]
-    {
+    for (sql, expected) in [
+        ("select close from candles", "columns `symbol` and `ts`"),
+        ("select 1 as x", "no table of candles"),
+        ("select symbol, ts, ts < now() as old from candles", "calls now(), whose value changes without a delivery"),
+        (
+            "select symbol, ts from candles where ts in (select max(ts) from candles where random() < 0.5)",
+            "calls random()",
+        ),
+    ] {
         let said = pipeline(sql)
             .run(&session, RunOptions { full: true, ..RunOptions::default() }, &control)
             .await

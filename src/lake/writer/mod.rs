@@ -13,7 +13,9 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
-use datafusion::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use datafusion::parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
 use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::SortingColumn;
@@ -316,14 +318,21 @@ impl<'a> TableWriter<'a> {
         };
         let (schema, batches) = (Arc::clone(&self.schema), group.batches);
         let chunks = SpawnedTask::spawn(async move {
-            let mut chunks = vec![];
-            for ((i, field), mut column) in schema.fields().iter().enumerate().zip(columns) {
+            let (mut chunks, mut columns) = (vec![], columns.into_iter());
+            for (i, field) in schema.fields().iter().enumerate() {
+                // Of a struct, each field has a column of its own.
+                let mut own: Vec<ArrowColumnWriter> = vec![];
                 for array in parts(batches.iter().map(|batch| batch.column(i)))? {
-                    for leaf in compute_leaves(field, &array).map_err(failed)? {
-                        column.write(&leaf).map_err(failed)?;
+                    for (at, leaf) in compute_leaves(field, &array).map_err(failed)?.iter().enumerate() {
+                        if at == own.len() {
+                            own.extend(columns.next());
+                        }
+                        own[at].write(leaf).map_err(failed)?;
                     }
                 }
-                chunks.push(column.close().map_err(failed)?);
+                for column in own {
+                    chunks.push(column.close().map_err(failed)?);
+                }
             }
             Ok(chunks)
         });

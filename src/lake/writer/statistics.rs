@@ -8,8 +8,14 @@ use serde_json::{Map, Value, json};
 /// The statistics of a file as Delta keeps them.
 pub(super) fn statistics(schema: &SchemaRef, groups: &[RowGroupMetaData], rows: u64) -> Value {
     let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for (i, field) in schema.fields().iter().enumerate() {
-        let known: Option<Vec<&Statistics>> = groups.iter().map(|g| g.column(i).statistics()).collect();
+    let firsts = schema.fields().iter().scan(0, |next, field| {
+        let first = *next;
+        *next += leaves(field.data_type());
+        Some((first, field))
+    });
+    // Of structs and lists nothing is told: nobody prunes by them.
+    for (leaf, field) in firsts.filter(|(_, field)| !field.data_type().is_nested()) {
+        let known: Option<Vec<&Statistics>> = groups.iter().map(|g| g.column(leaf).statistics()).collect();
         let Some(known) = known else { continue };
         if let Some(count) = known.iter().map(|s| s.null_count_opt()).sum::<Option<u64>>() {
             nulls.insert(field.name().clone(), count.into());
@@ -20,6 +26,19 @@ pub(super) fn statistics(schema: &SchemaRef, groups: &[RowGroupMetaData], rows: 
         }
     }
     json!({ "numRecords": rows, "minValues": min, "maxValues": max, "nullCount": nulls })
+}
+
+/// Columns that a file has for a type.
+fn leaves(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().map(|field| leaves(field.data_type())).sum(),
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field) => leaves(field.data_type()),
+        DataType::FixedSizeList(field, _) | DataType::Map(field, _) => leaves(field.data_type()),
+        _ => 1,
+    }
 }
 
 fn extremes(data_type: &DataType, groups: &[&Statistics]) -> Option<(Value, Value)> {
@@ -72,6 +91,17 @@ fn extremes(data_type: &DataType, groups: &[&Statistics]) -> Option<(Value, Valu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::datatypes::Field;
+
+    #[test]
+    fn a_nested_type_has_a_column_for_each_of_its_fields() {
+        let pair =
+            DataType::Struct([Field::new("a", DataType::Float64, true), Field::new("b", DataType::Utf8, true)].into());
+        let list = DataType::List(Field::new("item", pair.clone(), true).into());
+        let of = |name: &str, kind: &DataType| Field::new(name, kind.clone(), true);
+        let both = DataType::Struct([of("x", &pair), of("y", &list), of("z", &DataType::Int64)].into());
+        assert_eq!([&DataType::Int64, &pair, &list, &both].map(leaves), [1, 2, 2, 5]);
+    }
 
     #[test]
     fn the_ends_of_a_file_are_those_of_all_its_row_groups() {
