@@ -9,7 +9,8 @@ use super::output::{Writer, date, note, out};
 use super::progress::Progress;
 use super::strategy_args::{MoneyArgs, StrategyArgs, TrialArgs, add_params};
 use crate::Session;
-use crate::pipeline::backtest::{Backtest, Options, Results, Spread, figures_in_words};
+use crate::pipeline::backtest::{Backtest, Options, Permutation, Results, Spread, figures_in_words};
+use crate::pipeline::check::Check;
 use crate::pipeline::control::Control;
 use crate::pipeline::materialize::{Materialization, ResultTable, result_table};
 #[cfg(feature = "report")]
@@ -39,11 +40,20 @@ pub(super) struct BacktestArgs {
     pub benchmark: Option<String>,
     #[command(flatten, next_help_heading = "Money")]
     pub money: MoneyArgs,
+    /// Run nothing, but check that the strategy does not look into the future, and how many bars before them its values need
+    #[arg(long)]
+    pub check: bool,
     /// Draw the trades anew so many times, to see how far the result hangs on their order and luck
     #[arg(long, value_name = "RUNS", value_parser = positive)]
     pub bootstrap: Option<usize>,
+    /// Run it on the same bars in so many other orders, to see whether it has an edge
+    #[arg(long, value_name = "RUNS", value_parser = positive)]
+    pub permute: Option<usize>,
+    /// With --permute: bars that stay together
+    #[arg(long, value_name = "BARS", default_value_t = 20, value_parser = positive, requires = "permute")]
+    pub block: usize,
     /// What chance begins with
-    #[arg(long, value_name = "N", default_value_t = 42, requires = "bootstrap")]
+    #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
     /// Write the trades to a file: .csv .parquet .json and others
     #[arg(long, value_name = "FILE")]
@@ -79,6 +89,9 @@ impl BacktestArgs {
         let tables = self.tables(&session).await?;
         let options = self.options(&session).await?;
         let backtest = self.backtest(&session, &options).await?;
+        if self.check {
+            return super::check::deliver(cx, &session, &Check::of_strategy(&session, &backtest).await?).await;
+        }
         let control = Control { cancel: cx.cancel.clone(), ..Control::default() };
         let results = run(cx, &session, &backtest).await?;
         warn(cx, &results);
@@ -117,7 +130,38 @@ impl BacktestArgs {
                 of.losing * 100.0
             ));
         }
+        if let Some(runs) = self.permute {
+            let of = self.permuted(cx, &session, &backtest, &results, runs).await?;
+            let spread =
+                [0.05, 0.5, 0.95].map(|share| of.permuted[((of.permuted.len() - 1) as f64 * share).round() as usize]);
+            note(format_args!(
+                "the same bars in {runs} other orders, 5, 50 and 95 of a hundred: Sharpe ratio {}; in {} it was {:.2} or more (p = {:.3})",
+                spread.map(|sharpe| format!("{sharpe:.2}")).join(", "),
+                of.at_least(),
+                of.sharpe,
+                of.p_value()
+            ));
+        }
         Ok(())
+    }
+
+    async fn permuted(
+        &self,
+        cx: &Context,
+        session: &Session,
+        backtest: &Backtest,
+        results: &Results,
+        runs: usize,
+    ) -> Result<Permutation, Failure> {
+        let progress = Arc::new(Progress::new(&cx.config, None, "runs"));
+        let control = Control { cancel: cx.cancel.clone(), ..progress.control() };
+        let (sharpe, alone) = (results.sharpe()?.unwrap_or(0.0), Backtest { benchmark: None, ..backtest.clone() });
+        let of = alone.permuted(session, sharpe, runs, self.block, self.seed, &control).await;
+        progress.clear();
+        match of {
+            Err(_) if cx.cancel.is_cancelled() => Err(Failure::Interrupted),
+            done => Ok(done?),
+        }
     }
 
     /// The strategy as it is typed.

@@ -4,15 +4,15 @@ use super::args::values::parsed;
 use super::commands::{Context, Run};
 use super::output::{note, out};
 use super::{Failure, given};
-use crate::Error;
 use crate::pipeline::check::{Check, CheckOptions, ColumnCheck};
 use crate::pipeline::control::Control;
+use crate::{Error, Session};
 use clap::Args as ClapArgs;
 use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct CheckArgs {
-    /// A SQL text, the name of a named query, or an expression over candles
+    /// A SQL text, the name of a named query, a formula or a strategy, or an expression over candles
     #[arg(value_name = "SQL|NAME|EXPRESSION")]
     pub text: String,
     /// A value for `:name`; may be repeated
@@ -36,31 +36,40 @@ impl Run for CheckArgs {
         let session = cx.config.session().await?;
         let options = CheckOptions { cuts: self.cuts.into(), symbols: self.sample as usize, timeframe: self.timeframe };
         let check = Check { options, ..Check::resolve(&session, &queries, &self.text, &given).await? };
-        let report = check.run(&session, &Control::default()).await?;
-        out!("{:<32} {:>8} {:>10} {:>10}  {:<9}", "column", "ahead", "compared", "changed", "verdict");
-        for column in &report.columns {
-            show(column)?;
-        }
-        if report.newest_only {
-            out!("only the newest bar of each symbol is in the result: its rows could not be compared with the past");
-        }
-        if !cx.config.quiet {
-            let bars = match &report.bars {
-                Some((timeframe, origin)) => format!("of {timeframe}, origin {origin}"),
-                None => "of unknown length".to_string(),
-            };
-            note(format_args!("tried at {} instants of the past; rows are about bars {bars}", report.cuts.len()));
-        }
-        match report.leaking() {
-            leaks if leaks.is_empty() => Ok(()),
-            leaks => Err(Error::invalid(format!("looks into the future: {}", leaks.join(", "))).into()),
-        }
+        deliver(cx, &session, &check).await
+    }
+}
+
+/// Carries a check out, and shows what it found.
+pub(super) async fn deliver(cx: &Context, session: &Session, check: &Check) -> Result<(), Failure> {
+    let report = check.run(session, &Control::default()).await?;
+    out!("{:<32} {:>8} {:>8} {:>10} {:>10}  {:<9}", "column", "ahead", "warm-up", "compared", "changed", "verdict");
+    for column in &report.columns {
+        show(column)?;
+    }
+    if report.newest_only {
+        out!("only the newest bar of each symbol is in the result: its rows could not be compared with the past");
+    }
+    for said in &report.notes {
+        out!("note: {said}");
+    }
+    if !cx.config.quiet {
+        let bars = match &report.bars {
+            Some((timeframe, origin)) => format!("of {timeframe}, origin {origin}"),
+            None => "of unknown length".to_string(),
+        };
+        note(format_args!("tried at {} instants of the past; rows are about bars {bars}", report.cuts.len()));
+    }
+    match report.leaking() {
+        leaks if leaks.is_empty() => Ok(()),
+        leaks => Err(Error::invalid(format!("looks into the future: {}", leaks.join(", "))).into()),
     }
 }
 
 fn show(column: &ColumnCheck) -> Result<(), Failure> {
-    let ColumnCheck { name, declared, compared, changed, first, looked } = column;
-    out!("{name:<32} {:>8} {compared:>10} {changed:>10}  {}", declared.to_string(), column.verdict());
+    let ColumnCheck { name, declared, compared, changed, first, looked, warm_up } = column;
+    let (declared, verdict) = (declared.to_string(), column.verdict());
+    out!("{name:<32} {declared:>8} {warm_up:>8} {compared:>10} {changed:>10}  {verdict}");
     if let Some((symbol, ts)) = first {
         let at = chrono::DateTime::from_timestamp_micros(*ts).map(|t| t.format("%Y-%m-%d %H:%M").to_string());
         out!("    first at {symbol} {}; looks at least {looked} bars ahead", at.unwrap_or_default());

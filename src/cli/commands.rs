@@ -4,8 +4,9 @@ use super::config::Config;
 #[cfg(feature = "report")]
 use super::report;
 use super::{
-    Failure, backtest, check, config, describe, explain, formula, functions, history, ingest, label, levels, matching,
-    optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep, synth, tables, vacuum, validate,
+    Failure, backtest, check, config, describe, discover, explain, formula, functions, history, ingest, label, levels,
+    matching, optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep, synth, tables, vacuum,
+    validate,
 };
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +66,8 @@ commands! {
     Backtest(Box<backtest::BacktestArgs>),
     /// Try many variants of a strategy, and tell how likely the best of them is luck
     Sweep(Box<sweep::SweepArgs>),
+    /// Find values of indicators that were followed by gains more often than others, and tell whether that is luck
+    Discover(Box<discover::DiscoverArgs>),
     /// Keep strategies in the lake: add, list, show, test
     #[command(subcommand)]
     Strategy(Box<strategy::StrategyCommand>),

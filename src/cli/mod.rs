@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod describe;
 mod destination;
+mod discover;
 mod explain;
 mod formula;
 mod functions;

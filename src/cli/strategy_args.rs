@@ -14,8 +14,11 @@ use tallow_udfs::trade::backtest::rules::{Both, End, Fill, LimitFill, OfProfile,
 #[derive(Debug, ClapArgs)]
 pub(super) struct StrategyArgs {
     /// When to buy: a condition at the close of a bar, or the name of a formula that the lake keeps
-    #[arg(long, value_name = "FORMULA|NAME", required_unless_present_any = ["short_entry", "strategy"])]
+    #[arg(long, value_name = "FORMULA|NAME", required_unless_present_any = ["short_entry", "from_query", "strategy"])]
     pub entry: Option<String>,
+    /// Entries are the rows of a named query or SQL: symbol, ts, and if it has them side, stop and target
+    #[arg(long, value_name = "NAME|SQL")]
+    pub from_query: Option<String>,
     /// When to sell what was bought
     #[arg(long, value_name = "FORMULA|NAME")]
     pub exit: Option<String>,
@@ -195,7 +198,7 @@ impl StrategyArgs {
             Some(name) => strategies::options(&strategies::get(session, name).await?)?,
             None => Options::default(),
         };
-        set_given!(options, self, entry exit short_entry short_exit stop stop_price target target_price target_steps trail trail_after
+        set_given!(options, self, from_query entry exit short_entry short_exit stop stop_price target target_price target_steps trail trail_after
             max_bars timeframe);
         set_given!(options, self.costs, commission fixed_commission unit_commission minimum_commission slippage borrow funding);
         set_given!(options, self.fills, profile fill both trail_order trail_on limit_fill end reverse max_stale_bars);

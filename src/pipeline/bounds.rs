@@ -353,3 +353,13 @@ pub(super) fn known_at(
     });
     Ok(seen.data()?)
 }
+
+/// A plan that sees only rows from an instant on, as if nothing were stored before it.
+pub(super) fn known_from(plan: LogicalPlan, instant: i64) -> Result<LogicalPlan> {
+    let seen = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::TableScan(_) = &node else { return Ok(Transformed::no(node)) };
+        let Some(ts) = time_column(&node) else { return Ok(Transformed::no(node)) };
+        Ok(Transformed::yes(LogicalPlanBuilder::from(node).filter(ts.gt_eq(time(instant)))?.build()?))
+    });
+    Ok(seen.data()?)
+}

@@ -46,6 +46,11 @@ pub(super) struct Relation {
 }
 
 impl Relation {
+    /// The same bars beside other columns, by SQL that stands in FROM.
+    pub fn beside(self, sql: String, schema: SchemaRef) -> Relation {
+        Relation { sql, schema, ..self }
+    }
+
     /// How far a plan over these bars looks.
     pub fn reach(&self, plan: &LogicalPlan) -> PlanReach {
         if self.is_stored { reach(plan) } else { reach_at_end(plan) }

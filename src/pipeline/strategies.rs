@@ -25,6 +25,17 @@ pub async fn newest(session: &Session) -> Result<Vec<StoredStrategy>> {
     Ok(versioned::newest(&all(session).await?).cloned().collect())
 }
 
+/// The strategy that is kept as `name` or `name@version`, if the text is one of these and there is one.
+///
+/// # Errors
+/// There is one, and not this version of it.
+pub(crate) async fn find(session: &Session, text: &str) -> Result<Option<StoredStrategy>> {
+    match versioned::named(text) {
+        Some(_) => versioned::find(all(session).await?, text),
+        None => Ok(None),
+    }
+}
+
 /// The strategy that is kept as `name` or `name@version`.
 ///
 /// # Errors

@@ -335,3 +335,132 @@ fn other_engines_agree() {
     assert!(trades > 40_000, "{said}");
     print!("{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_query_are_entries_as_a_formula_is() {
+    let session = session().await;
+    let by_query = |text: &str| Backtest {
+        entry: None,
+        from_query: Some(text.to_string()),
+        exit: Some(formula("rsi(14) > 55")),
+        ..Backtest::default()
+    };
+    let by_formula = Backtest {
+        short_entry: Some(formula("rsi(14) > 75")),
+        stop: Some(Distance::level("close - 3 * atr(14)").unwrap()),
+        ..Backtest { exit: Some(formula("rsi(14) > 55")), ..Backtest::of(formula("rsi(14) < 30")) }
+    };
+    let want = run(&session, &by_formula).await;
+    let sides = by_query(
+        "select symbol, ts, case when rsi(14) < 30 then 'long' when rsi(14) > 75 then 'short' end as side,
+                close - 3 * atr(14) as stop from candles",
+    );
+    let got = run(&session, &sides).await;
+    assert!(want.trades.num_rows() > 100);
+    assert_eq!((&got.trades, &got.equity), (&want.trades, &want.equity));
+    // Without sides every row is an entry, and formulas read the columns of the query.
+    let alone = Backtest {
+        exit: Some(formula("high_rsi")),
+        ..by_query("select symbol, ts, rsi(14) > 55 as high_rsi from candles")
+    };
+    let found = Backtest { entry: Some(formula("found and low_rsi")), ..alone.clone() };
+    let found = Backtest {
+        from_query: Some(
+            "select symbol, ts, rsi(14) > 55 as high_rsi, rsi(14) < 30 as low_rsi from candles".to_string(),
+        ),
+        ..found
+    };
+    let plain = Backtest { exit: Some(formula("rsi(14) > 55")), ..Backtest::of(formula("rsi(14) < 30")) };
+    assert_eq!(run(&session, &found).await.trades, run(&session, &plain).await.trades);
+    assert!(run(&session, &alone).await.trades.num_rows() > 100);
+    for (query, said) in [
+        ("select symbol, close from candles", "no column ts"),
+        (
+            "select symbol, lag(ts, 5) over (partition by symbol order by ts) as ts from candles",
+            "not the time of a bar",
+        ),
+        ("select symbol, ts, lead(close, 3) > close as up from candles qualify up", "looks into the future (3 bars)"),
+        ("signal", "did you mean `signals`?"),
+    ] {
+        let error = by_query(query).run(&session, &Control::default()).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{query}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_in_another_order_tell_an_edge_from_none() {
+    let session = session().await;
+    // Prices that swing: after three falls comes a rise.
+    let sql = "select s.name as symbol, to_timestamp_micros(86400000000 * (15000 + i)) as ts, price * 1.0 as open, price * 1.01 as high,
+                      price * 0.99 as low, price as close, 1.0 as volume
+               from (select i, 100 + 10 * sin(i * 0.5) + 0.002 * i as price from (select unnest(range(0, 800)) as i)) cross join
+                    (select 'A' as name union all select 'B') s order by symbol, ts";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("swings.parquet").display().to_string();
+    assert!(tallow(&["query", sql, "-o", &file]).status.success());
+    let falls = |table: &str| Backtest {
+        table: table.to_string(),
+        exit: Some(formula("close > lag(close, 3)")),
+        ..Backtest::of(formula(
+            "close < lag(close, 1) and lag(close, 1) < lag(close, 2) and lag(close, 2) < lag(close, 3)",
+        ))
+    };
+    let control = Control::default();
+    let permuted = async |strategy: Backtest| {
+        let sharpe = run(&session, &strategy).await.sharpe().unwrap().unwrap();
+        strategy.permuted(&session, sharpe, 39, 1, 7, &control).await.unwrap()
+    };
+    let with_edge = permuted(falls(&file)).await;
+    assert_eq!((with_edge.at_least(), with_edge.p_value()), (0, 1.0 / 40.0), "{with_edge:?}");
+    assert_eq!(permuted(falls(&file)).await, with_edge, "the seed decides");
+    // Whoever always holds has none: its gain is the drift, whatever the order.
+    let always =
+        permuted(Backtest { exit: None, ..Backtest { table: file.clone(), ..Backtest::of(formula("close > 0")) } })
+            .await;
+    assert!(always.p_value() > 0.05, "{always:?}");
+    let with_benchmark = Backtest { benchmark: Some("A".to_string()), ..falls(&file) };
+    let error = with_benchmark.permuted(&session, 1.0, 5, 1, 7, &control).await.unwrap_err().to_string();
+    assert!(error.contains("no benchmark"), "{error}");
+}
+
+#[test]
+fn a_strategy_is_kept_in_versions_and_given_options_count_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake").display().to_string();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/data/candles/1d");
+    let run = |args: &[&str]| {
+        let done = tallow(&[&["--lake", &lake], args].concat());
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    assert_eq!(run(&["ingest", sample, "-t", "1d", "-q"]).0, Some(0));
+    let dips = ["strategy", "add", "dips", "--entry", "rsi(:n 14) < 35", "--exit", "rsi(14) > 55", "--stop", "5%"];
+    assert!(run(&dips).1.starts_with("dips@1  --entry 'rsi(:n 14) < 35'"), "{:?}", run(&dips));
+    assert!(run(&dips).1.starts_with("dips@1"), "the same again is no new version");
+    let second = run(&[&dips[..], &["--param", "n=10", "--slots", "3"]].concat());
+    assert!(second.1.contains("dips@2") && second.1.contains("--slots 3 --param n=10"), "{second:?}");
+    let summary = |args: &[&str]| run(&[&["backtest", "-q", "--format", "csv"], args].concat()).1;
+    let typed = summary(&["--entry", "rsi(14) < 35", "--exit", "rsi(14) > 55", "--stop", "5%"]);
+    assert_eq!(summary(&["dips@1"]), typed);
+    assert_eq!(summary(&["dips", "--param", "n=14", "--slots", "10"]), typed);
+    assert_ne!(summary(&["dips"]), typed);
+    let years = run(&["strategy", "test", "dips", "--format", "csv"]).1;
+    assert!(years.starts_with("year,total_return,") && years.lines().count() > 2, "{years}");
+    assert!(run(&["strategy", "show", "dips@1"]).1.starts_with("* dips@1"));
+    let checked = run(&["check", "dips", "--cuts", "2"]);
+    assert!(checked.0 == Some(0) && ["entry", "exit"].iter().all(|name| checked.1.contains(name)), "{checked:?}");
+    let at_close = run(&["backtest", "dips", "--fill", "close", "--check"]);
+    assert!(at_close.1.contains("note: signals are filled at the close that they are made of"), "{at_close:?}");
+    let swept = run(&["sweep", "dips", "--param", "n=7,14"]);
+    assert!(swept.2.contains("left out") && swept.2.contains("slots"), "{swept:?}");
+    for (args, said) in [
+        (&["backtest", "dip"][..], "unknown strategy `dip`; did you mean `dips`?"),
+        (&["backtest", "dips@7"], "strategy dips has versions 1 to 2, not 7"),
+        (&["strategy", "add", "x y", "--entry", "close > 1"], "cannot be a strategy's name"),
+        (&["strategy", "add", "x", "--stop", "5%"], "a strategy needs an entry"),
+        (&["strategy", "add", "x", "--entry", "lead(close, 1) > close"], "looks into the future (1 bar)"),
+        (&["strategy", "add", "x", "--entry", "close > nothing"], "nothing"),
+    ] {
+        let (status, _, error) = run(args);
+        assert!(status != Some(0) && error.contains(said), "{args:?}: {error}");
+    }
+}

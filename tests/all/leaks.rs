@@ -8,7 +8,7 @@ use tallow::pipeline::control::Control;
 async fn report(text: &str, params: &Params) -> CheckReport {
     let session = session().await;
     let options = CheckOptions { cuts: 4, symbols: 15, timeframe: None };
-    let check = Check { text: text.to_string(), params: params.clone(), options };
+    let check = Check { text: text.to_string(), params: params.clone(), options, ..Check::default() };
     check.run(&session, &Control::default()).await.unwrap_or_else(|e| panic!("{text}\n{e}"))
 }
 

@@ -158,6 +158,13 @@ impl CandleTable {
         }
         runs().all(|r| r.through.is_none()).then(|| runs().map(|r| &r.symbol).collect::<HashSet<_>>().len())
     }
+
+    /// How many symbols there are, or at least so many where only reading would tell: a file of the newest bars, which mostly holds all
+    /// of them, may share symbols with others.
+    pub fn least_symbols(&self) -> usize {
+        let of_file = self.profiles.iter().map(|profile| profile.runs.iter().map(|run| run.symbols).sum());
+        self.symbols().unwrap_or_else(|| of_file.max().unwrap_or(0))
+    }
 }
 
 #[async_trait]

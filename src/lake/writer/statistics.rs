@@ -95,11 +95,12 @@ mod tests {
 
     #[test]
     fn a_nested_type_has_a_column_for_each_of_its_fields() {
-        let pair =
-            DataType::Struct([Field::new("a", DataType::Float64, true), Field::new("b", DataType::Utf8, true)].into());
+        let pair = DataType::Struct(
+            vec![Field::new("a", DataType::Float64, true), Field::new("b", DataType::Utf8, true)].into(),
+        );
         let list = DataType::List(Field::new("item", pair.clone(), true).into());
         let of = |name: &str, kind: &DataType| Field::new(name, kind.clone(), true);
-        let both = DataType::Struct([of("x", &pair), of("y", &list), of("z", &DataType::Int64)].into());
+        let both = DataType::Struct(vec![of("x", &pair), of("y", &list), of("z", &DataType::Int64)].into());
         assert_eq!([&DataType::Int64, &pair, &list, &both].map(leaves), [1, 2, 2, 5]);
     }
 

@@ -59,8 +59,8 @@ fn level(given: &Option<Distance>, value: f64) -> Level {
 }
 
 /// The columns of a batch.
-struct Batch {
-    ts: Vec<i64>,
+pub(super) struct Batch {
+    pub ts: Vec<i64>,
     prices: [Float64Array; 4],
     volume: Option<Float64Array>,
     signals: [Option<BooleanArray>; 4],
@@ -72,7 +72,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn of(rows: &RecordBatch, symbols: &Symbols) -> Result<Batch> {
+    pub fn of(rows: &RecordBatch, symbols: &Symbols) -> Result<Batch> {
         let number = |name: &str| -> Result<Option<Float64Array>> {
             let Some(column) = rows.column_by_name(name) else { return Ok(None) };
             Ok(Some(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone()))
@@ -110,7 +110,8 @@ impl Batch {
         })
     }
 
-    fn bar(&self, row: usize, of: &Backtest, each: f64, symbols: &Symbols) -> SymbolBar {
+    /// A bar, and what the strategy makes of it.
+    pub fn bar(&self, row: usize, of: &Backtest, each: f64, symbols: &Symbols) -> SymbolBar {
         let value = |column: &Float64Array| if column.is_valid(row) { column.value(row) } else { f64::NAN };
         let number = |column: &Option<Float64Array>| column.as_ref().map_or(f64::NAN, value);
         let is = |at: usize| self.signals[at].as_ref().is_some_and(|s| s.is_valid(row) && s.value(row));

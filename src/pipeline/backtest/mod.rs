@@ -2,8 +2,11 @@
 
 mod bars;
 mod bootstrap;
+mod discover;
 mod figures;
+mod from_query;
 mod options;
+mod permute;
 mod plan;
 mod results;
 mod run;
@@ -11,8 +14,10 @@ mod summary;
 mod tables;
 
 pub use bootstrap::{Bootstrap, Spread};
+pub use discover::{Discovered, Discovery, FEATURES_OF_ALL};
 pub use figures::figures_in_words;
 pub use options::Options;
+pub use permute::Permutation;
 pub(crate) use plan::{bound, looks_ahead};
 pub use results::Results;
 pub(crate) use summary::a_year;
@@ -45,6 +50,9 @@ use tallow_udfs::trade::backtest::rules::{Profile, Rules};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Backtest {
+    /// A query, or the name of one, whose rows are entries: it has the columns `symbol` and `ts`, and may have `side` ('long' or
+    /// 'short', null is neither), `stop` and `target` (prices), and others that formulas may read.
+    pub from_query: Option<String>,
     /// When to buy: a condition at the close of a bar.
     pub entry: Option<Formula>,
     /// When to sell what was bought.
@@ -176,8 +184,8 @@ impl Backtest {
 
     /// What is wrong with it whatever the table holds.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.entry.is_none() && self.short_entry.is_none() {
-            return Err(Error::invalid("a strategy needs an entry: the option `entry` or `short_entry`"));
+        if self.entry.is_none() && self.short_entry.is_none() && self.from_query.is_none() {
+            return Err(Error::invalid("a strategy needs an entry: the option `entry` or the option `short_entry`"));
         }
         let positive = |name: &'static str, value: f64| match value > 0.0 && !value.is_nan() {
             true => Ok(()),
@@ -227,6 +235,7 @@ impl Backtest {
 impl Default for Backtest {
     fn default() -> Self {
         Backtest {
+            from_query: None,
             entry: None,
             exit: None,
             short_entry: None,

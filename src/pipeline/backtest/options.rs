@@ -26,6 +26,7 @@ type Set = fn(&mut Backtest, Typed<'_>) -> Result<()>;
 /// All options, in the order in which they are shown. A profile decides what is not given, so that it comes before everything else.
 const OPTIONS: &[(&str, Set)] = &[
     ("profile", |to, typed| set(&mut to.rules, typed.choice::<Profile>().map(Profile::rules))),
+    ("from_query", |to, typed| set(&mut to.from_query, Ok(Some(typed.text.to_string())))),
     ("entry", |to, typed| set(&mut to.entry, typed.formula().map(Some))),
     ("exit", |to, typed| set(&mut to.exit, typed.formula().map(Some))),
     ("short_entry", |to, typed| set(&mut to.short_entry, typed.formula().map(Some))),

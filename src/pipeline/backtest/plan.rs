@@ -5,10 +5,13 @@ use crate::Session;
 use crate::bounds::bounded;
 use crate::quoting::{quoted, texts};
 use crate::relation::{Relation, one};
+use datafusion::logical_expr::col;
 use datafusion::prelude::DataFrame;
+use std::borrow::Cow;
 use tallow_common::{Code, Error, Result};
 use tallow_engine::dialect::{Formula, FormulaKind, Params};
 use tallow_udfs::series::Bars;
+use tallow_udfs::trade::backtest::rules::{Both, Fill, Trail};
 
 /// The columns of the plan that formulas make.
 pub(super) mod columns {
@@ -23,6 +26,9 @@ pub(super) mod columns {
     pub const SIZE: &str = "(size)";
     pub const FUNDING: &str = "(funding)";
 }
+
+/// Before the number of a feature: how its column is called.
+pub(super) const FEATURES: &str = "(feature ";
 
 impl Distance {
     fn formula(&self) -> Option<&Formula> {
@@ -96,7 +102,7 @@ impl Backtest {
     }
 
     /// SQL for every bar with what the formulas make of it.
-    fn sql(&self, session: &Session, from: &Relation) -> Result<String> {
+    fn sql(&self, session: &Session, from: &Relation, features: &[Formula]) -> Result<String> {
         let mut items: Vec<String> = ["symbol", "ts", "open", "high", "low", "close"].map(str::to_string).to_vec();
         for price in &items {
             if from.schema.index_of(price).is_err() {
@@ -111,15 +117,52 @@ impl Backtest {
             items.push("volume".to_string());
         }
         let mut unused: Vec<&str> = self.params.iter().map(|(name, _)| name).collect();
-        for (name, kind, formula) in self.formulas() {
+        let features = features.iter().enumerate().map(|(at, feature)| (format!("{FEATURES}{at})"), feature));
+        let features = features.map(|(name, feature)| (Cow::Owned(name), FormulaKind::Number, feature));
+        let own = self.formulas().into_iter().map(|(name, kind, formula)| (Cow::Borrowed(name), kind, formula));
+        for (name, kind, formula) in own.chain(features) {
             formula.parameters().iter().for_each(|parameter| unused.retain(|unused| *unused != parameter.name));
             let bound = bound(session, from, name.trim_matches(['(', ')']), (formula, kind), &self.params)?;
-            items.push(format!("({bound}) as {}", quoted(name)));
+            items.push(format!("({bound}) as {}", quoted(&name)));
         }
         if let Some(name) = unused.first() {
             return Err(Error::invalid(format!("no formula has a parameter `{name}`")));
         }
         Ok(format!("select {} from {} as candles{}", items.join(", "), from.sql, self.among()))
+    }
+
+    /// A query for what it acts on at each bar: conditions, levels, sizes and ranks, by name.
+    pub(crate) async fn statement(&self, session: &Session) -> Result<String> {
+        self.check()?;
+        let (of, from) = self.with_query(session).await?;
+        let names: Vec<&str> = of.formulas().into_iter().map(|(name, ..)| name).collect();
+        let own = names.iter().map(|name| format!("{} as {}", quoted(name), quoted(name.trim_matches(['(', ')']))));
+        let own: Vec<String> = own.collect();
+        Ok(format!("select symbol, ts, {} from ({})", own.join(", "), of.sql(session, &from, &[])?))
+    }
+
+    /// What of its rules is better than what can be had.
+    pub(crate) fn caveats(&self) -> Vec<&'static str> {
+        let mut caveats = vec![];
+        if self.rules.fill == Fill::Close {
+            caveats.push(
+                "signals are filled at the close that they are made of: once it is known, nobody trades at it any more",
+            );
+        }
+        if self.rules.both == Both::Target {
+            caveats.push("where a bar touches stop and target, the target is taken to come first");
+        }
+        if self.rules.trail == Trail::HighFirst {
+            caveats.push("a trailing stop is raised by the high of a bar before its low is looked at");
+        }
+        caveats
+    }
+
+    /// ` and ts >= .. and ts < ..`.
+    pub(super) fn bounds(&self) -> String {
+        let bounds = [self.range.from.map(|t| (">=", t)), self.range.to.map(|t| ("<", t))];
+        let bounds = bounds.into_iter().flatten();
+        bounds.map(|(than, t)| format!(" and ts {than} to_timestamp_micros({t})")).collect()
     }
 
     /// ` where symbol in (..)`.
@@ -133,17 +176,34 @@ impl Backtest {
 
     /// The bars in the range, by symbol and time.
     pub(super) async fn bars(&self, session: &Session, from: &Relation) -> Result<DataFrame> {
-        let frame = one(session, &self.sql(session, from)?).await?;
+        self.bars_with(session, from, &[]).await
+    }
+
+    /// The same with the values of other formulas.
+    pub(super) async fn bars_with(
+        &self,
+        session: &Session,
+        from: &Relation,
+        features: &[Formula],
+    ) -> Result<DataFrame> {
+        let frame = one(session, &self.sql(session, from, features)?).await?;
         let (state, plan) = frame.into_parts();
         let reach = from.reach(&session.optimized(&plan).await?);
-        for (name, _, formula) in self.formulas() {
-            let sources = reach.columns.iter().find(|(column, _)| column == name).map(|(_, sources)| sources);
+        let features = features.iter().enumerate().map(|(at, feature)| (format!("{FEATURES}{at})"), feature));
+        let own = self.formulas().into_iter().map(|(name, _, formula)| (name.to_string(), formula));
+        for (name, formula) in own.chain(features) {
+            let sources = reach.columns.iter().find(|(column, _)| *column == name).map(|(_, sources)| sources);
             let ahead = sources.map_or(Bars::Count(0), |sources| sources.furthest().ahead);
             if ahead != Bars::Count(0) {
                 let what = name.trim_matches(['(', ')']);
                 return Err(looks_ahead(what, &formula.to_string(), ahead));
             }
         }
-        bounded(session, DataFrame::new(state, plan), self.range).await
+        let bars = bounded(session, DataFrame::new(state, plan), self.range).await?;
+        match self.from_query {
+            // A join leaves no order.
+            Some(_) => Ok(bars.sort(vec![col("symbol").sort(true, false), col("ts").sort(true, false)])?),
+            None => Ok(bars),
+        }
     }
 }

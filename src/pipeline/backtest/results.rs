@@ -30,6 +30,15 @@ pub struct Results {
 }
 
 impl Results {
+    /// The Sharpe ratio of a year; `None`: the account did not move.
+    ///
+    /// # Errors
+    /// The summary has none.
+    pub fn sharpe(&self) -> Result<Option<f64>> {
+        let sharpe = rows::numbers(rows::column(&self.summary, "sharpe")?)?;
+        Ok(sharpe.first().copied().filter(|sharpe| sharpe.is_finite()))
+    }
+
     /// What its trades may come to when they are drawn anew, so many times.
     ///
     /// # Errors

@@ -39,15 +39,17 @@ impl Backtest {
     /// As [`Backtest::run`], before anything is computed.
     pub(crate) async fn try_out(&self, session: &Session) -> Result<()> {
         self.check()?;
-        match relation(session, &self.table).await {
-            Ok(from) => self.bars(session, &from).await.map(|_| ()),
-            Err(_) => Ok(()),
+        if relation(session, &self.table).await.is_err() {
+            return Ok(());
         }
+        let (of, from) = self.with_query(session).await?;
+        of.bars(session, &from).await.map(|_| ())
     }
 
     async fn results(&self, session: &Session, control: &Control) -> Result<Results> {
+        let (of, bars) = self.with_query(session).await?;
+        let frame = of.bars(session, &bars).await?;
         let from = relation(session, &self.table).await?;
-        let frame = self.bars(session, &from).await?;
         let symbols = Symbols::of(self.lasts(session, &from).await?);
         let closes = match &self.benchmark {
             Some(symbol) => Some(closes(session, &from, symbol).await?),
@@ -95,15 +97,13 @@ impl Backtest {
     }
 
     /// The symbols, by name, with the time of the last bar of each, and how many there are.
-    async fn lasts(&self, session: &Session, from: &Relation) -> Result<Vec<(String, i64, usize)>> {
-        let parts = [self.range.from.map(|t| (">=", t)), self.range.to.map(|t| ("<", t))];
-        let bounds: String =
-            parts.into_iter().flatten().map(|(than, t)| format!(" and ts {than} to_timestamp_micros({t})")).collect();
+    pub(super) async fn lasts(&self, session: &Session, from: &Relation) -> Result<Vec<(String, i64, usize)>> {
         let sql = format!(
-            "select symbol, max(ts) as last, count(*) as bars from (select symbol, ts from {} as candles{}) where true{bounds} group by symbol \
+            "select symbol, max(ts) as last, count(*) as bars from (select symbol, ts from {} as candles{}) where true{} group by symbol \
              order by symbol",
             from.sql,
-            self.among()
+            self.among(),
+            self.bounds()
         );
         let mut lasts = vec![];
         for batch in session.collect(one(session, &sql).await?).await? {

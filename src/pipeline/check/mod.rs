@@ -8,16 +8,18 @@ mod report;
 mod rows;
 mod trial;
 
-use super::bounds::{known_at, tables_of};
+use super::backtest::Backtest;
+use super::bounds::{known_at, known_from, tables_of};
 use super::control::Control;
 use super::formulas;
 use super::named::NamedQueries;
+use super::strategies;
 use crate::Session;
 use cuts::{cuts, fitting, sample};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::DataFrame;
-pub use report::{CheckReport, ColumnCheck, Verdict};
+pub use report::{CheckReport, ColumnCheck, Verdict, WarmUp};
 use rows::Rows;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,21 +55,38 @@ pub struct Check {
     pub params: Params,
     /// How much is tried.
     pub options: CheckOptions,
+    /// What else is to be said of it.
+    pub notes: Vec<String>,
 }
 
 impl Check {
-    /// The check of a named query, of a formula that the lake keeps, or else of the text itself.
+    /// The check of a strategy: of the conditions, levels, sizes and ranks that it acts on.
+    ///
+    /// # Errors
+    /// A formula that does not fit the table.
+    pub async fn of_strategy(session: &Session, strategy: &Backtest) -> Result<Check> {
+        let notes = strategy.caveats().into_iter().map(str::to_string).collect();
+        Ok(Check { text: strategy.statement(session).await?, notes, ..Check::default() })
+    }
+
+    /// The check of a named query, of a formula or a strategy that the lake keeps, or else of the text itself.
     ///
     /// # Errors
     /// A parameter that the query does not have, or one that it needs is not given.
     pub async fn resolve(session: &Session, queries: &NamedQueries, text: &str, given: &Params) -> Result<Check> {
-        let options = CheckOptions::default();
         if let Some(query) = queries.get(text.trim()) {
-            return Ok(Check { text: query.sql.clone(), params: query.complete(given)?, options });
+            return Ok(Check { text: query.sql.clone(), params: query.complete(given)?, ..Check::default() });
         }
         let stored = formulas::find(session, text).await?;
+        if stored.is_none()
+            && let Some(strategy) = strategies::find(session, text).await?
+        {
+            let mut strategy = strategies::options(&strategy)?.backtest(session).await?;
+            given.iter().for_each(|(name, value)| strategy.params.set(name, value));
+            return Check::of_strategy(session, &strategy).await;
+        }
         let text = stored.map_or_else(|| text.to_string(), |stored| stored.formula);
-        Ok(Check { text, params: given.clone(), options })
+        Ok(Check { text, params: given.clone(), ..Check::default() })
     }
 
     /// Checks it.
@@ -76,7 +95,8 @@ impl Check {
     /// It cannot be run, or its result is not about bars; or the check was stopped.
     pub async fn run(&self, session: &Session, control: &Control) -> Result<CheckReport> {
         let checked = check(session, &self.text, &self.params, &self.options);
-        control.limit(&session.engine().clock()?, checked).await
+        let report = control.limit(&session.engine().clock()?, checked).await?;
+        Ok(CheckReport { notes: self.notes.clone(), ..report })
     }
 }
 
@@ -127,6 +147,12 @@ async fn check(session: &Session, text: &str, params: &Params, options: &CheckOp
         let part = Rows::collect(session, run(only(seen, whole.symbols.as_ref())?), None).await?;
         trial.compare(&part, cut);
     }
+    // Where data begins anew: at the first and at the middle one of these instants.
+    for &from in cuts.first().into_iter().chain(cuts.get(cuts.len() / 2)) {
+        let later = known_from(plan.clone(), from)?;
+        let part = Rows::collect(session, run(only(later, whole.symbols.as_ref())?), None).await?;
+        trial.compare_later(&part, from);
+    }
     let mut columns: Vec<ColumnCheck> = vec![];
     for (i, name) in whole.names.iter().enumerate() {
         let of = name.split('.').next().unwrap_or(name);
@@ -137,7 +163,7 @@ async fn check(session: &Session, text: &str, params: &Params, options: &CheckOp
     }
     let newest_only = trial.is_newest_only();
     columns.push(trial.rows(&declared.rows, newest_only));
-    Ok(CheckReport { columns, cuts, bars, newest_only })
+    Ok(CheckReport { columns, cuts, bars, notes: vec![], newest_only })
 }
 
 /// The first word of a text, comments and parentheses left out.

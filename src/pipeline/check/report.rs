@@ -18,6 +18,29 @@ pub struct ColumnCheck {
     pub first: Option<(String, i64)>,
     /// At least so many bars ahead lay what changed it.
     pub looked: u64,
+    /// How many bars before it a value needs.
+    pub warm_up: WarmUp,
+}
+
+/// How many bars before it a value needs to come out as if all were there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarmUp {
+    /// It was not tried, or nothing could be compared.
+    Unknown,
+    /// The fewest with which it came out the same wherever it was tried.
+    Bars(u64),
+    /// More than were tried: it hangs on where the data begins.
+    All,
+}
+
+impl Display for WarmUp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WarmUp::Unknown => f.pad("-"),
+            WarmUp::Bars(bars) => f.pad(&bars.to_string()),
+            WarmUp::All => f.pad("all"),
+        }
+    }
 }
 
 /// What is to be thought of a column.
@@ -62,6 +85,8 @@ pub struct CheckReport {
     pub cuts: Vec<i64>,
     /// Length and origin of the result's bars, where they are known.
     pub bars: Option<(String, String)>,
+    /// What is no look into the future, and still better than what can be had.
+    pub notes: Vec<String>,
     /// Whether the query yields only the newest bar of each symbol, so that there was nothing to compare.
     pub newest_only: bool,
 }

@@ -1,6 +1,6 @@
 //! The trial: results over what was known at instants of the past, beside the one over everything.
 
-use super::report::ColumnCheck;
+use super::report::{ColumnCheck, WarmUp};
 use super::rows::{Cells, Rows};
 use std::collections::{BTreeMap, HashMap};
 use tallow_engine::reach::Sources;
@@ -18,6 +18,10 @@ struct Tally {
     changed: u64,
     first: Option<(String, i64)>,
     looked: u64,
+    /// Bars that a value needs before it, as far as tried.
+    warm_up: Option<u64>,
+    /// Whether some value never came out as it is where all is there.
+    needs_all: bool,
 }
 
 impl Tally {
@@ -132,18 +136,47 @@ impl<'a> Trial<'a> {
         }
     }
 
+    /// Whether a value of the whole result is the same in another.
+    fn is_same(&self, column: usize, place: usize, part: &Rows, row: usize) -> bool {
+        match (&self.whole.columns[column], part.columns.get(column)) {
+            (Cells::Number(a), Some(Cells::Number(b))) => match (a[place], b[row]) {
+                (Some(a), Some(b)) => {
+                    (a - b).abs() <= TOLERANCE * self.scales[column] || a == b || a.is_nan() && b.is_nan()
+                }
+                (a, b) => a.is_none() && b.is_none(),
+            },
+            (Cells::Text(a), Some(Cells::Text(b))) => a[place] == b[row],
+            _ => false,
+        }
+    }
+
+    /// Compares with a result of which nothing before an instant was there: how many bars before it a value needs.
+    pub(super) fn compare_later(&mut self, part: &Rows, from: i64) {
+        // Of each column, bars before the last value that differs, and whether that is a symbol's last one.
+        let mut needed: Vec<(u64, bool)> = vec![(0, false); self.whole.columns.len()];
+        let mut is_compared = false;
+        for (row, key) in part.keys.iter().enumerate() {
+            let Some([place]) = self.places.get(key).map(Vec::as_slice) else { continue };
+            let times = self.times.get(&key.0).map(Vec::as_slice).unwrap_or_default();
+            let begin = times.partition_point(|ts| *ts < from);
+            let at = times.partition_point(|ts| *ts < key.1);
+            is_compared = true;
+            for (column, needed) in needed.iter_mut().enumerate() {
+                if !self.is_same(column, *place, part, row) {
+                    needed.0 = needed.0.max((at - begin) as u64 + 1);
+                    needed.1 |= at + 1 == times.len();
+                }
+            }
+        }
+        for (tally, (bars, never)) in self.tallies.iter_mut().zip(needed).filter(|_| is_compared) {
+            tally.warm_up = Some(tally.warm_up.unwrap_or(0).max(bars));
+            tally.needs_all |= never;
+        }
+    }
+
     fn compare_row(&mut self, part: &Rows, row: usize, place: usize, key: &(String, i64), cut: i64) {
-        for (i, cells) in self.whole.columns.iter().enumerate() {
-            let same = match (cells, part.columns.get(i)) {
-                (Cells::Number(a), Some(Cells::Number(b))) => match (a[place], b[row]) {
-                    (Some(a), Some(b)) => {
-                        (a - b).abs() <= TOLERANCE * self.scales[i] || a == b || a.is_nan() && b.is_nan()
-                    }
-                    (a, b) => a.is_none() && b.is_none(),
-                },
-                (Cells::Text(a), Some(Cells::Text(b))) => a[place] == b[row],
-                _ => false,
-            };
+        for i in 0..self.whole.columns.len() {
+            let same = self.is_same(i, place, part, row);
             self.tallies[i].compared += 1;
             if !same {
                 let bars = self.bars_to(key, cut);
@@ -161,6 +194,11 @@ impl<'a> Trial<'a> {
             changed: tally.changed,
             first: tally.first,
             looked: tally.looked,
+            warm_up: match tally.warm_up {
+                _ if tally.needs_all => WarmUp::All,
+                Some(bars) => WarmUp::Bars(bars),
+                None => WarmUp::Unknown,
+            },
         }
     }
 
@@ -182,6 +220,7 @@ impl<'a> Trial<'a> {
             changed: tally.changed,
             first: tally.first,
             looked: tally.looked,
+            warm_up: WarmUp::Unknown,
         }
     }
 }

@@ -31,8 +31,9 @@ const SPARE_BARS: i64 = 16;
 /// About the time between two bars of a table, or two longer ones that these make up.
 pub(super) fn spacing(table: &CandleTable, longer: Option<&LongerBars>) -> i64 {
     let summary = table.summary();
-    let (Some((first, last)), Some(symbols)) = (summary.times, table.symbols()) else { return i64::MAX };
-    let each = (summary.rows / symbols.max(1)).max(1);
+    let Some((first, last)) = summary.times else { return i64::MAX };
+    // Of fewer symbols than there are, bars lie closer: then more is looked up in a second step.
+    let each = (summary.rows / table.least_symbols().max(1)).max(1);
     let own = last.saturating_sub(first) / i64::try_from(each).unwrap_or(i64::MAX);
     let longer = longer.map_or(0, |longer| longer.grid.bar(last).1.saturating_sub(longer.grid.bar(last).0));
     own.max(longer).max(1)
@@ -47,11 +48,16 @@ pub(super) struct TableBars<'a> {
     /// The longer bars that count, where those of the table only make them up.
     longer: Option<LongerBars>,
     symbols: BTreeSet<String>,
-    /// By symbol, from this time on.
-    known: BTreeMap<String, Vec<i64>>,
-    from: i64,
+    known: BTreeMap<String, Known>,
     /// How far back the next look-up goes.
     step: i64,
+}
+
+/// What is known of the bars of a symbol.
+struct Known {
+    /// The times of all that count from this time on.
+    times: Vec<i64>,
+    from: i64,
 }
 
 impl<'a> TableBars<'a> {
@@ -63,7 +69,7 @@ impl<'a> TableBars<'a> {
         read: &'a Read,
         symbols: BTreeSet<String>,
     ) -> TableBars<'a> {
-        TableBars { session, name, table, read, longer: None, symbols, known: BTreeMap::new(), from: i64::MAX, step: 0 }
+        TableBars { session, name, table, read, longer: None, symbols, known: BTreeMap::new(), step: 0 }
     }
 
     /// The longer bars that these make up.
@@ -115,35 +121,48 @@ impl<'a> TableBars<'a> {
         let Some(hull) = ranges.hull() else { return Ok(Ranges::default()) };
         let counts_bars = before != Bars::Unbounded || after != Bars::Count(0);
         let length = if before == Bars::Unbounded { 0 } else { self.back_from(hull.start, before) };
-        if counts_bars && self.from > hull.start.saturating_sub(length) {
+        let from = hull.start.saturating_sub(length);
+        let is_far = |symbol: &&String| self.known.get(*symbol).is_none_or(|known| known.from > from);
+        let far: BTreeSet<String> = self.symbols.iter().filter(is_far).cloned().collect();
+        if counts_bars && !far.is_empty() {
             self.step = self.step.max(length);
-            self.look_up(hull.start).await?;
+            self.look_up(far, hull.start).await?;
         }
+        // A symbol whose bars seldom count is looked up further than all others.
         loop {
             match self.widened_by_known(ranges, &of) {
-                Some(widened) => return Ok(widened),
-                None => self.look_up(self.from).await?,
+                Ok(widened) => return Ok(widened),
+                Err(symbols) => {
+                    let known = symbols.iter().filter_map(|symbol| self.known.get(symbol));
+                    let before = known.map(|known| known.from).min().unwrap_or(hull.start);
+                    self.look_up(symbols, before).await?;
+                }
             }
         }
     }
 
-    /// `None`: more bars have to be known.
+    /// As an error the symbols of which more bars have to be known.
     fn widened_by_known(
         &self,
         ranges: &Ranges,
         of: &impl Fn(CountedBars<'_>, &Times) -> Option<Times>,
-    ) -> Option<Ranges> {
-        let mut widened = Ranges::default();
+    ) -> std::result::Result<Ranges, BTreeSet<String>> {
+        let (mut widened, mut unknown) = (Ranges::default(), BTreeSet::new());
         for symbol in &self.symbols {
             let times = ranges.of(symbol);
             if times.is_empty() {
                 continue;
             }
-            let known = self.known.get(symbol).map(Vec::as_slice).unwrap_or_default();
-            let bars = CountedBars { times: known, from_beginning: self.from == i64::MIN };
-            widened.add(symbol, &of(bars, &times)?);
+            let bars = match self.known.get(symbol) {
+                Some(known) => CountedBars { times: &known.times, from_beginning: known.from == i64::MIN },
+                None => CountedBars { times: &[], from_beginning: false },
+            };
+            match of(bars, &times) {
+                Some(times) => widened.add(symbol, &times),
+                None => drop(unknown.insert(symbol.clone())),
+            }
         }
-        Some(widened)
+        if unknown.is_empty() { Ok(widened) } else { Err(unknown) }
     }
 
     /// About how far so many bars before a time lie from it.
@@ -182,18 +201,18 @@ impl<'a> TableBars<'a> {
         Ok(self.read.counted_in(&format!("({made})"), "true"))
     }
 
-    /// Looks up bars from some way before a time on.
-    async fn look_up(&mut self, before: i64) -> Result<()> {
+    /// Looks up bars of some symbols from some way before a time on.
+    async fn look_up(&mut self, symbols: BTreeSet<String>, before: i64) -> Result<()> {
         self.step = self.step.max(self.length(0));
         let from = before.saturating_sub(self.step);
         let first = self.table.summary().times.map_or(i64::MAX, |(first, _)| first);
         // The first of longer bars is a whole one, too.
         let from = self.longer.as_ref().map_or(from, |longer| longer.grid.bar(from).0);
-        self.from = if from <= first { i64::MIN } else { from };
+        let from = if from <= first { i64::MIN } else { from };
         self.step = self.step.saturating_mul(FURTHER);
         let mut ranges = Ranges::default();
-        let since: Times = [self.from..i64::MAX].into_iter().collect();
-        self.symbols.iter().for_each(|symbol| ranges.add(symbol, &since));
+        let since: Times = [from..i64::MAX].into_iter().collect();
+        symbols.iter().for_each(|symbol| ranges.add(symbol, &since));
         let ranges = Arc::new(ranges);
         let provider = Arc::new(self.table.within(&ranges));
         let key = ["symbol", "ts"].map(|name| Expr::Column(Column::from_name(name)));
@@ -208,7 +227,7 @@ impl<'a> TableBars<'a> {
         let sql = format!("{} order by symbol, ts", self.counted(&name).await?);
         let found = self.session.collect(self.session.sql(&sql).await?).await;
         self.session.lake().drop_hidden(&name);
-        self.known.clear();
+        self.known.extend(symbols.iter().map(|symbol| (symbol.clone(), Known { times: vec![], from })));
         for batch in found? {
             let [symbols, times] =
                 [(0, DataType::Utf8), (1, timestamp_type())].map(|(column, kind)| cast(batch.column(column), &kind));
@@ -219,14 +238,18 @@ impl<'a> TableBars<'a> {
                 let symbol = symbols.value(row);
                 let end = (row..batch.num_rows()).find(|&other| symbols.value(other) != symbol);
                 let of_symbol = &times.values()[row..end.unwrap_or(batch.num_rows())];
-                self.known.entry(symbol.to_string()).or_default().extend(of_symbol);
+                if let Some(known) = self.known.get_mut(symbol) {
+                    known.times.extend(of_symbol);
+                }
                 row += of_symbol.len();
             }
         }
-        if self.from != i64::MIN {
+        if from != i64::MIN {
             // Whether the first bar moved, only the one before it tells.
-            for times in self.known.values_mut().filter(|times| !times.is_empty()) {
-                times.remove(0);
+            for symbol in &symbols {
+                if let Some(known) = self.known.get_mut(symbol).filter(|known| !known.times.is_empty()) {
+                    known.times.remove(0);
+                }
             }
         }
         Ok(())

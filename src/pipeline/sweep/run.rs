@@ -5,13 +5,13 @@ use super::aggregate::{At, SweepAggregate, Variant, blocks_of, folds_of};
 use super::luck::Luck;
 use super::overfitting::{WalkForward, pbo};
 use crate::Session;
-use crate::backtest::{Distance, Size, bound, looks_ahead};
+use crate::backtest::{Backtest, Distance, Size, bound, looks_ahead};
 use crate::bounds::bounded;
 use crate::control::{Control, Progress, Unit};
 use crate::over_rows::over_rows;
 use crate::quoting::quoted;
 use crate::random::Random;
-use crate::relation::{Relation, one, relation};
+use crate::relation::{Relation, one};
 use crate::rows::{column, numbers};
 use crate::scan::typed;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
@@ -91,12 +91,12 @@ impl Sweep {
 
     async fn swept(&self, session: &Session, control: &Control) -> Result<Swept> {
         self.check()?;
-        let from = relation(session, &self.strategy.table).await?;
+        let (strategy, from) = self.strategy.with_query(session).await?;
         let all = self.combinations(session).await?;
         let (mut results, mut standardised): (Vec<RecordBatch>, Vec<f64>) = (vec![], vec![]);
         let (mut bars, mut periods) = (0, 0.0);
         for (chunk, values) in all.chunks(TOGETHER).enumerate() {
-            let rows = self.chunk(session, &from, values).await?;
+            let rows = self.chunk(session, (&strategy, &from), values).await?;
             let variants = column(&rows, "variant")?.as_primitive::<Int64Type>();
             let Some(whole) = variants.values().iter().position(|variant| *variant == -1) else { continue };
             let sums = column(&rows, "blocks")?.as_list::<i32>().value(whole);
@@ -149,8 +149,12 @@ impl Sweep {
     }
 
     /// Tries some variants in one pass.
-    async fn chunk(&self, session: &Session, from: &Relation, values: &[Values]) -> Result<RecordBatch> {
-        let of = &self.strategy;
+    async fn chunk(
+        &self,
+        session: &Session,
+        (of, from): (&Backtest, &Relation),
+        values: &[Values],
+    ) -> Result<RecordBatch> {
         let mut columns = Columns { session, from, items: vec![], known: HashMap::new() };
         let mut variants = vec![];
         for values in values {

@@ -134,7 +134,7 @@ impl Backtest {
             "What buying and selling by signals would have come to: the account after each bar, the prices of its fills, and the \
              trades that end there. A signal counts at the close of its bar and is filled at the next open; a missing one is \
              false. Levels count from the price of the fill",
-            "rules of fills: src/cli/help/backtests.md",
+            "rules of fills: src/cli/help/fills.md",
         );
         let s = &mut signature;
         let [open, high, low, close] = ["open", "high", "low", "close"].map(|name| s.input(name, Some(name)));

@@ -126,6 +126,11 @@ impl<'a> Simulation<'a> {
         }
     }
 
+    /// Whether it neither holds nor wants anything.
+    pub fn is_idle(&self) -> bool {
+        self.trader.is_idle()
+    }
+
     /// All bars, with the order at the close of each.
     pub fn run(mut self, bars: &Bars<'_>, order: impl Fn(usize) -> Order, record: &mut impl Record) {
         let rows = bars.close.len();

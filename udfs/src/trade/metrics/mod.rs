@@ -10,6 +10,7 @@ mod table;
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use luck::{deflated_sharpe, effective_trials, expected_max_sharpe};
+pub use normal::{below, quantile as normal_quantile};
 
 /// Figures of a series of returns, bar by bar; `None` where it does not have one.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

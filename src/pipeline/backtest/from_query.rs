@@ -1,0 +1,87 @@
+//! Entries that a query finds.
+
+use super::{Backtest, Distance};
+use crate::Session;
+use crate::named::{self, NamedQueries};
+use crate::quoting::quoted;
+use crate::relation::{Relation, one, relation};
+use crate::versioned::is_name;
+use arrow::datatypes::{DataType, Field, Schema};
+use std::borrow::Cow;
+use std::sync::Arc;
+use tallow_common::{Error, Result};
+use tallow_engine::dialect::{self, Formula, Params};
+use tallow_engine::reach::reach;
+use tallow_udfs::calendar::Timeframe;
+
+/// The condition that a bar has a row of the query.
+const FOUND: &str = "found";
+
+impl Backtest {
+    /// Its candles, and the strategy that is run on them. Beside candles stand the columns of its query, if it has one, where a row of
+    /// that has their symbol and time. These give what the strategy does not: entries by `side`, or else wherever there is a row, and
+    /// the prices `stop` and `target`.
+    pub(crate) async fn with_query(&self, session: &Session) -> Result<(Cow<'_, Backtest>, Relation)> {
+        let candles = relation(session, &self.table).await?;
+        let Some(query) = &self.from_query else { return Ok((Cow::Borrowed(self), candles)) };
+        let text = self.query_text(session, query).await?;
+        let found = one(session, &format!("select * from ({text})")).await?;
+        let fields = found.schema().fields();
+        let has = |name: &str| fields.iter().any(|field| field.name() == name);
+        if let Some(missing) = ["symbol", "ts"].into_iter().find(|name| !has(name)) {
+            return Err(Error::Argument(
+                "from_query",
+                format!(": its result has no column {missing}, the bar of an entry"),
+            ));
+        }
+        if !reach(&session.optimized(found.logical_plan()).await?).is_of_bars {
+            let said = ": its column ts is not the time of a bar as it is in a table, so that nothing tells when a row was known";
+            return Err(Error::Argument("from_query", said.to_string()));
+        }
+        let own: Vec<&Arc<Field>> = fields
+            .iter()
+            .filter(|field| candles.schema.index_of(field.name()).is_err() && field.name() != FOUND)
+            .collect();
+        let columns: String = own.iter().map(|field| format!(", q.{}", quoted(field.name()))).collect();
+        let sql = format!(
+            "(select c.*, q.symbol is not null as {FOUND}{columns} from {} c left join ({text}) q on c.symbol = q.symbol and c.ts = q.ts)",
+            candles.sql
+        );
+        let added = own.iter().map(|field| field.as_ref().clone()).chain([Field::new(FOUND, DataType::Boolean, true)]);
+        let all = candles.schema.fields().iter().map(|field| field.as_ref().clone()).chain(added);
+        let schema = Schema::new(all.collect::<Vec<_>>());
+        let from = candles.beside(sql, Arc::new(schema));
+        let mut of = self.clone();
+        let level = |name: &str| has(name).then(|| Distance::level(name)).transpose();
+        if of.entry.is_none() && of.short_entry.is_none() {
+            let sides = has("side");
+            let of_side = |side: &str| Formula::parse(&format!("side = '{side}'"));
+            of.entry = Some(if sides { of_side("long")? } else { Formula::parse(FOUND)? });
+            of.short_entry = sides.then(|| of_side("short")).transpose()?;
+        }
+        if of.stop.is_none() {
+            of.stop = level("stop")?;
+        }
+        if of.target.is_none() {
+            of.target = level("target")?;
+        }
+        Ok((Cow::Owned(of), from))
+    }
+
+    /// The text of its query over its bars.
+    async fn query_text(&self, session: &Session, query: &str) -> Result<String> {
+        let queries = session.extension::<NamedQueries>()?;
+        let text = match is_name(query.trim()) {
+            true => {
+                let named = queries.find(query.trim())?;
+                dialect::bind(&named.sql, &named.complete(&Params::default())?)?
+            }
+            false => query.trim().trim_end_matches(';').to_string(),
+        };
+        let timeframe = self.table.strip_prefix("candles_").and_then(|name| name.parse::<Timeframe>().ok());
+        match timeframe {
+            Some(timeframe) => named::over(session, &text, &Params::default(), timeframe).await,
+            None => Ok(text),
+        }
+    }
+}
