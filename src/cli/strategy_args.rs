@@ -10,11 +10,11 @@ use clap::builder::PossibleValuesParser;
 use tallow_udfs::series::Choice;
 use tallow_udfs::trade::backtest::rules::{Both, End, Fill, LimitFill, OfProfile, Profile, Trail, TrailOn};
 
-/// A strategy. Each command beside it has an argument `strategy`: a name.
+/// A strategy.
 #[derive(Debug, ClapArgs)]
 pub(super) struct StrategyArgs {
     /// When to buy: a condition at the close of a bar, or the name of a formula that the lake keeps
-    #[arg(long, value_name = "FORMULA|NAME", required_unless_present_any = ["short_entry", "from_query", "strategy"])]
+    #[arg(long, value_name = "FORMULA|NAME")]
     pub entry: Option<String>,
     /// Entries are the rows of a named query or SQL: symbol, ts, and if it has them side, stop and target
     #[arg(long, value_name = "NAME|SQL")]

@@ -2,10 +2,11 @@
 
 use crate::cli::{tallow, text};
 use crate::common::{numbers, session};
+use crate::interpreter::Dice;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use std::process::Command;
-use tallow::pipeline::backtest::{Backtest, Distance, Results, Size, Terms};
+use tallow::pipeline::backtest::{Backtest, Discovery, Distance, Results, Size, Terms};
 use tallow::pipeline::control::Control;
 use tallow::pipeline::scan::{self, Rank};
 use tallow::pipeline::sweep::{Sweep, Swept};
@@ -13,6 +14,7 @@ use tallow::{Error, Session};
 use tallow_engine::dialect::Formula;
 use tallow_udfs::trade::backtest::account::{Costs, Lots};
 use tallow_udfs::trade::backtest::rules::{Both, Fill, Profile, Rules, Trail};
+use tallow_udfs::trade::backtest::trader::Side;
 
 fn formula(text: &str) -> Formula {
     Formula::parse(text).unwrap()
@@ -372,7 +374,8 @@ async fn rows_of_a_query_are_entries_as_a_formula_is() {
     };
     let plain = Backtest { exit: Some(formula("rsi(14) > 55")), ..Backtest::of(formula("rsi(14) < 30")) };
     assert_eq!(run(&session, &found).await.trades, run(&session, &plain).await.trades);
-    assert!(run(&session, &alone).await.trades.num_rows() > 100);
+    let everywhere = run(&session, &alone).await;
+    assert!(everywhere.trades.num_rows() > 0 && numbers(&everywhere.summary, "exposure")[0] > 0.5);
     for (query, said) in [
         ("select symbol, close from candles", "no column ts"),
         (
@@ -390,14 +393,8 @@ async fn rows_of_a_query_are_entries_as_a_formula_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bars_in_another_order_tell_an_edge_from_none() {
     let session = session().await;
-    // Prices that swing: after three falls comes a rise.
-    let sql = "select s.name as symbol, to_timestamp_micros(86400000000 * (15000 + i)) as ts, price * 1.0 as open, price * 1.01 as high,
-                      price * 0.99 as low, price as close, 1.0 as volume
-               from (select i, 100 + 10 * sin(i * 0.5) + 0.002 * i as price from (select unnest(range(0, 800)) as i)) cross join
-                    (select 'A' as name union all select 'B') s order by symbol, ts";
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("swings.parquet").display().to_string();
-    assert!(tallow(&["query", sql, "-o", &file]).status.success());
+    let file = swings(folder.path());
     let falls = |table: &str| Backtest {
         table: table.to_string(),
         exit: Some(formula("close > lag(close, 3)")),
@@ -462,5 +459,82 @@ fn a_strategy_is_kept_in_versions_and_given_options_count_instead() {
     ] {
         let (status, _, error) = run(args);
         assert!(status != Some(0) && error.contains(said), "{args:?}: {error}");
+    }
+}
+
+/// Prices that swing, so that they rise after falls.
+fn swings(folder: &std::path::Path) -> String {
+    let sql = "select s.name as symbol, to_timestamp_micros(86400000000 * (15000 + i)) as ts, price * 1.0 as open, price * 1.01 as high,
+                      price * 0.99 as low, price as close, 1.0 as volume
+               from (select i, 100 + 10 * sin(i * 0.5) + 0.002 * i as price from (select unnest(range(0, 800)) as i)) cross join
+                    (select 'A' as name union all select 'B') s order by symbol, ts";
+    let file = folder.join("swings.parquet").display().to_string();
+    assert!(tallow(&["query", sql, "-o", &file]).status.success());
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_finds_what_is_there_and_nothing_in_chance() {
+    let session = session().await;
+    let folder = tempfile::tempdir().unwrap();
+    let of = |table: &str| Discovery {
+        features: ["close / lag(close, 3)", "close / sma(20)"].map(formula).to_vec(),
+        ..Discovery::of(
+            Backtest {
+                table: table.to_string(),
+                rules: Rules { max_bars: Some(3), ..Profile::Tallow.rules() },
+                ..Backtest::default()
+            },
+            Side::Long,
+        )
+        .unwrap()
+    };
+    let table = swings(folder.path());
+    let found = of(&table).run(&session, &Control::default()).await.unwrap();
+    let rules = &found.rules;
+    assert!(found.trials > 300 && rules.num_rows() > 3, "{rules:?}");
+    let (rates, lifts) = (numbers(rules, "win_rate"), numbers(rules, "lift"));
+    assert!(lifts[0] > 1.8 && numbers(rules, "test_lift")[0] > 1.8, "{lifts:?}");
+    assert!((lifts[0] - rates[0] / found.base[0]).abs() < 1e-12);
+    // A rule is a formula that a back-test takes: most of its trades gain.
+    let entry = rules.column_by_name("formula").unwrap().as_string::<i32>().value(0);
+    let results = run(&session, &Backtest { entry: Some(formula(entry)), ..of(&table).exits }).await;
+    assert!(numbers(&results.summary, "trade_win_rate")[0] > 0.9, "{entry}");
+    // The same on one thread.
+    let alone = tallow::open(tallow::Settings { threads: 1, ..crate::common::settings() }).await.unwrap();
+    assert_eq!(of(&table).run(&alone, &Control::default()).await.unwrap().rules, *rules);
+    // Where prices walk at random, few of many rules look good, and hardly any once their number counts.
+    let mut dice = Dice::new(12);
+    let mut text = "symbol,ts,open,high,low,close,volume\n".to_string();
+    for symbol in ["A", "B", "C", "D"] {
+        let mut price = 100.0;
+        for day in 0..1500_i64 {
+            let open = price;
+            price *= 1.0 + 0.02 * ((dice.below(2001) as f64) / 1000.0 - 1.0);
+            let (high, low) = (f64::max(open, price), f64::min(open, price));
+            text += &format!(
+                "{symbol},{},{open},{high},{low},{price},1\n",
+                crate::common::START + day * crate::common::DAY
+            );
+        }
+    }
+    let walk = folder.path().join("walk.csv").display().to_string();
+    std::fs::write(&walk, text).unwrap();
+    let by_chance = of(&walk).run(&session, &Control::default()).await.unwrap();
+    assert!(by_chance.trials > 100 && by_chance.rules.num_rows() <= 1, "{:?}", by_chance.rules);
+    for (wrong, said) in [
+        (Discovery { depth: 4, ..of(&table) }, "expected 1, 2 or 3"),
+        (
+            Discovery { features: vec![formula("lead(close, 1)")], ..of(&table) },
+            "the feature `lead(close, 1)` looks into",
+        ),
+        (Discovery { features: vec![formula("close > open")], ..of(&table) }, "is a condition, not a number"),
+        (
+            Discovery::of(Backtest { table: table.clone(), ..Backtest::default() }, Side::Long).unwrap(),
+            "how a position is left",
+        ),
+    ] {
+        let error = wrong.run(&session, &Control::default()).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{said}: {error}");
     }
 }

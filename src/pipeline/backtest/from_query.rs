@@ -1,6 +1,6 @@
 //! Entries that a query finds.
 
-use super::{Backtest, Distance};
+use super::{Backtest, Distance, looks_ahead};
 use crate::Session;
 use crate::named::{self, NamedQueries};
 use crate::quoting::quoted;
@@ -13,6 +13,7 @@ use tallow_common::{Error, Result};
 use tallow_engine::dialect::{self, Formula, Params};
 use tallow_engine::reach::reach;
 use tallow_udfs::calendar::Timeframe;
+use tallow_udfs::series::Bars;
 
 /// The condition that a bar has a row of the query.
 const FOUND: &str = "found";
@@ -34,7 +35,13 @@ impl Backtest {
                 format!(": its result has no column {missing}, the bar of an entry"),
             ));
         }
-        if !reach(&session.optimized(found.logical_plan()).await?).is_of_bars {
+        let reached = reach(&session.optimized(found.logical_plan()).await?);
+        // What a column tells of the future is found where a formula reads it; that there is a row, tells too.
+        let ahead = reached.rows.furthest().ahead;
+        if ahead != Bars::Count(0) {
+            return Err(looks_ahead("choice of rows by", query, ahead));
+        }
+        if !reached.is_of_bars {
             let said = ": its column ts is not the time of a bar as it is in a table, so that nothing tells when a row was known";
             return Err(Error::Argument("from_query", said.to_string()));
         }

@@ -185,7 +185,8 @@ impl Backtest {
     /// What is wrong with it whatever the table holds.
     pub(crate) fn check(&self) -> Result<()> {
         if self.entry.is_none() && self.short_entry.is_none() && self.from_query.is_none() {
-            return Err(Error::invalid("a strategy needs an entry: the option `entry` or the option `short_entry`"));
+            let said = ": a strategy needs an entry: this, or the option `short_entry` or `from_query`";
+            return Err(Error::Argument("entry", said.to_string()));
         }
         let positive = |name: &'static str, value: f64| match value > 0.0 && !value.is_nan() {
             true => Ok(()),

@@ -30,6 +30,14 @@ pub(super) mod columns {
 /// Before the number of a feature: how its column is called.
 pub(super) const FEATURES: &str = "(feature ";
 
+/// What the formula of a column is for, in messages.
+fn what(column: &str) -> &str {
+    match column.starts_with(FEATURES) {
+        true => "feature",
+        false => column.trim_matches(['(', ')']),
+    }
+}
+
 impl Distance {
     fn formula(&self) -> Option<&Formula> {
         match self {
@@ -122,7 +130,7 @@ impl Backtest {
         let own = self.formulas().into_iter().map(|(name, kind, formula)| (Cow::Borrowed(name), kind, formula));
         for (name, kind, formula) in own.chain(features) {
             formula.parameters().iter().for_each(|parameter| unused.retain(|unused| *unused != parameter.name));
-            let bound = bound(session, from, name.trim_matches(['(', ')']), (formula, kind), &self.params)?;
+            let bound = bound(session, from, what(&name), (formula, kind), &self.params)?;
             items.push(format!("({bound}) as {}", quoted(&name)));
         }
         if let Some(name) = unused.first() {
@@ -136,7 +144,7 @@ impl Backtest {
         self.check()?;
         let (of, from) = self.with_query(session).await?;
         let names: Vec<&str> = of.formulas().into_iter().map(|(name, ..)| name).collect();
-        let own = names.iter().map(|name| format!("{} as {}", quoted(name), quoted(name.trim_matches(['(', ')']))));
+        let own = names.iter().map(|name| format!("{} as {}", quoted(name), quoted(what(name))));
         let own: Vec<String> = own.collect();
         Ok(format!("select symbol, ts, {} from ({})", own.join(", "), of.sql(session, &from, &[])?))
     }
@@ -195,8 +203,7 @@ impl Backtest {
             let sources = reach.columns.iter().find(|(column, _)| *column == name).map(|(_, sources)| sources);
             let ahead = sources.map_or(Bars::Count(0), |sources| sources.furthest().ahead);
             if ahead != Bars::Count(0) {
-                let what = name.trim_matches(['(', ')']);
-                return Err(looks_ahead(what, &formula.to_string(), ahead));
+                return Err(looks_ahead(what(&name), &formula.to_string(), ahead));
             }
         }
         let bars = bounded(session, DataFrame::new(state, plan), self.range).await?;

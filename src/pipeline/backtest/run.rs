@@ -55,7 +55,7 @@ impl Backtest {
             Some(symbol) => Some(closes(session, &from, symbol).await?),
             None => None,
         };
-        let (mut portfolio, mut found) = (Portfolio::new(&self.rules, self.terms, self.sizing()), Collected::default());
+        let (mut portfolio, mut found) = (Portfolio::new(&of.rules, of.terms, of.sizing()), Collected::default());
         let mut step = |instant: &Instant, is_last: bool| {
             found.see(&instant.bars);
             let mark = portfolio.step(instant.ts, &instant.bars, is_last, &mut found);
@@ -74,7 +74,7 @@ impl Backtest {
             let mut batches = session.execute(session.plan(frame).await?)?;
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
-                held.add(&batch, self, &symbols)?;
+                held.add(&batch, &of, &symbols)?;
                 progress(&batch);
             }
             held.replay(step);
@@ -84,7 +84,7 @@ impl Backtest {
             let mut open = Instant::default();
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
-                instants(&batch, self, &symbols, &mut open, |instant| step(instant, false))?;
+                instants(&batch, &of, &symbols, &mut open, |instant| step(instant, false))?;
                 progress(&batch);
             }
             if !open.bars.is_empty() {

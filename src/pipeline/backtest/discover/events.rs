@@ -14,8 +14,11 @@ pub struct Events {
     pub exits: Vec<u32>,
     /// What it would gain.
     pub gains: Vec<f32>,
-    /// Of each feature, how many of its thresholds each bar reaches; [`Events::UNKNOWN`]: the feature has no value.
+    /// Of each feature, how many of its thresholds each bar reaches; [`Events::UNKNOWN`]: the feature has no value. Empty until these are
+    /// known.
     pub reached: Vec<Vec<u8>>,
+    /// The values of each feature, until then.
+    pub values: Vec<Vec<f64>>,
 }
 
 impl Events {
@@ -23,6 +26,17 @@ impl Events {
     pub const OPEN: u32 = u32::MAX;
     /// A feature without a value.
     pub const UNKNOWN: u8 = u8::MAX;
+
+    /// Sees of each value which of its feature's thresholds, ascending, it reaches.
+    pub fn reach(&mut self, thresholds: &[Vec<f64>]) {
+        let reached = |value: &f64, own: &[f64]| match value.is_finite() {
+            true => own.partition_point(|threshold| threshold <= value) as u8,
+            false => Self::UNKNOWN,
+        };
+        let values = std::mem::take(&mut self.values);
+        let all = values.iter().zip(thresholds);
+        self.reached = all.map(|(values, own)| values.iter().map(|value| reached(value, own)).collect()).collect();
+    }
 
     /// Whether a bar has an outcome.
     pub fn is_known(&self, bar: usize) -> bool {
@@ -53,7 +67,7 @@ impl Record for First {
 
 /// An entry at each bar of a symbol by the rules of a strategy: where it is left, and what it gains. `bars` have an entry each, and exits
 /// where the strategy has them.
-pub fn outcomes(of: &Backtest, ts: Vec<i64>, bars: &[(Bar, Order)], reached: Vec<Vec<u8>>) -> Events {
+pub fn outcomes(of: &Backtest, ts: Vec<i64>, bars: &[(Bar, Order)], values: Vec<Vec<f64>>) -> Events {
     let terms = Terms { cash: 1.0, leverage: 1.0, costs: of.terms.costs, lots: of.terms.lots };
     let (mut exits, mut gains) = (Vec::with_capacity(bars.len()), Vec::with_capacity(bars.len()));
     for from in 0..bars.len() {
@@ -73,5 +87,5 @@ pub fn outcomes(of: &Backtest, ts: Vec<i64>, bars: &[(Bar, Order)], reached: Vec
         exits.push(exit);
         gains.push(gain);
     }
-    Events { ts, exits, gains, reached }
+    Events { ts, exits, gains, reached: vec![], values }
 }

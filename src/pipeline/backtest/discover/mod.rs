@@ -11,12 +11,14 @@ use crate::control::{Control, Progress, Unit};
 use crate::relation::{one, relation};
 use crate::rows::{column, numbers, times};
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::logical_expr::col;
 use events::{Events, outcomes};
 use futures::StreamExt;
 use rules::{Outcomes, Part, Period, Scratch, false_discovery_rates};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::Formula;
 use tallow_udfs::trade::backtest::trader::{Bar, Order, Side};
@@ -148,7 +150,8 @@ impl Discovery {
         let too_few = || Error::invalid(format!("{} bars in time are too few to be parted for a test", instants.len()));
         let test_from = *instants.get(test_at).ok_or_else(too_few)?;
         let train_to = *test_at.checked_sub(self.embargo).and_then(|at| instants.get(at)).ok_or_else(too_few)?;
-        let thresholds = self.thresholds(session, &frame, train_to).await?;
+        let pool = Arc::clone(session.context().task_ctx().memory_pool());
+        let reservation = MemoryConsumer::new("bars of a discovery").register(&pool);
         // By symbol: each is complete before the next one comes.
         let sorted = frame.sort(vec![col("symbol").sort(true, false), col("ts").sort(true, false)])?;
         let mut batches = session.execute(session.plan(sorted).await?)?;
@@ -157,6 +160,7 @@ impl Discovery {
         let (mut done, total) = (0, Some(symbols.bars() as u64));
         while let Some(batch) = batches.next().await {
             let batch = batch?;
+            reservation.try_grow(batch.num_rows() * (16 + 8 * self.features.len()))?;
             let rows = Batch::of(&batch, &symbols)?;
             let features = (0..self.features.len()).map(|at| numbers(column(&batch, &feature(at))?));
             let features = features.collect::<Result<Vec<_>>>()?;
@@ -165,22 +169,21 @@ impl Discovery {
                 if open.symbol != Some(bar.symbol) {
                     all.extend(std::mem::take(&mut open).complete(&of));
                     open.symbol = Some(bar.symbol);
-                    open.reached = vec![vec![]; self.features.len()];
+                    open.values = vec![vec![]; self.features.len()];
                 }
                 open.ts.push(rows.ts[row]);
                 open.bars.push((bar.bar, bar.order));
-                for ((reached, values), thresholds) in open.reached.iter_mut().zip(&features).zip(&thresholds) {
-                    reached.push(match values[row].is_finite() {
-                        true => thresholds.partition_point(|threshold| *threshold <= values[row]) as u8,
-                        false => Events::UNKNOWN,
-                    });
-                }
+                open.values.iter_mut().zip(&features).for_each(|(all, values)| all.push(values[row]));
             }
             done += batch.num_rows() as u64;
             (control.progress)(Progress { unit: Unit::Rows, done, total, rows: done });
         }
         all.extend(open.complete(&of));
-        self.rules(&all, &thresholds, (train_to, test_from), control)
+        let thresholds: Vec<Vec<f64>> =
+            (0..self.features.len()).map(|at| self.thresholds(&all, at, train_to)).collect();
+        all.iter_mut().for_each(|symbol| symbol.reach(&thresholds));
+        let threads = session.context().copied_config().target_partitions();
+        self.rules(&all, &thresholds, (train_to, test_from), threads, control)
     }
 
     /// The times of all bars.
@@ -199,47 +202,16 @@ impl Discovery {
         Ok(instants)
     }
 
-    /// Of each feature the values that part it, of the time in which rules are found; in few digits, as they stand in formulas.
-    async fn thresholds(
-        &self,
-        session: &Session,
-        frame: &datafusion::prelude::DataFrame,
-        train_to: i64,
-    ) -> Result<Vec<Vec<f64>>> {
-        let (state, plan) = frame.clone().into_parts();
-        let known = datafusion::prelude::DataFrame::new(state, plan)
-            .filter(col("ts").lt(crate::range::time(train_to)))?
-            .into_view();
-        let name = "#features";
-        session.lake().keep_hidden(name, known);
-        let items: Vec<String> = (0..self.features.len())
-            .flat_map(|at| (1..self.parts).map(move |part| (at, part)).collect::<Vec<_>>())
-            .map(|(at, part)| {
-                format!(
-                    "approx_percentile_cont({}) within group (order by \"{}\")",
-                    part as f64 / self.parts as f64,
-                    feature(at)
-                )
-            })
-            .collect();
-        let sql = format!("select {} from \"{name}\"", items.join(", "));
-        let found = async { session.collect(one(session, &sql).await?).await }.await;
-        session.lake().drop_hidden(name);
-        let found = found?;
-        let mut all = vec![];
-        for at in 0..self.features.len() {
-            let mut own: Vec<f64> = vec![];
-            for part in 0..self.parts - 1 {
-                let column =
-                    found.first().map(|batch| numbers(batch.column(at * (self.parts - 1) + part))).transpose()?;
-                let value = column.and_then(|values| values.first().copied()).unwrap_or(f64::NAN);
-                own.extend(Some(rounded(value)).filter(|value| value.is_finite()));
-            }
-            own.sort_by(f64::total_cmp);
-            own.dedup();
-            all.push(own);
-        }
-        Ok(all)
+    /// The values that part a feature into equal parts, of the time in which rules are found; in few digits, as they stand in formulas.
+    fn thresholds(&self, all: &[Events], feature: usize, train_to: i64) -> Vec<f64> {
+        let known = all.iter().flat_map(|symbol| symbol.ts.iter().zip(&symbol.values[feature]));
+        let known = known.filter(|(ts, value)| **ts < train_to && value.is_finite());
+        let mut values: Vec<f64> = known.map(|(_, value)| *value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let at = |part: usize| values.get(values.len() * part / self.parts).copied();
+        let mut thresholds: Vec<f64> = (1..self.parts).filter_map(at).map(rounded).collect();
+        thresholds.dedup();
+        thresholds
     }
 
     /// Tries rules, and chooses the best.
@@ -248,6 +220,7 @@ impl Discovery {
         all: &[Events],
         thresholds: &[Vec<f64>],
         (train_to, test_from): (i64, i64),
+        threads: usize,
         control: &Control,
     ) -> Result<Discovered> {
         let (train, test) = (Period::Before(train_to), Period::From(test_from));
@@ -264,24 +237,22 @@ impl Discovery {
         let mut tried: BTreeMap<Vec<Part>, (Outcomes, f64)> = BTreeMap::new();
         let mut last: Vec<Vec<Part>> = vec![vec![]];
         for _ in 0..self.depth {
-            let mut next: Vec<(Vec<Part>, f64)> = vec![];
+            let mut rules: BTreeSet<Vec<Part>> = BTreeSet::new();
             for (rule, part) in last.iter().flat_map(|rule| single.iter().map(move |part| (rule, *part))) {
                 let mut parts = rule.clone();
                 parts.push(part);
                 parts.sort();
-                if rule.iter().any(|known| known.feature == part.feature) || tried.contains_key(&parts) {
-                    continue;
+                if !rule.iter().any(|known| known.feature == part.feature) && !tried.contains_key(&parts) {
+                    rules.insert(parts);
                 }
-                if control.cancel.is_cancelled() {
-                    return Err(Error::Cancelled);
+            }
+            let mut next: Vec<(Vec<Part>, f64)> = vec![];
+            for (parts, outcomes) in outcomes_of(rules.into_iter().collect(), all, train, threads, control)? {
+                if outcomes.effective >= self.min_samples {
+                    let p = outcomes.p_value(base[0].win_rate);
+                    next.push((parts.clone(), p));
+                    tried.insert(parts, (outcomes, p));
                 }
-                let outcomes = Outcomes::of(&parts, all, train, &mut scratch);
-                if outcomes.effective < self.min_samples {
-                    continue;
-                }
-                let p = outcomes.p_value(base[0].win_rate);
-                next.push((parts.clone(), p));
-                tried.insert(parts, (outcomes, p));
             }
             next.sort_by(|a, b| a.1.total_cmp(&b.1));
             last = next.into_iter().take(JOINED).map(|(rule, _)| rule).collect();
@@ -290,6 +261,11 @@ impl Discovery {
         let rates = false_discovery_rates(&p_values);
         let mut best: Vec<_> = tried.iter().zip(rates).filter(|(_, rate)| *rate <= self.max_false).collect();
         best.sort_by(|a, b| a.0.1.1.total_cmp(&b.0.1.1).then(a.0.0.len().cmp(&b.0.0.len())));
+        // Of rules that differ in their thresholds alone, the best.
+        let mut kinds = BTreeSet::new();
+        best.retain(|((parts, _), _)| {
+            kinds.insert(parts.iter().map(|part| (part.feature, part.is_above)).collect::<Vec<_>>())
+        });
         best.truncate(self.top);
         let after: Vec<Outcomes> =
             best.iter().map(|((parts, _), _)| Outcomes::of(parts, all, test, &mut scratch)).collect();
@@ -336,6 +312,45 @@ impl Discovery {
     }
 }
 
+/// What comes of many rules, on so many threads.
+fn outcomes_of(
+    rules: Vec<Vec<Part>>,
+    all: &[Events],
+    period: Period,
+    threads: usize,
+    control: &Control,
+) -> Result<Vec<(Vec<Part>, Outcomes)>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut scratch, mut own) = (Scratch::default(), vec![]);
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            match rules.get(at) {
+                Some(rule) if !control.cancel.is_cancelled() => {
+                    own.push((at, Outcomes::of(rule, all, period, &mut scratch)));
+                }
+                _ => return own,
+            }
+        }
+    };
+    let mut found = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let mut found = work();
+        for other in others {
+            match other.join() {
+                Ok(own) => found.extend(own),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        found
+    });
+    if control.cancel.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
+    found.sort_by_key(|(at, _)| *at);
+    Ok(rules.into_iter().zip(found).map(|(rule, (_, outcomes))| (rule, outcomes)).collect())
+}
+
 /// The column of a feature.
 fn feature(at: usize) -> String {
     format!("{FEATURES}{at})")
@@ -352,11 +367,11 @@ struct Open {
     symbol: Option<usize>,
     ts: Vec<i64>,
     bars: Vec<(Bar, Order)>,
-    reached: Vec<Vec<u8>>,
+    values: Vec<Vec<f64>>,
 }
 
 impl Open {
     fn complete(self, of: &Backtest) -> Option<Events> {
-        self.symbol.map(|_| outcomes(of, self.ts, &self.bars, self.reached))
+        self.symbol.map(|_| outcomes(of, self.ts, &self.bars, self.values))
     }
 }

@@ -28,9 +28,10 @@ pub struct Outcomes {
     pub samples: usize,
     /// How many independent ones they are worth: those whose trades overlap share what they say.
     pub effective: f64,
-    /// The share of gains, by these weights.
+    /// The share of gains. Each counts alike: what a trade shares with later ones hangs on what the price did meanwhile, so that by these
+    /// weights a random walk would seem to rise after it fell.
     pub win_rate: f64,
-    /// The mean gain, by these weights.
+    /// The mean gain.
     pub mean_return: f64,
 }
 
@@ -88,13 +89,15 @@ impl Outcomes {
                 let weight = (shares[exit] - shares[*bar]) / (exit - bar) as f64;
                 let gain = f64::from(symbol.gains[*bar]);
                 effective += weight;
-                wins += if gain > 0.0 { weight } else { 0.0 };
-                gains += weight * gain;
+                wins += f64::from(u8::from(gain > 0.0));
+                gains += gain;
             }
             samples += chosen.len();
         }
-        match effective > 0.0 {
-            true => Outcomes { samples, effective, win_rate: wins / effective, mean_return: gains / effective },
+        match samples > 0 {
+            true => {
+                Outcomes { samples, effective, win_rate: wins / samples as f64, mean_return: gains / samples as f64 }
+            }
             false => Outcomes::default(),
         }
     }
@@ -143,6 +146,7 @@ mod tests {
             exits: (0..n).map(|bar| if bar + hold < n { bar + hold } else { Events::OPEN }).collect(),
             gains: gains.to_vec(),
             reached: vec![reached],
+            values: vec![],
         }
     }
 
