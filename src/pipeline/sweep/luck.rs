@@ -1,7 +1,7 @@
 //! Whether the best of many variants is more than luck, in words.
 
 use super::Swept;
-use super::overfitting::{Pbo, WalkForward};
+use super::overfitting::{CrossValidation, Pbo, WalkForward};
 use crate::scan::typed;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Luck {
     pub deflated_sharpe: Option<f64>,
     /// Backtest overfitting, where there are two variants or more.
     pub pbo: Option<Pbo>,
+    /// The chosen variants where they were not chosen, where there are two variants or more; ratios of one bar.
+    pub cross_validation: Option<CrossValidation>,
     /// What a walk-forward test found, where one was asked for; ratios of one bar.
     pub walk_forward: Option<WalkForward>,
     /// The parameters of the variant that was the best before most folds.
@@ -57,6 +59,14 @@ impl Luck {
                 "overfitting: of {splits} ways to cut time in two halves, in {:.1} % the best of one half is not above the \
                  middle in the other",
                 probability * 100.0
+            ));
+        }
+        if let Some(CrossValidation { splits, paths, mean, losing }) = self.cross_validation {
+            said.push(format!(
+                "cross-validation: chosen by all blocks of time but two and tried on these, in {splits} ways ({paths} histories), the \
+                 best had a mean Sharpe ratio of {:.2}, and one below 0 in {:.1} % of them",
+                mean * periods.sqrt(),
+                losing * 100.0
             ));
         }
         if let Some(walk) = &self.walk_forward

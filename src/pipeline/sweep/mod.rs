@@ -8,7 +8,7 @@ mod spec;
 
 pub use aggregate::Cuts;
 pub use luck::Luck;
-pub use overfitting::{Block, Fold, Pbo, WalkForward, pbo};
+pub use overfitting::{Block, CrossValidation, Fold, Pbo, WalkForward, cross_validation, pbo};
 pub use run::{Swept, Values};
 
 use crate::backtest::Backtest;

@@ -3,7 +3,7 @@
 use super::Sweep;
 use super::aggregate::{At, SweepAggregate, Variant, blocks_of, folds_of};
 use super::luck::Luck;
-use super::overfitting::{WalkForward, pbo};
+use super::overfitting::{WalkForward, cross_validation, pbo};
 use crate::Session;
 use crate::backtest::{Backtest, Distance, Size, bound, looks_ahead};
 use crate::bounds::bounded;
@@ -253,6 +253,7 @@ impl Sweep {
                 .map(|most| most * periods.sqrt()),
             deflated_sharpe: deflated,
             pbo: pbo(&blocks),
+            cross_validation: cross_validation(&blocks),
             walk_forward,
             most_frequent,
         })

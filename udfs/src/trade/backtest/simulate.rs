@@ -134,17 +134,45 @@ impl<'a> Simulation<'a> {
     /// All bars, with the order at the close of each.
     pub fn run(mut self, bars: &Bars<'_>, order: impl Fn(usize) -> Order, record: &mut impl Record) {
         let rows = bars.close.len();
+        let Costs { borrow, .. } = self.terms.costs;
+        // Neither age nor time changes anything, so that a position without levels is left by signals alone.
+        let is_timeless = self.rules.max_bars.is_none()
+            && self.rules.target_steps.is_empty()
+            && borrow == 0.0
+            && bars.funding.is_none();
         for row in 0..rows {
             let order = order(row);
-            if self.trader.is_idle() && !order.signals.any() {
-                // Nothing can happen.
-                record.closed(row, self.equity, 0.0);
-                continue;
+            if !order.signals.any() {
+                if self.trader.is_idle() {
+                    // Nothing can happen.
+                    record.closed(row, self.equity, 0.0);
+                    continue;
+                }
+                if is_timeless && row + 1 < rows && self.trader.waits_for_signals() && self.hold(row, bars, record) {
+                    continue;
+                }
             }
             let (bar, ts) = (bars.at(row), bars.ts.map(|ts| ts[row]));
             let funding = bars.funding.map_or(0.0, |funding| funding[row]);
             self.step(row, &bar, (ts, funding), &order, row + 1 == rows, record);
         }
+    }
+
+    /// A bar in which what is held goes on. Whether it does: not in bars without trades, and not where nothing is left.
+    #[inline]
+    fn hold(&mut self, row: usize, bars: &Bars<'_>, record: &mut impl Record) -> bool {
+        let bar = bars.at(row);
+        let Some(held) = &self.trader.position else { return false };
+        let units = held.side.sign() * held.quantity;
+        let equity = self.cash + units * bar.close;
+        if self.is_over || equity.is_nan() || equity <= 0.0 || !bar.trades(self.rules) {
+            return false;
+        }
+        self.trader.hold(&bar);
+        self.last = (bar.close, bars.ts.map(|ts| ts[row]));
+        self.equity = equity;
+        record.closed(row, equity, units);
+        true
     }
 
     /// One bar, and the order at its close.

@@ -28,7 +28,7 @@ impl Bar {
 
     /// Whether orders are filled in it.
     #[inline]
-    fn trades(&self, rules: &Rules) -> bool {
+    pub(super) fn trades(&self, rules: &Rules) -> bool {
         self.has_prices() && !(rules.needs_volume && self.volume <= 0.0)
     }
 }
@@ -275,6 +275,12 @@ pub struct Position {
 }
 
 impl Position {
+    /// Whether there is neither a stop nor a target, but for one that depends on its age.
+    #[inline]
+    fn has_no_levels(&self) -> bool {
+        self.stop.is_infinite() && self.target.is_infinite() && self.trail == Level::None
+    }
+
     /// The nearer of stop and trailing stop.
     #[inline]
     fn stop(&self) -> (f64, Reason) {
@@ -470,6 +476,24 @@ impl Trader {
             End::Close => Exit::new(bar.close, Reason::End),
             End::LastOpen => Exit::new(bar.open, Reason::End),
             End::Open => None,
+        }
+    }
+
+    /// Whether something is held that only a signal ends, and none has come.
+    #[inline]
+    pub fn waits_for_signals(&self) -> bool {
+        self.position.as_ref().is_some_and(Position::has_no_levels) && !self.order.signals.any()
+    }
+
+    /// A bar passes in which what is held, and [`Trader::waits_for_signals`], goes on, and nothing is wanted at its close.
+    #[inline]
+    pub fn hold(&mut self, bar: &Bar) {
+        self.hit = false;
+        self.stale = 0;
+        if let Some(position) = &mut self.position {
+            position.bars += 1;
+            position.sees(bar.high);
+            position.sees(bar.low);
         }
     }
 
