@@ -5,8 +5,9 @@ use super::commands::{Context, Run};
 use super::destination::{self, PageTarget};
 use super::output::{Writer, note};
 use super::progress::Progress;
-use super::strategy_args::{StrategyArgs, TrialArgs};
+use super::strategy_args::{MoneyArgs, StrategyArgs, TrialArgs};
 use super::{Failure, usage};
+use crate::pipeline::backtest::Options;
 use crate::pipeline::control::Control;
 use crate::pipeline::scan;
 use crate::pipeline::sweep::Sweep;
@@ -54,6 +55,8 @@ pub(super) struct SweepArgs {
     /// Blocks of time that halves are made of, to see whether the best of one half is good in the other
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub blocks: usize,
+    #[command(flatten, next_help_heading = "Money; without it, each symbol has its own")]
+    pub money: MoneyArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -76,11 +79,18 @@ impl SweepArgs {
         self.param.iter().try_for_each(|text| grid.add_to("param", text, MOST)).map_err(usage)?;
         let session = cx.config.session().await?;
         let mut options = self.rules.options(&session, self.strategy.as_deref()).await?;
-        let left_out = options.without_shared_money();
+        let mut money = Options::default();
+        self.money.add_to(&mut money)?;
+        let is_shared = money.shares_money();
+        let left_out = if is_shared { vec![] } else { options.without_shared_money() };
+        options.extend(money);
         if !left_out.is_empty() && !cx.config.quiet {
-            note(format_args!("left out, since in a sweep each symbol has money of its own: {}", left_out.join(", ")));
+            note(format_args!(
+                "left out, since in a sweep each symbol has money of its own unless --slots are given: {}",
+                left_out.join(", ")
+            ));
         }
-        let mut sweep = Sweep::of(self.trial.backtest(&session, &options).await?, grid);
+        let mut sweep = Sweep { is_shared, ..Sweep::of(self.trial.backtest(&session, &options).await?, grid) };
         (sweep.only, sweep.sample, sweep.seed) = (self.only.clone(), self.sample, self.seed);
         sweep.cuts.blocks = self.blocks;
         (sweep.cuts.folds, sweep.cuts.train, sweep.cuts.embargo) = (self.walk_forward, self.train, self.embargo);
@@ -89,6 +99,9 @@ impl SweepArgs {
                 "{} combinations: try a part of them with --sample {MANY}, or all with --yes",
                 sweep.len()
             )));
+        }
+        if is_shared && !cx.config.quiet {
+            note(format_args!("{} back-tests, one after the other: symbols share money", sweep.len()));
         }
         let progress = Arc::new(Progress::new(&cx.config, None, "combinations"));
         let control = Control { cancel: cx.cancel.clone(), ..progress.control() };

@@ -538,3 +538,24 @@ async fn discovery_finds_what_is_there_and_nothing_in_chance() {
         assert!(error.contains(said), "{said}: {error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variant_with_shared_money_is_its_back_test() {
+    let session = session().await;
+    let mut sweep = swept();
+    sweep.is_shared = true;
+    sweep.strategy.terms.slots = 5;
+    sweep.strategy.rank = Some(Rank::parse("volume").unwrap());
+    let Swept { variants, tried, luck } = sweep.run(&session, &Control::default()).await.unwrap();
+    assert!(tried.len() > 1 && luck.sentences()[0].contains("all symbols share"), "{luck:?}");
+    let shown = |name: &str| numbers(&variants, name);
+    let (sharpes, returns, trades) = (shown("sharpe"), shown("total_return"), shown("trades"));
+    for values in &tried {
+        let mut strategy = sweep.strategy.clone();
+        values.iter().for_each(|(name, value)| strategy.params.set(name, value));
+        let alone = run(&session, &strategy).await;
+        let of = |name: &str| numbers(&alone.summary, name)[0];
+        let found = (0..sharpes.len()).find(|at| (sharpes[*at] - of("sharpe")).abs() < 1e-9).unwrap();
+        assert!((returns[found] - of("total_return")).abs() < 1e-9 && trades[found] == of("trades"), "{values:?}");
+    }
+}

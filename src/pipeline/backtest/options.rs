@@ -169,6 +169,11 @@ impl Options {
         SHARED_MONEY.into_iter().filter(|option| self.0.remove(*option).is_some()).collect()
     }
 
+    /// Whether something concerns money that all symbols share.
+    pub fn shares_money(&self) -> bool {
+        SHARED_MONEY.iter().any(|option| self.0.contains_key(*option))
+    }
+
     /// Names and texts, in the order in which they are shown; parameters last.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let known = OPTIONS.iter().filter_map(|(name, _)| self.0.get_key_value(*name));

@@ -166,20 +166,11 @@ impl SeriesAggregate for SweepAggregate {
         let periods = self.periods.unwrap_or_else(|| a_year(&instants));
         // Instants in the order in which they came, by time.
         let order: Vec<usize> = merged.instants.values().copied().collect();
-        let mut rows = ResultRows::new(self.variants.len() + 1);
-        let mut standardised = vec![0.0; order.len()];
-        for (variant, sums) in merged.sums.iter().enumerate() {
+        let returns = merged.sums.iter().zip(&merged.trades).map(|(sums, trades)| {
             let mean = |at: &usize| sums.get(*at).copied().unwrap_or_default() / merged.counts[*at].max(1.0);
-            let r: Vec<f64> = order.iter().map(mean).collect();
-            let figures = Figures::of(&r, periods);
-            if let Some(spread) = figures.volatility.map(|v| v / periods.sqrt()).filter(|spread| *spread > 0.0) {
-                let mean = r.iter().sum::<f64>() / r.len() as f64;
-                standardised.iter_mut().zip(&r).for_each(|(sum, r)| *sum += (r - mean) / spread);
-            }
-            rows.variant(variant, merged.trades[variant], &figures, &self.cuts.blocks(&r), &self.cuts.folds(&r));
-        }
-        rows.all(order.len(), periods, &standardised);
-        rows.finish()
+            (order.iter().map(mean).collect(), *trades)
+        });
+        self.cuts.result(order.len(), periods, returns)
     }
 
     fn spec(&self) -> Result<Vec<u8>> {
@@ -195,6 +186,27 @@ impl SeriesAggregate for SweepAggregate {
 }
 
 impl Cuts {
+    /// The rows of [`result_schema`] for variants with these returns at each instant and so many trades.
+    pub(super) fn result(
+        &self,
+        instants: usize,
+        periods: f64,
+        variants: impl Iterator<Item = (Vec<f64>, i64)>,
+    ) -> Result<RecordBatch> {
+        let mut rows = ResultRows::new(variants.size_hint().0 + 1);
+        let mut standardised = vec![0.0; instants];
+        for (variant, (r, trades)) in variants.enumerate() {
+            let figures = Figures::of(&r, periods);
+            if let Some(spread) = figures.volatility.map(|v| v / periods.sqrt()).filter(|spread| *spread > 0.0) {
+                let mean = r.iter().sum::<f64>() / r.len() as f64;
+                standardised.iter_mut().zip(&r).for_each(|(sum, r)| *sum += (r - mean) / spread);
+            }
+            rows.variant(variant, trades, &figures, &self.blocks(&r), &self.folds(&r));
+        }
+        rows.all(instants, periods, &standardised);
+        rows.finish()
+    }
+
     fn blocks(&self, r: &[f64]) -> Vec<f64> {
         let cut = |block: usize| block * r.len() / self.blocks.max(1);
         (0..self.blocks).flat_map(|block| flat(Block::of(&r[cut(block)..cut(block + 1)]))).collect()

@@ -10,6 +10,8 @@ use tallow_common::Result;
 /// Whether the best of many variants is more than luck.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Luck {
+    /// Whether all symbols share money.
+    pub is_shared: bool,
     /// Instants.
     pub bars: usize,
     /// Bars a year.

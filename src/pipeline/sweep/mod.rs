@@ -21,11 +21,14 @@ pub const NODES: [NodeKind; 1] = [SweepAggregate::KIND];
 
 /// A strategy with parameters, and the values that these take.
 ///
-/// Each symbol has money of its own; the return of a variant is the mean of those of all symbols.
+/// Each symbol has money of its own, and the return of a variant is the mean of those of all symbols; or each variant is a back-test
+/// with money that all symbols share.
 #[derive(Debug, Clone)]
 pub struct Sweep {
-    /// The strategy. Of its terms, costs and lots count; a size, a rank and slots do not.
+    /// The strategy. Where symbols do not share money, costs and lots count of its terms; a size, a rank and slots do not.
     pub strategy: Backtest,
+    /// Whether symbols share money. Each variant is then read and run alone, which takes longer.
+    pub is_shared: bool,
     /// Values that parameters take in turn; all are crossed.
     pub grid: scan::Sweep,
     /// Only combinations for which this is true, such as `fast < slow`.
@@ -42,6 +45,6 @@ impl Sweep {
     /// Every combination, sixteen blocks of time, and no walk-forward test.
     pub fn of(strategy: Backtest, grid: scan::Sweep) -> Sweep {
         let cuts = Cuts { blocks: 16, folds: 0, train: 3, embargo: 0 };
-        Sweep { strategy, grid, only: None, sample: None, seed: 42, cuts }
+        Sweep { strategy, is_shared: false, grid, only: None, sample: None, seed: 42, cuts }
     }
 }

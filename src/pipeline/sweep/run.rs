@@ -5,14 +5,14 @@ use super::aggregate::{At, SweepAggregate, Variant, blocks_of, folds_of};
 use super::luck::Luck;
 use super::overfitting::{WalkForward, cross_validation, pbo};
 use crate::Session;
-use crate::backtest::{Backtest, Distance, Size, bound, looks_ahead};
+use crate::backtest::{Backtest, Distance, Size, a_year, bound, looks_ahead};
 use crate::bounds::bounded;
 use crate::control::{Control, Progress, Unit};
 use crate::over_rows::over_rows;
 use crate::quoting::quoted;
 use crate::random::Random;
 use crate::relation::{Relation, one};
-use crate::rows::{column, numbers};
+use crate::rows::{column, numbers, times};
 use crate::scan::typed;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, take};
@@ -77,8 +77,14 @@ impl Sweep {
             ("funding", of.funding.is_some()),
             ("benchmark", of.benchmark.is_some()),
         ];
-        if let Some((option, _)) = shared.into_iter().find(|(_, given)| *given) {
-            let said = ": in a sweep each symbol has money of its own, which is entered whole";
+        let wrong = shared.into_iter().find(|(option, given)| *given && (!self.is_shared || *option == "benchmark"));
+        if let Some((option, _)) = wrong {
+            let said = match self.is_shared {
+                true => ": a sweep has none",
+                false => {
+                    ": in a sweep each symbol has money of its own, which is entered whole, unless `slots` are given"
+                }
+            };
             return Err(Error::Argument(option, said.to_string()));
         }
         match self.cuts.blocks {
@@ -95,8 +101,12 @@ impl Sweep {
         let all = self.combinations(session).await?;
         let (mut results, mut standardised): (Vec<RecordBatch>, Vec<f64>) = (vec![], vec![]);
         let (mut bars, mut periods) = (0, 0.0);
-        for (chunk, values) in all.chunks(TOGETHER).enumerate() {
-            let rows = self.chunk(session, (&strategy, &from), values).await?;
+        let together = if self.is_shared { 1 } else { TOGETHER };
+        for (chunk, values) in all.chunks(together).enumerate() {
+            let rows = match self.is_shared {
+                true => self.accounts(session, values, control).await?,
+                false => self.chunk(session, (&strategy, &from), values).await?,
+            };
             let variants = column(&rows, "variant")?.as_primitive::<Int64Type>();
             let Some(whole) = variants.values().iter().position(|variant| *variant == -1) else { continue };
             let sums = column(&rows, "blocks")?.as_list::<i32>().value(whole);
@@ -106,7 +116,7 @@ impl Sweep {
             bars = sums.len();
             periods = numbers(column(&rows, "total_return")?)?[whole];
             results.push(rows.slice(0, whole));
-            let done = ((chunk + 1) * TOGETHER).min(all.len()) as u64;
+            let done = ((chunk + 1) * together).min(all.len()) as u64;
             (control.progress)(Progress { unit: Unit::Rows, done, total: Some(all.len() as u64), rows: done });
         }
         let Some(first) = results.first() else { return Err(Error::invalid("no combination is left to try")) };
@@ -206,6 +216,21 @@ impl Sweep {
         Ok(concat_batches(&super::aggregate::result_schema(), &batches)?)
     }
 
+    /// Runs variants as back-tests with money that all symbols share.
+    async fn accounts(&self, session: &Session, variants: &[Values], control: &Control) -> Result<RecordBatch> {
+        let (mut returns, mut instants) = (vec![], vec![]);
+        for values in variants {
+            let mut strategy = self.strategy.clone();
+            values.iter().for_each(|(name, value)| strategy.params.set(name, value));
+            let own = Control { cancel: control.cancel.clone(), ..Control::default() };
+            let results = strategy.run(session, &own).await?;
+            instants = times(column(&results.equity, "ts")?)?;
+            returns.push((numbers(column(&results.equity, "return")?)?, results.trades.num_rows() as i64));
+        }
+        let periods = self.strategy.periods.unwrap_or_else(|| a_year(&instants));
+        Ok(self.cuts.result(instants.len(), periods, returns.into_iter())?)
+    }
+
     /// What all variants together say.
     fn luck(
         &self,
@@ -243,6 +268,7 @@ impl Sweep {
             all[variant].iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
         });
         Ok(Luck {
+            is_shared: self.is_shared,
             bars,
             periods,
             trials: all.len(),

@@ -135,7 +135,7 @@ impl<'a> Simulation<'a> {
     pub fn run(mut self, bars: &Bars<'_>, order: impl Fn(usize) -> Order, record: &mut impl Record) {
         let rows = bars.close.len();
         let Costs { borrow, .. } = self.terms.costs;
-        // Neither age nor time changes anything, so that a position without levels is left by signals alone.
+        // Neither age nor time changes anything: a position goes on until a signal, or a bar that touches a level.
         let is_timeless = self.rules.max_bars.is_none()
             && self.rules.target_steps.is_empty()
             && borrow == 0.0
@@ -148,7 +148,7 @@ impl<'a> Simulation<'a> {
                     record.closed(row, self.equity, 0.0);
                     continue;
                 }
-                if is_timeless && row + 1 < rows && self.trader.waits_for_signals() && self.hold(row, bars, record) {
+                if is_timeless && row + 1 < rows && self.hold(row, bars, record) {
                     continue;
                 }
             }
@@ -158,17 +158,17 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// A bar in which what is held goes on. Whether it does: not in bars without trades, and not where nothing is left.
+    /// A bar in which what is held goes on. Whether it does: not in bars without trades, and not where nothing is left of the account.
     #[inline]
     fn hold(&mut self, row: usize, bars: &Bars<'_>, record: &mut impl Record) -> bool {
         let bar = bars.at(row);
         let Some(held) = &self.trader.position else { return false };
         let units = held.side.sign() * held.quantity;
         let equity = self.cash + units * bar.close;
-        if self.is_over || equity.is_nan() || equity <= 0.0 || !bar.trades(self.rules) {
+        let is_worth = equity > 0.0 && !self.is_over;
+        if !is_worth || !bar.trades(self.rules) || !self.trader.hold(&bar, self.rules) {
             return false;
         }
-        self.trader.hold(&bar);
         self.last = (bar.close, bars.ts.map(|ts| ts[row]));
         self.equity = equity;
         record.closed(row, equity, units);

@@ -275,12 +275,6 @@ pub struct Position {
 }
 
 impl Position {
-    /// Whether there is neither a stop nor a target, but for one that depends on its age.
-    #[inline]
-    fn has_no_levels(&self) -> bool {
-        self.stop.is_infinite() && self.target.is_infinite() && self.trail == Level::None
-    }
-
     /// The nearer of stop and trailing stop.
     #[inline]
     fn stop(&self) -> (f64, Reason) {
@@ -479,22 +473,26 @@ impl Trader {
         }
     }
 
-    /// Whether something is held that only a signal ends, and none has come.
+    /// A bar passes in which what is held goes on: nothing is wanted, neither before it nor at its close, and no level is touched. Whether
+    /// that is so; if not, nothing has happened yet. Age must not matter.
     #[inline]
-    pub fn waits_for_signals(&self) -> bool {
-        self.position.as_ref().is_some_and(Position::has_no_levels) && !self.order.signals.any()
-    }
-
-    /// A bar passes in which what is held, and [`Trader::waits_for_signals`], goes on, and nothing is wanted at its close.
-    #[inline]
-    pub fn hold(&mut self, bar: &Bar) {
-        self.hit = false;
-        self.stale = 0;
-        if let Some(position) = &mut self.position {
-            position.bars += 1;
-            position.sees(bar.high);
-            position.sees(bar.low);
+    pub fn hold(&mut self, bar: &Bar, rules: &Rules) -> bool {
+        if self.order.signals.any() {
+            return false;
         }
+        let Some(position) = &mut self.position else { return false };
+        let (side, (stop, _)) = (position.side, position.stop());
+        let (best, worst) = (side.better(side.best(bar), bar.open), side.worse(side.worst(bar), bar.open));
+        let raises_first = rules.trail == Trail::HighFirst && position.trail != Level::None;
+        if raises_first || side.is_at_or_worse(worst, stop) || side.is_at_or_worse(position.target, best) {
+            return false;
+        }
+        position.bars += 1;
+        position.sees(bar.high);
+        position.sees(bar.low);
+        position.raise(if rules.trail_on == TrailOn::High { side.best(bar) } else { bar.close }, rules);
+        (self.hit, self.stale) = (false, 0);
+        true
     }
 
     /// Whether nothing is held and nothing wanted.
