@@ -101,7 +101,11 @@ impl Run for ScanArgs {
         let progress = Arc::new(Progress::new(config, None, "symbols"));
         let control = self.control(Control { cancel: cancel.clone(), ..progress.control() })?;
         let mut found = match scan.run(&session, &control).await {
-            Err(_) if cancel.is_cancelled() => return Err(Failure::Interrupted),
+            Err(_) if cancel.is_cancelled() => {
+                progress.clear();
+                note(format_args!("interrupted before anything was found"));
+                return Err(Failure::Interrupted);
+            }
             found => found?,
         };
         warn(config, &found.warnings);

@@ -41,8 +41,11 @@ impl Luck {
     pub fn sentences(&self) -> Vec<String> {
         let Luck { bars, periods, trials, effective_trials, best_sharpe, expected_sharpe, .. } = self;
         let number = |figure: &Option<f64>| figure.map_or("-".to_string(), |figure| format!("{figure:.2}"));
-        let mut said =
-            vec![format!("{bars} bars, {periods} a year; the mean of all symbols, each with money of its own")];
+        let money = match self.is_shared {
+            true => "each variant a back-test with money that all symbols share",
+            false => "the mean of all symbols, each with money of its own",
+        };
+        let mut said = vec![format!("{bars} bars, {periods} a year; {money}")];
         said.push(format!(
             "luck: {trials} variants, worth {} independent ones; without skill the best of them would show a Sharpe ratio of {}, \
              and it shows {}",

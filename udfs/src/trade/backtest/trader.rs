@@ -263,6 +263,8 @@ pub struct Position {
     pub row: usize,
     /// Bars since then.
     pub bars: u32,
+    /// Whether there is a stop, a target or a trailing stop.
+    has_levels: bool,
     stop: f64,
     target: f64,
     trail: Level,
@@ -481,16 +483,19 @@ impl Trader {
             return false;
         }
         let Some(position) = &mut self.position else { return false };
-        let (side, (stop, _)) = (position.side, position.stop());
-        let (best, worst) = (side.better(side.best(bar), bar.open), side.worse(side.worst(bar), bar.open));
-        let raises_first = rules.trail == Trail::HighFirst && position.trail != Level::None;
-        if raises_first || side.is_at_or_worse(worst, stop) || side.is_at_or_worse(position.target, best) {
-            return false;
+        let side = position.side;
+        if position.has_levels {
+            let (stop, _) = position.stop();
+            let (best, worst) = (side.better(side.best(bar), bar.open), side.worse(side.worst(bar), bar.open));
+            let raises_first = rules.trail == Trail::HighFirst && position.trail != Level::None;
+            if raises_first || side.is_at_or_worse(worst, stop) || side.is_at_or_worse(position.target, best) {
+                return false;
+            }
+            position.raise(if rules.trail_on == TrailOn::High { side.best(bar) } else { bar.close }, rules);
         }
         position.bars += 1;
         position.sees(bar.high);
         position.sees(bar.low);
-        position.raise(if rules.trail_on == TrailOn::High { side.best(bar) } else { bar.close }, rules);
         (self.hit, self.stale) = (false, 0);
         true
     }
@@ -537,6 +542,7 @@ impl Trader {
             quantity,
             row,
             bars: 0,
+            has_levels: order.bracket != Bracket::default(),
             stop: stop.at(price, -way),
             target: target.at(price, way),
             trail,
