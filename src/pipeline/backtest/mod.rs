@@ -14,7 +14,7 @@ mod summary;
 mod tables;
 
 pub use bootstrap::{Bootstrap, Spread};
-pub use discover::{Discovered, Discovery, FEATURES_OF_ALL};
+pub use discover::{Discovered, Discovery, USUAL_FEATURES};
 pub use figures::figures_in_words;
 pub use options::Options;
 pub use permute::Permutation;

@@ -15,7 +15,7 @@ use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::logical_expr::col;
 use events::{Events, outcomes};
 use futures::StreamExt;
-use rules::{Outcomes, Part, Period, Scratch, false_discovery_rates};
+use rules::{Condition, Outcomes, Period, Scratch, false_discovery_rates};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ pub struct Discovery {
     pub side: Side,
     /// Indicators whose values are looked at.
     pub features: Vec<Formula>,
-    /// How many parts a rule has at most, from 1 to 3.
+    /// How many conditions a rule has at most, from 1 to 3.
     pub depth: usize,
     /// Into so many parts of equal size the values of a feature are cut.
     pub parts: usize,
@@ -49,7 +49,7 @@ pub struct Discovery {
 }
 
 /// Features that are looked at unless others are given.
-pub const FEATURES_OF_ALL: [&str; 8] = [
+pub const USUAL_FEATURES: [&str; 8] = [
     "rsi(14)",
     "close / sma(50)",
     "close / sma(200)",
@@ -83,7 +83,7 @@ impl Discovery {
     /// # Errors
     /// None, but that a feature is no formula.
     pub fn of(exits: Backtest, side: Side) -> Result<Discovery> {
-        let features = FEATURES_OF_ALL.iter().map(|text| Formula::parse(text)).collect::<Result<_>>()?;
+        let features = USUAL_FEATURES.iter().map(|text| Formula::parse(text)).collect::<Result<_>>()?;
         Ok(Discovery {
             exits,
             side,
@@ -230,28 +230,28 @@ impl Discovery {
             return Err(Error::invalid("no entry has an outcome in the time in which rules are found"));
         }
         let single = thresholds.iter().enumerate().flat_map(|(feature, own)| {
-            let parts = (0..own.len()).flat_map(move |at| [false, true].map(|is_above| (at as u8, is_above)));
-            parts.map(move |(threshold, is_above)| Part { feature, threshold, is_above })
+            let sides = (0..own.len()).flat_map(move |at| [false, true].map(|is_above| (at as u8, is_above)));
+            sides.map(move |(threshold, is_above)| Condition { feature, threshold, is_above })
         });
-        let single: Vec<Part> = single.collect();
-        let mut tried: BTreeMap<Vec<Part>, (Outcomes, f64)> = BTreeMap::new();
-        let mut last: Vec<Vec<Part>> = vec![vec![]];
+        let single: Vec<Condition> = single.collect();
+        let mut tried: BTreeMap<Vec<Condition>, (Outcomes, f64)> = BTreeMap::new();
+        let mut last: Vec<Vec<Condition>> = vec![vec![]];
         for _ in 0..self.depth {
-            let mut rules: BTreeSet<Vec<Part>> = BTreeSet::new();
-            for (rule, part) in last.iter().flat_map(|rule| single.iter().map(move |part| (rule, *part))) {
-                let mut parts = rule.clone();
-                parts.push(part);
-                parts.sort();
-                if !rule.iter().any(|known| known.feature == part.feature) && !tried.contains_key(&parts) {
-                    rules.insert(parts);
+            let mut rules: BTreeSet<Vec<Condition>> = BTreeSet::new();
+            for (rule, other) in last.iter().flat_map(|rule| single.iter().map(move |other| (rule, *other))) {
+                let mut joined = rule.clone();
+                joined.push(other);
+                joined.sort();
+                if !rule.iter().any(|known| known.feature == other.feature) && !tried.contains_key(&joined) {
+                    rules.insert(joined);
                 }
             }
-            let mut next: Vec<(Vec<Part>, f64)> = vec![];
-            for (parts, outcomes) in outcomes_of(rules.into_iter().collect(), all, train, threads, control)? {
+            let mut next: Vec<(Vec<Condition>, f64)> = vec![];
+            for (rule, outcomes) in outcomes_of(rules.into_iter().collect(), all, train, threads, control)? {
                 if outcomes.effective >= self.min_samples {
                     let p = outcomes.p_value(base[0].win_rate);
-                    next.push((parts.clone(), p));
-                    tried.insert(parts, (outcomes, p));
+                    next.push((rule.clone(), p));
+                    tried.insert(rule, (outcomes, p));
                 }
             }
             next.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -263,13 +263,13 @@ impl Discovery {
         best.sort_by(|a, b| a.0.1.1.total_cmp(&b.0.1.1).then(a.0.0.len().cmp(&b.0.0.len())));
         // Of rules that differ in their thresholds alone, the best.
         let mut kinds = BTreeSet::new();
-        best.retain(|((parts, _), _)| {
-            kinds.insert(parts.iter().map(|part| (part.feature, part.is_above)).collect::<Vec<_>>())
+        best.retain(|((rule, _), _)| {
+            kinds.insert(rule.iter().map(|own| (own.feature, own.is_above)).collect::<Vec<_>>())
         });
         best.truncate(self.top);
         let after: Vec<Outcomes> =
-            best.iter().map(|((parts, _), _)| Outcomes::of(parts, all, test, &mut scratch)).collect();
-        let texts = best.iter().map(|((parts, _), _)| self.formula(parts, thresholds));
+            best.iter().map(|((rule, _), _)| Outcomes::of(rule, all, test, &mut scratch)).collect();
+        let texts = best.iter().map(|((rule, _), _)| self.formula(rule, thresholds));
         let number = |of: &dyn Fn(usize) -> f64| -> ArrayRef {
             let values = (0..best.len()).map(of).map(|value| value.is_finite().then_some(value));
             Arc::new(values.collect::<Float64Array>())
@@ -303,23 +303,23 @@ impl Discovery {
     }
 
     /// A rule as a formula.
-    fn formula(&self, parts: &[Part], thresholds: &[Vec<f64>]) -> String {
-        let text = |part: &Part| {
-            let value = thresholds[part.feature][part.threshold as usize];
-            format!("{} {} {value}", self.features[part.feature], if part.is_above { ">=" } else { "<" })
+    fn formula(&self, rule: &[Condition], thresholds: &[Vec<f64>]) -> String {
+        let text = |own: &Condition| {
+            let value = thresholds[own.feature][own.threshold as usize];
+            format!("{} {} {value}", self.features[own.feature], if own.is_above { ">=" } else { "<" })
         };
-        parts.iter().map(text).collect::<Vec<_>>().join(" and ")
+        rule.iter().map(text).collect::<Vec<_>>().join(" and ")
     }
 }
 
 /// What comes of many rules, on so many threads.
 fn outcomes_of(
-    rules: Vec<Vec<Part>>,
+    rules: Vec<Vec<Condition>>,
     all: &[Events],
     period: Period,
     threads: usize,
     control: &Control,
-) -> Result<Vec<(Vec<Part>, Outcomes)>> {
+) -> Result<Vec<(Vec<Condition>, Outcomes)>> {
     let next = AtomicUsize::new(0);
     let work = || {
         let (mut scratch, mut own) = (Scratch::default(), vec![]);

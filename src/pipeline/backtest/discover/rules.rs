@@ -3,9 +3,9 @@
 use super::events::Events;
 use tallow_udfs::trade::metrics::{below, normal_quantile};
 
-/// A threshold of a feature.
+/// On which side of a threshold a feature is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Part {
+pub struct Condition {
     /// Which feature.
     pub feature: usize,
     /// Which of its thresholds, from 0.
@@ -14,7 +14,7 @@ pub struct Part {
     pub is_above: bool,
 }
 
-impl Part {
+impl Condition {
     /// Whether it holds where this many thresholds are reached.
     fn holds(self, reached: u8) -> bool {
         reached != Events::UNKNOWN && (reached > self.threshold) == self.is_above
@@ -53,8 +53,8 @@ pub struct Scratch {
 }
 
 impl Outcomes {
-    /// Of the bars of a period for which all parts hold; of all bars, where there is none.
-    pub fn of(parts: &[Part], events: &[Events], period: Period, scratch: &mut Scratch) -> Outcomes {
+    /// Of the bars of a period for which all conditions hold; of all bars, where there is none.
+    pub fn of(conditions: &[Condition], events: &[Events], period: Period, scratch: &mut Scratch) -> Outcomes {
         let (mut samples, mut effective, mut wins, mut gains) = (0, 0.0, 0.0, 0.0);
         for symbol in events {
             let Scratch { open, shares, chosen } = scratch;
@@ -64,7 +64,7 @@ impl Outcomes {
                     Period::Before(time) => symbol.left_at(bar) < time,
                     Period::From(time) => symbol.ts[bar] >= time,
                 };
-                is_in && parts.iter().all(|part| part.holds(symbol.reached[part.feature][bar]))
+                is_in && conditions.iter().all(|own| own.holds(symbol.reached[own.feature][bar]))
             };
             chosen.extend((0..symbol.ts.len()).filter(|bar| symbol.is_known(*bar) && counts(*bar)));
             if chosen.is_empty() {
@@ -165,7 +165,7 @@ mod tests {
     fn a_rule_chooses_by_thresholds_and_periods_by_time() {
         let all = [events(&[0.1, -0.1, 0.2, 0.3, 0.1, 0.0], 1, vec![0, 1, 2, Events::UNKNOWN, 1, 1])];
         let of = |threshold, is_above, period| {
-            Outcomes::of(&[Part { feature: 0, threshold, is_above }], &all, period, &mut Scratch::default())
+            Outcomes::of(&[Condition { feature: 0, threshold, is_above }], &all, period, &mut Scratch::default())
         };
         assert_eq!(of(0, false, Period::From(0)).samples, 1);
         let above = of(0, true, Period::From(0));
