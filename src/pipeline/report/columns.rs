@@ -53,7 +53,9 @@ impl Columns {
     }
 
     fn x(&self, value: f64) -> f64 {
-        LEFT + (value - self.first) / (self.width * self.counts.len().max(1) as f64) * (WIDTH - LEFT - RIGHT)
+        let all = self.width * self.counts.len() as f64;
+        let share = if all > 0.0 { (value - self.first) / all } else { 0.0 };
+        LEFT + share * (WIDTH - LEFT - RIGHT)
     }
 }
 
