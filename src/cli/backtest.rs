@@ -5,8 +5,8 @@ use super::args::values::positive;
 use super::args::{Format, OutputArgs};
 use super::commands::{Context, Run};
 use super::destination::{self, PageTarget};
-use super::output::{Writer, date, note, out};
-use super::progress::Progress;
+use super::output::{date, note, out, write};
+use super::progress::followed;
 use super::strategy_args::{MoneyArgs, StrategyArgs, TrialArgs, add_params};
 use crate::Session;
 use crate::pipeline::backtest::{Backtest, Options, Permutation, Results, Spread, figures_in_words};
@@ -20,7 +20,6 @@ use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use clap::Args as ClapArgs;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tallow_lake::ResultKind;
 
 #[derive(Debug, ClapArgs)]
@@ -153,15 +152,9 @@ impl BacktestArgs {
         results: &Results,
         runs: usize,
     ) -> Result<Permutation, Failure> {
-        let progress = Arc::new(Progress::new(&cx.config, None, "runs"));
-        let control = Control { cancel: cx.cancel.clone(), ..progress.control() };
         let (sharpe, alone) = (results.sharpe()?.unwrap_or(0.0), Backtest { benchmark: None, ..backtest.clone() });
-        let of = alone.permuted(session, sharpe, runs, self.block, self.seed, &control).await;
-        progress.clear();
-        match of {
-            Err(_) if cx.cancel.is_cancelled() => Err(Failure::Interrupted),
-            done => Ok(done?),
-        }
+        let (block, seed) = (self.block, self.seed);
+        followed(cx, "runs", async |control| alone.permuted(session, sharpe, runs, block, seed, control).await).await
     }
 
     /// The strategy as it is typed.
@@ -195,23 +188,9 @@ fn to_file(path: &Path) -> OutputArgs {
     OutputArgs { format: None, output: Some(path.to_path_buf()), max_rows: 0 }
 }
 
-fn write(to: &OutputArgs, rows: &RecordBatch) -> Result<(), Failure> {
-    let mut writer = Writer::new(to, rows.schema())?;
-    writer.write(rows)?;
-    writer.finish()?;
-    Ok(())
-}
-
 /// Runs a back-test, and shows how far it is.
 pub(super) async fn run(cx: &Context, session: &Session, backtest: &Backtest) -> Result<Results, Failure> {
-    let progress = Arc::new(Progress::new(&cx.config, None, "bars"));
-    let control = Control { cancel: cx.cancel.clone(), ..progress.control() };
-    let results = backtest.run(session, &control).await;
-    progress.clear();
-    match results {
-        Err(_) if cx.cancel.is_cancelled() => Err(Failure::Interrupted),
-        done => Ok(done?),
-    }
+    followed(cx, "bars", async |control| backtest.run(session, control).await).await
 }
 
 /// Says what is probably not meant.

@@ -3,15 +3,13 @@
 use super::args::OutputArgs;
 use super::args::values::positive;
 use super::commands::{Context, Run};
-use super::output::{Writer, date, note};
-use super::progress::Progress;
+use super::output::{date, note, write};
+use super::progress::followed;
 use super::strategy_args::{StrategyArgs, TrialArgs, add_params};
 use super::{Failure, destination};
 use crate::Error;
 use crate::pipeline::backtest::{Discovered, Discovery, percent};
-use crate::pipeline::control::Control;
 use clap::{Args as ClapArgs, ValueEnum};
-use std::sync::Arc;
 use tallow_engine::dialect::Formula;
 use tallow_udfs::trade::backtest::trader::Side;
 
@@ -89,17 +87,9 @@ impl Run for DiscoverArgs {
         if !self.feature.is_empty() {
             discovery.features = self.feature.iter().map(|text| Formula::parse(text)).collect::<Result<_, _>>()?;
         }
-        let progress = Arc::new(Progress::new(&cx.config, None, "bars"));
-        let control = Control { cancel: cx.cancel.clone(), ..progress.control() };
-        let found = discovery.run(&session, &control).await;
-        progress.clear();
-        let Discovered { rules, base, trials, test_from } = match found {
-            Err(_) if cx.cancel.is_cancelled() => return Err(Failure::Interrupted),
-            done => done?,
-        };
-        let mut writer = Writer::new(&self.output, rules.schema())?;
-        writer.write(&rules)?;
-        writer.finish()?;
+        let found = followed(cx, "bars", async |control| discovery.run(&session, control).await).await?;
+        let Discovered { rules, base, trials, test_from } = found;
+        write(&self.output, &rules)?;
         if !cx.config.quiet {
             let [before, after] = base.map(|rate| format!("{:.1} %", rate * 100.0));
             note(format_args!(

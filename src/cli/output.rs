@@ -53,6 +53,14 @@ pub(super) fn date(ts: i64) -> String {
 /// A row group of a result file is encoded in memory and ends when it takes this much.
 const ROW_GROUP_BYTES: usize = 8 << 20;
 
+/// Writes all rows of a result.
+pub(super) fn write(to: &OutputArgs, rows: &RecordBatch) -> Result<(), Failure> {
+    let mut writer = Writer::new(to, rows.schema())?;
+    writer.write(rows)?;
+    writer.finish()?;
+    Ok(())
+}
+
 /// Writes the batches of one result.
 pub(super) struct Writer {
     target: Target,

@@ -1,5 +1,7 @@
 //! A progress bar on a terminal, and the summary after a long job.
 
+use super::Failure;
+use super::commands::Context;
 use super::config::Config;
 use super::output::note;
 use crate::pipeline::control::{self, Control};
@@ -19,6 +21,22 @@ pub(super) struct Progress {
     quiet: bool,
     verbose: bool,
     unit: String,
+}
+
+/// Does work that ends at an interrupt, and shows how far it is.
+pub(super) async fn followed<T>(
+    cx: &Context,
+    unit: &str,
+    work: impl AsyncFnOnce(&Control) -> crate::Result<T>,
+) -> Result<T, Failure> {
+    let progress = Arc::new(Progress::new(&cx.config, None, unit));
+    let control = Control { cancel: cx.cancel.clone(), ..progress.control() };
+    let done = work(&control).await;
+    progress.clear();
+    match done {
+        Err(_) if cx.cancel.is_cancelled() => Err(Failure::Interrupted),
+        done => Ok(done?),
+    }
 }
 
 impl Progress {

@@ -2,7 +2,7 @@
 
 use super::args::OutputArgs;
 use super::commands::{Context, Run};
-use super::output::{Writer, out};
+use super::output::{out, write};
 use super::strategy_args::{MoneyArgs, StrategyArgs, TrialArgs, add_params};
 use super::{Failure, backtest, destination};
 use crate::Session;
@@ -125,8 +125,5 @@ async fn test(cx: &Context, session: &Session, args: TestArgs) -> Result<(), Fai
     let results = backtest::run(cx, session, &args.trial.backtest(session, &options).await?).await?;
     backtest::warn(cx, &results);
     let years = results.by_year(session).await?;
-    let mut writer = Writer::new(&args.output, years.schema())?;
-    writer.write(&years)?;
-    writer.finish()?;
-    Ok(())
+    write(&args.output, &years)
 }

@@ -3,16 +3,14 @@
 use super::args::OutputArgs;
 use super::commands::{Context, Run};
 use super::destination::{self, PageTarget};
-use super::output::{Writer, note};
-use super::progress::Progress;
+use super::output::{note, write};
+use super::progress::followed;
 use super::strategy_args::{MoneyArgs, StrategyArgs, TrialArgs};
 use super::{Failure, usage};
 use crate::pipeline::backtest::Options;
-use crate::pipeline::control::Control;
 use crate::pipeline::scan;
 use crate::pipeline::sweep::Sweep;
 use clap::Args as ClapArgs;
-use std::sync::Arc;
 
 /// Combinations of parameters that can be written down at most.
 const MOST: usize = 20_000_000;
@@ -103,14 +101,7 @@ impl SweepArgs {
         if is_shared && !cx.config.quiet {
             note(format_args!("{} back-tests, one after the other: symbols share money", sweep.len()));
         }
-        let progress = Arc::new(Progress::new(&cx.config, None, "combinations"));
-        let control = Control { cancel: cx.cancel.clone(), ..progress.control() };
-        let swept = sweep.run(&session, &control).await;
-        progress.clear();
-        let swept = match swept {
-            Err(_) if cx.cancel.is_cancelled() => return Err(Failure::Interrupted),
-            done => done?,
-        };
+        let swept = followed(cx, "combinations", async |control| sweep.run(&session, control).await).await?;
         match page {
             #[cfg(feature = "report")]
             Some(page) => {
@@ -118,9 +109,7 @@ impl SweepArgs {
                 super::report::write(cx, &content, page)?;
             }
             _ => {
-                let mut writer = Writer::new(&self.output, swept.variants.schema())?;
-                writer.write(&swept.variants)?;
-                writer.finish()?;
+                write(&self.output, &swept.variants)?;
             }
         }
         if !cx.config.quiet {

@@ -181,11 +181,6 @@ impl Options {
         known.chain(params).map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
-    /// Whether nothing is set.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The strategy. Signals may be names of formulas that the lake keeps.
     ///
     /// # Errors
