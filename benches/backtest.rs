@@ -6,7 +6,7 @@ use std::hint::black_box;
 use tallow_udfs::trade::backtest::account::{Costs, Lots, Rejected};
 use tallow_udfs::trade::backtest::rules::Profile;
 use tallow_udfs::trade::backtest::simulate::{Bars, Record, Simulation, Terms, Trade};
-use tallow_udfs::trade::backtest::trader::{Bracket, Filled, Level, Order, Side, Signals};
+use tallow_udfs::trade::backtest::{Bracket, Filled, Level, Order, Side, Signals};
 
 const BARS: usize = 1_000_000;
 

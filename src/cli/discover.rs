@@ -11,7 +11,7 @@ use crate::Error;
 use crate::pipeline::backtest::{Discovered, Discovery, percent};
 use clap::{Args as ClapArgs, ValueEnum};
 use tallow_engine::dialect::Formula;
-use tallow_udfs::trade::backtest::trader::Side;
+use tallow_udfs::trade::backtest::Side;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct DiscoverArgs {

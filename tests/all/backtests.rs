@@ -12,9 +12,9 @@ use tallow::pipeline::scan::{self, Rank};
 use tallow::pipeline::sweep::{Sweep, Swept};
 use tallow::{Error, Session};
 use tallow_engine::dialect::Formula;
+use tallow_udfs::trade::backtest::Side;
 use tallow_udfs::trade::backtest::account::{Costs, Lots};
 use tallow_udfs::trade::backtest::rules::{Both, Fill, Profile, Rules, Trail};
-use tallow_udfs::trade::backtest::trader::Side;
 
 fn formula(text: &str) -> Formula {
     Formula::parse(text).unwrap()

@@ -5,7 +5,7 @@ use tallow_udfs::series::Choice;
 use tallow_udfs::trade::backtest::account::{Costs, Lots, Rejected};
 use tallow_udfs::trade::backtest::rules::{Profile, Rules};
 use tallow_udfs::trade::backtest::simulate::{Bars, Record, Simulation, Terms, Trade};
-use tallow_udfs::trade::backtest::trader::{Bracket, Filled, Level, Order, Reason, Side, Signals};
+use tallow_udfs::trade::backtest::{Bracket, Filled, Level, Order, Reason, Side, Signals};
 
 /// What a case says, by the first word of its lines.
 struct Case<'a>(&'a str);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tallow_udfs::trade::backtest::account::{Costs, Lots, Rejected};
 use tallow_udfs::trade::backtest::rules::{Both, End, Fill, LimitFill, Profile, Rules, Trail, TrailOn};
 use tallow_udfs::trade::backtest::simulate::{Bars, Record, Simulation, Terms, Trade};
-use tallow_udfs::trade::backtest::trader::{Bracket, Filled, Level, Order, Reason, Side, Signals};
+use tallow_udfs::trade::backtest::{Bracket, Filled, Level, Order, Reason, Side, Signals};
 
 /// What a simulation tells: trades, what the account is worth at each bar, and what it holds.
 #[derive(Debug, Default, PartialEq)]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use tallow_common::time::timestamp_type;
 use tallow_common::{Error, Result};
 use tallow_udfs::trade::backtest::portfolio::SymbolBar;
-use tallow_udfs::trade::backtest::trader::{Bar, Bracket, Level, Order, Signals};
+use tallow_udfs::trade::backtest::{Bar, Bracket, Level, Order, Signals};
 
 /// The symbols of a run, by number.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use tallow_common::time::timestamp_type;
 use tallow_udfs::trade::backtest::account::Rejected;
 use tallow_udfs::trade::backtest::portfolio::{Ledger, Mark, SymbolBar};
 use tallow_udfs::trade::backtest::simulate::Trade;
-use tallow_udfs::trade::backtest::trader::{Reason, Side, Signals};
+use tallow_udfs::trade::backtest::{Reason, Side, Signals};
 
 /// What a back-test gives.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use tallow_engine::series_aggregate::{Accumulator, Execution, Partitions, Series
 use tallow_udfs::trade::backtest::account::Rejected;
 use tallow_udfs::trade::backtest::rules::Rules;
 use tallow_udfs::trade::backtest::simulate::{Bars, Record, Simulation, Terms, Trade};
-use tallow_udfs::trade::backtest::trader::{Bracket, Filled, Level, Order, Side, Signals};
+use tallow_udfs::trade::backtest::{Bracket, Filled, Level, Order, Side, Signals};
 use tallow_udfs::trade::metrics::Figures;
 
 /// The columns with prices, which come first.

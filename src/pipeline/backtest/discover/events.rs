@@ -3,7 +3,7 @@
 use crate::backtest::Backtest;
 use tallow_udfs::trade::backtest::account::Rejected;
 use tallow_udfs::trade::backtest::simulate::{Record, Simulation, Terms, Trade};
-use tallow_udfs::trade::backtest::trader::{Bar, Filled, Order, Side, Signals};
+use tallow_udfs::trade::backtest::{Bar, Filled, Order, Side, Signals};
 
 /// The bars of a symbol, each as an entry.
 #[derive(Debug, Default)]

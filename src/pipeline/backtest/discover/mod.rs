@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::Formula;
-use tallow_udfs::trade::backtest::trader::{Bar, Order, Side};
+use tallow_udfs::trade::backtest::{Bar, Order, Side};
 
 /// What is looked for.
 #[derive(Debug, Clone)]

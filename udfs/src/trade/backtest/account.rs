@@ -1,6 +1,6 @@
 //! What trades cost, and how much is bought with what money there is.
 
-use super::trader::Side;
+use super::order::Side;
 
 /// What is paid beside prices.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -1,7 +1,9 @@
 //! `backtest(open, high, low, close, ..)`: what the signals of a strategy would have come to, one symbol at a time.
 
 pub mod account;
+mod order;
 pub mod portfolio;
+mod position;
 pub mod rules;
 pub mod simulate;
 pub mod trader;
@@ -13,9 +15,10 @@ use crate::series::{
 };
 use account::{Costs, Lots, Rejected};
 use datafusion_common::Result;
+pub use order::{Bar, Bracket, Level, Order, Side, Signals};
+pub use position::{Exit, Filled, Position, Reason};
 use rules::{Both, End, Fill, LimitFill, OfProfile, Profile, Rules, Trail, TrailOn, target_steps};
 use simulate::{Bars, Record, Simulation, Terms, Trade};
-use trader::{Bracket, Filled, Level, Order, Reason, Side, Signals};
 
 /// The fields of a trade.
 const TRADE: [RecordField; 13] = [

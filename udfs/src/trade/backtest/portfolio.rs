@@ -1,9 +1,11 @@
 //! All symbols with shared money, instant by instant.
 
 use super::account::{Costs, Funds, Lots, Rejected, quantity};
+use super::order::{Bar, Order, Side};
+use super::position::{Exit, Filled, Reason};
 use super::rules::{Fill, Rules};
 use super::simulate::{Trade, trade};
-use super::trader::{Bar, Exit, Filled, Order, Reason, Side, Trader};
+use super::trader::Trader;
 
 /// Money, limits and costs of a portfolio.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,8 +1,10 @@
 //! One symbol, with money of its own: the rules of fills, bar by bar.
 
 use super::account::{Costs, Funds, Lots, Rejected, quantity};
+use super::order::{Bar, Order, Side};
+use super::position::{Exit, Filled, Position, Reason};
 use super::rules::{Fill, Rules};
-use super::trader::{Bar, Exit, Filled, Order, Position, Reason, Side, Trader};
+use super::trader::Trader;
 
 /// A position that was left.
 #[derive(Debug, Clone, Copy, PartialEq)]
