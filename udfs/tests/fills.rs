@@ -79,7 +79,7 @@ fn run(case: &Case<'_>, rules: &Rules) -> Trades {
             true => Signals { enter_short: enter, exit_short: exit, ..Signals::default() },
             false => Signals { enter_long: enter, exit_long: exit, ..Signals::default() },
         };
-        Order { signals, bracket, size: 1.0 }
+        Order { signals, bracket, size: 1.0, ..Order::default() }
     };
     let terms = Terms { cash: 1_000.0, leverage: 1.0, costs: Costs::default(), lots: Lots::default() };
     let mut trades = Trades::default();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tallow_udfs::trade::backtest::account::{Costs, Lots, Rejected};
 use tallow_udfs::trade::backtest::rules::{Both, End, Fill, LimitFill, Profile, Rules, Trail, TrailOn};
 use tallow_udfs::trade::backtest::simulate::{Bars, Record, Simulation, Terms, Trade};
-use tallow_udfs::trade::backtest::{Bracket, Filled, Level, Order, Reason, Side, Signals};
+use tallow_udfs::trade::backtest::{Bracket, Entry, Filled, Level, Order, Reason, Side, Signals};
 
 /// What a simulation tells: trades, what the account is worth at each bar, and what it holds.
 #[derive(Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ struct Told {
     equity: Vec<f64>,
     units: Vec<f64>,
     gained: f64,
+    /// Entries whose price did not come in time.
+    expired: usize,
 }
 
 impl Record for Told {
@@ -27,7 +29,9 @@ impl Record for Told {
         self.gained += trade.pnl;
     }
 
-    fn rejected(&mut self, _: usize, _: Rejected) {}
+    fn rejected(&mut self, _: usize, why: Rejected) {
+        self.expired += usize::from(why == Rejected::Expired);
+    }
 
     fn closed(&mut self, _: usize, equity: f64, units: f64) {
         self.equity.push(equity);
@@ -59,6 +63,16 @@ struct Slow<'a> {
     cash: f64,
     told: Told,
     held: Option<Held>,
+    rest: Option<Rest>,
+}
+
+/// An entry that waits, in mirrored prices: a limit is filled at or below its price, a stop at or above.
+#[derive(Clone, Copy)]
+struct Rest {
+    sign: f64,
+    price: f64,
+    is_stop: bool,
+    left: u32,
 }
 
 impl Slow<'_> {
@@ -72,8 +86,9 @@ impl Slow<'_> {
         self.told.trades.push((side, held.row, held.sign * held.paid, row, got, reason));
     }
 
-    fn buy(&mut self, row: usize, sign: f64, market: f64, equity: f64) {
-        let paid = market * (1.0 + sign * self.costs.slippage);
+    fn buy(&mut self, row: usize, sign: f64, market: f64, equity: f64, is_limit: bool) {
+        let slip = if is_limit { 0.0 } else { self.costs.slippage };
+        let paid = market * (1.0 + sign * slip);
         let mut units = equity / paid;
         if sign > 0.0 {
             units = units.min(self.cash / (paid * (1.0 + self.costs.commission)));
@@ -114,8 +129,8 @@ fn raise(held: &mut Held, price: f64, trail: Level, rules: &Rules) {
     }
 }
 
-fn slow(rows: &[Row], rules: &Rules, bracket: Bracket, costs: Costs, cash: f64) -> Told {
-    let mut sim = Slow { rules, bracket, costs, cash, told: Told::default(), held: None };
+fn slow(rows: &[Row], rules: &Rules, (entry, bracket): (Entry, Bracket), costs: Costs, cash: f64) -> Told {
+    let mut sim = Slow { rules, bracket, costs, cash, told: Told::default(), held: None, rest: None };
     let (mut waiting, mut stale, mut equity, mut last, mut ruined) = ([false; 4], 0, cash, 0.0, false);
     for (i, ([o, h, l, c, volume], signals)) in rows.iter().copied().enumerate() {
         let is_last = i + 1 == rows.len();
@@ -133,6 +148,17 @@ fn slow(rows: &[Row], rules: &Rules, bracket: Bracket, costs: Costs, cash: f64) 
                 last = c;
                 if signals.contains(&true) {
                     (waiting, stale) = (signals, 0);
+                    let [buy, sell, short, cover] = signals;
+                    let sign = if buy && !short && !sell {
+                        1.0
+                    } else if short && !buy && !cover {
+                        -1.0
+                    } else {
+                        0.0
+                    };
+                    if sign != 0.0 && sim.held.is_none_or(|held| held.sign == -sign && rules.reverse) {
+                        rest_at(&mut sim, entry, sign, c);
+                    }
                 }
             }
         } else {
@@ -175,12 +201,57 @@ fn slow(rows: &[Row], rules: &Rules, bracket: Bracket, costs: Costs, cash: f64) 
                 }
             }
             // 1c
-            if rules.fill == Fill::Open && sim.held.is_none() && !hit && wanted(waiting) != 0.0 {
-                sim.buy(i, wanted(waiting), o, equity);
+            let at_market = entry == Entry::Market;
+            if at_market && rules.fill == Fill::Open && sim.held.is_none() && !hit && wanted(waiting) != 0.0 {
+                sim.buy(i, wanted(waiting), o, equity, false);
+            }
+            // An entry that waits: at the open, or else in the bar, of which it then saw a part.
+            let mut part: Option<(f64, f64, f64)> = None;
+            if let Some(rest) = sim.rest
+                && sim.held.is_none()
+                && !hit
+            {
+                let (open, high, low) = if rest.sign > 0.0 { (o, h, l) } else { (-o, -l, -h) };
+                let fills = |price: f64| match (rest.is_stop, rules.limit_fill) {
+                    (true, _) => price >= rest.price,
+                    (false, LimitFill::Touch) => price <= rest.price,
+                    (false, LimitFill::Through) => price < rest.price,
+                };
+                if fills(open) {
+                    sim.buy(i, rest.sign, o, equity, !rest.is_stop);
+                    sim.rest = None;
+                } else if fills(if rest.is_stop { high } else { low }) {
+                    let close = rest.sign * c;
+                    let low_first = open - low <= high - open;
+                    let (mut seen_high, mut seen_low) = (high, low);
+                    if rest.is_stop {
+                        let low_after = match rules.both {
+                            Both::Stop => true,
+                            Both::Target => false,
+                            Both::Near => !low_first,
+                        };
+                        if !low_after {
+                            seen_low = close.min(rest.price);
+                        }
+                    } else {
+                        let high_after = match rules.both {
+                            Both::Stop => false,
+                            Both::Target => true,
+                            Both::Near => low_first,
+                        };
+                        if !high_after {
+                            seen_high = close.max(rest.price);
+                        }
+                    }
+                    sim.buy(i, rest.sign, rest.sign * rest.price, equity, !rest.is_stop);
+                    sim.rest = None;
+                    part = Some((rest.price, seen_high, seen_low)).filter(|_| sim.held.is_some());
+                }
             }
             // 2
             if let Some(mut held) = sim.held {
                 let (open, high, low) = if held.sign > 0.0 { (o, h, l) } else { (-o, -l, -h) };
+                let (open, high, low) = part.unwrap_or((open, high, low));
                 let before = held.trailing;
                 if rules.trail == Trail::HighFirst {
                     raise(&mut held, high, bracket.trail, rules);
@@ -221,8 +292,22 @@ fn slow(rows: &[Row], rules: &Rules, bracket: Bracket, costs: Costs, cash: f64) 
             }
             // 3
             waiting = signals;
+            if let Some(rest) = &mut sim.rest {
+                rest.left -= 1;
+                let [buy, sell, short, cover] = signals;
+                let told = if rest.sign > 0.0 { sell && !buy } else { cover && !short };
+                if told || rest.left == 0 {
+                    sim.rest = None;
+                    sim.told.expired += 1;
+                }
+            }
+            let sign = wanted(signals);
+            if sign != 0.0 && sim.held.is_none_or(|held| held.sign == -sign && rules.reverse) {
+                rest_at(&mut sim, entry, sign, c);
+            }
             if let Some(held) = &mut sim.held {
                 let (high, close) = (if held.sign > 0.0 { h } else { -l }, held.sign * c);
+                let high = part.map_or(high, |(_, high, _)| high);
                 raise(held, if rules.trail_on == TrailOn::High { high } else { close }, bracket.trail, rules);
             }
             // 4
@@ -234,8 +319,8 @@ fn slow(rows: &[Row], rules: &Rules, bracket: Bracket, costs: Costs, cash: f64) 
                         sim.sell(i, held.sign * c, Reason::Time);
                     }
                 }
-                if sim.held.is_none() && !hit && wanted(waiting) != 0.0 && !is_last {
-                    sim.buy(i, wanted(waiting), c, equity);
+                if at_market && sim.held.is_none() && !hit && wanted(waiting) != 0.0 && !is_last {
+                    sim.buy(i, wanted(waiting), c, equity, false);
                 }
             }
             last = c;
@@ -259,6 +344,22 @@ fn slow(rows: &[Row], rules: &Rules, bracket: Bracket, costs: Costs, cash: f64) 
         sim.told.units.push(sim.held.map_or(0.0, |held| held.sign * held.units));
     }
     sim.told
+}
+
+/// An entry of a side waits, whose bar closed at a price.
+fn rest_at(sim: &mut Slow<'_>, entry: Entry, sign: f64, close: f64) {
+    let level = |level: Level, way: f64| match level {
+        Level::Fraction(x) => sign * close * (1.0 + sign * way * x),
+        Level::Distance(x) => sign * close + way * x,
+        Level::Price(x) => sign * x,
+        Level::None => unreachable!(),
+    };
+    let (price, is_stop) = match entry {
+        Entry::Market => return,
+        Entry::Limit(of) => (level(of, -1.0), false),
+        Entry::Stop(of) => (level(of, 1.0), true),
+    };
+    sim.rest = Some(Rest { sign, price, is_stop, left: sim.rules.valid_bars });
 }
 
 fn target_of(held: &Held, rules: &Rules) -> Option<f64> {
@@ -298,10 +399,10 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 
 fn rules() -> impl Strategy<Value = Rules> {
     let choices = (0u8..2, 0u8..3, 0u8..2, 0u8..2, 0u8..2, 0u8..3);
-    let numbers = (0u32..8, 0u32..4, prop::sample::select(vec![0.0, 0.05, 0.1]), 0u8..3);
+    let numbers = (0u32..8, 0u32..4, prop::sample::select(vec![0.0, 0.05, 0.1]), 0u8..3, 1u32..5);
     (choices, numbers, any::<bool>(), any::<bool>()).prop_map(|(choices, numbers, reverse, needs_volume)| {
         let (fill, both, trail, trail_on, limit_fill, end) = choices;
-        let (max_bars, stale, trail_after, steps) = numbers;
+        let (max_bars, stale, trail_after, steps, valid_bars) = numbers;
         Rules {
             fill: [Fill::Open, Fill::Close][usize::from(fill)],
             both: [Both::Stop, Both::Target, Both::Near][usize::from(both)],
@@ -312,6 +413,7 @@ fn rules() -> impl Strategy<Value = Rules> {
             reverse,
             needs_volume,
             trail_after,
+            valid_bars,
             max_bars: Some(max_bars).filter(|bars| *bars > 0),
             max_stale_bars: Some(stale).filter(|bars| *bars > 0),
             target_steps: if steps == 0 { vec![(1, 0.2), (4, 0.05)] } else { vec![] },
@@ -327,6 +429,17 @@ fn level() -> impl Strategy<Value = Level> {
         1 => (1u8..8).prop_map(|x| Level::Distance(f64::from(x))),
         1 => (25u8..55).prop_map(|x| Level::Price(f64::from(x))),
     ]
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let away = || {
+        prop_oneof![
+            1 => prop::sample::select(vec![0.0, 0.05, 0.1]).prop_map(Level::Fraction),
+            1 => (0u8..8).prop_map(|x| Level::Distance(f64::from(x))),
+            1 => (25u8..55).prop_map(|x| Level::Price(f64::from(x))),
+        ]
+    };
+    prop_oneof![2 => Just(Entry::Market), 1 => away().prop_map(Entry::Limit), 1 => away().prop_map(Entry::Stop)]
 }
 
 fn trail() -> impl Strategy<Value = Level> {
@@ -352,12 +465,12 @@ proptest! {
     fn a_slow_simulator_agrees(
         rows in rows(),
         rules in rules(),
-        (stop, target, trail) in (level(), level(), trail()),
+        (entry, stop, target, trail) in (entry(), level(), level(), trail()),
         (slippage, commission) in (prop::sample::select(vec![0.0, 0.001]), prop::sample::select(vec![0.0, 0.002])),
     ) {
         let bracket = Bracket { stop, target, trail };
         let costs = Costs { slippage, commission, ..Costs::default() };
-        let want = slow(&rows, &rules, bracket, costs, 1_000.0);
+        let want = slow(&rows, &rules, (entry, bracket), costs, 1_000.0);
         let column = |i: usize| rows.iter().map(|(bar, _)| bar[i]).collect::<Vec<_>>();
         let [open, high, low, close, volume] = [0, 1, 2, 3, 4].map(column);
         let bars = Bars {
@@ -365,7 +478,7 @@ proptest! {
         };
         let order = |row: usize| {
             let [enter_long, exit_long, enter_short, exit_short] = rows[row].1;
-            Order { signals: Signals { enter_long, exit_long, enter_short, exit_short }, bracket, size: 1.0 }
+            Order { signals: Signals { enter_long, exit_long, enter_short, exit_short }, entry, bracket, size: 1.0 }
         };
         let terms = Terms { cash: 1_000.0, leverage: 1.0, costs, lots: Lots::default() };
         let mut got = Told::default();
@@ -376,6 +489,7 @@ proptest! {
                 (a.0, a.1, a.3, a.5) == (b.0, b.1, b.3, b.5) && near(a.2, b.2) && near(a.4, b.4), "{:?}\n{:?}", a, b
             );
         }
+        prop_assert_eq!(got.expired, want.expired);
         for row in 0..rows.len() {
             prop_assert!(near(got.equity[row], want.equity[row]), "{row}: {} {}", got.equity[row], want.equity[row]);
             prop_assert!(near(got.units[row], want.units[row]), "{row}: {} {}", got.units[row], want.units[row]);

@@ -74,11 +74,13 @@ pub enum Rejected {
     Participation,
     /// Signals contradict each other.
     Conflict,
+    /// Its price did not come in time.
+    Expired,
 }
 
 impl Rejected {
     /// Names, in the order of the variants.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 10] = [
         "in_position",
         "no_slot",
         "no_cash",
@@ -88,6 +90,7 @@ impl Rejected {
         "stale",
         "participation",
         "conflict",
+        "expired",
     ];
 }
 

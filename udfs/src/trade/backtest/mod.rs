@@ -14,8 +14,8 @@ use crate::series::{
     RecordKind, Records, SeriesFunction, SeriesSignature, Text, Time,
 };
 use account::{Costs, Lots, Rejected};
-use datafusion_common::Result;
-pub use order::{Bar, Bracket, Level, Order, Side, Signals};
+use datafusion_common::{Result, plan_err};
+pub use order::{Arrived, Bar, Bracket, Entry, Level, Order, Side, Signals};
 pub use position::{Exit, Filled, Position, Reason};
 use rules::{Both, End, Fill, LimitFill, OfProfile, Profile, Rules, Trail, TrailOn, target_steps};
 use simulate::{Bars, Record, Simulation, Terms, Trade};
@@ -75,11 +75,14 @@ struct RuleParams {
     max_bars: Param<usize>,
     max_stale_bars: Param<usize>,
     needs_volume: Param<OfProfile<bool>>,
+    valid_bars: Param<usize>,
     target_steps: Param<Text>,
 }
 
 #[derive(Debug)]
 struct BracketParams {
+    entry_limit: Param<f64>,
+    entry_stop: Param<f64>,
     stop: Param<f64>,
     target: Param<f64>,
     trail: Param<f64>,
@@ -107,6 +110,10 @@ struct SignalOptions {
     short_entry: Optional<Condition>,
     short_exit: Optional<Condition>,
     size: Optional<Number>,
+    entry_limit_distance: Optional<Number>,
+    entry_limit_price: Optional<Number>,
+    entry_stop_distance: Optional<Number>,
+    entry_stop_price: Optional<Number>,
     stop_distance: Optional<Number>,
     stop_price: Optional<Number>,
     target_distance: Optional<Number>,
@@ -180,9 +187,27 @@ impl Backtest {
                 "Bars without trades after which a waiting order is given up; 0: never",
             ),
             needs_volume: s.choice("needs_volume", OfProfile(None), "Whether bars without volume fill nothing"),
+            valid_bars: s.integer(
+                "valid_bars",
+                0..=10_000_000,
+                Some(1),
+                "For how many bars an entry waits for its price; 0: until another signal",
+            ),
             target_steps: s.text("target_steps", Some(""), "Targets by age, as bars:fraction: '0:0.10, 20:0.05'"),
         };
         let brackets = BracketParams {
+            entry_limit: s.real(
+                "entry_limit_fraction",
+                0.0..=1e9,
+                Some(0.0),
+                "Enter at a price that is so much better than the close of the signal, a fraction; 0: at the market",
+            ),
+            entry_stop: s.real(
+                "entry_stop_fraction",
+                0.0..=1e9,
+                Some(0.0),
+                "Enter once the market is so far beyond the close of the signal, a fraction; 0: at once",
+            ),
             stop: s.real(
                 "stop_fraction",
                 0.0..=1e9,
@@ -221,6 +246,16 @@ impl Backtest {
             short_entry: s.option("short_entry", "Sell short"),
             short_exit: s.option("short_exit", "Buy back what was sold short"),
             size: s.option("size", "Fraction of the account that is entered, by default all"),
+            entry_limit_distance: s.option(
+                "entry_limit_distance",
+                "How much better than the close of the signal an entry is to be, in price; in place of entry_limit_fraction",
+            ),
+            entry_limit_price: s.option("entry_limit_price", "The worst price of an entry; in place of both"),
+            entry_stop_distance: s.option(
+                "entry_stop_distance",
+                "How far beyond the close of the signal it is entered, in price; in place of entry_stop_fraction",
+            ),
+            entry_stop_price: s.option("entry_stop_price", "From which price on it is entered; in place of both"),
             stop_distance: s.option(
                 "stop_distance",
                 "Distance of the stop, in price, such as 2 * atr(14); in place of stop_fraction",
@@ -263,6 +298,7 @@ impl Backtest {
             max_bars: some(params.get(given.max_bars)),
             max_stale_bars: some(params.get(given.max_stale_bars)),
             needs_volume: params.get(given.needs_volume).or(of.needs_volume),
+            valid_bars: params.get(given.valid_bars) as u32,
             target_steps: target_steps(params.get(given.target_steps))?,
             engine: of.engine,
         })
@@ -326,7 +362,18 @@ impl SeriesFunction for Backtest {
         let (stop_distance, stop_price) = (numbers(given.stop_distance), numbers(given.stop_price));
         let (target_distance, target_price) = (numbers(given.target_distance), numbers(given.target_price));
         let trail_distance = numbers(given.trail_distance);
-        let fractions = [self.brackets.stop, self.brackets.target, self.brackets.trail].map(|f| params.get(f));
+        let (limit_distance, limit_price) = (numbers(given.entry_limit_distance), numbers(given.entry_limit_price));
+        let (from_distance, from_price) = (numbers(given.entry_stop_distance), numbers(given.entry_stop_price));
+        let of = &self.brackets;
+        let fractions = [of.stop, of.target, of.trail, of.entry_limit, of.entry_stop].map(|f| params.get(f));
+        let waits_for = |fraction: f64, of: [Option<&[f64]>; 2]| fraction > 0.0 || of.iter().any(Option::is_some);
+        if waits_for(fractions[3], [limit_distance, limit_price])
+            && waits_for(fractions[4], [from_distance, from_price])
+        {
+            return plan_err!(
+                "backtest: an entry waits for a better price (entry_limit) or for a worse one (entry_stop), not for both"
+            );
+        }
         let is = |signal: Option<&[bool]>, row: usize| signal.is_some_and(|signal| signal[row]);
         let at = |values: Option<&[f64]>, row: usize| values.map(|values| values[row]);
         let order = |row: usize| {
@@ -344,7 +391,14 @@ impl SeriesFunction for Backtest {
                 target: level(fractions[1], at(target_distance, row), at(target_price, row)),
                 trail: level(fractions[2], at(trail_distance, row), None),
             };
-            Order { signals, bracket, size: at(size, row).unwrap_or(1.0) }
+            let limit = level(fractions[3], at(limit_distance, row), at(limit_price, row));
+            let from = level(fractions[4], at(from_distance, row), at(from_price, row));
+            let entry = match (limit, from) {
+                (Level::None, Level::None) => Entry::Market,
+                (Level::None, from) => Entry::Stop(from),
+                (limit, _) => Entry::Limit(limit),
+            };
+            Order { signals, entry, bracket, size: at(size, row).unwrap_or(1.0) }
         };
         let bars = Bars { open, high, low, close, volume: numbers(given.volume), ts, funding: numbers(given.funding) };
         let mut record = Rows { outputs, columns: self.columns, ts, before: terms.cash };

@@ -1,11 +1,12 @@
 //! All symbols with shared money, instant by instant.
 
 use super::account::{Costs, Funds, Lots, Rejected, quantity};
-use super::order::{Bar, Order, Side};
+use super::order::{Arrived, Bar, Order, Side};
 use super::position::{Exit, Filled, Reason};
 use super::rules::{Fill, Rules};
 use super::simulate::{Trade, trade};
 use super::trader::Trader;
+use std::collections::HashMap;
 
 /// Money, limits and costs of a portfolio.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,7 +121,13 @@ pub struct Portfolio<'a> {
     traded: f64,
     instant: usize,
     is_over: bool,
+    details: Option<&'a Details>,
+    /// Bars of which the details are missing.
+    unclear: Vec<(usize, i64)>,
 }
+
+/// The shorter bars within bars, by the symbol and the time of a bar; none where there are none.
+pub type Details = HashMap<(usize, i64), Vec<Bar>>;
 
 const YEAR: f64 = 365.0 * 86_400_000_000.0;
 
@@ -138,7 +145,37 @@ impl<'a> Portfolio<'a> {
             traded: 0.0,
             instant: 0,
             is_over: false,
+            details: None,
+            unclear: vec![],
         }
+    }
+
+    /// The same where shorter bars tell what came first within a bar, as far as they are known.
+    pub fn with_details(self, details: &'a Details) -> Portfolio<'a> {
+        Portfolio { details: Some(details), ..self }
+    }
+
+    /// The bars, by symbol and time, in which it was not clear what came first, and of which there are no details.
+    pub fn unclear(&self) -> &[(usize, i64)] {
+        &self.unclear
+    }
+
+    /// A bar, or its parts where it does not tell what came first.
+    fn parts<'b>(&mut self, bar: &'b SymbolBar, ts: i64) -> &'b [Bar]
+    where
+        'a: 'b,
+    {
+        let whole = std::slice::from_ref(&bar.bar);
+        let Some(details) = self.details else { return whole };
+        if !self.symbols[bar.symbol].trader.is_unclear(&bar.bar, self.rules) {
+            return whole;
+        }
+        let key = (bar.symbol, ts);
+        let known = details.get(&key);
+        if known.is_none() {
+            self.unclear.push(key);
+        }
+        known.filter(|parts| !parts.is_empty()).map_or(whole, Vec::as_slice)
     }
 
     /// An instant: the bars that all symbols have then, by symbol. `is_last`: no other comes.
@@ -170,17 +207,31 @@ impl<'a> Portfolio<'a> {
         if rules.fill == Fill::Open {
             self.enter(&open, |bar| bar.open, ledger);
         }
+        self.arrive(&open, ledger, |trader, bar| trader.arrives_at_open(&bar.bar, rules));
+        let parts: Vec<&[Bar]> = open.iter().map(|bar| self.parts(bar, ts)).collect();
+        let mut at = 0..;
+        self.arrive(&open, ledger, |trader, _| trader.arrives(at.next().map_or(&[], |at: usize| parts[at]), rules));
         // What is got in the course of a bar is there from the next instant on.
         let mut got = 0.0;
-        for bar in &open {
-            if let Some(exit) = self.symbols[bar.symbol].trader.in_bar(&bar.bar, rules) {
+        for (bar, parts) in open.iter().zip(&parts) {
+            let trader = &mut self.symbols[bar.symbol].trader;
+            let exit = match parts {
+                [_] => trader.in_bar(&bar.bar, rules),
+                parts => trader.in_parts(parts, rules),
+            };
+            if let Some(exit) = exit {
                 got += self.leave(bar, &exit, ledger);
             }
         }
         for bar in &open {
             let symbol = &mut self.symbols[bar.symbol];
             symbol.last = (bar.bar.close, ts);
-            symbol.rank = bar.rank;
+            if symbol.trader.expires(&bar.order.signals) {
+                ledger.rejected(bar.symbol, Rejected::Expired);
+            }
+            if bar.order.enters() {
+                symbol.rank = bar.rank;
+            }
             if let Some(exit) = symbol.trader.at_close(&bar.bar, &bar.order, rules) {
                 self.cash += self.leave(bar, &exit, ledger);
             }
@@ -221,7 +272,7 @@ impl<'a> Portfolio<'a> {
         }
         if bar.bar.has_prices() {
             symbol.last.0 = bar.bar.close;
-            if bar.order.signals.any() {
+            if bar.order.enters() {
                 symbol.rank = bar.rank;
             }
         }
@@ -267,32 +318,54 @@ impl<'a> Portfolio<'a> {
     /// Fills the entries that wait, those of the highest rank first.
     fn enter(&mut self, bars: &[&SymbolBar], price: impl Fn(&Bar) -> f64, ledger: &mut impl Ledger) {
         let rules = self.rules;
-        let mut wanted: Vec<(f64, &SymbolBar, Side, Order)> = vec![];
+        let mut wanted = vec![];
         for bar in bars {
             let Symbol { trader, rank, .. } = &self.symbols[bar.symbol];
             if trader.is_contradictory(rules) {
                 ledger.rejected(bar.symbol, Rejected::Conflict);
             }
             match trader.entry(rules) {
-                Some((side, order)) => wanted.push((*rank, bar, side, order)),
+                Some((side, order)) => {
+                    wanted.push((*rank, *bar, Arrived { side, order, market: price(&bar.bar), is_limit: false }));
+                }
                 None if trader.position.is_some() && trader.wants(rules).is_some() => {
                     ledger.rejected(bar.symbol, Rejected::InPosition);
                 }
                 None => {}
             }
         }
-        // By symbol already, which stays where ranks are the same.
+        self.fill(wanted, ledger);
+    }
+
+    /// Fills the entries whose price came, those of the highest rank first.
+    fn arrive(
+        &mut self,
+        bars: &[&SymbolBar],
+        ledger: &mut impl Ledger,
+        mut came: impl FnMut(&mut Trader, &SymbolBar) -> Option<Arrived>,
+    ) {
+        let mut wanted = vec![];
+        for bar in bars {
+            let Symbol { trader, rank, .. } = &mut self.symbols[bar.symbol];
+            wanted.extend(came(trader, bar).map(|arrived| (*rank, *bar, arrived)));
+        }
+        self.fill(wanted, ledger);
+    }
+
+    /// Fills entries, which are by symbol: that stays where ranks are the same.
+    fn fill(&mut self, mut wanted: Vec<(f64, &SymbolBar, Arrived)>, ledger: &mut impl Ledger) {
         wanted.sort_by(|(a, ..), (b, ..)| a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(a)));
-        for (_, bar, side, order) in wanted {
-            let market = price(&bar.bar);
-            match self.granted(side, &order, market, bar.bar.volume) {
+        for (_, bar, arrived) in wanted {
+            let Arrived { side, order, market, .. } = arrived;
+            match self.granted(&arrived, bar.bar.volume) {
                 Ok((price, quantity)) => {
                     let paid = self.terms.costs.of_fill(price, quantity);
                     self.cash -= side.sign() * price * quantity + paid;
                     self.traded += price * quantity;
                     let symbol = &mut self.symbols[bar.symbol];
                     symbol.costs = paid;
-                    symbol.trader.enter((side, &order), &Filled { price, market, quantity }, rules, self.instant);
+                    let filled = Filled { price, market, quantity };
+                    symbol.trader.enter((side, &order), &filled, self.rules, self.instant);
                     let place = self.held.partition_point(|held| *held < bar.symbol);
                     self.held.insert(place, bar.symbol);
                 }
@@ -302,20 +375,21 @@ impl<'a> Portfolio<'a> {
     }
 
     /// What an order gets for which price.
-    fn granted(&self, side: Side, order: &Order, market: f64, volume: f64) -> Result<(f64, f64), Rejected> {
+    fn granted(&self, arrived: &Arrived, volume: f64) -> Result<(f64, f64), Rejected> {
+        let Arrived { side, order, .. } = arrived;
         let Terms { leverage, slots, max_weight, costs, lots, .. } = &self.terms;
-        if !Trader::has_levels(order) {
+        if !order.has_levels() {
             return Err(Rejected::NoPrice);
         }
         if self.held.len() >= *slots {
             return Err(Rejected::NoSlot);
         }
-        let price = costs.slipped(market, side.sign());
+        let price = arrived.price(costs);
         let value = match self.sizing {
             Sizing::Fraction => order.size * self.equity,
             Sizing::Value => order.size,
             Sizing::Risk => {
-                let away = order.bracket.stop_distance(price, side).filter(|away| *away > 0.0);
+                let away = order.bracket.stop_distance(price, *side).filter(|away| *away > 0.0);
                 order.size * self.equity * price / away.ok_or(Rejected::NoPrice)?
             }
         };
@@ -325,7 +399,7 @@ impl<'a> Portfolio<'a> {
         let (net, gross) = self.value();
         let most = leverage * (self.cash + net) - gross;
         let funds = Funds { value, most };
-        let units = quantity(side, price, volume, funds, costs, lots)?;
+        let units = quantity(*side, price, volume, funds, costs, lots)?;
         Ok((price, units))
     }
 

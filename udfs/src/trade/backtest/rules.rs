@@ -26,6 +26,8 @@ pub struct Rules {
     pub max_bars: Option<u32>,
     /// An order that waits for a bar with prices is dropped after so many bars without.
     pub max_stale_bars: Option<u32>,
+    /// For how many bars an entry waits for its price; 0: until another signal.
+    pub valid_bars: u32,
     /// Whether nothing is filled in a bar without volume.
     pub needs_volume: bool,
     /// Targets that change with the age of a position: from so many bars on, such a fraction of the entry.
@@ -251,6 +253,7 @@ impl Profile {
             reverse: true,
             max_bars: None,
             max_stale_bars: None,
+            valid_bars: 1,
             needs_volume: false,
             target_steps: vec![],
             engine: Engine::OWN,

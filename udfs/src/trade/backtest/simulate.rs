@@ -1,7 +1,7 @@
 //! One symbol, with money of its own: the rules of fills, bar by bar.
 
 use super::account::{Costs, Funds, Lots, Rejected, quantity};
-use super::order::{Bar, Order, Side};
+use super::order::{Arrived, Bar, Order, Side};
 use super::position::{Exit, Filled, Position, Reason};
 use super::rules::{Fill, Rules};
 use super::trader::Trader;
@@ -200,8 +200,17 @@ impl<'a> Simulation<'a> {
             if rules.fill == Fill::Open {
                 self.enter(bar.open, bar, row, record);
             }
+            if let Some(arrived) = self.trader.arrives_at_open(bar, rules) {
+                self.fill(&arrived, bar, row, record);
+            }
+            if let Some(arrived) = self.trader.arrives(std::slice::from_ref(bar), rules) {
+                self.fill(&arrived, bar, row, record);
+            }
             if let Some(exit) = self.trader.in_bar(bar, rules) {
                 self.leave(&exit, bar, row, record);
+            }
+            if self.trader.expires(&order.signals) {
+                record.rejected(row, Rejected::Expired);
             }
             if let Some(exit) = self.trader.at_close(bar, order, rules) {
                 self.leave(&exit, bar, row, record);
@@ -263,14 +272,18 @@ impl<'a> Simulation<'a> {
         if self.trader.is_contradictory(rules) {
             record.rejected(row, Rejected::Conflict);
         }
-        let Some((side, order)) = self.trader.entry(rules) else {
-            if self.trader.position.is_some() && self.trader.wants(rules).is_some() {
-                record.rejected(row, Rejected::InPosition);
-            }
-            return;
-        };
-        let price = self.terms.costs.slipped(market, side.sign());
-        let granted = match Trader::has_levels(&order) {
+        if let Some((side, order)) = self.trader.entry(rules) {
+            self.fill(&Arrived { side, order, market, is_limit: false }, bar, row, record);
+        } else if self.trader.position.is_some() && self.trader.wants(rules).is_some() {
+            record.rejected(row, Rejected::InPosition);
+        }
+    }
+
+    fn fill(&mut self, arrived: &Arrived, bar: &Bar, row: usize, record: &mut impl Record) {
+        let rules = self.rules;
+        let Arrived { side, order, market, .. } = *arrived;
+        let price = arrived.price(&self.terms.costs);
+        let granted = match order.has_levels() {
             false => Err(Rejected::NoPrice),
             true => {
                 let most = match side {

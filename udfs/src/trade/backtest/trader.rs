@@ -1,7 +1,7 @@
 //! What one symbol's bars do to orders and to the position: the rules of fills, bar by bar. How much is bought, and with what
 //! money, is decided elsewhere.
 
-use super::order::{Bar, Bracket, Level, Order, Side, Signals};
+use super::order::{Arrived, Bar, Bracket, Entry, Level, Order, Resting, Side, Signals};
 use super::position::{Exit, Filled, Position, Reason, stop_price};
 use super::rules::{Both, End, Fill, Gap, Rules, Trail, TrailOn};
 
@@ -11,16 +11,20 @@ pub struct Trader {
     /// What is held.
     pub position: Option<Position>,
     order: Order,
+    /// An entry that waits for its price.
+    resting: Option<Resting>,
     stale: u32,
     /// A level was left in this bar.
     hit: bool,
+    /// A position was entered in the course of this bar: in which part of it, and what it saw of that.
+    since: Option<(usize, Bar)>,
 }
 
 impl Trader {
     /// A bar begins; whether orders are filled in it.
     #[inline]
     pub fn begin(&mut self, bar: &Bar, rules: &Rules) -> bool {
-        self.hit = false;
+        (self.hit, self.since) = (false, None);
         if !bar.trades(rules) {
             return false;
         }
@@ -42,6 +46,7 @@ impl Trader {
         }
         if bar.has_prices() && order.signals.any() {
             (self.order, self.stale) = (order, 0);
+            self.rest(bar, rules);
         }
         is_given_up && waited.entry(false).is_some()
     }
@@ -59,12 +64,17 @@ impl Trader {
         if by_signal.is_some() && rules.engine.levels_before_signal {
             return self.in_bar(bar, rules).or(by_signal);
         }
-        if by_signal.is_some() {
-            return by_signal;
-        }
+        by_signal.or_else(|| self.beyond(bar, rules))
+    }
+
+    /// What is left where the open of a bar is beyond a level.
+    #[inline]
+    fn beyond(&mut self, bar: &Bar, rules: &Rules) -> Option<Exit> {
         if rules.engine.gap == Gap::Range {
             return None;
         }
+        let position = self.position.as_ref()?;
+        let side = position.side;
         let ((stop, reason), target) = (position.stop(), position.target(rules));
         let left = if side.is_at_or_worse(bar.open, stop) {
             Exit::new(bar.open, reason)
@@ -85,6 +95,10 @@ impl Trader {
         if is_entry && !rules.engine.levels_in_entry_bar {
             return None;
         }
+        let bar = match &self.since {
+            Some((_, seen)) if is_entry => seen,
+            _ => bar,
+        };
         let (side, first) = (position.side, position.trailing);
         if rules.trail == Trail::HighFirst {
             position.raise(side.best(bar), rules);
@@ -123,11 +137,18 @@ impl Trader {
     #[inline]
     pub fn at_close(&mut self, bar: &Bar, order: &Order, rules: &Rules) -> Option<Exit> {
         // The levels and the size of what enters nothing are not looked at.
-        match order.signals.enter_long || order.signals.enter_short {
+        match order.enters() {
             true => self.order = *order,
             false => self.order.signals = order.signals,
         }
+        if order.entry != Entry::Market {
+            self.rest(bar, rules);
+        }
         let position = self.position.as_mut()?;
+        let bar = match &self.since {
+            Some((_, seen)) if position.bars == 0 => seen,
+            _ => bar,
+        };
         position.sees(bar.high);
         position.sees(bar.low);
         let best = match rules.trail_on {
@@ -159,7 +180,7 @@ impl Trader {
     /// that is so; if not, nothing has happened yet. Age must not matter.
     #[inline]
     pub fn hold(&mut self, bar: &Bar, rules: &Rules) -> bool {
-        if self.order.signals.any() {
+        if self.order.signals.any() || self.resting.is_some() {
             return false;
         }
         let Some(position) = &mut self.position else { return false };
@@ -183,7 +204,7 @@ impl Trader {
     /// Whether nothing is held and nothing wanted.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.position.is_none() && !self.order.signals.any()
+        self.position.is_none() && !self.order.signals.any() && self.resting.is_none()
     }
 
     /// The side that an order wants to enter, whatever is held.
@@ -198,18 +219,94 @@ impl Trader {
         self.order.signals.contradict() && self.wants(rules).is_none()
     }
 
-    /// The order to be filled, of the side that it enters: nothing is held, and no level was left in this bar.
+    /// The order to be filled at the market, of the side that it enters: nothing is held, and no level was left in this bar.
     #[inline]
     pub fn entry(&self, rules: &Rules) -> Option<(Side, Order)> {
-        if self.position.is_some() || self.hit {
+        let waits = || self.order.entry != Entry::Market && self.order.has_levels();
+        if self.position.is_some() || self.hit || waits() {
             return None;
         }
         self.wants(rules).map(|side| (side, self.order))
     }
 
-    /// Whether the levels of an order are known.
-    pub fn has_levels(order: &Order) -> bool {
-        order.bracket.stop.is_known() && order.bracket.target.is_known() && order.bracket.trail.is_known()
+    /// The order waits for its price, unless there is a position that stays.
+    fn rest(&mut self, bar: &Bar, rules: &Rules) {
+        let Some(side) = self.wants(rules) else { return };
+        if self.position.is_none_or(|held| held.side != side && rules.reverse) {
+            self.resting = Resting::of(side, &self.order, bar.close, rules);
+        }
+    }
+
+    /// The entry that waits, where it can be filled.
+    #[inline]
+    fn waiting(&self) -> Option<&Resting> {
+        self.resting.as_ref().filter(|_| self.position.is_none() && !self.hit)
+    }
+
+    /// The entry whose price is there at the open of a bar.
+    #[inline]
+    pub fn arrives_at_open(&mut self, bar: &Bar, rules: &Rules) -> Option<Arrived> {
+        let arrived = self.waiting()?.at_open(bar, rules)?;
+        self.resting = None;
+        Some(arrived)
+    }
+
+    /// The entry whose price comes in the course of a bar, of which these are the parts.
+    #[inline]
+    pub fn arrives(&mut self, parts: &[Bar], rules: &Rules) -> Option<Arrived> {
+        let resting = self.waiting()?;
+        let (arrived, since) = parts.iter().enumerate().find_map(|(at, part)| {
+            let at_open = resting.at_open(part, rules).map(|arrived| (arrived, (at, *part)));
+            at_open.or_else(|| resting.in_bar(part, rules).map(|arrived| (arrived, (at, resting.seen(part, rules)))))
+        })?;
+        (self.since, self.resting) = (Some(since), None);
+        Some(arrived)
+    }
+
+    /// A bar ends with signals. Whether an entry that waited is given up.
+    #[inline]
+    pub fn expires(&mut self, signals: &Signals) -> bool {
+        let is_over = self.resting.as_mut().is_some_and(|resting| !resting.goes_on(signals));
+        if is_over {
+            self.resting = None;
+        }
+        is_over
+    }
+
+    /// Whether the prices of a bar do not tell what came first in it.
+    pub fn is_unclear(&self, bar: &Bar, rules: &Rules) -> bool {
+        let Some(mut position) = self.position else {
+            return self.waiting().is_some_and(|resting| resting.in_bar(bar, rules).is_some() && resting.has_levels());
+        };
+        if position.bars == 0 && !rules.engine.levels_in_entry_bar {
+            return false;
+        }
+        let side = position.side;
+        let before = position.trailing;
+        if rules.trail == Trail::HighFirst {
+            position.raise(side.best(bar), rules);
+        }
+        let stopped = side.is_at_or_worse(side.worst(bar), position.stop().0);
+        stopped && (before != position.trailing || position.reaches(side.best(bar), position.target(rules), rules))
+    }
+
+    /// What is left in the course of a bar of which the parts are known.
+    pub fn in_parts(&mut self, parts: &[Bar], rules: &Rules) -> Option<Exit> {
+        let is_entry = self.position.as_ref()?.bars == 0;
+        let since = self.since.take().filter(|_| is_entry);
+        let first = since.map_or(0, |(at, _)| at);
+        let mut seen: Option<Bar> = None;
+        for (at, part) in parts.iter().enumerate().skip(first) {
+            let part = since.map_or(*part, |(entered, seen)| if at == entered { seen } else { *part });
+            let beyond = if at > first { self.beyond(&part, rules) } else { None };
+            let exit = beyond.or_else(|| self.in_bar(&part, rules));
+            if exit.is_some() {
+                return exit;
+            }
+            seen = Some(seen.map_or(part, |seen| seen.with(&part)));
+        }
+        self.since = seen.filter(|_| since.is_some()).map(|seen| (0, seen));
+        None
     }
 
     /// An order is filled, at `price` for a unit, while the market was at `market`.
