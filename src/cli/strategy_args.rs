@@ -28,6 +28,21 @@ pub(super) struct StrategyArgs {
     /// When to buy back what was sold short
     #[arg(long, value_name = "FORMULA|NAME")]
     pub short_exit: Option<String>,
+    /// Enter at a limit: so much better than the close of the signal, as a percentage or a distance in price
+    #[arg(long, value_name = "P%|VALUE")]
+    pub entry_limit: Option<String>,
+    /// The same as a price, such as 'lowest(low, 5)'
+    #[arg(long, value_name = "VALUE", conflicts_with = "entry_limit")]
+    pub entry_limit_price: Option<String>,
+    /// Enter at a stop: once the market is so far beyond the close of the signal
+    #[arg(long, value_name = "P%|VALUE", conflicts_with_all = ["entry_limit", "entry_limit_price"])]
+    pub entry_stop: Option<String>,
+    /// The same as a price, such as 'highest(high, 20)'
+    #[arg(long, value_name = "VALUE", conflicts_with_all = ["entry_limit", "entry_limit_price", "entry_stop"])]
+    pub entry_stop_price: Option<String>,
+    /// For how many bars an entry waits for its price; 0: until another signal [default: 1]
+    #[arg(long, value_name = "N")]
+    pub valid_bars: Option<u32>,
     /// Where a position is given up: 5% from its entry, or a distance in price such as '2 * atr(14)'
     #[arg(long, value_name = "P%|VALUE")]
     pub stop: Option<String>,
@@ -154,6 +169,9 @@ pub(super) struct FillArgs {
     /// What comes first where a bar touches stop and target
     #[arg(long, value_parser = choice::<OfProfile<Both>>())]
     pub both: Option<String>,
+    /// Shorter bars, which tell what came first where a bar touches both
+    #[arg(long, value_name = "TF|TABLE")]
+    pub detail: Option<String>,
     /// Whether a bar raises a trailing stop for the next bar, or for itself
     #[arg(long, value_parser = choice::<OfProfile<Trail>>())]
     pub trail_order: Option<String>,
@@ -198,10 +216,11 @@ impl StrategyArgs {
             Some(name) => strategies::options(&strategies::get(session, name).await?)?,
             None => Options::default(),
         };
-        set_given!(options, self, from_query entry exit short_entry short_exit stop stop_price target target_price target_steps trail trail_after
+        set_given!(options, self, from_query entry exit short_entry short_exit entry_limit entry_limit_price
+            entry_stop entry_stop_price valid_bars stop stop_price target target_price target_steps trail trail_after
             max_bars timeframe);
         set_given!(options, self.costs, commission fixed_commission unit_commission minimum_commission slippage borrow funding);
-        set_given!(options, self.fills, profile fill both trail_order trail_on limit_fill end reverse max_stale_bars);
+        set_given!(options, self.fills, profile fill both detail trail_order trail_on limit_fill end reverse max_stale_bars);
         if self.fills.needs_volume {
             options.set("needs_volume", "true")?;
         }

@@ -141,7 +141,7 @@ fn fits(fine: Timeframe, fine_origin: Origin, coarse: Timeframe, origin: Origin)
 
 /// Whether every coarse bar begins where a fine bar begins: tried on the days of twelve years, which hold every shift of
 /// the clock.
-fn nests(fine: Timeframe, fine_origin: Origin, coarse: Timeframe, origin: Origin) -> bool {
+pub(crate) fn nests(fine: Timeframe, fine_origin: Origin, coarse: Timeframe, origin: Origin) -> bool {
     const DAY: i64 = 86_400_000_000;
     const FIRST: i64 = 15_000;
     let days: Vec<i64> = (FIRST..FIRST + 12 * 365).flat_map(|day| [day * DAY, day * DAY + DAY / 2]).collect();

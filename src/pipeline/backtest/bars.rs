@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use tallow_common::time::timestamp_type;
 use tallow_common::{Error, Result};
 use tallow_udfs::trade::backtest::portfolio::SymbolBar;
-use tallow_udfs::trade::backtest::{Bar, Bracket, Level, Order, Signals};
+use tallow_udfs::trade::backtest::{Bar, Bracket, Entry, Level, Order, Signals};
 
 /// The symbols of a run, by number.
 #[derive(Default)]
@@ -39,6 +39,11 @@ impl Symbols {
     pub fn bars(&self) -> usize {
         self.bars.iter().sum()
     }
+
+    /// The number of one.
+    pub fn number(&self, name: &str) -> Option<usize> {
+        self.numbers.get(name).copied()
+    }
 }
 
 /// The bars of an instant.
@@ -64,7 +69,7 @@ pub(super) struct Batch {
     prices: [Float64Array; 4],
     volume: Option<Float64Array>,
     signals: [Option<BooleanArray>; 4],
-    levels: [Option<Float64Array>; 3],
+    levels: [Option<Float64Array>; 5],
     rank: Option<Float64Array>,
     size: Option<Float64Array>,
     funding: Option<Float64Array>,
@@ -90,7 +95,7 @@ impl Batch {
         let unknown = |name: &str| Error::invalid(format!("the bars of {name} changed while they were read"));
         let numbers = names.as_string_view().iter().map(|name| {
             let name = name.unwrap_or_default();
-            symbols.numbers.get(name).copied().ok_or_else(|| unknown(name))
+            symbols.number(name).ok_or_else(|| unknown(name))
         });
         Ok(Batch {
             ts: ts.as_primitive::<Int64Type>().values().to_vec(),
@@ -102,7 +107,13 @@ impl Batch {
                 condition(columns::SHORT_ENTRY)?,
                 condition(columns::SHORT_EXIT)?,
             ],
-            levels: [number(columns::STOP)?, number(columns::TARGET)?, number(columns::TRAIL)?],
+            levels: [
+                number(columns::STOP)?,
+                number(columns::TARGET)?,
+                number(columns::TRAIL)?,
+                number(columns::ENTRY_LIMIT)?,
+                number(columns::ENTRY_STOP)?,
+            ],
             rank: number(columns::RANK)?,
             size: number(columns::SIZE)?,
             funding: number(columns::FUNDING)?,
@@ -121,6 +132,11 @@ impl Batch {
             false => Order { signals, ..Order::default() },
             true => Order {
                 signals,
+                entry: match (&of.entry_limit, &of.entry_stop) {
+                    (None, None) => Entry::Market,
+                    (limit @ Some(_), _) => Entry::Limit(level(limit, number(&self.levels[3]))),
+                    (None, stop) => Entry::Stop(level(stop, number(&self.levels[4]))),
+                },
                 bracket: Bracket {
                     stop: level(&of.stop, number(&self.levels[0])),
                     target: level(&of.target, number(&self.levels[1])),
@@ -175,8 +191,13 @@ struct Held {
     signals: Vec<u8>,
     /// The orders of entries and their ranks, by row.
     entries: Vec<(usize, Order, f64)>,
-    /// How many bars and entries went by.
-    next: (usize, usize),
+}
+
+/// How many bars and entries of a symbol went by.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    row: usize,
+    entry: usize,
 }
 
 /// The bars of all symbols in memory: they come by symbol, and go by time.
@@ -232,19 +253,19 @@ impl HeldBars {
     }
 
     /// All instants, by time; whether it is the last with each.
-    pub fn replay(mut self, mut each: impl FnMut(&Instant, bool)) {
-        let first = |held: &Held| held.ts.get(held.next.0).copied();
+    pub fn replay(&self, mut each: impl FnMut(&Instant, bool)) {
+        let mut cursors = vec![Cursor::default(); self.symbols.len()];
         let mut open = Instant::default();
-        let mut next = self.symbols.iter().filter_map(first).min();
+        let mut next = self.symbols.iter().filter_map(|held| held.ts.first().copied()).min();
         while let Some(ts) = next {
             open.ts = ts;
             open.bars.clear();
             next = None;
-            for (symbol, held) in self.symbols.iter_mut().enumerate() {
-                if first(held) == Some(ts) {
-                    open.bars.push(held.take(symbol));
+            for (symbol, (held, cursor)) in self.symbols.iter().zip(&mut cursors).enumerate() {
+                if held.ts.get(cursor.row) == Some(&ts) {
+                    open.bars.push(held.take(symbol, cursor));
                 }
-                next = [next, first(held)].into_iter().flatten().min();
+                next = [next, held.ts.get(cursor.row).copied()].into_iter().flatten().min();
             }
             each(&open, next.is_none());
         }
@@ -253,8 +274,8 @@ impl HeldBars {
 
 impl Held {
     /// The next bar.
-    fn take(&mut self, symbol: usize) -> SymbolBar {
-        let (row, entry) = self.next;
+    fn take(&self, symbol: usize, cursor: &mut Cursor) -> SymbolBar {
+        let Cursor { row, entry } = *cursor;
         let is = |bit: u8| self.signals[row] >> bit & 1 == 1;
         let signals = Signals { enter_long: is(0), exit_long: is(1), enter_short: is(2), exit_short: is(3) };
         let of_entry = self.entries.get(entry).filter(|(of, ..)| *of == row);
@@ -262,7 +283,7 @@ impl Held {
             Some((_, order, rank)) => (*order, *rank),
             None => (Order { signals, ..Order::default() }, f64::NAN),
         };
-        self.next = (row + 1, entry + usize::from(of_entry.is_some()));
+        *cursor = Cursor { row: row + 1, entry: entry + usize::from(of_entry.is_some()) };
         let [open, high, low, close] = self.prices[row];
         let other = |at: usize| self.others[at].get(row).copied().unwrap_or(f64::NAN);
         let (volume, funding) = (other(0), other(1));

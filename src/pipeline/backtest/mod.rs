@@ -2,6 +2,7 @@
 
 mod bars;
 mod bootstrap;
+mod details;
 mod discover;
 mod figures;
 mod from_query;
@@ -61,6 +62,10 @@ pub struct Backtest {
     pub short_entry: Option<Formula>,
     /// When to buy back what was sold short.
     pub short_exit: Option<Formula>,
+    /// Enter at a better price than the close of the signal.
+    pub entry_limit: Option<Distance>,
+    /// Enter once the market went on, from the close of the signal.
+    pub entry_stop: Option<Distance>,
     /// Where a position is given up.
     pub stop: Option<Distance>,
     /// Where its gain is taken.
@@ -73,6 +78,8 @@ pub struct Backtest {
     pub size: Option<Size>,
     /// What a long position pays at each bar, as a fraction of its value.
     pub funding: Option<Formula>,
+    /// The table of shorter bars that tell what came first where a bar does not.
+    pub detail: Option<String>,
     /// Values of the parameters of all formulas.
     pub params: Params,
     /// The table of candles.
@@ -188,6 +195,10 @@ impl Backtest {
             let said = ": a strategy needs an entry: this, or the option `short_entry` or `from_query`";
             return Err(Error::Argument("entry", said.to_string()));
         }
+        if self.entry_limit.is_some() && self.entry_stop.is_some() {
+            let said = ": an entry waits for a better price than the market's, or for a worse one (`entry_stop`), not for both";
+            return Err(Error::Argument("entry_limit", said.to_string()));
+        }
         let positive = |name: &'static str, value: f64| match value > 0.0 && !value.is_nan() {
             true => Ok(()),
             false => Err(Error::Argument(name, format!(" {value}: expected a number above 0"))),
@@ -241,12 +252,15 @@ impl Default for Backtest {
             exit: None,
             short_entry: None,
             short_exit: None,
+            entry_limit: None,
+            entry_stop: None,
             stop: None,
             target: None,
             trail: None,
             rank: None,
             size: None,
             funding: None,
+            detail: None,
             params: Params::default(),
             table: "candles".to_string(),
             symbols: None,

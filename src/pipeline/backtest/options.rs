@@ -31,6 +31,11 @@ const OPTIONS: &[(&str, Set)] = &[
     ("exit", |to, typed| set(&mut to.exit, typed.formula().map(Some))),
     ("short_entry", |to, typed| set(&mut to.short_entry, typed.formula().map(Some))),
     ("short_exit", |to, typed| set(&mut to.short_exit, typed.formula().map(Some))),
+    ("entry_limit", |to, typed| set(&mut to.entry_limit, Distance::parse(typed.option, typed.text).map(Some))),
+    ("entry_limit_price", |to, typed| set(&mut to.entry_limit, Distance::level(typed.text).map(Some))),
+    ("entry_stop", |to, typed| set(&mut to.entry_stop, Distance::parse(typed.option, typed.text).map(Some))),
+    ("entry_stop_price", |to, typed| set(&mut to.entry_stop, Distance::level(typed.text).map(Some))),
+    ("valid_bars", |to, typed| set(&mut to.rules.valid_bars, typed.bars())),
     ("stop", |to, typed| set(&mut to.stop, Distance::parse(typed.option, typed.text).map(Some))),
     ("stop_price", |to, typed| set(&mut to.stop, Distance::level(typed.text).map(Some))),
     ("target", |to, typed| set(&mut to.target, Distance::parse(typed.option, typed.text).map(Some))),
@@ -61,6 +66,7 @@ const OPTIONS: &[(&str, Set)] = &[
     ("funding", |to, typed| set(&mut to.funding, Formula::parse(typed.text).map(Some))),
     ("fill", |to, typed| of_profile(&mut to.rules.fill, typed)),
     ("both", |to, typed| of_profile(&mut to.rules.both, typed)),
+    ("detail", |to, typed| set(&mut to.detail, table_of(typed.text).map(Some))),
     ("trail_order", |to, typed| of_profile(&mut to.rules.trail, typed)),
     ("trail_on", |to, typed| of_profile(&mut to.rules.trail_on, typed)),
     ("limit_fill", |to, typed| of_profile(&mut to.rules.limit_fill, typed)),
@@ -73,7 +79,12 @@ const OPTIONS: &[(&str, Set)] = &[
 /// Formulas that a lake may keep under a name.
 const SIGNALS: [&str; 4] = ["entry", "exit", "short_entry", "short_exit"];
 /// Options of which the last one that is given counts.
-const ALTERNATIVES: [&[&str]; 3] = [&["stop", "stop_price"], &["target", "target_price"], &["size", "value", "risk"]];
+const ALTERNATIVES: [&[&str]; 4] = [
+    &["entry_limit", "entry_limit_price", "entry_stop", "entry_stop_price"],
+    &["stop", "stop_price"],
+    &["target", "target_price"],
+    &["size", "value", "risk"],
+];
 /// Before the name of a parameter of the formulas.
 const PARAM: &str = "param.";
 /// What concerns the money of all symbols together.

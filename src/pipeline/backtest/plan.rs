@@ -19,6 +19,8 @@ pub(super) mod columns {
     pub const EXIT: &str = "(exit)";
     pub const SHORT_ENTRY: &str = "(short entry)";
     pub const SHORT_EXIT: &str = "(short exit)";
+    pub const ENTRY_LIMIT: &str = "(entry limit)";
+    pub const ENTRY_STOP: &str = "(entry stop)";
     pub const STOP: &str = "(stop)";
     pub const TARGET: &str = "(target)";
     pub const TRAIL: &str = "(trail)";
@@ -97,6 +99,8 @@ impl Backtest {
             (columns::EXIT, condition, self.exit.as_ref()),
             (columns::SHORT_ENTRY, condition, self.short_entry.as_ref()),
             (columns::SHORT_EXIT, condition, self.short_exit.as_ref()),
+            (columns::ENTRY_LIMIT, number, self.entry_limit.as_ref().and_then(Distance::formula)),
+            (columns::ENTRY_STOP, number, self.entry_stop.as_ref().and_then(Distance::formula)),
             (columns::STOP, number, self.stop.as_ref().and_then(Distance::formula)),
             (columns::TARGET, number, self.target.as_ref().and_then(Distance::formula)),
             (columns::TRAIL, number, self.trail.as_ref().and_then(Distance::formula)),
@@ -157,7 +161,7 @@ impl Backtest {
                 "signals are filled at the close that they are made of: once it is known, nobody trades at it any more",
             );
         }
-        if self.rules.both == Both::Target {
+        if self.rules.both == Both::Target && self.detail.is_none() {
             caveats.push("where a bar touches stop and target, the target is taken to come first");
         }
         if self.rules.trail == Trail::HighFirst {

@@ -55,12 +55,6 @@ impl Backtest {
             Some(symbol) => Some(closes(session, &from, symbol).await?),
             None => None,
         };
-        let (mut portfolio, mut found) = (Portfolio::new(&of.rules, of.terms, of.sizing()), Collected::default());
-        let mut step = |instant: &Instant, is_last: bool| {
-            found.see(&instant.bars);
-            let mark = portfolio.step(instant.ts, &instant.bars, is_last, &mut found);
-            found.mark(instant.ts, mark);
-        };
         let (total, mut rows) = (Some(symbols.bars() as u64), 0);
         let mut progress = |batch: &RecordBatch| {
             rows += batch.num_rows() as u64;
@@ -69,31 +63,56 @@ impl Backtest {
         let bytes = symbols.bars().saturating_mul(HeldBars::BYTES_PER_BAR);
         let pool = Arc::clone(session.context().task_ctx().memory_pool());
         let reservation = MemoryConsumer::new("bars of a back-test").register(&pool);
-        if bytes <= session.engine().memory() / HELD_SHARE && reservation.try_grow(bytes).is_ok() {
+        let held = if bytes <= session.engine().memory() / HELD_SHARE && reservation.try_grow(bytes).is_ok() {
             let mut held = HeldBars::of(&symbols);
-            let mut batches = session.execute(session.plan(frame).await?)?;
+            let mut batches = session.execute(session.plan(frame.clone()).await?)?;
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
                 held.add(&batch, &of, &symbols)?;
                 progress(&batch);
             }
-            held.replay(step);
+            Some(held)
         } else {
-            let by_time = frame.sort(vec![col("ts").sort(true, false), col("symbol").sort(true, false)])?;
-            let mut batches = session.execute(session.plan(by_time).await?)?;
-            let mut open = Instant::default();
-            while let Some(batch) = batches.next().await {
-                let batch = batch?;
-                instants(&batch, &of, &symbols, &mut open, |instant| step(instant, false))?;
-                progress(&batch);
+            None
+        };
+        let mut details = of.details(session, &symbols).await?;
+        let found = loop {
+            let (mut portfolio, mut found) = (Portfolio::new(&of.rules, of.terms, of.sizing()), Collected::default());
+            if let Some(details) = &details {
+                portfolio = portfolio.with_details(&details.known);
             }
-            if !open.bars.is_empty() {
-                step(&open, true);
+            let mut step = |instant: &Instant, is_last: bool| {
+                found.see(&instant.bars);
+                let mark = portfolio.step(instant.ts, &instant.bars, is_last, &mut found);
+                found.mark(instant.ts, mark);
+            };
+            if let Some(held) = &held {
+                held.replay(step);
+            } else {
+                let by_time = frame.clone().sort(vec![col("ts").sort(true, false), col("symbol").sort(true, false)])?;
+                let mut batches = session.execute(session.plan(by_time).await?)?;
+                let mut open = Instant::default();
+                while let Some(batch) = batches.next().await {
+                    let batch = batch?;
+                    instants(&batch, &of, &symbols, &mut open, |instant| step(instant, false))?;
+                    progress(&batch);
+                }
+                if !open.bars.is_empty() {
+                    step(&open, true);
+                }
             }
-        }
+            let unclear = portfolio.unclear().to_vec();
+            match &mut details {
+                // What they tell changes what comes after, of which others may be unclear then.
+                Some(details) if !unclear.is_empty() => details.look_up(session, &unclear).await?,
+                _ => break found,
+            }
+        };
+        let mut warnings = found.warnings();
+        warnings.extend(details.and_then(|details| details.warning()));
         let (trades, equity) = (found.trades(&symbols.names)?, found.equity(self.terms.cash, closes.as_ref())?);
         let summary = summary::of(self, session, &trades, &equity).await?;
-        Ok(Results { trades, equity, rejected: found.rejected()?, summary, warnings: found.warnings() })
+        Ok(Results { trades, equity, rejected: found.rejected()?, summary, warnings })
     }
 
     /// The symbols, by name, with the time of the last bar of each, and how many there are.

@@ -20,7 +20,7 @@ use tallow_engine::series_aggregate::{Accumulator, Execution, Partitions, Series
 use tallow_udfs::trade::backtest::account::Rejected;
 use tallow_udfs::trade::backtest::rules::Rules;
 use tallow_udfs::trade::backtest::simulate::{Bars, Record, Simulation, Terms, Trade};
-use tallow_udfs::trade::backtest::{Bracket, Filled, Level, Order, Side, Signals};
+use tallow_udfs::trade::backtest::{Bracket, Entry, Filled, Level, Order, Side, Signals};
 use tallow_udfs::trade::metrics::Figures;
 
 /// The columns with prices, which come first.
@@ -44,8 +44,8 @@ pub enum At {
 pub struct Variant {
     /// Entry and exit, and those of short positions.
     pub signals: [Option<usize>; 4],
-    /// Stop, target and trailing stop.
-    pub levels: [At; 3],
+    /// Stop, target, trailing stop, and the limit and the stop of an entry.
+    pub levels: [At; 5],
 }
 
 /// How time is cut for tests of luck.
@@ -352,7 +352,12 @@ impl Accumulator for Tried {
                     return Order { signals, ..Order::default() };
                 }
                 let bracket = Bracket { stop: level(0, row), target: level(1, row), trail: level(2, row) };
-                Order { signals, bracket, size: 1.0 }
+                let entry = match (level(3, row), level(4, row)) {
+                    (Level::None, Level::None) => Entry::Market,
+                    (Level::None, stop) => Entry::Stop(stop),
+                    (limit, _) => Entry::Limit(limit),
+                };
+                Order { signals, entry, bracket, size: 1.0 }
             };
             let sums = &mut self.sums[number];
             sums.resize(self.counts.len(), 0.0);

@@ -32,7 +32,7 @@ const TOGETHER: usize = 128;
 
 /// What formulas are for, in messages.
 const SIGNALS: [&str; 4] = ["entry", "exit", "short entry", "short exit"];
-const LEVELS: [&str; 3] = ["stop", "target", "trail"];
+const LEVELS: [&str; 5] = ["stop", "target", "trail", "entry limit", "entry stop"];
 
 /// What a sweep found.
 #[derive(Debug, Clone)]
@@ -177,8 +177,9 @@ impl Sweep {
                     *signal = Some(columns.column(what, (formula, FormulaKind::Condition), &params)?);
                 }
             }
-            let mut levels = [At::Nowhere; 3];
-            for ((level, distance), what) in levels.iter_mut().zip([&of.stop, &of.target, &of.trail]).zip(LEVELS) {
+            let mut levels = [At::Nowhere; 5];
+            let distances = [&of.stop, &of.target, &of.trail, &of.entry_limit, &of.entry_stop];
+            for ((level, distance), what) in levels.iter_mut().zip(distances).zip(LEVELS) {
                 let mut column = |formula| columns.column(what, (formula, FormulaKind::Number), &params);
                 *level = match distance {
                     None => At::Nowhere,

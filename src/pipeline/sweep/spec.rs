@@ -21,6 +21,7 @@ pub(super) struct RulesSpec {
     reverse: bool,
     max_bars: Option<u32>,
     max_stale_bars: Option<u32>,
+    valid_bars: u32,
     needs_volume: bool,
     target_steps: Vec<(u32, Exact)>,
     gap_in_range: bool,
@@ -63,6 +64,7 @@ impl RulesSpec {
             reverse: rules.reverse,
             max_bars: rules.max_bars,
             max_stale_bars: rules.max_stale_bars,
+            valid_bars: rules.valid_bars,
             needs_volume: rules.needs_volume,
             target_steps: rules.target_steps.iter().map(|(bars, fraction)| (*bars, (*fraction).into())).collect(),
             gap_in_range: gap == Gap::Range,
@@ -86,6 +88,7 @@ impl RulesSpec {
             reverse: self.reverse,
             max_bars: self.max_bars,
             max_stale_bars: self.max_stale_bars,
+            valid_bars: self.valid_bars,
             needs_volume: self.needs_volume,
             target_steps: self.target_steps.iter().map(|(bars, fraction)| (*bars, (*fraction).into())).collect(),
             engine: Engine {
