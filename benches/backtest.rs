@@ -74,7 +74,7 @@ fn kernel(c: &mut Criterion) {
                 let mut summary = Summary { equity: terms.cash, ..Summary::default() };
                 let order = |row: usize| {
                     let signals = Signals { enter_long: enter[row], exit_long: exit[row], ..Signals::default() };
-                    Order { signals, bracket, size: 1.0 }
+                    Order { signals, bracket, size: 1.0, ..Order::default() }
                 };
                 Simulation::new(&rules, terms).run(black_box(&bars), order, &mut summary);
                 (summary.returns, summary.trades)

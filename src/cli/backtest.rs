@@ -9,7 +9,7 @@ use super::output::{date, note, out, write};
 use super::progress::followed;
 use super::strategy_args::{MoneyArgs, StrategyArgs, TrialArgs, add_params};
 use crate::Session;
-use crate::pipeline::backtest::{Backtest, Options, Permutation, Results, Spread, figures_in_words};
+use crate::pipeline::backtest::{Backtest, Options, Permutation, Results, Shuffles, Spread, figures_in_words};
 use crate::pipeline::check::Check;
 use crate::pipeline::control::Control;
 use crate::pipeline::materialize::{Materialization, ResultTable, result_table};
@@ -130,16 +130,7 @@ impl BacktestArgs {
             ));
         }
         if let Some(runs) = self.permute {
-            let of = self.permuted(cx, &session, &backtest, &results, runs).await?;
-            let spread =
-                [0.05, 0.5, 0.95].map(|share| of.permuted[((of.permuted.len() - 1) as f64 * share).round() as usize]);
-            note(format_args!(
-                "the same bars in {runs} other orders, 5, 50 and 95 of a hundred: Sharpe ratio {}; in {} it was {:.2} or more (p = {:.3})",
-                spread.map(|sharpe| format!("{sharpe:.2}")).join(", "),
-                of.at_least(),
-                of.sharpe,
-                of.p_value()
-            ));
+            note(format_args!("{}", self.permuted(cx, &session, &backtest, &results, runs).await?.sentence()));
         }
         Ok(())
     }
@@ -153,8 +144,8 @@ impl BacktestArgs {
         runs: usize,
     ) -> Result<Permutation, Failure> {
         let (sharpe, alone) = (results.sharpe()?.unwrap_or(0.0), Backtest { benchmark: None, ..backtest.clone() });
-        let (block, seed) = (self.block, self.seed);
-        followed(cx, "runs", async |control| alone.permuted(session, sharpe, runs, block, seed, control).await).await
+        let shuffles = Shuffles { runs, block: self.block, seed: self.seed };
+        followed(cx, "runs", async |control| alone.permuted(session, sharpe, shuffles, control).await).await
     }
 
     /// The strategy as it is typed.

@@ -113,6 +113,13 @@ pub(super) struct MoneyArgs {
     /// Enter as much as loses this part of the account at the stop
     #[arg(long, value_name = "P%", conflicts_with_all = ["size", "value"])]
     pub risk: Option<String>,
+    /// In place of entries and exits, the part of the account that a symbol is to have, such as '0.05' or
+    /// '1.0 / natr(20)'; below 0 it is sold short
+    #[arg(long, value_name = "VALUE", conflicts_with_all = ["size", "value", "risk"])]
+    pub weight: Option<String>,
+    /// When these parts are restored: day, week, month, quarter, year, or a number of bars [default: month]
+    #[arg(long, value_name = "PERIOD|N")]
+    pub rebalance: Option<String>,
     /// Leave out entries of more than this part of the account
     #[arg(long, value_name = "P%")]
     pub max_weight: Option<String>,
@@ -239,7 +246,7 @@ pub(super) fn add_params(options: &mut Options, given: &[String]) -> Result<(), 
 impl MoneyArgs {
     /// Adds what is given.
     pub fn add_to(&self, options: &mut Options) -> Result<(), Failure> {
-        set_given!(options, self, cash slots rank size value risk max_weight leverage maintenance lot minimum_value participation);
+        set_given!(options, self, weight rebalance cash slots rank size value risk max_weight leverage maintenance lot minimum_value participation);
         Ok(())
     }
 }

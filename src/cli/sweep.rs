@@ -1,13 +1,14 @@
 //! `tallow sweep`.
 
 use super::args::OutputArgs;
+use super::args::values::positive;
 use super::commands::{Context, Run};
 use super::destination::{self, PageTarget};
 use super::output::{note, write};
 use super::progress::followed;
 use super::strategy_args::{MoneyArgs, StrategyArgs, TrialArgs};
 use super::{Failure, usage};
-use crate::pipeline::backtest::Options;
+use crate::pipeline::backtest::{Options, Shuffles};
 use crate::pipeline::scan;
 use crate::pipeline::sweep::Sweep;
 use clap::Args as ClapArgs;
@@ -50,6 +51,15 @@ pub(super) struct SweepArgs {
     /// With --walk-forward: bars between those that a variant is chosen by and the fold
     #[arg(long, value_name = "BARS", default_value_t = 0, requires = "walk_forward")]
     pub embargo: usize,
+    /// With --walk-forward: begin and end each fold without a position, instead of going on over its borders
+    #[arg(long, requires = "walk_forward")]
+    pub flat: bool,
+    /// Sweep the same bars in so many other orders, to see how good the best of all is by luck alone
+    #[arg(long, value_name = "RUNS", value_parser = positive)]
+    pub permute: Option<usize>,
+    /// With --permute: bars that stay together
+    #[arg(long, value_name = "BARS", default_value_t = 20, value_parser = positive, requires = "permute")]
+    pub block: usize,
     /// Blocks of time that halves are made of, to see whether the best of one half is good in the other
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub blocks: usize,
@@ -90,7 +100,7 @@ impl SweepArgs {
         }
         let mut sweep = Sweep { is_shared, ..Sweep::of(self.trial.backtest(&session, &options).await?, grid) };
         (sweep.only, sweep.sample, sweep.seed) = (self.only.clone(), self.sample, self.seed);
-        sweep.cuts.blocks = self.blocks;
+        (sweep.cuts.blocks, sweep.is_flat) = (self.blocks, self.flat);
         (sweep.cuts.folds, sweep.cuts.train, sweep.cuts.embargo) = (self.walk_forward, self.train, self.embargo);
         if sweep.len() > MANY && !self.yes {
             return Err(Failure::Usage(format!(
@@ -101,7 +111,12 @@ impl SweepArgs {
         if is_shared && !cx.config.quiet {
             note(format_args!("{} back-tests, one after the other: symbols share money", sweep.len()));
         }
-        let swept = followed(cx, "combinations", async |control| sweep.run(&session, control).await).await?;
+        let mut swept = followed(cx, "combinations", async |control| sweep.run(&session, control).await).await?;
+        if let (Some(runs), Some(best)) = (self.permute, swept.luck.best_sharpe) {
+            let shuffles = Shuffles { runs, block: self.block, seed: self.seed };
+            let permuted = async |control: &_| sweep.permuted(&session, best, shuffles, control).await;
+            swept.luck.permutation = Some(followed(cx, "runs", permuted).await?);
+        }
         match page {
             #[cfg(feature = "report")]
             Some(page) => {

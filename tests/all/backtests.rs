@@ -188,7 +188,7 @@ async fn what_cannot_be_run_is_told() {
     let never = of(Backtest::of(formula("close < 0"))).await.unwrap();
     assert_eq!(
         (never.trades.num_rows(), never.warnings),
-        (0, vec!["no trade: no entry was true at any bar".to_string()])
+        (0, vec!["no trade: nothing was to be entered at any bar".to_string()])
     );
     let above = Backtest { stop: Some(Distance::level("close * 1.1").unwrap()), ..crossing() };
     assert!(of(above).await.unwrap().warnings[0].contains("a stop on the wrong side of their close"));

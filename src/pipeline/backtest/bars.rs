@@ -72,6 +72,7 @@ pub(super) struct Batch {
     levels: [Option<Float64Array>; 5],
     rank: Option<Float64Array>,
     size: Option<Float64Array>,
+    weight: Option<Float64Array>,
     funding: Option<Float64Array>,
     symbols: Vec<usize>,
 }
@@ -116,6 +117,7 @@ impl Batch {
             ],
             rank: number(columns::RANK)?,
             size: number(columns::SIZE)?,
+            weight: number(columns::WEIGHT)?,
             funding: number(columns::FUNDING)?,
             symbols: numbers.collect::<Result<_>>()?,
         })
@@ -129,7 +131,7 @@ impl Batch {
         let [open, high, low, close] = [0, 1, 2, 3].map(|at| value(&self.prices[at]));
         let signals = Signals { enter_long: is(0), exit_long: is(1), enter_short: is(2), exit_short: is(3) };
         let order = match signals.enter_long || signals.enter_short {
-            false => Order { signals, ..Order::default() },
+            false => Order { signals, size: number(&self.weight), ..Order::default() },
             true => Order {
                 signals,
                 entry: match (&of.entry_limit, &of.entry_stop) {
@@ -185,8 +187,8 @@ struct Held {
     ts: Vec<i64>,
     /// Open, high, low and close, side by side: going by time, each bar is somewhere else in memory.
     prices: Vec<[f64; 4]>,
-    /// Volume and funding, where they are there.
-    others: [Vec<f64>; 2],
+    /// Volume, funding, and the part of the account with its rank, where they are there.
+    others: [Vec<f64>; 4],
     /// A bit for each signal.
     signals: Vec<u8>,
     /// The orders of entries and their ranks, by row.
@@ -207,7 +209,7 @@ pub(super) struct HeldBars {
 
 impl HeldBars {
     /// Bytes that a bar takes, about.
-    pub const BYTES_PER_BAR: usize = 56;
+    pub const BYTES_PER_BAR: usize = 88;
 
     /// None yet, with room for those of these symbols.
     pub fn of(symbols: &Symbols) -> HeldBars {
@@ -240,6 +242,10 @@ impl HeldBars {
             }
             if batch.funding.is_some() {
                 held.others[1].push(funding);
+            }
+            if batch.weight.is_some() {
+                held.others[2].push(order.size);
+                held.others[3].push(rank);
             }
             let Signals { enter_long, exit_long, enter_short, exit_short } = order.signals;
             let bit = |is: bool, at: u8| u8::from(is) << at;
@@ -279,13 +285,13 @@ impl Held {
         let is = |bit: u8| self.signals[row] >> bit & 1 == 1;
         let signals = Signals { enter_long: is(0), exit_long: is(1), enter_short: is(2), exit_short: is(3) };
         let of_entry = self.entries.get(entry).filter(|(of, ..)| *of == row);
+        let other = |at: usize| self.others[at].get(row).copied().unwrap_or(f64::NAN);
         let (order, rank) = match of_entry {
             Some((_, order, rank)) => (*order, *rank),
-            None => (Order { signals, ..Order::default() }, f64::NAN),
+            None => (Order { signals, size: other(2), ..Order::default() }, other(3)),
         };
         *cursor = Cursor { row: row + 1, entry: entry + usize::from(of_entry.is_some()) };
         let [open, high, low, close] = self.prices[row];
-        let other = |at: usize| self.others[at].get(row).copied().unwrap_or(f64::NAN);
         let (volume, funding) = (other(0), other(1));
         let bar = Bar { open, high, low, close, volume };
         SymbolBar { symbol, bar, order, rank, funding, is_last: row + 1 == self.ts.len() }

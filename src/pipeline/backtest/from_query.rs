@@ -60,6 +60,9 @@ impl Backtest {
         let from = candles.beside(sql, Arc::new(schema));
         let mut of = self.clone();
         let level = |name: &str| has(name).then(|| Distance::level(name)).transpose();
+        if of.weight.is_some() {
+            return Ok((Cow::Owned(of), from));
+        }
         if of.entry.is_none() && of.short_entry.is_none() {
             let sides = has("side");
             let of_side = |side: &str| Formula::parse(&format!("side = '{side}'"));

@@ -18,7 +18,7 @@ pub use bootstrap::{Bootstrap, Spread};
 pub use discover::{Discovered, Discovery, USUAL_FEATURES};
 pub use figures::figures_in_words;
 pub use options::Options;
-pub use permute::Permutation;
+pub use permute::{Permutation, Shuffles};
 pub(crate) use plan::{bound, looks_ahead};
 pub use results::Results;
 pub(crate) use summary::a_year;
@@ -29,7 +29,8 @@ use super::scan::Rank;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::{Formula, Params};
 use tallow_udfs::trade::backtest::portfolio::Sizing;
-use tallow_udfs::trade::backtest::rules::{Profile, Rules};
+use tallow_udfs::trade::backtest::rules::{Fill, Profile, Rules};
+pub use tallow_udfs::trade::backtest::weights::Every;
 
 /// A strategy, and what it is tried on.
 ///
@@ -76,6 +77,11 @@ pub struct Backtest {
     pub rank: Option<Rank>,
     /// How much is entered; `None`: as much as one of the slots.
     pub size: Option<Size>,
+    /// In place of entries and exits: the part of the account that each symbol is to have, below 0 what is sold short. The symbols of
+    /// the highest rank have theirs, as many as there are slots.
+    pub weight: Option<Formula>,
+    /// When these parts are restored.
+    pub rebalance: Every,
     /// What a long position pays at each bar, as a fraction of its value.
     pub funding: Option<Formula>,
     /// The table of shorter bars that tell what came first where a bar does not.
@@ -191,8 +197,11 @@ impl Backtest {
 
     /// What is wrong with it whatever the table holds.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.entry.is_none() && self.short_entry.is_none() && self.from_query.is_none() {
-            let said = ": a strategy needs an entry: this, or the option `short_entry` or `from_query`";
+        if self.weight.is_some() {
+            self.check_weighted()?;
+        } else if self.entry.is_none() && self.short_entry.is_none() && self.from_query.is_none() {
+            let said =
+                ": a strategy needs an entry: this, or one of the options `short_entry`, `from_query` and `weight`";
             return Err(Error::Argument("entry", said.to_string()));
         }
         if self.entry_limit.is_some() && self.entry_stop.is_some() {
@@ -222,6 +231,36 @@ impl Backtest {
         match self.periods {
             Some(periods) => positive("periods", periods),
             None => Ok(()),
+        }
+    }
+
+    /// What parts of the account that are restored from time to time leave no room for.
+    fn check_weighted(&self) -> Result<()> {
+        let with_entries = [
+            ("entry", self.entry.is_some()),
+            ("exit", self.exit.is_some()),
+            ("short_entry", self.short_entry.is_some()),
+            ("short_exit", self.short_exit.is_some()),
+            ("entry_limit", self.entry_limit.is_some()),
+            ("entry_stop", self.entry_stop.is_some()),
+            ("stop", self.stop.is_some()),
+            ("target", self.target.is_some()),
+            ("target_steps", !self.rules.target_steps.is_empty()),
+            ("trail", self.trail.is_some()),
+            ("max_bars", self.rules.max_bars.is_some()),
+            ("size", self.size.is_some()),
+            ("detail", self.detail.is_some()),
+        ];
+        if let Some((option, _)) = with_entries.into_iter().find(|(_, given)| *given) {
+            let said =
+                ": what a symbol is to have, the option `weight` says, and there are no entries and exits beside it";
+            return Err(Error::Argument(option, said.to_string()));
+        }
+        match self.rules.fill {
+            Fill::Open => Ok(()),
+            Fill::Close => {
+                Err(Error::Argument("fill", " close: parts of the account are restored at the next open".to_string()))
+            }
         }
     }
 
@@ -259,6 +298,8 @@ impl Default for Backtest {
             trail: None,
             rank: None,
             size: None,
+            weight: None,
+            rebalance: Every::Month,
             funding: None,
             detail: None,
             params: Params::default(),

@@ -1,6 +1,6 @@
 //! A strategy as it is typed and kept: names of options, and their values as text.
 
-use super::{Backtest, Distance, Size, percent};
+use super::{Backtest, Distance, Every, Size, percent};
 use crate::Session;
 use crate::formulas;
 use crate::relation::table_of;
@@ -46,6 +46,15 @@ const OPTIONS: &[(&str, Set)] = &[
     ("max_bars", |to, typed| set(&mut to.rules.max_bars, typed.bars().map(Some))),
     ("timeframe", |to, typed| set(&mut to.table, table_of(typed.text))),
     ("cash", |to, typed| set(&mut to.terms.cash, typed.number())),
+    ("weight", |to, typed| {
+        // All that have a part, unless it is said how many.
+        to.terms.slots = usize::MAX;
+        set(&mut to.weight, typed.formula().map(Some))
+    }),
+    ("rebalance", |to, typed| {
+        let expected = "day, week, month, quarter, year or a number of bars";
+        set(&mut to.rebalance, Every::parse(typed.text).ok_or_else(|| typed.wrong(expected)))
+    }),
     ("slots", |to, typed| set(&mut to.terms.slots, typed.parse("a whole number"))),
     ("rank", |to, typed| set(&mut to.rank, Rank::parse(typed.text).map(Some))),
     ("size", |to, typed| set(&mut to.size, Size::parse(typed.text).map(Some))),
@@ -88,8 +97,8 @@ const ALTERNATIVES: [&[&str]; 4] = [
 /// Before the name of a parameter of the formulas.
 const PARAM: &str = "param.";
 /// What concerns the money of all symbols together.
-const SHARED_MONEY: [&str; 9] =
-    ["cash", "slots", "rank", "size", "value", "risk", "max_weight", "maintenance", "funding"];
+const SHARED_MONEY: [&str; 11] =
+    ["weight", "rebalance", "cash", "slots", "rank", "size", "value", "risk", "max_weight", "maintenance", "funding"];
 
 fn set<T>(to: &mut T, value: Result<T>) -> Result<()> {
     *to = value?;

@@ -26,7 +26,31 @@ pub struct Permutation {
     pub permuted: Vec<f64>,
 }
 
+/// How bars are brought in other orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shuffles {
+    /// How many orders.
+    pub runs: usize,
+    /// Bars that stay together.
+    pub block: usize,
+    /// What chance begins with.
+    pub seed: u64,
+}
+
 impl Permutation {
+    /// What it says.
+    pub fn sentence(&self) -> String {
+        let at = |share: f64| self.permuted[((self.permuted.len() - 1) as f64 * share).round() as usize];
+        let spread = [0.05, 0.5, 0.95].map(|share| format!("{:.2}", at(share))).join(", ");
+        format!(
+            "the same bars in {} other orders, 5, 50 and 95 of a hundred: Sharpe ratio {spread}; in {} it was {:.2} or more (p = {:.3})",
+            self.permuted.len(),
+            self.at_least(),
+            self.sharpe,
+            self.p_value()
+        )
+    }
+
     /// How many of them are at least as good.
     pub fn at_least(&self) -> usize {
         self.permuted.iter().filter(|sharpe| **sharpe >= self.sharpe).count()
@@ -141,7 +165,7 @@ fn shuffled(instants: usize, block: usize, random: &mut Random) -> Vec<usize> {
 }
 
 impl Backtest {
-    /// Runs it on its bars in so many other orders: blocks of `block` bars are shuffled, for all symbols alike, and prices are made anew
+    /// Runs it on its bars in so many other orders: blocks of bars are shuffled, for all symbols alike, and prices are made anew
     /// of the bars' moves. `sharpe` is its Sharpe ratio on the bars as they are.
     ///
     /// # Errors
@@ -150,10 +174,24 @@ impl Backtest {
         &self,
         session: &Session,
         sharpe: f64,
-        runs: usize,
-        block: usize,
-        seed: u64,
+        shuffles: Shuffles,
         control: &Control,
+    ) -> Result<Permutation> {
+        let run = async |strategy: Backtest| {
+            let own = Control { cancel: control.cancel.clone(), ..Control::default() };
+            Ok(strategy.run(session, &own).await?.sharpe()?.unwrap_or(0.0))
+        };
+        self.on_shuffled(session, sharpe, shuffles, control, run).await
+    }
+
+    /// Does something with the strategy on its bars in other orders.
+    pub(crate) async fn on_shuffled(
+        &self,
+        session: &Session,
+        sharpe: f64,
+        Shuffles { runs, block, seed }: Shuffles,
+        control: &Control,
+        best: impl AsyncFn(Backtest) -> Result<f64>,
     ) -> Result<Permutation> {
         if self.from_query.is_some() || self.benchmark.is_some() {
             let said = ": bars in another order have no benchmark and no rows of a query".to_string();
@@ -171,10 +209,9 @@ impl Backtest {
             let ranks = shuffled(bars.len(), block, &mut random);
             let batch = bars.batch(bars.in_order(&ranks))?;
             session.lake().keep_hidden(&name, Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?));
-            let own = Control { cancel: control.cancel.clone(), ..Control::default() };
-            let results = strategy.run(session, &own).await;
+            let sharpe = best(strategy.clone()).await;
             session.lake().drop_hidden(&name);
-            permuted.push(results?.sharpe()?.unwrap_or(0.0));
+            permuted.push(sharpe?);
             let (done, total) = (run as u64 + 1, Some(runs as u64));
             (control.progress)(Progress { unit: Unit::Rows, done, total, rows: done });
         }

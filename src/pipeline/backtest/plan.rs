@@ -25,6 +25,7 @@ pub(super) mod columns {
     pub const TARGET: &str = "(target)";
     pub const TRAIL: &str = "(trail)";
     pub const RANK: &str = "(rank)";
+    pub const WEIGHT: &str = "(weight)";
     pub const SIZE: &str = "(size)";
     pub const FUNDING: &str = "(funding)";
 }
@@ -105,6 +106,7 @@ impl Backtest {
             (columns::TARGET, number, self.target.as_ref().and_then(Distance::formula)),
             (columns::TRAIL, number, self.trail.as_ref().and_then(Distance::formula)),
             (columns::RANK, number, self.rank.as_ref().map(|rank| &rank.by)),
+            (columns::WEIGHT, number, self.weight.as_ref()),
             (columns::SIZE, number, size),
             (columns::FUNDING, number, self.funding.as_ref()),
         ]

@@ -10,7 +10,7 @@ use tallow_common::time::timestamp_type;
 use tallow_udfs::trade::backtest::account::Rejected;
 use tallow_udfs::trade::backtest::portfolio::{Ledger, Mark, SymbolBar};
 use tallow_udfs::trade::backtest::simulate::Trade;
-use tallow_udfs::trade::backtest::{Reason, Side, Signals};
+use tallow_udfs::trade::backtest::{Reason, Side};
 
 /// What a back-test gives.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub(super) struct Collected {
     trades: Vec<(usize, Trade)>,
     rejected: BTreeMap<usize, i64>,
     marks: Vec<(i64, Mark)>,
-    /// Bars with an entry signal.
+    /// Bars with an entry signal, or a part of the account.
     wanted: u64,
     /// Those of them whose stop is on the wrong side of the price.
     beyond_stop: u64,
@@ -103,12 +103,12 @@ impl Collected {
     /// Looks at the signals of an instant.
     pub fn see(&mut self, bars: &[SymbolBar]) {
         for SymbolBar { bar, order, .. } in bars {
-            let Signals { enter_long, enter_short, .. } = order.signals;
-            if !(enter_long || enter_short) {
+            if !order.enters() {
+                self.wanted += u64::from(order.size.is_finite() && order.size != 0.0);
                 continue;
             }
             self.wanted += 1;
-            let side = if enter_long { Side::Long } else { Side::Short };
+            let side = if order.signals.enter_long { Side::Long } else { Side::Short };
             let is_beyond = order.bracket.stop_distance(bar.close, side).is_some_and(|away| away <= 0.0);
             self.beyond_stop += u64::from(is_beyond);
         }
@@ -118,7 +118,7 @@ impl Collected {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = vec![];
         if self.wanted == 0 {
-            warnings.push("no trade: no entry was true at any bar".to_string());
+            warnings.push("no trade: nothing was to be entered at any bar".to_string());
         } else if self.trades.is_empty() && self.marks.last().is_none_or(|(_, mark)| mark.positions == 0) {
             warnings.push(format!("no trade: of {} entries none could be filled", self.wanted));
         }

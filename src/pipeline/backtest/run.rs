@@ -16,10 +16,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
-use tallow_udfs::trade::backtest::portfolio::Portfolio;
+use tallow_udfs::calendar::Origin;
+use tallow_udfs::trade::backtest::portfolio::{Mark, Portfolio};
+use tallow_udfs::trade::backtest::weights::Weights;
 
 /// Bars are held where they take at most this share of the memory, and sorted by time otherwise, which can spill to disk.
 const HELD_SHARE: usize = 3;
+
+/// What a strategy does with its money.
+enum Account<'a> {
+    OfEntries(Portfolio<'a>),
+    OfParts(Weights<'a>),
+}
+
+impl Account<'_> {
+    fn step(&mut self, instant: &Instant, is_last: bool, found: &mut Collected) -> Mark {
+        match self {
+            Account::OfEntries(portfolio) => portfolio.step(instant.ts, &instant.bars, is_last, found),
+            Account::OfParts(weights) => weights.step(instant.ts, &instant.bars, is_last, found),
+        }
+    }
+
+    /// Bars that do not tell what came first, and of which the shorter ones are not known yet.
+    fn unclear(&self) -> Vec<(usize, i64)> {
+        match self {
+            Account::OfEntries(portfolio) => portfolio.unclear().to_vec(),
+            Account::OfParts(_) => vec![],
+        }
+    }
+}
 
 impl Backtest {
     /// Runs it.
@@ -75,15 +100,23 @@ impl Backtest {
         } else {
             None
         };
+        let origin: Origin = match session.lake().bars(&self.table).await? {
+            Some((_, origin)) => origin.parse()?,
+            None => Origin::Utc(0),
+        };
         let mut details = of.details(session, &symbols).await?;
         let found = loop {
-            let (mut portfolio, mut found) = (Portfolio::new(&of.rules, of.terms, of.sizing()), Collected::default());
-            if let Some(details) = &details {
-                portfolio = portfolio.with_details(&details.known);
+            let mut account = match of.weight {
+                Some(_) => Account::OfParts(Weights::new(&of.rules, of.terms, of.rebalance, origin)),
+                None => Account::OfEntries(Portfolio::new(&of.rules, of.terms, of.sizing())),
+            };
+            if let (Account::OfEntries(portfolio), Some(details)) = (&mut account, &details) {
+                portfolio.with_details(&details.known);
             }
+            let mut found = Collected::default();
             let mut step = |instant: &Instant, is_last: bool| {
                 found.see(&instant.bars);
-                let mark = portfolio.step(instant.ts, &instant.bars, is_last, &mut found);
+                let mark = account.step(instant, is_last, &mut found);
                 found.mark(instant.ts, mark);
             };
             if let Some(held) = &held {
@@ -101,7 +134,7 @@ impl Backtest {
                     step(&open, true);
                 }
             }
-            let unclear = portfolio.unclear().to_vec();
+            let unclear = account.unclear();
             match &mut details {
                 // What they tell changes what comes after, of which others may be unclear then.
                 Some(details) if !unclear.is_empty() => details.look_up(session, &unclear).await?,
@@ -143,6 +176,21 @@ impl Backtest {
             return Err(Error::not_found(self.in_range(format!("{} has no bars", from.name))));
         }
         Ok(lasts)
+    }
+
+    /// The times of its bars.
+    pub(crate) async fn instants(&self, session: &Session, from: &Relation) -> Result<Vec<i64>> {
+        let sql = format!(
+            "select distinct ts from (select symbol, ts from {} as candles{}) where true{} order by ts",
+            from.sql,
+            self.among(),
+            self.bounds()
+        );
+        let mut instants = vec![];
+        for batch in session.collect(one(session, &sql).await?).await? {
+            instants.extend(times(column(&batch, "ts")?)?);
+        }
+        Ok(instants)
     }
 
     fn in_range(&self, said: String) -> String {

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRe
 use datafusion::common::{Result, exec_err, internal_datafusion_err};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use tallow_engine::cancellation::Cancellation;
 use tallow_engine::node::{Exact, NodeKind, from_spec, to_spec};
@@ -213,16 +214,22 @@ impl Cuts {
     }
 
     fn folds(&self, r: &[f64]) -> Vec<f64> {
-        // The first fold has as much before it as any, or as a fold is long.
-        let parts = self.folds + self.train.max(1);
-        let cut = |part: usize| part * r.len() / parts;
         let fold = |fold: usize| {
-            let begin = fold + self.train.max(1);
-            let first = if self.train == 0 { 0 } else { cut(fold) };
-            let last = cut(begin).saturating_sub(self.embargo).max(first);
-            [Block::of(&r[first..last]), Block::of(&r[cut(begin)..cut(begin + 1)])]
+            let (before, own) = self.fold(fold, r.len());
+            [Block::of(&r[before]), Block::of(&r[own])]
         };
         (0..self.folds).flat_map(fold).flat_map(flat).collect()
+    }
+
+    /// Of so many instants, those that a variant is chosen by before a fold, and those of the fold.
+    pub(super) fn fold(&self, fold: usize, instants: usize) -> (Range<usize>, Range<usize>) {
+        // The first fold has as much before it as any, or as a fold is long.
+        let parts = self.folds + self.train.max(1);
+        let cut = |part: usize| part * instants / parts;
+        let begin = fold + self.train.max(1);
+        let first = if self.train == 0 { 0 } else { cut(fold) };
+        let last = cut(begin).saturating_sub(self.embargo).max(first);
+        (first..last, cut(begin)..cut(begin + 1))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Whether the best of many variants is more than luck, in words.
 
 use super::Swept;
-use super::overfitting::{CrossValidation, Pbo, WalkForward};
+use super::overfitting::{CrossValidation, Pbo, WalkForward, Winner};
+use crate::backtest::Permutation;
 use crate::scan::typed;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Luck {
     pub cross_validation: Option<CrossValidation>,
     /// What a walk-forward test found, where one was asked for; ratios of one bar.
     pub walk_forward: Option<WalkForward>,
+    /// The best of the variants on bars in other orders, where that was asked for.
+    pub permutation: Option<Permutation>,
     /// The parameters of the variant that was the best before most folds.
     pub most_frequent: Option<String>,
 }
@@ -80,12 +83,16 @@ impl Luck {
             let a_year = periods.sqrt();
             let (folds, kept) = (walk.winners.len(), number(&walk.robustness()));
             said.push(format!(
-                "walk-forward: the best before each of {folds} folds had a mean Sharpe ratio of {:.2}, and of {:.2} in the fold: \
+                "walk-forward: the best before each of {folds} folds had a mean Sharpe ratio of {:.2}, and of {:.2} in the fold{}: \
                  {kept} of it remains; most often it was {}",
                 before * a_year,
                 after * a_year,
+                if walk.is_flat { ", without a position at its borders" } else { "" },
                 self.most_frequent.as_deref().unwrap_or("-")
             ));
+        }
+        if let Some(permutation) = &self.permutation {
+            said.push(format!("permutation: the best variant on {}", permutation.sentence()));
         }
         said
     }
@@ -99,18 +106,17 @@ impl Swept {
     pub fn folds(&self, params: &[&str]) -> Result<Option<RecordBatch>> {
         let Some(walk) = &self.luck.walk_forward else { return Ok(None) };
         let a_year = self.luck.periods.sqrt();
-        let ratios = |of: fn(&(usize, f64, f64)) -> f64| -> ArrayRef {
+        let ratios = |of: fn(&Winner) -> f64| -> ArrayRef {
             Arc::new(Float64Array::from_iter_values(walk.winners.iter().map(|winner| of(winner) * a_year)))
         };
         let mut columns: Vec<(&str, ArrayRef)> =
-            vec![("fold", Arc::new(Int64Array::from_iter_values(1..=walk.winners.len() as i64)))];
+            vec![("fold", Arc::new(Int64Array::from_iter_values(walk.winners.iter().map(|of| of.fold as i64 + 1))))];
         for (at, name) in params.iter().enumerate() {
-            let values: Vec<&str> =
-                walk.winners.iter().map(|(winner, ..)| self.tried[*winner][at].1.as_str()).collect();
+            let values: Vec<&str> = walk.winners.iter().map(|of| self.tried[of.variant][at].1.as_str()).collect();
             columns.push((name, typed(&values)));
         }
-        columns.push(("sharpe_before", ratios(|(_, before, _)| *before)));
-        columns.push(("sharpe_in_fold", ratios(|(.., after)| *after)));
+        columns.push(("sharpe_before", ratios(|of| of.before)));
+        columns.push(("sharpe_in_fold", ratios(|of| of.after)));
         Ok(Some(RecordBatch::try_from_iter(columns)?))
     }
 }

@@ -8,7 +8,7 @@ mod spec;
 
 pub use aggregate::Cuts;
 pub use luck::Luck;
-pub use overfitting::{Block, CrossValidation, Fold, Pbo, WalkForward, cross_validation, pbo};
+pub use overfitting::{Block, CrossValidation, Fold, Pbo, WalkForward, Winner, cross_validation, pbo};
 pub use run::{Swept, Values};
 
 use crate::backtest::Backtest;
@@ -39,12 +39,15 @@ pub struct Sweep {
     pub seed: u64,
     /// How time is cut for tests of luck.
     pub cuts: Cuts,
+    /// Whether in a walk-forward test each fold begins and ends without a position, for which the best before it is run once more; else
+    /// positions go on over the borders.
+    pub is_flat: bool,
 }
 
 impl Sweep {
     /// Every combination, sixteen blocks of time, and no walk-forward test.
     pub fn of(strategy: Backtest, grid: scan::Sweep) -> Sweep {
         let cuts = Cuts { blocks: 16, folds: 0, train: 3, embargo: 0 };
-        Sweep { strategy, is_shared: false, grid, only: None, sample: None, seed: 42, cuts }
+        Sweep { strategy, is_shared: false, grid, only: None, sample: None, seed: 42, cuts, is_flat: false }
     }
 }

@@ -17,7 +17,8 @@ impl Block {
         Block { n: r.len() as f64, sum: r.iter().sum(), squares: r.iter().map(|v| v * v).sum() }
     }
 
-    fn and(self, other: Block) -> Block {
+    /// That of both.
+    pub fn and(self, other: Block) -> Block {
         Block { n: self.n + other.n, sum: self.sum + other.sum, squares: self.squares + other.squares }
     }
 
@@ -122,11 +123,26 @@ pub struct Fold {
     pub after: Block,
 }
 
+/// The variant that was the best before a fold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Winner {
+    /// The fold, counted from 0.
+    pub fold: usize,
+    /// The variant.
+    pub variant: usize,
+    /// Its Sharpe ratio of one bar before the fold.
+    pub before: f64,
+    /// The same in the fold.
+    pub after: f64,
+}
+
 /// What a walk-forward test found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WalkForward {
-    /// Of each fold, the variant that was the best before it, and its Sharpe ratios of one bar before and in it.
-    pub winners: Vec<(usize, f64, f64)>,
+    /// The winner of each fold before which something moved.
+    pub winners: Vec<Winner>,
+    /// Whether each fold begins and ends without a position.
+    pub is_flat: bool,
 }
 
 impl WalkForward {
@@ -135,17 +151,18 @@ impl WalkForward {
         let folds = variants.first().map_or(0, Vec::len);
         let winner = |fold: usize| {
             let ratios = variants.iter().map(|folds| folds[fold].before.sharpe().unwrap_or(f64::NEG_INFINITY));
-            let best = ratios.enumerate().reduce(|best, other| if other.1 > best.1 { other } else { best })?;
-            let after = variants[best.0][fold].after.sharpe().unwrap_or(0.0);
-            Some((best.0, best.1, after)).filter(|_| best.1.is_finite())
+            let (variant, before) =
+                ratios.enumerate().reduce(|best, other| if other.1 > best.1 { other } else { best })?;
+            let after = variants[variant][fold].after.sharpe().unwrap_or(0.0);
+            before.is_finite().then_some(Winner { fold, variant, before, after })
         };
-        WalkForward { winners: (0..folds).filter_map(winner).collect() }
+        WalkForward { winners: (0..folds).filter_map(winner).collect(), is_flat: false }
     }
 
     /// Mean Sharpe ratios before the folds and in them.
     pub fn means(&self) -> Option<(f64, f64)> {
         let n = self.winners.len() as f64;
-        let sums = self.winners.iter().fold((0.0, 0.0), |(a, b), (_, before, after)| (a + before, b + after));
+        let sums = self.winners.iter().fold((0.0, 0.0), |(a, b), of| (a + of.before, b + of.after));
         (n > 0.0).then(|| (sums.0 / n, sums.1 / n))
     }
 
@@ -156,11 +173,9 @@ impl WalkForward {
 
     /// The variant that was the best most often, and how often.
     pub fn most_frequent(&self) -> Option<(usize, usize)> {
-        let count = |variant: usize| self.winners.iter().filter(|(winner, ..)| *winner == variant).count();
-        self.winners
-            .iter()
-            .map(|(winner, ..)| (*winner, count(*winner)))
-            .max_by_key(|(winner, n)| (*n, usize::MAX - winner))
+        let count = |variant: usize| self.winners.iter().filter(|of| of.variant == variant).count();
+        let counted = self.winners.iter().map(|of| (of.variant, count(of.variant)));
+        counted.max_by_key(|(variant, n)| (*n, usize::MAX - variant))
     }
 }
 
@@ -217,7 +232,7 @@ mod tests {
         let (good, bad) = (block(&[0.02, 0.01]), block(&[-0.02, -0.01]));
         let fold = |before, after| Fold { before, after };
         let walk = WalkForward::of(&[vec![fold(good, bad), fold(bad, good)], vec![fold(bad, good), fold(good, good)]]);
-        let winners: Vec<usize> = walk.winners.iter().map(|(winner, ..)| *winner).collect();
+        let winners: Vec<usize> = walk.winners.iter().map(|of| of.variant).collect();
         assert_eq!(winners, [0, 1]);
         assert!(walk.robustness().unwrap().abs() < 1e-12);
         assert_eq!(walk.most_frequent(), Some((0, 1)));

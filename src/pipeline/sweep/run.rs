@@ -3,10 +3,10 @@
 use super::Sweep;
 use super::aggregate::{At, SweepAggregate, Variant, blocks_of, folds_of};
 use super::luck::Luck;
-use super::overfitting::{WalkForward, cross_validation, pbo};
+use super::overfitting::{Block, WalkForward, cross_validation, pbo};
 use crate::Session;
-use crate::backtest::{Backtest, Distance, Size, a_year, bound, looks_ahead};
-use crate::bounds::bounded;
+use crate::backtest::{Backtest, Distance, Permutation, Shuffles, Size, a_year, bound, looks_ahead};
+use crate::bounds::{Range, bounded};
 use crate::control::{Control, Progress, Unit};
 use crate::over_rows::over_rows;
 use crate::quoting::quoted;
@@ -87,6 +87,11 @@ impl Sweep {
             };
             return Err(Error::Argument(option, said.to_string()));
         }
+        let alone = [("weight", of.weight.is_some()), ("detail", of.detail.is_some())];
+        if let Some((option, _)) = alone.into_iter().find(|(_, given)| *given && !self.is_shared) {
+            let said = ": in a sweep it takes money that all symbols share: add the option `slots` or `cash`";
+            return Err(Error::Argument(option, said.to_string()));
+        }
         match self.cuts.blocks {
             blocks if blocks < 2 || blocks % 2 == 1 || blocks > 20 => {
                 Err(Error::Argument("blocks", format!(" {blocks}: expected an even number from 2 to 20")))
@@ -125,8 +130,58 @@ impl Sweep {
             return Err(Error::invalid(said));
         }
         let rows = concat_batches(&first.schema(), &results)?;
-        let luck = self.luck(&rows, &all, bars, periods, &standardised)?;
+        let mut luck = self.luck(&rows, &all, bars, periods, &standardised)?;
+        if let Some(walk) = luck.walk_forward.as_mut().filter(|_| self.is_flat) {
+            self.run_flat(session, (&strategy, &from), &all, walk).await?;
+        }
         Ok(Swept { variants: self.shown(&rows, &all)?, luck, tried: all })
+    }
+
+    /// Runs the winner of each fold in the fold alone.
+    async fn run_flat(
+        &self,
+        session: &Session,
+        (of, from): (&Backtest, &Relation),
+        all: &[Values],
+        walk: &mut WalkForward,
+    ) -> Result<()> {
+        let instants = of.instants(session, from).await?;
+        for winner in &mut walk.winners {
+            let (_, fold) = self.cuts.fold(winner.fold, instants.len());
+            let (begin, end) = (instants.get(fold.start).copied(), instants.get(fold.end).copied());
+            let range = Range { from: begin, to: end.or(of.range.to) };
+            let values = std::slice::from_ref(&all[winner.variant]);
+            let alone = Sweep { strategy: Backtest { range, ..self.strategy.clone() }, ..self.clone() };
+            let rows = match self.is_shared {
+                true => alone.accounts(session, values, &Control::default()).await?,
+                false => alone.chunk(session, (&Backtest { range, ..of.clone() }, from), values).await?,
+            };
+            let sums = column(&rows, "blocks")?.as_list::<i32>().value(0);
+            let blocks = blocks_of(sums.as_primitive::<Float64Type>().values());
+            winner.after = blocks.into_iter().fold(Block::default(), Block::and).sharpe().unwrap_or(0.0);
+        }
+        walk.is_flat = true;
+        Ok(())
+    }
+
+    /// The Sharpe ratio of the best variant on bars in so many other orders, as [`Backtest::permuted`] makes them. `sharpe` is that of the
+    /// best on the bars as they are.
+    ///
+    /// # Errors
+    /// As [`Sweep::run`] and [`Backtest::permuted`].
+    pub async fn permuted(
+        &self,
+        session: &Session,
+        sharpe: f64,
+        shuffles: Shuffles,
+        control: &Control,
+    ) -> Result<Permutation> {
+        let best = async |strategy: Backtest| {
+            let sweep = Sweep { strategy, is_flat: false, ..self.clone() };
+            let own = Control { cancel: control.cancel.clone(), ..Control::default() };
+            Ok(sweep.run(session, &own).await?.luck.best_sharpe.unwrap_or(0.0))
+        };
+        self.strategy.on_shuffled(session, sharpe, shuffles, control, best).await
     }
 
     /// The combinations that are tried.
@@ -282,6 +337,7 @@ impl Sweep {
             pbo: pbo(&blocks),
             cross_validation: cross_validation(&blocks),
             walk_forward,
+            permutation: None,
             most_frequent,
         })
     }

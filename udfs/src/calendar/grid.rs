@@ -89,6 +89,12 @@ impl Grid {
         }
     }
 
+    /// Months from the year 0 to that of an instant.
+    pub fn months(&self, ts: i64) -> i64 {
+        let date = self.date(ts);
+        i64::from(date.year()) * 12 + i64::from(date.month0())
+    }
+
     /// Opening instants of many bars.
     pub fn floor(&self, ts: &[i64]) -> Vec<i64> {
         self.map(ts, |_, open, _| open)

@@ -7,6 +7,7 @@ mod position;
 pub mod rules;
 pub mod simulate;
 pub mod trader;
+pub mod weights;
 
 use crate::series::{Choice, Name};
 use crate::series::{

@@ -150,9 +150,9 @@ impl<'a> Portfolio<'a> {
         }
     }
 
-    /// The same where shorter bars tell what came first within a bar, as far as they are known.
-    pub fn with_details(self, details: &'a Details) -> Portfolio<'a> {
-        Portfolio { details: Some(details), ..self }
+    /// Lets shorter bars tell what came first within a bar, as far as they are known.
+    pub fn with_details(&mut self, details: &'a Details) {
+        self.details = Some(details);
     }
 
     /// The bars, by symbol and time, in which it was not clear what came first, and of which there are no details.

@@ -24,12 +24,14 @@ pub enum Reason {
     Ruin,
     /// Too little was left for what was borrowed.
     Liquidation,
+    /// The proportion of a symbol was restored.
+    Rebalance,
 }
 
 impl Reason {
     /// Names, in the order of the variants.
-    pub const NAMES: [&'static str; 9] =
-        ["signal", "stop", "trailing", "target", "time", "end", "delisted", "ruin", "liquidation"];
+    pub const NAMES: [&'static str; 10] =
+        ["signal", "stop", "trailing", "target", "time", "end", "delisted", "ruin", "liquidation", "rebalance"];
 }
 
 /// A position is left.
