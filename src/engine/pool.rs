@@ -7,6 +7,7 @@ use datafusion::execution::memory_pool::{
 };
 use std::fmt::{Display, Formatter};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A session with less has nothing to spare ...
 const SPARED: usize = 48 << 20;
@@ -14,24 +15,37 @@ const SPARED: usize = 48 << 20;
 const UNCOUNTED_SHARE: usize = 8;
 /// ... up to this.
 const UNCOUNTED_BYTES: usize = 64 << 20;
+/// Who can spill leaves this share to who cannot: a sort takes all there is before it spills, and what feeds it would get nothing.
+const UNSPILLABLE_SHARE: usize = 16;
 
 /// A [`FairSpillPool`] of a part of the limit that it names.
 #[derive(Debug)]
 pub(super) struct Pool {
     inner: FairSpillPool,
     limit: usize,
+    /// What `inner` has.
+    size: usize,
+    /// What those took that can neither spill nor belong to what can.
+    unspillable: AtomicUsize,
     outer: Option<Arc<dyn MemoryPool>>,
 }
 
 impl Pool {
     pub fn new(limit: usize) -> Pool {
         let uncounted = (limit.saturating_sub(SPARED) / UNCOUNTED_SHARE).min(UNCOUNTED_BYTES);
-        Pool { inner: FairSpillPool::new(limit - uncounted), limit, outer: None }
+        let size = limit - uncounted;
+        Pool { inner: FairSpillPool::new(size), limit, size, unspillable: AtomicUsize::new(0), outer: None }
     }
 
     /// A part of another pool.
     pub fn within(outer: Arc<dyn MemoryPool>, limit: usize) -> Pool {
         Pool { outer: Some(outer), ..Pool::new(limit) }
+    }
+
+    fn took(&self, reservation: &MemoryReservation, bytes: usize) {
+        if feeds_others(reservation) {
+            self.unspillable.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     fn refused(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionError {
@@ -44,6 +58,12 @@ impl Pool {
             human_readable_size(self.limit)
         )
     }
+}
+
+/// Whether what takes memory can neither spill it nor is the merging part of a sort, which takes its own before it begins.
+fn feeds_others(reservation: &MemoryReservation) -> bool {
+    let consumer = reservation.consumer();
+    !consumer.can_spill() && !consumer.name().starts_with("ExternalSorter")
 }
 
 impl MemoryPool for Pool {
@@ -63,18 +83,31 @@ impl MemoryPool for Pool {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.inner.grow(reservation, additional);
+        self.took(reservation, additional);
         self.outer.iter().for_each(|outer| outer.grow(reservation, additional));
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.inner.shrink(reservation, shrink);
+        if feeds_others(reservation) {
+            self.unspillable.fetch_sub(shrink, Ordering::Relaxed);
+        }
         self.outer.iter().for_each(|outer| outer.shrink(reservation, shrink));
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        if reservation.consumer().can_spill() {
+            let left = (self.size / UNSPILLABLE_SHARE).saturating_sub(self.unspillable.load(Ordering::Relaxed));
+            if self.inner.reserved() + additional + left > self.size {
+                return Err(self.refused(reservation, additional));
+            }
+        }
         self.inner.try_grow(reservation, additional).map_err(|_| self.refused(reservation, additional))?;
-        let Some(outer) = &self.outer else { return Ok(()) };
-        outer.try_grow(reservation, additional).inspect_err(|_| self.inner.shrink(reservation, additional))
+        if let Some(outer) = &self.outer {
+            outer.try_grow(reservation, additional).inspect_err(|_| self.inner.shrink(reservation, additional))?;
+        }
+        self.took(reservation, additional);
+        Ok(())
     }
 
     fn reserved(&self) -> usize {
@@ -104,6 +137,24 @@ mod tests {
             assert!(consumer.try_grow(most << 20).is_ok(), "{limit}");
             assert!(consumer.try_grow(1 << 20).is_err(), "{limit}");
         }
+    }
+
+    #[test]
+    fn who_can_spill_leaves_something_to_who_cannot() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(Pool::new(32 << 20));
+        let sort = MemoryConsumer::new("sort").with_can_spill(true).register(&pool);
+        let rows = MemoryConsumer::new("rows").register(&pool);
+        assert!(sort.try_grow(31 << 20).is_err());
+        sort.try_grow(30 << 20).unwrap();
+        rows.try_grow(2 << 20).unwrap();
+        assert!(rows.try_grow(1).is_err());
+        // What they have counts as left to them.
+        sort.shrink(1 << 20);
+        sort.try_grow(1 << 20).unwrap();
+        rows.free();
+        sort.shrink(1 << 20);
+        assert!(sort.try_grow(2 << 20).is_err());
+        sort.try_grow(1 << 20).unwrap();
     }
 
     #[test]

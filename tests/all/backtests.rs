@@ -6,7 +6,7 @@ use crate::interpreter::Dice;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use std::process::Command;
-use tallow::pipeline::backtest::{Backtest, Discovery, Distance, Results, Size, Terms};
+use tallow::pipeline::backtest::{Backtest, Discovery, Distance, Every, Results, Shuffles, Size, Terms};
 use tallow::pipeline::control::Control;
 use tallow::pipeline::scan::{self, Rank};
 use tallow::pipeline::sweep::{Sweep, Swept};
@@ -58,7 +58,23 @@ fn strategies() -> Vec<Backtest> {
         ..crossing()
     };
     let at_once = Backtest { size: Some(Size::Value(20_000.0)), ..crossing() };
-    vec![crossing(), both_sides, at_close, at_once]
+    let waiting = Backtest {
+        entry_limit: Some(Distance::parse("entry_limit", "0.5 * atr(14)").unwrap()),
+        target: Some(Distance::parse("target", "3%").unwrap()),
+        rules: Rules { valid_bars: 5, both: Both::Near, ..Profile::Tallow.rules() },
+        ..both_sides.clone()
+    };
+    let beyond = Backtest { entry_stop: Some(Distance::level("highest(high, 20)").unwrap()), ..crossing() };
+    let weighted = Backtest {
+        entry: None,
+        exit: None,
+        weight: Some(formula("case when close > sma(50) then 0.1 when close < sma(200) then -0.1 end")),
+        rank: Some(Rank::parse("abs(roc(60))").unwrap()),
+        rebalance: Every::Week,
+        terms: Terms { costs, leverage: 1.5, lots: Lots { lot: 1.0, ..Lots::default() }, ..Terms::default() },
+        ..Backtest::default()
+    };
+    vec![crossing(), both_sides, at_close, at_once, waiting, beyond, weighted]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,6 +137,103 @@ async fn one_symbol_alone_is_the_function() {
     let near = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
     assert!(pnl.len() > 5 && near(&numbers(&trades, "pnl"), &pnl));
     assert!(near(&numbers(&equity, "equity"), &numbers(&bars, "equity")));
+}
+
+/// The same with an entry that waits for its price.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_symbol_alone_is_the_function_with_entries_that_wait() {
+    let session = session().await;
+    let strategy = Backtest {
+        symbols: Some(vec!["AAPL".to_string()]),
+        entry_limit: Some(Distance::parse("entry_limit", "1%").unwrap()),
+        target: Some(Distance::parse("target", "2%").unwrap()),
+        stop: Some(Distance::parse("stop", "2%").unwrap()),
+        rules: Rules { valid_bars: 4, ..Profile::Tallow.rules() },
+        terms: Terms { slots: 1, ..Terms::default() },
+        ..Backtest::of(formula("close > sma(50)"))
+    };
+    let Results { trades, rejected, .. } = run(&session, &strategy).await;
+    let sql = "select symbol, ts, backtest(entry => close > sma(50), entry_limit_fraction => 0.01, valid_bars => 4, \
+               target_fraction => 0.02, stop_fraction => 0.02, cash => 100000, end => 'close') as b from candles where symbol = 'AAPL'";
+    let pnl = format!("select t['pnl'] as pnl from (select ts, unnest(b['trades']) as t from ({sql})) order by ts");
+    let want = numbers(&crate::common::query(&session, &pnl).await, "pnl");
+    let got = numbers(&trades, "pnl");
+    assert!(got.len() > 50 && got.len() == want.len() && got.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-6));
+    assert!(rejected.column(0).as_string::<i32>().iter().any(|reason| reason == Some("in_position")));
+}
+
+/// A day touches both; its parts of six hours tell which came first.
+#[tokio::test(flavor = "multi_thread")]
+async fn shorter_bars_tell_what_came_first() {
+    let session = session().await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, rows: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("symbol,ts,open,high,low,close,volume\n{rows}")).unwrap();
+        path.display().to_string()
+    };
+    let mut days = String::new();
+    for (day, bar) in
+        ["100,101,99,100", "100,101,99,100", "100,111,89,100", "100,111,89,100", "100,101,99,100"].iter().enumerate()
+    {
+        for symbol in ["A", "B"] {
+            days += &format!("{symbol},2024-01-0{},{bar},1\n", day + 1);
+        }
+    }
+    // Of A the target is touched first, of B the stop: below it at once, at an open of 88.
+    let parts = [
+        ("A", ["100,103,98,102", "102,111,101,103", "103,104,89,95", "95,100,94,100"]),
+        ("B", ["100,103,98,97", "88,96,87,95", "95,111,94,105", "105,106,99,100"]),
+    ];
+    let mut hours = String::new();
+    for (symbol, bars) in parts {
+        for (part, bar) in bars.iter().enumerate() {
+            hours += &format!("{symbol},2024-01-03T{:02}:00:00Z,{bar},1\n", part * 6);
+        }
+    }
+    let (days, hours) = (write("days.csv", &days), write("hours.csv", &hours));
+    let of = |detail: Option<&String>| Backtest {
+        table: days.clone(),
+        detail: detail.cloned(),
+        stop: Some(Distance::parse("stop", "10%").unwrap()),
+        target: Some(Distance::parse("target", "10%").unwrap()),
+        ..Backtest::of(formula("ts = timestamp '2024-01-01 00:00:00' or ts = timestamp '2024-01-03 00:00:00'"))
+    };
+    let left = |results: &Results| {
+        let of = |name: &str| results.trades.column_by_name(name).unwrap().as_string::<i32>().clone();
+        let (symbols, reasons) = (of("symbol"), of("reason"));
+        let rows = symbols.iter().zip(&reasons).zip(numbers(&results.trades, "exit_price"));
+        rows.map(|((symbol, reason), price)| format!("{} {} {price:.2}", symbol.unwrap(), reason.unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let cautious = run(&session, &of(None)).await;
+    assert_eq!(left(&cautious), ["A stop 90.00", "B stop 90.00", "A stop 90.00", "B stop 90.00"]);
+    // Of the fourth day there are no parts.
+    let told = run(&session, &of(Some(&hours))).await;
+    assert_eq!(left(&told), ["A target 110.00", "B stop 88.00", "A stop 90.00", "B stop 90.00"]);
+    assert!(told.warnings[0].contains("no bars within 2 of 4 bars"), "{:?}", told.warnings);
+    let wrong = of(Some(&days)).run(&session, &Control::default()).await.map(|_| ()).unwrap_err().to_string();
+    assert!(wrong.contains("expected bars that are shorter than 1d"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_the_account_have_no_entries_beside_them() {
+    let session = session().await;
+    let weighted = |weight: &str| Backtest { weight: Some(formula(weight)), ..Backtest::default() };
+    let said = async |strategy: Backtest| {
+        strategy.run(&session, &Control::default()).await.map(|_| ()).unwrap_err().to_string()
+    };
+    let entry = Some(formula("close > 1"));
+    assert!(said(Backtest { entry, ..weighted("0.1") }).await.contains("there are no entries and exits beside it"));
+    assert!(said(weighted("lead(close, 1) / close")).await.contains("looks into the future (1 bar)"));
+    let at_close = Rules { fill: Fill::Close, ..Profile::Tallow.rules() };
+    assert!(said(Backtest { rules: at_close, ..weighted("0.1") }).await.contains("restored at the next open"));
+    // All in one symbol is that symbol, from the second open on.
+    let one = Backtest { symbols: Some(vec!["AAPL".to_string()]), rebalance: Every::Bars(10_000), ..weighted("1.0") };
+    let results = run(&session, &one).await;
+    let sql = "select last_value(close order by ts) / nth_value(open, 2 order by ts) - 1 as gain from candles where symbol = 'AAPL'";
+    let want = numbers(&crate::common::query(&session, sql).await, "gain")[0];
+    assert!((numbers(&results.summary, "total_return")[0] - want).abs() < 1e-9);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,6 +398,42 @@ async fn a_variant_is_the_mean_of_the_function() {
     assert_eq!(luck.walk_forward.unwrap().winners.len(), 4);
 }
 
+/// Without positions at its borders, a fold is the function on its bars.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fold_alone_is_the_function_on_its_bars() {
+    let session = session().await;
+    let mut sweep = Sweep { is_flat: true, ..swept() };
+    sweep.cuts.folds = 4;
+    let Swept { luck, tried, .. } = sweep.run(&session, &Control::default()).await.unwrap();
+    let walk = luck.walk_forward.unwrap();
+    assert!(walk.is_flat && walk.winners.len() == 4);
+    let bars = luck.bars;
+    for winner in &walk.winners {
+        // A fold is a seventh of the bars, after three.
+        let [begin, end] = [winner.fold + 3, winner.fold + 4].map(|part| part * bars / 7);
+        let value = |name: &str| tried[winner.variant].iter().find(|(n, _)| n == name).unwrap().1.clone();
+        let [fast, slow] = ["fast", "slow"].map(value);
+        let sql = format!(
+            "select sharpe(r, 1.0) as sharpe from (
+               select ts, avg(b['return']) as r from (
+                 select ts, backtest(entry => e, exit => x, stop_distance => 2 * a, commission => 0.001, end => 'close') as b from (
+                   select symbol, ts, open, high, low, close, sma({fast}) crosses_above sma({slow}) as e,
+                     sma({fast}) crosses_below sma({slow}) as x, atr({fast}) as a, dense_rank() over (order by ts) as at
+                   from candles where symbol in ('AAPL', 'MSFT', 'GE', 'F', 'IBM')
+                 ) as candles where at > {begin} and at <= {end}
+               ) group by ts
+             )"
+        );
+        let want = numbers(&crate::common::query(&session, &sql).await, "sharpe")[0];
+        assert!((winner.after - want).abs() < 1e-9, "{winner:?}: {want}");
+    }
+    let shuffles = Shuffles { runs: 9, block: 20, seed: 1 };
+    let best = luck.best_sharpe.unwrap();
+    let permuted = sweep.permuted(&session, best, shuffles, &Control::default()).await.unwrap();
+    assert_eq!(permuted.permuted.len(), 9);
+    assert!(permuted.sentence().contains("in 9 other orders"), "{}", permuted.sentence());
+}
+
 /// However variants are cut into passes, and bars into partitions, they are the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_is_the_same_on_any_number_of_threads() {
@@ -402,10 +551,11 @@ async fn bars_in_another_order_tell_an_edge_from_none() {
             "close < lag(close, 1) and lag(close, 1) < lag(close, 2) and lag(close, 2) < lag(close, 3)",
         ))
     };
+    const SHUFFLES: Shuffles = Shuffles { runs: 39, block: 1, seed: 7 };
     let control = Control::default();
     let permuted = async |strategy: Backtest| {
         let sharpe = run(&session, &strategy).await.sharpe().unwrap().unwrap();
-        strategy.permuted(&session, sharpe, 39, 1, 7, &control).await.unwrap()
+        strategy.permuted(&session, sharpe, SHUFFLES, &control).await.unwrap()
     };
     let with_edge = permuted(falls(&file)).await;
     assert_eq!((with_edge.at_least(), with_edge.p_value()), (0, 1.0 / 40.0), "{with_edge:?}");
@@ -416,7 +566,7 @@ async fn bars_in_another_order_tell_an_edge_from_none() {
             .await;
     assert!(always.p_value() > 0.05, "{always:?}");
     let with_benchmark = Backtest { benchmark: Some("A".to_string()), ..falls(&file) };
-    let error = with_benchmark.permuted(&session, 1.0, 5, 1, 7, &control).await.unwrap_err().to_string();
+    let error = with_benchmark.permuted(&session, 1.0, SHUFFLES, &control).await.unwrap_err().to_string();
     assert!(error.contains("no benchmark"), "{error}");
 }
 

@@ -141,6 +141,51 @@ for stop, target in [(None, None), (0.05, None), (None, 0.06), (0.04, 0.05)]:
     arguments += f", target_price => close * {1 + target}" if target else ""
     compared += compare(f"backtesting.py, stop {stop}, target {target}", own(arguments), of_backtesting(stop, target))
 
+class Waiting(backtesting.Strategy):
+    """Entries that wait for a price, for three bars."""
+
+    limit = stop = None
+    way, since = 1, 0
+
+    def init(self):
+        pass
+
+    def next(self):
+        data, bar = self.data, len(self.data)
+        enter, leave = data.buy[-1] and not data.sell[-1], data.sell[-1] and not data.buy[-1]
+        if leave and self.position:
+            self.position.close()
+        if leave or bar - self.since >= 3:
+            for order in [order for order in self.orders if not order.parent_trade and order.limit or order.stop]:
+                order.cancel()
+        if enter and not self.position:
+            for order in list(self.orders):
+                order.cancel()
+            close = data.Close[-1]
+            price = {"limit": close * (1 - self.way * self.limit)} if self.limit else {"stop": close * (1 + self.way * self.stop)}
+            (self.buy if self.way > 0 else self.sell)(size=1, **price)
+            self.since = bar
+
+
+for limit, stop, way in [(0.01, None, 1), (None, 0.01, 1), (0.02, None, -1), (None, 0.005, -1)]:
+    side = "short_" if way < 0 else ""
+    arguments = f"{side}entry => buy and not sell, {side}exit => sell and not buy, profile => 'backtesting.py', end => 'last_open', "
+    # Where all is sold short, a loss may be more than the account.
+    arguments += "size => 0.01, "
+    arguments += f"entry_limit_fraction => {limit}" if limit else f"entry_stop_fraction => {stop}"
+    want = []
+    for symbol, rows in of_symbols.items():
+        data = rows.rename(columns=str.capitalize).rename(columns={"Buy": "buy", "Sell": "sell"})
+        data.index = data.index.tz_localize(None)
+        test = backtesting.Backtest(data, Waiting, cash=1_000_000, finalize_trades=True)
+        for trade in test.run(limit=limit, stop=stop, way=way)._trades.to_dict("records"):
+            want.append((
+                symbol, "long" if way > 0 else "short", trade["EntryTime"].tz_localize("UTC"), trade["EntryPrice"],
+                trade["ExitTime"].tz_localize("UTC"), trade["ExitPrice"], None,
+            ))
+    got = own(arguments + ", valid_bars => 3")
+    compared += compare(f"backtesting.py, {side or 'long_'}entry limit {limit}, stop {stop}", got, want)
+
 # Figures of the returns of all symbols, and of the market.
 closes = bars.pivot(index="ts", columns="symbol", values="close").dropna(axis=1)
 returns = closes.pct_change().fillna(0.0)

@@ -148,7 +148,11 @@ impl Batch {
             },
         };
         let descending = of.rank.as_ref().is_none_or(|rank| rank.descending);
-        let rank = number(&self.rank);
+        // Without a rank, the largest parts come first.
+        let rank = match (&self.rank, &self.weight) {
+            (None, Some(weight)) => value(weight).abs(),
+            (rank, _) => number(rank),
+        };
         let symbol = self.symbols[row];
         SymbolBar {
             symbol,

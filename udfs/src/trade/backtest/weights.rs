@@ -164,7 +164,7 @@ impl<'a> Weights<'a> {
     }
 
     /// An instant: the bars that all symbols have then, by symbol, of which `order.size` is the proportion of the account, below 0 what
-    /// is sold short. `is_last`: no other comes.
+    /// is sold short, and a symbol without a rank has none. `is_last`: no other comes.
     pub fn step(&mut self, ts: i64, bars: &[SymbolBar], is_last: bool, ledger: &mut impl Ledger) -> Mark {
         if let Some(most) = bars.iter().map(|bar| bar.symbol).max()
             && most >= self.symbols.len()
@@ -221,7 +221,7 @@ impl<'a> Weights<'a> {
             return;
         }
         symbol.weight = if bar.order.size.is_finite() { bar.order.size } else { 0.0 };
-        symbol.rank = if bar.rank.is_nan() { symbol.weight.abs() } else { bar.rank };
+        symbol.rank = bar.rank;
         symbol.last.0 = bar.bar.close;
         if bar.bar.trades(self.rules) {
             symbol.last.1 = ts;
@@ -240,10 +240,10 @@ impl<'a> Weights<'a> {
 
     /// Takes down the proportions to be restored: those of the symbols of the highest rank.
     fn choose(&mut self, ledger: &mut impl Ledger) {
-        let mut chosen: Vec<usize> = (0..self.symbols.len()).filter(|at| self.symbols[*at].weight != 0.0).collect();
         let rank = |at: &usize| self.symbols[*at].rank;
+        let has_part = |at: &usize| self.symbols[*at].weight != 0.0 && !rank(at).is_nan();
+        let mut chosen: Vec<usize> = (0..self.symbols.len()).filter(has_part).collect();
         chosen.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
-        chosen.iter().skip(self.terms.slots).for_each(|symbol| ledger.rejected(*symbol, Rejected::NoSlot));
         chosen.truncate(self.terms.slots);
         self.symbols.iter_mut().for_each(|symbol| symbol.due = symbol.held.map(|_| (0.0, 0)));
         for at in chosen {
@@ -441,7 +441,7 @@ mod tests {
     fn bar(symbol: usize, open: f64, close: f64, weight: f64) -> SymbolBar {
         let bar = Bar { open, high: open.max(close), low: open.min(close), close, volume: f64::NAN };
         let order = Order { size: weight, ..Order::default() };
-        SymbolBar { symbol, bar, order, rank: f64::NAN, funding: f64::NAN, is_last: false }
+        SymbolBar { symbol, bar, order, rank: weight.abs(), funding: f64::NAN, is_last: false }
     }
 
     fn terms() -> Terms {
@@ -523,7 +523,11 @@ mod tests {
         assert_eq!((mark.positions, of.symbols[1].held.is_some()), (1, true));
         let mark = of.step(2 * DAY, &[ranked(0, 3.0), ranked(1, 2.0)], false, &mut told);
         assert_eq!((mark.positions, of.symbols[0].held.is_some()), (1, true));
-        assert_eq!(told.rejected, [(0, Rejected::NoSlot), (1, Rejected::NoSlot)]);
+        assert!(told.rejected.is_empty());
+        // Without a rank there is no part.
+        let mark = of.step(3 * DAY, &[ranked(0, f64::NAN), ranked(1, f64::NAN)], false, &mut told);
+        assert_eq!(mark.positions, 1);
+        assert_eq!(of.step(4 * DAY, &[ranked(0, f64::NAN), ranked(1, f64::NAN)], false, &mut told).positions, 0);
     }
 
     #[test]
