@@ -45,6 +45,7 @@ topics! {
     "scans": ["scan"],
     "backtests": ["backtest", "strategy"],
     "fills": [],
+    "weights": [],
     "sweeps": ["sweep"],
     "discovery": ["discover"],
     "patterns": ["pattern", "match"],
