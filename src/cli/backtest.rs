@@ -220,5 +220,6 @@ fn show_rejected(rejected: &RecordBatch) {
     let total: i64 = counts.values().iter().sum();
     let each = reasons.iter().flatten().zip(counts.values());
     let each: Vec<String> = each.map(|(reason, count)| format!("{count} {reason}")).collect();
-    note(format_args!("{total} entries did not happen: {}", each.join(", ")));
+    let entries = if total == 1 { "entry" } else { "entries" };
+    note(format_args!("{total} {entries} did not happen: {}", each.join(", ")));
 }

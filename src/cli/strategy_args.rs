@@ -3,7 +3,7 @@
 use super::args::values::{positive, time};
 use super::{Failure, given};
 use crate::Session;
-use crate::pipeline::backtest::{Backtest, Options};
+use crate::pipeline::backtest::{BOTH_BY_DETAIL, Backtest, Options};
 use crate::pipeline::strategies;
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
@@ -173,10 +173,10 @@ pub(super) struct FillArgs {
     /// Where signals are filled: at the next open, or at their own close
     #[arg(long, value_parser = choice::<OfProfile<Fill>>())]
     pub fill: Option<String>,
-    /// What comes first where a bar touches stop and target
-    #[arg(long, value_parser = choice::<OfProfile<Both>>())]
+    /// What comes first where a bar touches stop and target; `detail` asks the shortest bars of the lake
+    #[arg(long, value_parser = PossibleValuesParser::new(names::<OfProfile<Both>>().chain([BOTH_BY_DETAIL])))]
     pub both: Option<String>,
-    /// Shorter bars, which tell what came first where a bar touches both
+    /// Ask these shorter bars what came first, and --both where they do not tell
     #[arg(long, value_name = "TF|TABLE")]
     pub detail: Option<String>,
     /// Whether a bar raises a trailing stop for the next bar, or for itself
@@ -202,9 +202,13 @@ pub(super) struct FillArgs {
     pub max_stale_bars: Option<usize>,
 }
 
+fn names<T: Choice>() -> impl Iterator<Item = &'static str> {
+    T::NAMES.iter().map(|(_, name)| *name)
+}
+
 /// One of the names of a choice.
 fn choice<T: Choice>() -> PossibleValuesParser {
-    PossibleValuesParser::new(T::NAMES.iter().map(|(_, name)| *name))
+    PossibleValuesParser::new(names::<T>())
 }
 
 /// Sets those options that are given.

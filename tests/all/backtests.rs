@@ -6,7 +6,7 @@ use crate::interpreter::Dice;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use std::process::Command;
-use tallow::pipeline::backtest::{Backtest, Discovery, Distance, Every, Results, Shuffles, Size, Terms};
+use tallow::pipeline::backtest::{Backtest, Detail, Discovery, Distance, Every, Results, Shuffles, Size, Terms};
 use tallow::pipeline::control::Control;
 use tallow::pipeline::scan::{self, Rank};
 use tallow::pipeline::sweep::{Sweep, Swept};
@@ -194,7 +194,7 @@ async fn shorter_bars_tell_what_came_first() {
     let (days, hours) = (write("days.csv", &days), write("hours.csv", &hours));
     let of = |detail: Option<&String>| Backtest {
         table: days.clone(),
-        detail: detail.cloned(),
+        detail: detail.cloned().map(Detail::Table),
         stop: Some(Distance::parse("stop", "10%").unwrap()),
         target: Some(Distance::parse("target", "10%").unwrap()),
         ..Backtest::of(formula("ts = timestamp '2024-01-01 00:00:00' or ts = timestamp '2024-01-03 00:00:00'"))
@@ -212,6 +212,10 @@ async fn shorter_bars_tell_what_came_first() {
     let told = run(&session, &of(Some(&hours))).await;
     assert_eq!(left(&told), ["A target 110.00", "B stop 88.00", "A stop 90.00", "B stop 90.00"]);
     assert!(told.warnings[0].contains("no bars within 2 of 4 bars"), "{:?}", told.warnings);
+    let shortest = Backtest { detail: Some(Detail::Shortest), ..of(None) };
+    // The lake's own know neither symbol.
+    let own = run(&session, &shortest).await.warnings;
+    assert!(own[0].starts_with("candles_4h: it has no bars within 4 of 4 bars"), "{own:?}");
     let wrong = of(Some(&days)).run(&session, &Control::default()).await.map(|_| ()).unwrap_err().to_string();
     assert!(wrong.contains("expected bars that are shorter than 1d"), "{wrong}");
 }

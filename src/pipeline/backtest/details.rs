@@ -18,6 +18,15 @@ use tallow_udfs::trade::backtest::{Bar, portfolio};
 /// Names of so many symbols stand in the query for shorter bars; of more, all symbols are read.
 const MOST_NAMED: usize = 500;
 
+/// Which shorter bars tell what came first within a bar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// The shortest that the lake has and that lie within.
+    Shortest,
+    /// Those of a table.
+    Table(String),
+}
+
 /// The shorter bars that are known.
 pub(super) struct Details<'a> {
     symbols: &'a Symbols,
@@ -43,15 +52,44 @@ async fn bars_of(session: &Session, table: &str) -> Result<(Timeframe, String)> 
 impl Backtest {
     /// Its shorter bars, none of which is known yet, where it has some.
     pub(super) async fn details<'a>(&self, session: &Session, symbols: &'a Symbols) -> Result<Option<Details<'a>>> {
-        let Some(table) = &self.detail else { return Ok(None) };
+        let Some(detail) = &self.detail else { return Ok(None) };
         let (timeframe, origin) = bars_of(session, &self.table).await?;
-        let (shorter, its_origin) = bars_of(session, table).await?;
-        let (of, own): (Origin, Origin) = (origin.parse()?, its_origin.parse()?);
-        if shorter == timeframe || !shorter.divides(timeframe) || !nests(shorter, own, timeframe, of) {
-            let said = format!(" {shorter}: expected bars that are shorter than {timeframe} and lie within its bars");
-            return Err(Error::Argument("detail", said));
-        }
-        let from = relation(session, table).await?;
+        let of: Origin = origin.parse()?;
+        let fits = |shorter: Timeframe, own: Origin| {
+            shorter != timeframe && shorter.divides(timeframe) && nests(shorter, own, timeframe, of)
+        };
+        let table = match detail {
+            Detail::Table(table) => {
+                let (shorter, own) = bars_of(session, table).await?;
+                if !fits(shorter, own.parse()?) {
+                    let said =
+                        format!(" {shorter}: expected bars that are shorter than {timeframe} and lie within its bars");
+                    return Err(Error::Argument("detail", said));
+                }
+                table.clone()
+            }
+            Detail::Shortest => {
+                let mut known = session.lake().timeframes();
+                known.sort();
+                let mut shortest = None;
+                for candidate in known {
+                    let table = format!("candles_{candidate}");
+                    let (_, own) = bars_of(session, &table).await?;
+                    if fits(candidate, own.parse()?) {
+                        shortest = Some(table);
+                        break;
+                    }
+                }
+                let none = || {
+                    let said = format!(
+                        " detail: the lake has no bars that are shorter than {timeframe} and lie within its bars"
+                    );
+                    Error::Argument("both", said)
+                };
+                shortest.ok_or_else(none)?
+            }
+        };
+        let from = relation(session, &table).await?;
         let known = portfolio::Details::new();
         Ok(Some(Details { symbols, from: from.sql, name: from.name, timeframe, origin, known }))
     }

@@ -15,9 +15,10 @@ mod summary;
 mod tables;
 
 pub use bootstrap::{Bootstrap, Spread};
+pub use details::Detail;
 pub use discover::{Discovered, Discovery, USUAL_FEATURES};
 pub use figures::figures_in_words;
-pub use options::Options;
+pub use options::{BOTH_BY_DETAIL, Options};
 pub use permute::{Permutation, Shuffles};
 pub(crate) use plan::{bound, looks_ahead};
 pub use results::Results;
@@ -84,8 +85,8 @@ pub struct Backtest {
     pub rebalance: Every,
     /// What a long position pays at each bar, as a fraction of its value.
     pub funding: Option<Formula>,
-    /// The table of shorter bars that tell what came first where a bar does not.
-    pub detail: Option<String>,
+    /// Shorter bars that tell what came first where a bar does not.
+    pub detail: Option<Detail>,
     /// Values of the parameters of all formulas.
     pub params: Params,
     /// The table of candles.

@@ -1,6 +1,6 @@
 //! A strategy as it is typed and kept: names of options, and their values as text.
 
-use super::{Backtest, Distance, Every, Size, percent};
+use super::{Backtest, Detail, Distance, Every, Size, percent};
 use crate::Session;
 use crate::formulas;
 use crate::relation::table_of;
@@ -74,8 +74,11 @@ const OPTIONS: &[(&str, Set)] = &[
     ("borrow", |to, typed| set(&mut to.terms.costs.borrow, typed.part())),
     ("funding", |to, typed| set(&mut to.funding, Formula::parse(typed.text).map(Some))),
     ("fill", |to, typed| of_profile(&mut to.rules.fill, typed)),
-    ("both", |to, typed| of_profile(&mut to.rules.both, typed)),
-    ("detail", |to, typed| set(&mut to.detail, table_of(typed.text).map(Some))),
+    ("both", |to, typed| match typed.text.trim() {
+        BOTH_BY_DETAIL => set(&mut to.detail, Ok(Some(Detail::Shortest))),
+        _ => of_profile(&mut to.rules.both, typed),
+    }),
+    ("detail", |to, typed| set(&mut to.detail, table_of(typed.text).map(|table| Some(Detail::Table(table))))),
     ("trail_order", |to, typed| of_profile(&mut to.rules.trail, typed)),
     ("trail_on", |to, typed| of_profile(&mut to.rules.trail_on, typed)),
     ("limit_fill", |to, typed| of_profile(&mut to.rules.limit_fill, typed)),
@@ -94,6 +97,8 @@ const ALTERNATIVES: [&[&str]; 4] = [
     &["target", "target_price"],
     &["size", "value", "risk"],
 ];
+/// The choice of `both` that leaves it to the shortest bars there are.
+pub const BOTH_BY_DETAIL: &str = "detail";
 /// Before the name of a parameter of the formulas.
 const PARAM: &str = "param.";
 /// What concerns the money of all symbols together.

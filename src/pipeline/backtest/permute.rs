@@ -193,8 +193,8 @@ impl Backtest {
         control: &Control,
         best: impl AsyncFn(Backtest) -> Result<f64>,
     ) -> Result<Permutation> {
-        if self.from_query.is_some() || self.benchmark.is_some() {
-            let said = ": bars in another order have no benchmark and no rows of a query".to_string();
+        if self.from_query.is_some() || self.benchmark.is_some() || self.detail.is_some() {
+            let said = ": bars in another order have no benchmark, no rows of a query and no shorter bars".to_string();
             return Err(Error::Argument("permute", said));
         }
         let pool = Arc::clone(session.context().task_ctx().memory_pool());

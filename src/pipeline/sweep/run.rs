@@ -89,7 +89,7 @@ impl Sweep {
         }
         let alone = [("weight", of.weight.is_some()), ("detail", of.detail.is_some())];
         if let Some((option, _)) = alone.into_iter().find(|(_, given)| *given && !self.is_shared) {
-            let said = ": in a sweep it takes money that all symbols share: add the option `slots` or `cash`";
+            let said = ": in a sweep it takes money that all symbols share: add the option `slots`";
             return Err(Error::Argument(option, said.to_string()));
         }
         match self.cuts.blocks {
