@@ -1,13 +1,13 @@
 //! The commands. A new one is a file with its arguments, which [`Run`], and a line here (beside that of its module).
 
 use super::config::Config;
-#[cfg(feature = "report")]
-use super::report;
 use super::{
-    Failure, backtest, check, config, describe, discover, explain, formula, functions, history, ingest, label, levels,
-    matching, optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep, synth, tables, vacuum,
-    validate,
+    Failure, backtest, check, completions, config, describe, discover, explain, formula, functions, history, ingest,
+    label, levels, matching, optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep, synth, tables,
+    vacuum, validate,
 };
+#[cfg(feature = "report")]
+use super::{chart, report};
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
@@ -82,6 +82,8 @@ commands! {
     /// Write a page with charts and a table: of matches, a scan or labels
     #[command(subcommand)]
     Report(Box<report::ReportCommand>) if "report",
+    /// Draw the candles of a symbol, with indicators, as a page or a picture
+    Chart(Box<chart::ChartArgs>) if "report",
     /// Label every bar of a timeframe with what came after it, and write a table
     Label(Box<label::LabelArgs>),
     /// Keep results up to date: define once what is computed, and run it after every delivery
@@ -107,4 +109,6 @@ commands! {
     Synth(synth::SynthArgs),
     /// Show the settings in force and where each comes from
     Config(config::ConfigArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArgs),
 }

@@ -1,6 +1,6 @@
 //! `tallow formula`.
 
-use super::args::OutputArgs;
+use super::args::{OutputArgs, SymbolsArgs};
 use super::commands::{Context, Run};
 use super::output::{out, warn};
 use super::{Failure, given, statement};
@@ -61,9 +61,8 @@ pub(super) struct FormulaTestArgs {
     /// Length of the bars, or a table or file of candles [default: the lake's days]
     #[arg(long, short, value_name = "TF|TABLE")]
     pub timeframe: Option<String>,
-    /// These symbols only
-    #[arg(long, value_name = "SYMBOL,...", value_delimiter = ',')]
-    pub symbols: Vec<String>,
+    #[command(flatten)]
+    pub symbols: SymbolsArgs,
     /// Bars after a hit
     #[arg(long, value_name = "BARS,...", default_value = "5,20", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub horizon: Vec<u32>,
@@ -159,7 +158,7 @@ async fn test(cx: &Context, session: &Session, args: FormulaTestArgs) -> Result<
         formula: args.name,
         params: given::params(&args.param)?,
         table: given::table_of(args.timeframe.as_deref())?,
-        symbols: given::symbols(&args.symbols)?,
+        symbols: args.symbols.chosen(session, None).await?,
         horizons: args.horizon,
         top: args.top,
     };

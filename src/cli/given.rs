@@ -1,9 +1,11 @@
 //! What is given on the command line, as what it stands for.
 
-use super::args::RangeArgs;
+use super::args::{RangeArgs, SymbolsArgs};
 use super::{Failure, usage};
+use crate::Session;
 use crate::pipeline::bounds::Range;
 use crate::pipeline::query::QueryOptions;
+use crate::pipeline::symbols_where;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use tallow_common::time::parse_duration;
@@ -46,6 +48,28 @@ pub(super) fn times(from: Option<i64>, to: Option<i64>) -> Result<Range, Failure
     }
 }
 
+impl SymbolsArgs {
+    /// The symbols that are asked for, each once; `None`: all. Of a table of symbols with dates, the rows up to an instant count.
+    pub(super) async fn chosen(&self, session: &Session, at: Option<i64>) -> Result<Option<Vec<String>>, Failure> {
+        let named = symbols(&self.symbols)?;
+        if self.conditions.is_empty() {
+            return Ok(named);
+        }
+        let condition = match self.conditions.as_slice() {
+            [one] => one.clone(),
+            all => all.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join(" and "),
+        };
+        let mut fulfilling = symbols_where(session, &condition, at).await?;
+        if let Some(named) = named {
+            fulfilling.retain(|symbol| named.contains(symbol));
+            if fulfilling.is_empty() {
+                return Err(Failure::Usage(format!("--symbols: of none of them is `{condition}` true")));
+            }
+        }
+        Ok(Some(fulfilling))
+    }
+}
+
 /// The symbols of `--symbols`, each once; `None` where it is not given.
 pub(super) fn symbols(given: &[String]) -> Result<Option<Vec<String>>, Failure> {
     let mut seen = HashSet::new();
@@ -59,9 +83,14 @@ pub(super) fn symbols(given: &[String]) -> Result<Option<Vec<String>>, Failure> 
 }
 
 /// The times and symbols that a query is for, beside its other options.
-pub(super) fn options(range: &RangeArgs, others: QueryOptions) -> Result<QueryOptions, Failure> {
+pub(super) async fn options(
+    session: &Session,
+    range: &RangeArgs,
+    others: QueryOptions,
+) -> Result<QueryOptions, Failure> {
     let times = times(range.from, range.to)?;
-    Ok(QueryOptions { range: times, symbols: symbols(&range.symbols)?, available_at: range.available_at, ..others })
+    let symbols = range.symbols.chosen(session, range.to).await?;
+    Ok(QueryOptions { range: times, symbols, available_at: range.available_at, ..others })
 }
 
 /// The table of a timeframe; a table's name, a path or URL is taken as it is.

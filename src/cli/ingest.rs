@@ -10,17 +10,21 @@ use crate::pipeline::ingest::Ingest;
 use clap::Args as ClapArgs;
 use std::io::Write;
 use std::sync::Arc;
-use tallow_lake::{IngestOptions, IngestSummary, Naming};
+use tallow_common::short;
+use tallow_lake::{IngestOptions, IngestSummary, Naming, Preset};
 use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct IngestArgs {
-    /// Files, folders, globs and URLs: csv, tsv, ndjson, parquet, arrow, also .gz and .zst
+    /// Files, folders, globs and URLs: csv, tsv, json, parquet, arrow, feather, also .gz and .zst; zip and tar of them
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<String>,
     /// Length of the bars: 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 1w 1mo, or another such as 45m, 3h, 2d
     #[arg(long, short, value_name = "TF", value_parser = parsed::<Timeframe>)]
     pub timeframe: Timeframe,
+    /// What files of a source are like: binance ccxt freqtrade lean mt5 pystock stooq, or a TOML file; other options come first
+    #[arg(long, value_name = "NAME|FILE")]
+    pub preset: Option<String>,
     /// A column of the table and the file's name for it, such as ts='Gmt time'; ts=Date+Time joins two; x=- drops one
     #[arg(long, value_name = "NAME=COLUMN")]
     pub map: Vec<String>,
@@ -33,6 +37,9 @@ pub(super) struct IngestArgs {
     /// A pattern on each file's path; its first group is the symbol
     #[arg(long, value_name = "REGEX")]
     pub symbol_from: Option<String>,
+    /// Of archives, read the members whose path matches this pattern
+    #[arg(long, value_name = "REGEX")]
+    pub member: Option<String>,
     /// Zone of times that name none [default: UTC]
     #[arg(long, value_name = "ZONE")]
     pub tz: Option<String>,
@@ -56,7 +63,11 @@ pub(super) struct IngestArgs {
 impl Run for IngestArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         let (timeframe, dry_run) = (self.timeframe, self.dry_run);
-        let ingest = Ingest { timeframe, options: options(self)? };
+        let preset = self.preset.as_deref().map(|name| Preset::named(name)?.of(timeframe)).transpose()?;
+        let assumed = preset.as_ref().map(Preset::assumptions).unwrap_or_default();
+        let mut options = options(self)?;
+        preset.map(|preset| preset.apply(&mut options)).transpose()?;
+        let ingest = Ingest { timeframe, options };
         let session = cx.config.session().await?;
         let progress = Arc::new(Progress::new(&cx.config, None, "rows"));
         let shown = Arc::clone(&progress);
@@ -64,7 +75,7 @@ impl Run for IngestArgs {
         let done = ingest.run(&session, &control).await;
         progress.clear();
         let (summary, skipped) = done?;
-        show(&summary, dry_run).map_err(|_| Failure::ClosedPipe)?;
+        show(&summary, dry_run, &assumed).map_err(|_| Failure::ClosedPipe)?;
         progress.finish(None, summary.rows, session.bytes_read());
         partial(&skipped)
     }
@@ -89,15 +100,18 @@ fn options(args: IngestArgs) -> Result<IngestOptions, Failure> {
             _ => return Err(Failure::Usage(format!("--map '{pair}': expected NAME=COLUMN, such as ts='Gmt time'"))),
         }
     }
-    let pattern =
-        |text: String| regex::Regex::new(&text).map_err(|e| Failure::Usage(format!("--symbol-from '{text}': {e}")));
+    let pattern = |name: &str, text: String| {
+        regex::Regex::new(&text).map_err(|e| Failure::Usage(format!("--{name} '{text}': {e}")))
+    };
     Ok(IngestOptions {
         sources: args.sources,
+        member: args.member.map(|text| pattern("member", text)).transpose()?,
         columns: args.columns,
         naming: Naming {
             map,
             symbol: args.symbol,
-            symbol_from: args.symbol_from.map(pattern).transpose()?,
+            symbol_from: args.symbol_from.map(|text| pattern("symbol-from", text)).transpose()?,
+            date_from: None,
             time_format: args.time_format,
         },
         zone: args.tz,
@@ -109,8 +123,21 @@ fn options(args: IngestArgs) -> Result<IngestOptions, Failure> {
     })
 }
 
-fn show(summary: &IngestSummary, dry_run: bool) -> std::io::Result<()> {
+fn show(summary: &IngestSummary, dry_run: bool, assumed: &[String]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
+    if dry_run {
+        for (at, line) in assumed.iter().enumerate() {
+            writeln!(out, "{:<12}{line}", if at == 0 { "preset" } else { "" })?;
+        }
+        let columns: Vec<String> = summary.columns.iter().map(|(name, of)| format!("{name}={of}")).collect();
+        if !columns.is_empty() {
+            writeln!(out, "columns     {}", columns.join(" "))?;
+        }
+    }
+    if !summary.further.is_empty() {
+        let further: Vec<&str> = summary.further.iter().map(String::as_str).collect();
+        writeln!(out, "kept too    {}", short(&further.join(", ")))?;
+    }
     let seconds = summary.took.as_secs_f64();
     let speed = summary.rows as f64 / seconds.max(1e-9);
     writeln!(out, "files       {}", summary.files)?;

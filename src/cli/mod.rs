@@ -2,8 +2,11 @@
 
 mod args;
 mod backtest;
+#[cfg(feature = "report")]
+mod chart;
 mod check;
 mod commands;
+mod completions;
 mod config;
 mod describe;
 mod destination;

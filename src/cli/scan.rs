@@ -1,7 +1,7 @@
 //! `tallow scan`.
 
-use super::args::OutputArgs;
 use super::args::values::{positive, time};
+use super::args::{OutputArgs, SymbolsArgs};
 use super::commands::{Context, Run};
 use super::config::Config;
 use super::output::{Writer, note, out, warn};
@@ -35,9 +35,8 @@ pub(super) struct ScanArgs {
     /// The first day or instant that is no longer wanted
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: Option<i64>,
-    /// These symbols only
-    #[arg(long, value_name = "SYMBOL,...", value_delimiter = ',')]
-    pub symbols: Vec<String>,
+    #[command(flatten)]
+    pub symbols: SymbolsArgs,
     /// The symbols of a file: one per line or separated by commas, # begins a comment; - for standard input
     #[arg(long, value_name = "FILE")]
     pub watchlist: Option<PathBuf>,
@@ -137,7 +136,7 @@ impl ScanArgs {
         let scan = Scan {
             params: given::params(&self.param)?,
             table: given::table_of(self.timeframe.as_deref())?,
-            symbols: symbols(self)?,
+            symbols: symbols(self, session).await?,
             range: given::times(self.from, self.to)?,
             last: self.last,
             max_age: self.max_age,
@@ -160,8 +159,8 @@ impl ScanArgs {
     }
 }
 
-fn symbols(args: &ScanArgs) -> Result<Option<Vec<String>>, Failure> {
-    let mut all = given::symbols(&args.symbols)?.unwrap_or_default();
+async fn symbols(args: &ScanArgs, session: &Session) -> Result<Option<Vec<String>>, Failure> {
+    let mut all = args.symbols.chosen(session, args.to).await?.unwrap_or_default();
     if let Some(path) = &args.watchlist {
         let failed = |e| Error::File(path.display().to_string(), e);
         let mut text = String::new();

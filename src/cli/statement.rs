@@ -21,7 +21,7 @@ pub(super) async fn run_in_range(
     output: &OutputArgs,
 ) -> Result<(), Failure> {
     destination::check(output)?;
-    let options = given::options(range, query.options)?;
+    let options = given::options(session, range, query.options).await?;
     run(session, config, &Query { options, ..query }, output).await
 }
 

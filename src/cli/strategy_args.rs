@@ -1,5 +1,6 @@
 //! What is typed of a strategy.
 
+use super::args::SymbolsArgs;
 use super::args::values::{positive, time};
 use super::{Failure, given};
 use crate::Session;
@@ -77,7 +78,7 @@ pub(super) struct StrategyArgs {
 }
 
 /// What a strategy is tried on.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(super) struct TrialArgs {
     /// First day or instant; enough bars before it are read for every indicator
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -85,9 +86,8 @@ pub(super) struct TrialArgs {
     /// The first day or instant that is no longer traded
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: Option<i64>,
-    /// These symbols only
-    #[arg(long, value_name = "SYMBOL,...", value_delimiter = ',')]
-    pub symbols: Vec<String>,
+    #[command(flatten)]
+    pub symbols: SymbolsArgs,
     /// Bars a year, for yearly figures [default: as many as the data has]
     #[arg(long, value_name = "N")]
     pub periods: Option<f64>,
@@ -259,7 +259,7 @@ impl TrialArgs {
     /// The strategy on these bars.
     pub async fn backtest(&self, session: &Session, options: &Options) -> Result<Backtest, Failure> {
         Ok(Backtest {
-            symbols: given::symbols(&self.symbols)?,
+            symbols: self.symbols.chosen(session, self.to).await?,
             range: given::times(self.from, self.to)?,
             periods: self.periods,
             ..options.backtest(session).await?

@@ -30,9 +30,6 @@ pub(super) struct SweepArgs {
     /// Values of `:name` in the formulas: fast=5..50:5, fast=5,10,20 or one; may be repeated, all are crossed
     #[arg(long, value_name = "NAME=VALUES", required = true)]
     pub param: Vec<String>,
-    /// Only combinations for which this is true, such as 'fast < slow'
-    #[arg(long = "where", value_name = "CONDITION")]
-    pub only: Option<String>,
     /// Try so many combinations, chosen by chance
     #[arg(long, value_name = "N")]
     pub sample: Option<usize>,
@@ -69,6 +66,11 @@ pub(super) struct SweepArgs {
     pub output: OutputArgs,
 }
 
+/// The words of a condition that may be names.
+fn words(condition: &str) -> impl Iterator<Item = &str> {
+    condition.split(|sign: char| !sign.is_alphanumeric() && sign != '_').filter(|word| !word.is_empty())
+}
+
 impl Run for SweepArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         #[cfg(feature = "report")]
@@ -98,8 +100,16 @@ impl SweepArgs {
                 left_out.join(", ")
             ));
         }
-        let mut sweep = Sweep { is_shared, ..Sweep::of(self.trial.backtest(&session, &options).await?, grid) };
-        (sweep.only, sweep.sample, sweep.seed) = (self.only.clone(), self.sample, self.seed);
+        // What names a parameter is about parameters, and everything else about symbols.
+        let names: Vec<String> = grid.names().into_iter().map(str::to_string).collect();
+        let names_one = |condition: &String| words(condition).any(|word| names.iter().any(|name| name == word));
+        let mut trial = self.trial.clone();
+        let (only, of_symbols) = trial.symbols.conditions.into_iter().partition::<Vec<_>, _>(names_one);
+        trial.symbols.conditions = of_symbols;
+        let only =
+            (!only.is_empty()).then(|| only.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join(" and "));
+        let mut sweep = Sweep { is_shared, only, ..Sweep::of(trial.backtest(&session, &options).await?, grid) };
+        (sweep.sample, sweep.seed) = (self.sample, self.seed);
         (sweep.cuts.blocks, sweep.is_flat) = (self.blocks, self.flat);
         (sweep.cuts.folds, sweep.cuts.train, sweep.cuts.embargo) = (self.walk_forward, self.train, self.embargo);
         if sweep.len() > MANY && !self.yes {

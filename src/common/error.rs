@@ -207,6 +207,8 @@ fn appended(hint: Option<&String>) -> String {
 /// The message without the layers that say where in DataFusion it was raised, and without secrets.
 pub fn readable(error: &DataFusionError) -> String {
     let said = without_secrets(&unwrapped(error));
+    // What a file holds may be quoted in it, megabytes of it.
+    let said = wording::shortened(&said, wording::MESSAGE);
     // What a function says of its arguments is quoted by the planner, with its own signature after it.
     match said.split_once("user-defined coercion failed with: Error during planning: ") {
         Some((_, rest)) => rest.split(". No function matches").next().unwrap_or(rest).to_string(),

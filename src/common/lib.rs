@@ -17,3 +17,4 @@ pub use error::{Error, Result, code_of, readable};
 pub use problem::{Problem, Problems};
 pub use ranges::{Ranges, Times};
 pub use threads::ComputeThreads;
+pub use wording::short;

@@ -1,9 +1,28 @@
 //! What DataFusion says of a user's mistake, in words of the user.
 
 use crate::time::no_time;
+use std::borrow::Cow;
 
 /// Stands after what an error inside of DataFusion says.
 pub(crate) const INTERNAL: &str = " (an error inside of the query engine)";
+
+/// Characters of a value that a message quotes.
+const QUOTED: usize = 200;
+/// Characters of a message.
+pub(crate) const MESSAGE: usize = 4000;
+
+/// A text as a message quotes it: of a long one the beginning, and how long it is.
+pub fn short(text: &str) -> Cow<'_, str> {
+    shortened(text, QUOTED)
+}
+
+/// A text of so many characters at most.
+pub(crate) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => Cow::Owned(format!("{}... ({} bytes)", &text[..end], text.len())),
+        None => Cow::Borrowed(text),
+    }
+}
 
 /// The message in plain words, where it is one of those that slips lead to.
 pub(crate) fn plain(said: &str) -> String {

@@ -19,6 +19,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tallow_udfs::calendar::Timeframe;
 
 /// What the files hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,29 @@ pub(super) struct Files {
     pub files: Vec<ObjectMeta>,
 }
 
+/// All files at a location that are not hidden, whatever they are.
+pub(super) struct Listed {
+    pub store_url: ObjectStoreUrl,
+    pub store: Arc<dyn ObjectStore>,
+    /// In the order of their paths.
+    pub files: Vec<ObjectMeta>,
+}
+
+/// Lists what a path, glob, folder or URL stands for.
+pub(super) async fn listed(session: &dyn Session, location: &str) -> Result<Listed> {
+    let url = ListingTableUrl::parse(location)?;
+    let store_url = url.object_store();
+    let store = session.runtime_env().object_store(&store_url)?;
+    let mut files: Vec<ObjectMeta> = url.list_all_files(session, store.as_ref(), "").await?.try_collect().await?;
+    files.retain(|meta| {
+        let uncommitted = url.is_collection() && is_uncommitted(meta);
+        let hidden = url.strip_prefix(&meta.location).is_some_and(|mut parts| parts.any(|p| p.starts_with(['_', '.'])));
+        !uncommitted && !hidden
+    });
+    files.sort_by(|a, b| a.location.cmp(&b.location));
+    Ok(Listed { store_url, store, files })
+}
+
 /// Whether tallow wrote the file into a table's folder. Without a log that names it, it is not part of the table.
 fn is_uncommitted(meta: &ObjectMeta) -> bool {
     meta.location.filename().is_some_and(|name| name.ends_with(super::writer::SUFFIX))
@@ -108,21 +132,9 @@ fn is_uncommitted(meta: &ObjectMeta) -> bool {
 impl Files {
     /// Lists them. `Ok(None)`: nothing there looks like a table.
     pub async fn list(session: &dyn Session, location: &str) -> Result<Option<Files>> {
-        let url = ListingTableUrl::parse(location)?;
-        let store_url = url.object_store();
-        let store = session.runtime_env().object_store(&store_url)?;
-        let listed: Vec<ObjectMeta> = url.list_all_files(session, store.as_ref(), "").await?.try_collect().await?;
-        let is_skipped = |meta: &ObjectMeta| {
-            let uncommitted = url.is_collection() && is_uncommitted(meta);
-            uncommitted
-                || url.strip_prefix(&meta.location).is_some_and(|mut parts| parts.any(|p| p.starts_with(['_', '.'])))
-        };
-        let mut files: Vec<(Format, ObjectMeta)> = listed
-            .into_iter()
-            .filter(|meta| !is_skipped(meta))
-            .filter_map(|meta| Some((Format::of(meta.location.as_ref())?, meta)))
-            .collect();
-        files.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));
+        let Listed { store_url, store, files } = listed(session, location).await?;
+        let with_format = |meta: ObjectMeta| Some((Format::of(meta.location.as_ref())?, meta));
+        let files: Vec<(Format, ObjectMeta)> = files.into_iter().filter_map(with_format).collect();
         let Some((format, _)) = files.first() else { return Ok(None) };
         let format = *format;
         if let Some((other, meta)) = files.iter().find(|(f, _)| *f != format) {
@@ -319,7 +331,7 @@ fn merged(schemas: &[SchemaRef]) -> Result<SchemaRef> {
 }
 
 /// A file's name without the extensions for format and compression; anything else after a dot belongs to the name, as in BRK.B.
-fn without_extensions(name: &str) -> &str {
+pub(super) fn without_extensions(name: &str) -> &str {
     if Format::of(name).is_none() {
         return name;
     }
@@ -339,9 +351,36 @@ pub(super) fn symbol_of(path: &str) -> String {
     object_store::path::Path::from_url_path(name).map_or_else(|_| name.to_string(), |p| p.to_string())
 }
 
+/// A name without the length of bars that programs write behind it, and without dates behind that: `BTC_USDT-4h` and
+/// `BTCUSDT-1h-2024-01` where bars are that long.
+pub(super) fn without_timeframe(name: &str, timeframe: Timeframe) -> &str {
+    let begins = name.char_indices().filter(|(at, sign)| *at > 0 && matches!(sign, '-' | '_' | ' '));
+    for (at, _) in begins {
+        let mut words = name[at + 1..].split(['-', '_', ' ']);
+        let is_length = words.next().and_then(|word| word.parse().ok()) == Some(timeframe);
+        if is_length && words.all(|word| word.bytes().all(|byte| byte.is_ascii_digit())) {
+            return &name[..at];
+        }
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_length_of_the_bars_is_no_part_of_a_symbol() {
+        let of = |name: &'static str, timeframe: &str| without_timeframe(name, timeframe.parse().unwrap());
+        assert_eq!(of("ETH_USDT-4h", "4h"), "ETH_USDT");
+        assert_eq!(of("BTCUSDT-1h-2024-01", "1h"), "BTCUSDT");
+        assert_eq!(of("EURUSD_H1_202401020000_202412312300", "1h"), "EURUSD");
+        assert_eq!(of("AAPL daily", "1d"), "AAPL");
+        // Another length is part of a name, as far as is known.
+        assert_eq!(of("ETH_USDT-4h", "1h"), "ETH_USDT-4h");
+        assert_eq!(of("BRK-B", "1d"), "BRK-B");
+        assert_eq!(of("4h", "4h"), "4h");
+    }
 
     #[test]
     fn a_symbol_is_in_the_path_or_the_name() {

@@ -3,6 +3,7 @@
 use datafusion::logical_expr::{Documentation, ScalarUDFImpl, WindowUDFImpl};
 use serde::Serialize;
 use std::sync::Arc;
+use tallow_engine::dialect::CROSS_SECTIONS;
 use tallow_udfs::rolling::LagBars;
 use tallow_udfs::series::SeriesFunction;
 
@@ -13,7 +14,7 @@ pub struct FunctionDoc {
     pub name: String,
     /// Further names.
     pub aliases: Vec<String>,
-    /// `series`, `aggregate`, `scalar` or `table`.
+    /// `series`, `aggregate`, `scalar`, `table` or `cross-section`, a value's place among those of all symbols at one time.
     pub kind: &'static str,
     /// The family it is listed under.
     pub family: String,
@@ -75,6 +76,22 @@ pub(crate) fn describe_with(own: &[Arc<dyn SeriesFunction>]) -> Vec<FunctionDoc>
         let doc = function.documentation().cloned();
         let returns = function.return_type(&[]).map_or_else(|_| String::new(), |t| sql_type(&t));
         all.push(describe_plain(function.name(), "aggregate", &returns, doc));
+    }
+    for (name, usage, doc) in CROSS_SECTIONS {
+        all.push(FunctionDoc {
+            name: name.to_string(),
+            aliases: vec![],
+            kind: "cross-section",
+            family: "All Symbols".to_string(),
+            usage: usage.to_string(),
+            returns: if name == "top" { "BOOLEAN" } else { "DOUBLE" }.to_string(),
+            reach_back: Some("0".to_string()),
+            reach_ahead: Some("0".to_string()),
+            params: vec![],
+            options: vec![],
+            doc: doc.to_string(),
+            source: String::new(),
+        });
     }
     for function in tallow_udfs::all_scalar_functions() {
         let doc = function.documentation().cloned();

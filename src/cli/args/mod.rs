@@ -67,12 +67,22 @@ pub(super) struct RangeArgs {
     /// The first day or instant that is no longer wanted
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: Option<i64>,
-    /// These symbols only, as if the tables held no others
-    #[arg(long, value_name = "SYMBOL,...", value_delimiter = ',')]
-    pub symbols: Vec<String>,
+    #[command(flatten)]
+    pub symbols: SymbolsArgs,
     /// Add a column with the time at which each row was known
     #[arg(long)]
     pub available_at: bool,
+}
+
+/// Of which symbols a result is wanted.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(super) struct SymbolsArgs {
+    /// These symbols only, as if the tables held no others
+    #[arg(long, value_name = "SYMBOL,...", value_delimiter = ',')]
+    pub symbols: Vec<String>,
+    /// Symbols of which this is true in the lake's table `symbols`, such as "sector = 'Tech' and market_cap > 1e9"
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub conditions: Vec<String>,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

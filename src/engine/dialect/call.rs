@@ -79,6 +79,16 @@ pub(super) fn arguments(function: &Function) -> Option<&FunctionArgumentList> {
     }
 }
 
+/// Does something with each value of a call.
+pub(super) fn each_argument(function: &mut Function, mut each: impl FnMut(&mut Expr)) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    for arg in &mut list.args {
+        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = arg {
+            each(value);
+        }
+    }
+}
+
 /// Number of positional arguments.
 pub(super) fn positional(function: &Function) -> usize {
     arguments(function).map_or(0, |l| l.args.iter().filter(|a| matches!(a, FunctionArg::Unnamed(_))).count())

@@ -1,6 +1,7 @@
 //! Which calls are of series, of groups, or of neither.
 
 use super::call::{arguments, function_call, literal};
+use super::cross_section;
 use super::scope::normal;
 use super::syntax::{first_call, nested, subscript};
 use super::tokens::CROSSES;
@@ -70,7 +71,11 @@ impl<'a> Calls<'a> {
     pub fn is_window(self, call: &Function) -> bool {
         let name = call.name.to_string().to_ascii_lowercase();
         let rolling = ROLLING.contains(&name.as_str()) && is_rolling(call);
-        call.over.is_some() || rolling || is_shift(&name) || self.series(&name).is_some()
+        call.over.is_some()
+            || rolling
+            || is_shift(&name)
+            || cross_section::is_one(&name)
+            || self.series(&name).is_some()
     }
 
     /// Whether a call is an aggregate over rows, not a window nor a rolling function of that name.

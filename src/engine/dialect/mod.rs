@@ -7,6 +7,7 @@
 
 mod call;
 mod calls;
+mod cross_section;
 mod depth;
 mod formula;
 mod habits;
@@ -25,6 +26,7 @@ mod tables;
 mod timeframe;
 mod tokens;
 
+pub use cross_section::CROSS_SECTIONS;
 pub use formula::{Checked, Formula, FormulaKind};
 pub use parameter::{ParamValue, Parameter, Params};
 pub use suggest::{closest, within};

@@ -9,6 +9,7 @@ mod threads;
 use super::as_of::AsOf;
 use super::change_feed::{self, Changed};
 use super::delta::{Log, no_table};
+use super::files::Format;
 use super::ingest::{self, IngestOptions, IngestSummary};
 use super::kind::{CANDLES, ResultKind, candles_folder};
 use super::maintenance::{self, HistoryEntry, OptimizeSummary};
@@ -303,9 +304,10 @@ impl Lake {
         }
     }
 
-    /// A folder of the lake.
+    /// A folder of the lake, or a file in it.
     fn folder(&self, path: &str) -> String {
-        format!("{}/{path}/", self.options.url.trim_end_matches('/'))
+        let slash = if Format::of(path).is_some() { "" } else { "/" };
+        format!("{}/{path}{slash}", self.options.url.trim_end_matches('/'))
     }
 
     /// The path, glob or URL that a name stands for, and the version that it names after `@`; `None` for a name that is

@@ -1,6 +1,6 @@
 //! Names of tables: those that a lake has, and what else a name can stand for.
 
-use crate::files::Format;
+use crate::files::{Format, without_extensions};
 use crate::kind::{CANDLES, KINDS, TableKind};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
@@ -14,7 +14,7 @@ use tallow_udfs::calendar::Timeframe;
 /// The tables that a lake has.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TableNames {
-    /// The folder of each table in the lake.
+    /// The folder of each table in the lake; of symbols, their file.
     folders: BTreeMap<String, String>,
     /// Timeframes that have candles, shortest first.
     pub candles: Vec<Timeframe>,
@@ -28,6 +28,8 @@ impl TableNames {
             names.add(kind, &list_folders(lake, session, kind.name).await?);
         }
         names.candles.sort();
+        let known = symbols_file(lake, session).await?.map(|file| (SYMBOLS.to_string(), file));
+        names.folders.extend(known);
         Ok(names)
     }
 
@@ -74,6 +76,20 @@ impl TableNames {
 /// Whether a table name is a path, glob or URL.
 pub(super) fn is_location(name: &str) -> bool {
     name.contains(['/', '\\', '*']) || Format::of(name).is_some()
+}
+
+/// What is known of each symbol: a file that users keep in the lake, `symbols.csv` or of another format.
+const SYMBOLS: &str = "symbols";
+
+/// The name of that file.
+async fn symbols_file(lake: &str, session: &dyn Session) -> Result<Option<String>> {
+    let url = ListingTableUrl::parse(format!("{}/", lake.trim_end_matches('/')))?;
+    let store = session.runtime_env().object_store(url.object_store())?;
+    // A lake that cannot be listed has said so by its folders.
+    let Ok(listed) = store.list_with_delimiter(Some(url.prefix())).await else { return Ok(None) };
+    let names = listed.objects.iter().filter_map(|meta| meta.location.filename());
+    let found = names.filter(|name| without_extensions(name) == SYMBOLS && Format::of(name).is_some());
+    Ok(found.min().map(str::to_string))
 }
 
 /// The folders of a kind of tables.

@@ -313,6 +313,9 @@ fn times(chunk: &Chunk, file: &FilePlan, rules: &Rules) -> Result<(Vec<Option<i6
             (0..chunk.rows()).map(|row| file.time_format.parse(&joined(row), &mut zone)).collect()
         }
     };
+    if let Some(day) = file.day {
+        ts.iter_mut().for_each(|t| *t = t.and_then(|since| zone.utc(day + since)));
+    }
     if rules.close_as_ts {
         // A bar that closes at an instant is the one that the instant before lies in.
         let inside: Vec<i64> = ts.iter().map(|t| t.unwrap_or_default() - 1).collect();

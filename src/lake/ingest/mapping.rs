@@ -3,12 +3,15 @@
 use super::cells::{Chunk, number};
 use super::source::Source;
 use crate::columns::{NAMES, PRICES, plain};
+use crate::files::{symbol_of, without_timeframe};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tallow_common::time::{TimeFormat, timestamp_type};
+use tallow_common::short;
+use tallow_common::time::{TimeFormat, Zone, timestamp_type};
+use tallow_udfs::calendar::Timeframe;
 
 /// Columns beyond those that every candle has, and by which other names they are recognised.
 const FURTHER: [(&str, &[&str]); 6] = [
@@ -36,6 +39,8 @@ pub struct Naming {
     pub symbol: Option<String>,
     /// A pattern on the path of a file; its first group is the symbol.
     pub symbol_from: Option<Regex>,
+    /// A pattern on the path of a file; its first group is the date, `YYYYMMDD`, whose milliseconds its times are.
+    pub date_from: Option<Regex>,
     /// How times are written, where that cannot be inferred.
     pub time_format: Option<String>,
 }
@@ -54,6 +59,8 @@ pub(super) struct FilePlan {
     /// One column, or a date and a time of day.
     pub ts: Vec<usize>,
     pub time_format: TimeFormat,
+    /// Local midnight of the day that times are counted from, where they are.
+    pub day: Option<i64>,
     /// For each column of the table after `symbol` and `ts`: the file's column.
     pub columns: Vec<Option<usize>>,
     pub complete: Option<usize>,
@@ -75,6 +82,7 @@ pub(super) struct Recognised {
     symbol: SymbolOf,
     ts: Vec<usize>,
     time_format: TimeFormat,
+    day: Option<i64>,
     /// The file's column by column of the table.
     columns: BTreeMap<String, usize>,
     /// Types of the columns beyond those that every candle has.
@@ -83,14 +91,14 @@ pub(super) struct Recognised {
 }
 
 /// Recognises the columns of a file by their names and its first rows.
-pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Result<Recognised> {
+pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming, timeframe: Timeframe) -> Result<Recognised> {
     let names = name_columns(source, naming)?;
     let one = |name: &str| names.get(name).and_then(|c| c.first()).copied();
     let missing = |what: &str, column: &str| {
         plan_datafusion_err!(
             "{}: no {what} column among {}; name it with the option `map {column}=COLUMN`",
             source.path,
-            source.names.join(", ")
+            short(&source.names.join(", "))
         )
     };
     let ts = names.get("ts").cloned().ok_or_else(|| missing("time", "ts"))?;
@@ -107,9 +115,13 @@ pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Resul
             }
         }
         (None, None, Some(column)) => SymbolOf::Column(column),
-        (None, None, None) => SymbolOf::File(crate::files::symbol_of(source.meta.location.as_ref())),
+        (None, None, None) => SymbolOf::File(without_timeframe(&symbol_of(&source.name), timeframe).to_string()),
     };
-    let time_format = time_format(source, head, &ts, naming)?;
+    let day = naming.date_from.as_ref().map(|pattern| day_of(source, pattern)).transpose()?;
+    let time_format = match day {
+        Some(_) => TimeFormat::Epoch(1000),
+        None => time_format(source, head, &ts, naming)?,
+    };
     let own = |name: &str| ["symbol", "ts"].contains(&name) || PRICES.contains(&name) || NOT_KEPT.contains(&name);
     let columns: BTreeMap<String, usize> =
         names.into_iter().filter_map(|(name, columns)| Some((name, *columns.first()?))).collect();
@@ -118,7 +130,7 @@ pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming) -> Resul
         (name.clone(), if known { DataType::Float64 } else { further_type(source, head, column) })
     });
     let further = further.collect();
-    Ok(Recognised { symbol, ts, time_format, columns, further, header: source.names.clone() })
+    Ok(Recognised { symbol, ts, time_format, day, columns, further, header: source.names.clone() })
 }
 
 /// Plans how the rows of all files become rows of one table. `table` is the schema of the table, where there is one.
@@ -153,11 +165,38 @@ pub(super) fn plan(files: &[Recognised], table: Option<&Schema>) -> Result<Plan>
         symbol: file.symbol.clone(),
         ts: file.ts.clone(),
         time_format: file.time_format.clone(),
+        day: file.day,
         columns: schema.fields().iter().skip(2).map(|f| file.columns.get(f.name()).copied()).collect(),
         complete: file.columns.get("complete").copied(),
         header: file.header.clone(),
     });
     Ok(Plan { files: files.collect(), schema })
+}
+
+/// Local midnight of the date that the path of a file tells.
+fn day_of(source: &Source, pattern: &Regex) -> Result<i64> {
+    let date = pattern.captures(&source.path).and_then(|found| found.get(1).or_else(|| found.get(0)));
+    let day = date.and_then(|date| TimeFormat::Compact.parse(date.as_str(), &mut Zone::Fixed(0)));
+    day.ok_or_else(|| {
+        plan_datafusion_err!("{}: the pattern `date_from` '{pattern}' finds no date in its path", source.path)
+    })
+}
+
+impl Recognised {
+    /// Columns of the table, and what of the file they are; further ones, which not every candle has, apart.
+    pub fn in_words(&self) -> (Vec<(String, String)>, Vec<String>) {
+        let own = |name: &str| ["symbol", "ts"].contains(&name) || PRICES.contains(&name);
+        let header = |column: usize| self.header.get(column).cloned().unwrap_or_default();
+        let ts = self.ts.iter().map(|column| header(*column)).collect::<Vec<_>>().join("+");
+        let symbol = match &self.symbol {
+            SymbolOf::Column(column) => header(*column),
+            SymbolOf::File(symbol) => format!("'{symbol}'"),
+        };
+        let prices = PRICES.into_iter().filter_map(|name| Some((name.to_string(), header(*self.columns.get(name)?))));
+        let known = [("symbol".to_string(), symbol), ("ts".to_string(), ts)].into_iter().chain(prices).collect();
+        let further = self.columns.keys().filter(|name| !own(name) && !NOT_KEPT.contains(&name.as_str()));
+        (known, further.cloned().collect())
+    }
 }
 
 fn time_format(source: &Source, head: &Chunk, ts: &[usize], naming: &Naming) -> Result<TimeFormat> {
@@ -205,7 +244,7 @@ fn name_columns(source: &Source, naming: &Naming) -> Result<BTreeMap<String, Vec
                     plan_datafusion_err!(
                         "{}: the option `map` {target}={from}: no column `{part}` among {}",
                         source.path,
-                        source.names.join(", ")
+                        short(&source.names.join(", "))
                     )
                 })
             })

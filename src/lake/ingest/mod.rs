@@ -5,6 +5,8 @@
 //! commits first the merge is done again over what they wrote. Rows that break a rule go to the quarantine, a table of its
 //! own, in a second commit.
 
+mod archive;
+mod arrays;
 mod canonical;
 mod cells;
 mod counts;
@@ -12,6 +14,7 @@ mod delivered;
 mod delivery;
 mod mapping;
 mod origin;
+mod preset;
 mod progress;
 pub(crate) mod quarantine;
 mod run;
@@ -23,7 +26,9 @@ mod upsert;
 
 use datafusion::common::DataFusionError;
 pub use mapping::Naming;
+pub use preset::Preset;
 use progress::IngestProgress;
+use regex::Regex;
 pub(super) use run::{ingest, merge_rows};
 pub use summary::IngestSummary;
 
@@ -32,6 +37,8 @@ pub use summary::IngestSummary;
 pub struct IngestOptions {
     /// Paths, globs and URLs.
     pub sources: Vec<String>,
+    /// Of archives, the members whose path this matches; `None`: all.
+    pub member: Option<Regex>,
     /// Names of the columns, for files without a header.
     pub columns: Option<Vec<String>>,
     /// Which column is what, and where symbols come from.

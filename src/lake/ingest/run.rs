@@ -27,6 +27,7 @@ use std::time::Instant;
 use tallow_common::control::OnProgress;
 use tallow_common::time::Zone;
 use tallow_udfs::calendar::{Grid, Timeframe};
+use tempfile::TempDir;
 
 /// In microseconds.
 const SECOND: i64 = 1_000_000;
@@ -80,6 +81,8 @@ struct DeliveredFiles {
     sources: Vec<Source>,
     recognised: Vec<Recognised>,
     summary: IngestSummary,
+    /// Where members of archives were unpacked to, for as long as they are read.
+    _unpacked: Vec<TempDir>,
 }
 
 /// How a delivery is merged: the quicker way until it proves impossible.
@@ -93,14 +96,22 @@ struct Method {
 impl Ingest<'_> {
     /// Opens every file and recognises its columns.
     async fn open_files(&self) -> Result<DeliveredFiles> {
-        let IngestOptions { sources, columns, naming, .. } = self.options;
-        let (listed, empty_files) = source::list(self.state, sources, columns.as_deref()).await?;
-        let summary = IngestSummary { files: listed.len() + empty_files.len(), empty_files, ..Default::default() };
-        let mut files = DeliveredFiles { sources: vec![], recognised: vec![], summary };
+        let IngestOptions { sources, columns, naming, member, .. } = self.options;
+        let source::DeliveredFiles { files: listed, empty: empty_files, unreadable, unpacked } =
+            source::list(self.state, sources, columns.as_deref(), member.as_ref()).await?;
+        let files = listed.len() + empty_files.len();
+        let summary = IngestSummary { files, empty_files, unreadable, ..Default::default() };
+        let mut files = DeliveredFiles { sources: vec![], recognised: vec![], summary, _unpacked: unpacked };
         for mut source in listed {
             match source.open(&self.reading, files.sources.len()).await {
                 Ok(Some(head)) => {
-                    files.recognised.push(mapping::recognise(&source, &head, naming)?);
+                    let recognised = mapping::recognise(&source, &head, naming, self.timeframe)?;
+                    let (columns, further) = recognised.in_words();
+                    if files.summary.columns.is_empty() {
+                        files.summary.columns = columns;
+                    }
+                    files.summary.further.extend(further);
+                    files.recognised.push(recognised);
                     files.sources.push(source);
                 }
                 Ok(None) => files.summary.empty_files.push(source.path),

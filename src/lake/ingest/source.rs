@@ -1,11 +1,14 @@
 //! The files of a delivery: what their columns are called, and their rows in chunks.
 
 use super::IngestProgress;
+use super::archive::{Archive, Member};
+use super::arrays::{self, Rows};
 use super::cells::{Cells, Chunk, TextTable};
 use crate::delta::Log;
-use crate::files::{Files, Format, Kind};
+use crate::files::{Files, Format, Kind, Listed, listed};
 use crate::isolation::{self, shown};
 use crate::proof::{check_rows, footer, rows_named};
+use crate::readable::Unreadable;
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result, exec_err, internal_err, plan_err};
@@ -18,8 +21,12 @@ use datafusion::execution::{SessionState, TaskContext};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use regex::Regex;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tallow_common::Error;
+use tallow_common::{Error, short};
+use tempfile::TempDir;
 
 /// Bytes of text that are parsed at once.
 const BLOCK: usize = 1 << 20;
@@ -27,6 +34,8 @@ const BLOCK: usize = 1 << 20;
 const HEAD: usize = 64 << 10;
 /// No record of text is longer.
 const LONGEST_RECORD: usize = 64 << 20;
+/// The columns of rows that are arrays of six.
+const OF_ARRAYS: [&str; 6] = ["ts", "open", "high", "low", "close", "volume"];
 /// Delimiters, most usual first.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
@@ -47,8 +56,10 @@ impl Reading {
 /// One file of a delivery.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
-    /// Path in its store, for messages and for the quarantine.
+    /// Path in its store, for messages and for the quarantine; of a member of an archive, the archive's and its own.
     pub path: String,
+    /// The same as its store has it: the last part names the symbol where nothing else does.
+    pub name: String,
     pub meta: ObjectMeta,
     store_url: ObjectStoreUrl,
     store: Arc<dyn ObjectStore>,
@@ -61,39 +72,140 @@ pub(super) struct Source {
     rows: Option<usize>,
     delimiter: u8,
     has_header: bool,
+    /// JSON arrays, which are read as lines of text.
+    has_arrays: bool,
 }
 
-/// Lists the files of a delivery, in order of their paths within each location.
+/// The files of a delivery.
+pub(super) struct DeliveredFiles {
+    pub files: Vec<Source>,
+    /// Those without a byte.
+    pub empty: Vec<String>,
+    /// Archives that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// Where members of archives were unpacked to.
+    pub unpacked: Vec<TempDir>,
+}
+
+/// Lists the files of a delivery, in order of their paths within each location. Archives are unpacked, the members that `member`
+/// matches.
 pub(super) async fn list(
     session: &SessionState,
     locations: &[String],
     columns: Option<&[String]>,
-) -> Result<(Vec<Source>, Vec<String>)> {
-    let (mut found, mut empty) = (vec![], vec![]);
+    member: Option<&Regex>,
+) -> Result<DeliveredFiles> {
+    let mut delivered = DeliveredFiles { files: vec![], empty: vec![], unreadable: vec![], unpacked: vec![] };
+    let source = |path: String, name: String, meta: ObjectMeta, (url, store): (&_, &_), format: Format| Source {
+        path,
+        name,
+        meta,
+        store_url: ObjectStoreUrl::clone(url),
+        store: Arc::clone(store),
+        format,
+        names: columns.map(<[String]>::to_vec).unwrap_or_default(),
+        types: None,
+        rows: None,
+        delimiter: b',',
+        has_header: columns.is_none(),
+        has_arrays: false,
+    };
     for location in locations {
+        let archives = archives_at(session, location).await?;
+        if !archives.files.is_empty() {
+            let local_url = ObjectStoreUrl::local_filesystem();
+            let local = session.runtime_env().object_store(&local_url)?;
+            let mut archive_errors = vec![];
+            for meta in &archives.files {
+                let path = shown(&archives.store_url, &meta.location);
+                let folder = tempfile::tempdir()?;
+                match unpacked(&archives, meta, folder.path(), member).await {
+                    Ok(members) => {
+                        for member in members {
+                            let (path, name) =
+                                (format!("{path}/{}", member.name), format!("{}/{}", meta.location, member.name));
+                            if member.size == 0 {
+                                delivered.empty.push(path);
+                                continue;
+                            }
+                            let at = ObjectMeta {
+                                location: object_store::path::Path::from_absolute_path(&member.file)?,
+                                size: member.size,
+                                ..meta.clone()
+                            };
+                            delivered.files.push(source(path, name, at, (&local_url, &local), member.format));
+                        }
+                        delivered.unpacked.push(folder);
+                    }
+                    Err(error) => archive_errors.push((meta, isolation::named(&path, error))),
+                }
+            }
+            for (meta, error) in archive_errors {
+                // The only one: there is nothing else to read.
+                if archives.files.len() == 1 && locations.len() == 1 {
+                    return Err(error);
+                }
+                let symbol = crate::files::symbol_of(meta.location.as_ref());
+                let (path, reason) = (shown(&archives.store_url, &meta.location), tallow_common::readable(&error));
+                delivered.unreadable.push(Unreadable { path, symbol, reason });
+            }
+            continue;
+        }
         let Some(files) = files_at(session, location).await? else {
             let said = format!(
-                "nothing to ingest at '{location}': expected .csv, .txt, .tsv, .json, .ndjson, .parquet or .arrow files \
-                 (also .gz, .zst)"
+                "nothing to ingest at '{location}': expected .csv, .txt, .tsv, .json, .ndjson, .parquet, .arrow or .feather files \
+                 (also .gz, .zst), or archives of them (.zip, .tar, .tar.gz)"
             );
             return Err(Error::not_found(said).into());
         };
         let (full, none): (Vec<_>, Vec<_>) = files.files.into_iter().partition(|meta| meta.size > 0);
-        empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta.location)));
-        found.extend(full.into_iter().map(|meta| Source {
-            path: shown(&files.store_url, &meta.location),
-            meta,
-            store_url: files.store_url.clone(),
-            store: Arc::clone(&files.store),
-            format: files.format,
-            names: columns.map(<[String]>::to_vec).unwrap_or_default(),
-            types: None,
-            rows: None,
-            delimiter: b',',
-            has_header: columns.is_none(),
+        delivered.empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta.location)));
+        delivered.files.extend(full.into_iter().map(|meta| {
+            let (path, name) = (shown(&files.store_url, &meta.location), meta.location.to_string());
+            source(path, name, meta, (&files.store_url, &files.store), files.format)
         }));
     }
-    Ok((found, empty))
+    Ok(delivered)
+}
+
+/// The archives at a location.
+///
+/// # Errors
+/// Other files lie beside them.
+async fn archives_at(session: &SessionState, location: &str) -> Result<Listed> {
+    let mut found = listed(session, location).await?;
+    let other = found.files.iter().find(|meta| Format::of(meta.location.as_ref()).is_some()).cloned();
+    found.files.retain(|meta| Archive::of(meta.location.as_ref()).is_some());
+    match (found.files.first(), other) {
+        (Some(archive), Some(other)) => plan_err!(
+            "{location}: archives and files side by side ({} and {}); name one kind of them, as in '{location}/*.zip'",
+            archive.location,
+            other.location
+        ),
+        _ => Ok(found),
+    }
+}
+
+/// Unpacks an archive into a folder.
+async fn unpacked(of: &Listed, meta: &ObjectMeta, into: &Path, member: Option<&Regex>) -> Result<Vec<Member>> {
+    let Some(archive) = Archive::of(meta.location.as_ref()) else { return Ok(vec![]) };
+    let is_wanted = |name: &str| member.is_none_or(|member| member.is_match(name));
+    let there = PathBuf::from(shown(&of.store_url, &meta.location));
+    let members = match of.store_url.as_str().starts_with("file://") && there.exists() {
+        true => archive.unpack(&there, into, is_wanted)?,
+        false => {
+            let mut fetched = tempfile::NamedTempFile::new()?;
+            let mut bytes = of.store.get(&meta.location).await?.into_stream();
+            while let Some(piece) = bytes.try_next().await? {
+                fetched.write_all(&piece)?;
+            }
+            archive.unpack(fetched.path(), into, is_wanted)?
+        }
+    };
+    match members.is_empty() {
+        true => exec_err!("it has no member that can be ingested"),
+        false => Ok(members),
+    }
 }
 
 /// The files at a location; of a Delta table those that its newest version names.
@@ -132,7 +244,11 @@ impl Source {
     pub async fn open(&mut self, session: &Reading, file: usize) -> Result<Option<Chunk>> {
         let opened = match self.format.kind {
             Kind::Csv | Kind::Tsv => self.open_text(file).await,
-            _ => self.open_arrays(session, file).await,
+            Kind::Json if self.holds_arrays().await? => {
+                self.has_arrays = true;
+                self.open_text(file).await
+            }
+            _ => self.open_batches(session, file).await,
         };
         opened.map_err(|error| match error.find_root() {
             // It can be read, but not as it was said to be.
@@ -159,25 +275,40 @@ impl Source {
         let first_end = memchr::memchr(b'\n', head).map_or(head.len(), |at| at + 1);
         let first = String::from_utf8_lossy(&head[..first_end]).trim().to_string();
         let count = |d: &&u8| first.bytes().filter(|b| b == *d).count();
-        self.delimiter = *DELIMITERS.iter().rev().max_by_key(count).unwrap_or(&b',');
+        if !self.has_arrays {
+            self.delimiter = *DELIMITERS.iter().rev().max_by_key(count).unwrap_or(&b',');
+        }
         let fields = first_record(&head[..first_end], self.delimiter);
         if head.is_empty() {
             return Ok(None);
         }
-        if self.has_header {
-            if fields.iter().any(|f| super::cells::number(f, false).is_some_and(f64::is_finite)) {
+        let has_number = fields.iter().any(|f| super::cells::number(f, false).is_some_and(f64::is_finite));
+        if self.names.is_empty() && self.has_arrays && fields.len() == OF_ARRAYS.len() {
+            (self.names, self.has_header) = (OF_ARRAYS.map(str::to_string).to_vec(), false);
+        }
+        if self.names.is_empty() {
+            if has_number {
+                let what = if self.has_arrays {
+                    "nothing names the columns of its rows"
+                } else {
+                    "the first line is no header"
+                };
                 return plan_err!(
-                    "the first line is no header ('{first}'): name the columns, as in the option \
-                     `columns ts,open,high,low,close,volume`"
+                    "{what} ('{}'): name the columns, as in the option `columns ts,open,high,low,close,volume`",
+                    short(&first)
                 );
             }
             self.names = fields;
         } else if fields.len() != self.names.len() {
             return plan_err!(
-                "the option `columns` names {} columns, the first line has {} ('{first}')",
+                "the option `columns` names {} columns, the first line has {} ('{}')",
                 self.names.len(),
-                fields.len()
+                fields.len(),
+                short(&first)
             );
+        } else {
+            // Files of one source have a header at one time, and none at another.
+            self.has_header = !has_number && !self.has_arrays;
         }
         let from = if self.has_header { first_end } else { 0 };
         let table = TextTable::parse(head[from..].to_vec(), self.delimiter, self.names.len())?;
@@ -186,7 +317,13 @@ impl Source {
         Ok((chunk.rows() > 0 || whole > from).then_some(chunk))
     }
 
-    async fn open_arrays(&mut self, session: &Reading, file: usize) -> Result<Option<Chunk>> {
+    /// Whether its JSON is an array of rows that are arrays.
+    async fn holds_arrays(&self) -> Result<bool> {
+        let head = self.bytes(HEAD, None).try_next().await?;
+        Ok(head.is_some_and(|head| arrays::are_rows(without_mark(&head))))
+    }
+
+    async fn open_batches(&mut self, session: &Reading, file: usize) -> Result<Option<Chunk>> {
         let reader = self.format.reader(session.state.as_ref(), &self.store_url);
         let schema = reader.infer_schema(session.state.as_ref(), &self.store, std::slice::from_ref(&self.meta)).await?;
         self.names = schema.fields().iter().map(|f| f.name().clone()).collect();
@@ -211,7 +348,7 @@ impl Source {
         file: usize,
         progress: IngestProgress,
     ) -> Result<BoxStream<'static, Result<Pending>>> {
-        if matches!(self.format.kind, Kind::Csv | Kind::Tsv) {
+        if self.has_arrays || matches!(self.format.kind, Kind::Csv | Kind::Tsv) {
             let first_line = 1;
             let blocks = Blocks {
                 bytes: self.bytes(BLOCK, Some(progress)),
@@ -257,8 +394,29 @@ impl Source {
         Ok(rows.map_err(move |error| BrokenFile::at(file, &path, error)).boxed())
     }
 
-    /// The file's text, decompressed; what is read of the file is counted before that.
+    /// The file's text, delimited; what is read of the file is counted before that.
     fn bytes(&self, at_once: usize, progress: Option<IngestProgress>) -> BoxStream<'static, Result<Bytes>> {
+        let bytes = self.unpacked(at_once, progress);
+        if !self.has_arrays {
+            return bytes;
+        }
+        let lines = stream::try_unfold((bytes, Rows::default(), false), |(mut bytes, mut rows, ended)| async move {
+            if ended {
+                return Ok(None);
+            }
+            Ok(match bytes.try_next().await? {
+                Some(piece) => Some((rows.lines(&piece)?, (bytes, rows, false))),
+                None => {
+                    rows.end()?;
+                    Some((Bytes::new(), (bytes, rows, true)))
+                }
+            })
+        });
+        lines.boxed()
+    }
+
+    /// The file's bytes, decompressed.
+    fn unpacked(&self, at_once: usize, progress: Option<IngestProgress>) -> BoxStream<'static, Result<Bytes>> {
         let count = move |bytes: &Bytes| {
             if let Some(progress) = &progress {
                 progress.add_bytes(bytes.len() as u64);

@@ -5,7 +5,7 @@ use super::source::{BrokenFile, Source};
 use crate::files::symbol_of;
 use crate::readable::Unreadable;
 use datafusion::common::{DataFusionError, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What an ingest did. `rows` is the sum of `new`, `unchanged`, `restated`, `duplicates`, `incomplete`, `future` and all
@@ -16,6 +16,10 @@ pub struct IngestSummary {
     pub files: usize,
     /// Files without a row.
     pub empty_files: Vec<String>,
+    /// Of the first file with rows, the columns of a candle and what they are made of: a column of the file, or a text.
+    pub columns: Vec<(String, String)>,
+    /// Columns beyond those that every candle has, of all files.
+    pub further: BTreeSet<String>,
     /// Files that were skipped because they cannot be read.
     pub unreadable: Vec<Unreadable>,
     /// Rows read.
@@ -51,7 +55,7 @@ impl IngestSummary {
             return Err(error);
         }
         self.files -= 1;
-        let symbol = symbol_of(source.meta.location.as_ref());
+        let symbol = symbol_of(&source.name);
         self.unreadable.push(Unreadable { path: source.path.clone(), symbol, reason: tallow_common::readable(&error) });
         Ok(())
     }

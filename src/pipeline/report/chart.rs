@@ -1,6 +1,6 @@
 //! A candle chart.
 
-use super::drawing::{Drawing, LEFT, RIGHT, Scale, TOP, WIDTH, dates, legend, path, round, shown};
+use super::drawing::{Drawing, LEFT, RIGHT, Scale, TOP, WIDTH, dates, legend, line, path, round, shown};
 use maud::{Markup, html};
 
 /// A candle.
@@ -53,13 +53,20 @@ pub struct Chart {
     pub averages: Vec<(String, Vec<f64>)>,
     /// The bars that are shaded.
     pub window: Option<Window>,
+    /// Below the candles, lines with a scale of their own.
+    pub panes: Vec<Vec<(String, Vec<f64>)>>,
+    /// Whether each bar tells its values to who points at it.
+    pub tells: bool,
     /// Signs.
     pub marks: Vec<Mark>,
     /// Numbers in words, such as probabilities.
     pub facts: Vec<String>,
 }
 
-const HEIGHT: f64 = 400.0;
+/// Below the candles.
+const FOOT: f64 = 44.0;
+/// A pane of lines, and what is between it and the one above.
+const PANE: f64 = 84.0;
 const PRICES: f64 = 228.0;
 const VOLUMES: f64 = 56.0;
 const BETWEEN: f64 = 14.0;
@@ -74,7 +81,7 @@ impl Drawing for Chart {
     }
 
     fn height(&self) -> f64 {
-        HEIGHT
+        TOP + PRICES + BETWEEN + VOLUMES + FOOT + self.panes.len() as f64 * (PANE + BETWEEN)
     }
 
     fn body(&self) -> Markup {
@@ -83,6 +90,7 @@ impl Drawing for Chart {
         let prices = Scale::of(extremes.chain(lines).chain(self.overlay()), TOP, PRICES);
         let most = self.bars.iter().map(|b| b.volume).filter(|v| v.is_finite()).fold(0.0, f64::max);
         let bottom = TOP + PRICES + BETWEEN + VOLUMES;
+        let end = bottom + self.panes.len() as f64 * (PANE + BETWEEN);
         let width = ((WIDTH - LEFT - RIGHT) / self.bars.len().max(1) as f64 * 0.7).max(0.6);
         let times: Vec<i64> = self.bars.iter().map(|bar| bar.ts).collect();
         html! {
@@ -94,20 +102,30 @@ impl Drawing for Chart {
             }
             (prices.grid(shown))
             @for (bar, text) in dates(&times, 7) {
-                line class="grid" x1=(round(self.x(bar as f64))) x2=(round(self.x(bar as f64))) y1=(TOP) y2=(bottom) {}
-                text class="soft" x=(round(self.x(bar as f64))) y=(bottom + 16.0) font-size="11" text-anchor="middle" { (text) }
+                line class="grid" x1=(round(self.x(bar as f64))) x2=(round(self.x(bar as f64))) y1=(TOP) y2=(end) {}
+                text class="soft" x=(round(self.x(bar as f64))) y=(end + 16.0) font-size="11" text-anchor="middle" { (text) }
             }
             @for (i, bar) in self.bars.iter().enumerate() {
                 (self.candle(i, bar, &prices, width, most, bottom))
             }
             @for (i, (_, values)) in self.averages.iter().enumerate() {
-                path class=(format!("line{i}")) d=(self.path(values.iter().enumerate().map(|(b, v)| (b as f64, *v)), &prices)) {}
+                path class=(line(i)) d=(self.path(values.iter().enumerate().map(|(b, v)| (b as f64, *v)), &prices)) {}
+            }
+            @for (at, lines) in self.panes.iter().enumerate() {
+                (self.pane(lines, bottom + BETWEEN + at as f64 * (PANE + BETWEEN)))
             }
             @if let Some(window) = &self.window {
                 path class="overlay" d=(self.path(self.overlay().enumerate().map(|(b, v)| ((window.first + b) as f64, v)), &prices)) {}
             }
             @for mark in &self.marks {
                 (self.mark(mark, &prices))
+            }
+            @if self.tells {
+                @for (i, bar) in self.bars.iter().enumerate() {
+                    rect class="told" x=(round(self.x(i as f64 - 0.5))) y=(TOP) width=(round(self.x(1.0) - self.x(0.0))) height=(round(end - TOP)) {
+                        title { (self.told(i, bar)) }
+                    }
+                }
             }
         }
     }
@@ -132,6 +150,31 @@ impl Chart {
             rect class=(class) x=(round(x - width / 2.0)) y=(round(upper)) width=(round(width)) height=(round((lower - upper).max(0.7))) {}
             rect class="volume" x=(round(x - width / 2.0)) y=(round(bottom - volume)) width=(round(width)) height=(round(volume)) {}
         }
+    }
+
+    /// Lines with a scale of their own.
+    fn pane(&self, lines: &[(String, Vec<f64>)], top: f64) -> Markup {
+        let scale = Scale::of(lines.iter().flat_map(|(_, values)| values.iter().copied()), top, PANE);
+        html! {
+            (scale.grid(shown))
+            (legend(lines.iter().map(|(name, _)| name.as_str()), top + 10.0))
+            @for (i, (_, values)) in lines.iter().enumerate() {
+                path class=(line(i)) d=(self.path(values.iter().enumerate().map(|(b, v)| (b as f64, *v)), &scale)) {}
+            }
+        }
+    }
+
+    /// The values of a bar, a line each.
+    fn told(&self, i: usize, bar: &Bar) -> String {
+        let mut lines = vec![tallow_common::time::shown(bar.ts)];
+        let prices =
+            [("open", bar.open), ("high", bar.high), ("low", bar.low), ("close", bar.close), ("volume", bar.volume)];
+        let own = prices.into_iter().map(|(name, value)| (name.to_string(), value));
+        let all = self.averages.iter().chain(self.panes.iter().flatten());
+        let others = all.map(|(name, values)| (name.clone(), values.get(i).copied().unwrap_or(f64::NAN)));
+        let known = own.chain(others).filter(|(_, value)| value.is_finite());
+        lines.extend(known.map(|(name, value)| format!("{name} {}", shown(value))));
+        lines.join("\n")
     }
 
     fn mark(&self, mark: &Mark, prices: &Scale) -> Markup {

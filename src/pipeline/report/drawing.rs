@@ -16,7 +16,9 @@ const COLOURS: &str = "text{font-family:sans-serif}.paper{fill:#ffffff}.ink{fill
 .up{fill:#12805c;stroke:#12805c}.down{fill:#c4320a;stroke:#c4320a}.volume{fill:#98a2b3}\
 .shade{fill:#3b5bdb;fill-opacity:0.10}.overlay{fill:none;stroke:#3b5bdb;stroke-width:2}\
 .line0{fill:none;stroke:#b54708;stroke-width:1.3}.line1{fill:none;stroke:#6941c6;stroke-width:1.3}\
-.line2{fill:none;stroke:#087443;stroke-width:1.3}.name0{fill:#b54708}.name1{fill:#6941c6}.name2{fill:#087443}.mark{fill:#3b5bdb}\
+.line2{fill:none;stroke:#087443;stroke-width:1.3}.line3{fill:none;stroke:#c11574;stroke-width:1.3}\
+.line4{fill:none;stroke:#026aa2;stroke-width:1.3}.line5{fill:none;stroke:#7a5c00;stroke-width:1.3}.told{fill:transparent}\
+.name3{fill:#c11574}.name4{fill:#026aa2}.name5{fill:#7a5c00}.name0{fill:#b54708}.name1{fill:#6941c6}.name2{fill:#087443}.mark{fill:#3b5bdb}\
 .area{fill:#c4320a;fill-opacity:0.25;stroke:none}.gain{fill:#12805c}.loss{fill:#c4320a}.best{fill:none;stroke:#1c2430;stroke-width:2}";
 
 /// Something that is drawn.
@@ -153,6 +155,14 @@ pub(super) fn month(ts: i64) -> Option<(i32, usize)> {
     Some((time.year(), time.month0() as usize))
 }
 
+/// Lines that have colours of their own; more begin anew.
+const COLOURED: usize = 6;
+
+/// The class of a line.
+pub(super) fn line(number: usize) -> String {
+    format!("line{}", number % COLOURED)
+}
+
 /// The names of lines, in their colours, from the right.
 pub(super) fn legend<'a>(names: impl DoubleEndedIterator<Item = &'a str>, y: f64) -> Markup {
     let mut right = WIDTH - 8.0;
@@ -164,7 +174,7 @@ pub(super) fn legend<'a>(names: impl DoubleEndedIterator<Item = &'a str>, y: f64
     });
     html! {
         @for (i, name, end) in placed {
-            text class=(format!("name{i}")) x=(end) y=(y) font-size="12" text-anchor="end" { (name) }
+            text class=(format!("name{}", i % COLOURED)) x=(end) y=(y) font-size="12" text-anchor="end" { (name) }
         }
     }
 }

@@ -12,6 +12,7 @@ mod page;
 mod pages;
 mod png;
 mod sweep;
+mod symbol;
 
 pub use backtest::backtest_page;
 pub use chart::{Bar, Chart, Mark, Window};
@@ -24,3 +25,4 @@ pub use page::{Body, Page, Section};
 pub use pages::{LabelReport, match_charts, match_page, scan_page};
 pub use png::png;
 pub use sweep::sweep_page;
+pub use symbol::SymbolChart;

@@ -5,6 +5,7 @@ use crate::dialect::call::{
     arguments, check_window, complete, default_window, in_order, literal, positional, qualifier, with_time,
 };
 use crate::dialect::calls::{ROLLING, SHIFTS, is_rolling, is_shift, offset};
+use crate::dialect::cross_section;
 use crate::dialect::habits;
 use crate::dialect::scope::normal;
 use crate::dialect::suggest::{closest, closest_name};
@@ -61,7 +62,11 @@ impl Rewriter<'_> {
     }
 
     pub(super) fn is_function(&self, name: &str) -> bool {
-        is_shift(name) || self.calls.series(name).is_some() || self.functions.contains(name) || is_builtin(name)
+        is_shift(name)
+            || cross_section::is_one(name)
+            || self.calls.series(name).is_some()
+            || self.functions.contains(name)
+            || is_builtin(name)
     }
 
     /// What to write where a function's name stands alone.

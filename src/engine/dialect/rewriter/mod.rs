@@ -4,7 +4,9 @@ mod functions;
 mod names;
 mod operators;
 
+use super::call::each_argument;
 use super::calls::Calls;
+use super::cross_section;
 use super::lint;
 use super::parameter::{Declared, Params};
 use super::scope::{Relation, Scope, Tables, normal};
@@ -239,7 +241,17 @@ impl VisitorMut for Rewriter<'_> {
         match expr {
             Expr::Identifier(ident) => self.name(ident),
             Expr::CompoundIdentifier(parts) => self.qualified_name(parts),
-            Expr::Function(call) => self.function(call),
+            Expr::Function(call) => {
+                let calls = self.calls;
+                if cross_section::is_one(&call.name.to_string().to_ascii_lowercase()) {
+                    each_argument(call, |arg| calls.first_field(arg));
+                }
+                match cross_section::expanded(call) {
+                    None => self.function(call),
+                    Some(Ok(windows)) => *expr = windows,
+                    Some(Err(problem)) => self.problems.push(problem),
+                }
+            }
             Expr::CompoundFieldAccess { root, .. } if self.calls.called(root).is_some() => {
                 let inner = std::mem::replace(root.as_mut(), Expr::Value(Value::Null.with_empty_span()));
                 **root = nested(inner);
