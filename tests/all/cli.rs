@@ -524,3 +524,12 @@ fn describe_shows_layout_and_the_known_gaps() {
         out.lines().rev().take(6).map(|l| l.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap()).sum();
     assert_eq!(missing, 51, "{out}");
 }
+
+#[test]
+fn shells_complete_commands_and_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(&tallow(&["completions", shell]).stdout);
+        assert!(script.contains("backtest") && script.contains("entry-limit"), "{shell}");
+    }
+    assert!(text(&tallow(&["completions", "cmd"]).stderr).contains("possible values"));
+}

@@ -486,3 +486,65 @@ async fn progress_ends_with_all_bytes_and_rows() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs a Python with pandas and pyarrow, named by TALLOW_TEST_PYTHON"]
+fn files_of_other_sources_are_what_their_readers_read() {
+    let python = std::env::var("TALLOW_TEST_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let folder = tempfile::tempdir().unwrap();
+    let done = std::process::Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/sources.py"))
+        .args([env!("CARGO_BIN_EXE_tallow"), &folder.path().display().to_string()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success() && said.contains("bombs: refused"),
+        "{said}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// Archives and arrays, without others' programs.
+#[test]
+fn members_of_archives_and_arrays_are_delivered_like_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let lake = folder.path().join("lake").display().to_string();
+        let done = crate::cli::tallow(&[&["--lake", &lake], args].concat());
+        (done.status.code(), crate::cli::text(&done.stdout), crate::cli::text(&done.stderr))
+    };
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let arrays = write("BTC_USDT-4h.json", "[[1704067200000,1,3,0.5,2,10],\n[1704081600000, 2, 4, 1.5, \"3\", null]]");
+    assert_eq!(run(&["ingest", &arrays, "-t", "4h", "-q"]).0, Some(0));
+    let (_, found, _) =
+        run(&["query", "-q", "--format", "csv", "select symbol, ts, close, volume from candles_4h order by ts"]);
+    assert_eq!(
+        found,
+        "symbol,ts,close,volume\nBTC_USDT,2024-01-01T00:00:00Z,2.0,10.0\nBTC_USDT,2024-01-01T04:00:00Z,3.0,\n"
+    );
+    for (name, text, said) in [
+        ("wide.json", "[[1704067200000,1,3,0.5,2,10,11]]", "nothing names the columns of its rows"),
+        ("open.json", "[[1704067200000,1,3,0.5,2,10]", "the array of rows does not end"),
+        ("not.zip", "no archive", "the archive cannot be read"),
+    ] {
+        let (status, _, error) = run(&["ingest", &write(name, text), "-t", "4h"]);
+        assert!(status == Some(1) && error.contains(said), "{name}: {error}");
+    }
+    let own = write(
+        "mine.toml",
+        "columns = ['ts', 'open', 'high', 'low', 'close', 'volume', 'more']\nmap = { more = '-' }\n",
+    );
+    let wide = folder.path().join("wide.json").display().to_string();
+    let (status, shown, error) = run(&["ingest", &wide, "-t", "4h", "--preset", &own, "--dry-run"]);
+    assert!(
+        status == Some(0) && shown.contains("map = more=-") && shown.contains("columns     symbol='wide'"),
+        "{shown}{error}"
+    );
+    let (_, _, error) = run(&["ingest", &wide, "-t", "4h", "--preset", "binence"]);
+    assert!(error.contains("--preset binence: expected one of binance, ccxt"), "{error}");
+}

@@ -39,6 +39,7 @@ mod reports;
 mod scans;
 mod similarity;
 mod slt;
+mod symbols;
 mod tightness;
 mod timeframes;
 mod trades;

@@ -214,3 +214,29 @@ async fn scores_on_the_page_are_those_of_sql() {
     let own = numbers(&crate::common::query(&session, &sql).await, "g");
     crate::common::assert_close(&own, &told, "gain_10");
 }
+
+#[test]
+fn the_chart_of_a_symbol_has_lines_among_prices_and_panes_below() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let draw = |output: &str, more: &[&str]| {
+        let of =
+            ["chart", "AAPL", "-t", SAMPLE, "-f", "sma(50)", "-f", "rsi(14)", "-f", "macd(12, 26, 9)", "-o", output];
+        tallow(folder.path(), &[&of[..], more].concat());
+    };
+    draw(&file("a.html"), &["--bars", "30"]);
+    let page = std::fs::read_to_string(file("a.html")).unwrap();
+    assert_eq!(page.matches("class=\"told\"").count(), 30);
+    assert!(page.contains("open 159") || page.contains("close 159.5"), "a bar tells its values");
+    for name in ["sma(50)", "rsi(14)", "macd(12, 26, 9).macdhist"] {
+        assert!(page.contains(name), "{name}");
+    }
+    let svg = {
+        draw(&file("a.svg"), &["--to", "2016-01-01"]);
+        std::fs::read_to_string(file("a.svg")).unwrap()
+    };
+    // Two panes below: one line for the average, one and three in them.
+    assert!(svg.matches("class=\"line").count() == 5 && svg.contains("to 2015-12-31, 250 bars"), "{}", &svg[..400]);
+    draw(&file("a.png"), &[]);
+    assert!(std::fs::read(file("a.png")).unwrap().starts_with(b"\x89PNG"));
+}

@@ -98,11 +98,23 @@ impl Reader {
             Token::RBracket => self.brackets = self.brackets.saturating_sub(1),
             Token::Colon if self.brackets == 0 && self.begins_operand() && self.parameter() => return,
             Token::AtSign if self.after_operand() && self.spaced_timeframe() => return,
+            // `TOP (10)` after SELECT is of another SQL: here it is a function.
+            Token::Word(word) if word.keyword == Keyword::TOP && self.is_called() => {
+                let word = Word { keyword: Keyword::NoKeyword, ..word.clone() };
+                self.out.push(TokenWithSpan { token: Token::Word(word), span: token.span });
+                self.at += 1;
+                return;
+            }
             Token::Word(word) if word.quote_style.is_none() && self.word(word, token.span) => return,
             _ => {}
         }
         self.out.push(token);
         self.at += 1;
+    }
+
+    /// Whether arguments follow.
+    fn is_called(&self) -> bool {
+        matches!(self.after(self.at + 1), Some((_, Token::LParen)))
     }
 
     /// The last token that is no space.

@@ -96,9 +96,10 @@ pub(super) fn recognise(source: &Source, head: &Chunk, naming: &Naming, timefram
     let one = |name: &str| names.get(name).and_then(|c| c.first()).copied();
     let missing = |what: &str, column: &str| {
         plan_datafusion_err!(
-            "{}: no {what} column among {}; name it with the option `map {column}=COLUMN`",
+            "{}: no {what} column among {}; name it with the option `map {column}=COLUMN`{}",
             source.path,
-            short(&source.names.join(", "))
+            short(&source.names.join(", ")),
+            if source.is_member { ", or read other members of the archive with the option `member`" } else { "" }
         )
     };
     let ts = names.get("ts").cloned().ok_or_else(|| missing("time", "ts"))?;

@@ -74,6 +74,8 @@ pub(super) struct Source {
     has_header: bool,
     /// JSON arrays, which are read as lines of text.
     has_arrays: bool,
+    /// Whether it is a member of an archive.
+    pub is_member: bool,
 }
 
 /// The files of a delivery.
@@ -97,6 +99,7 @@ pub(super) async fn list(
 ) -> Result<DeliveredFiles> {
     let mut delivered = DeliveredFiles { files: vec![], empty: vec![], unreadable: vec![], unpacked: vec![] };
     let source = |path: String, name: String, meta: ObjectMeta, (url, store): (&_, &_), format: Format| Source {
+        is_member: false,
         path,
         name,
         meta,
@@ -133,7 +136,8 @@ pub(super) async fn list(
                                 size: member.size,
                                 ..meta.clone()
                             };
-                            delivered.files.push(source(path, name, at, (&local_url, &local), member.format));
+                            let file = source(path, name, at, (&local_url, &local), member.format);
+                            delivered.files.push(Source { is_member: true, ..file });
                         }
                         delivered.unpacked.push(folder);
                     }

@@ -213,10 +213,11 @@ impl Backtest {
             }
         }
         let bars = bounded(session, DataFrame::new(state, plan), self.range).await?;
-        match self.from_query {
-            // A join leaves no order.
-            Some(_) => Ok(bars.sort(vec![col("symbol").sort(true, false), col("ts").sort(true, false)])?),
-            None => Ok(bars),
+        let is_cross_sectional = self.formulas().iter().any(|(_, _, formula)| formula.is_cross_sectional());
+        match self.from_query.is_some() || is_cross_sectional {
+            // Neither a join leaves the order of symbols, nor what looks at all of them.
+            true => Ok(bars.sort(vec![col("symbol").sort(true, false), col("ts").sort(true, false)])?),
+            false => Ok(bars),
         }
     }
 }

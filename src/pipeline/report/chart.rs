@@ -1,6 +1,6 @@
 //! A candle chart.
 
-use super::drawing::{Drawing, LEFT, RIGHT, Scale, TOP, WIDTH, dates, legend, line, path, round, shown};
+use super::drawing::{Drawing, LEFT, RIGHT, Scale, TOP, WIDTH, dates, legend, line, names, path, round, shown};
 use maud::{Markup, html};
 
 /// A candle.
@@ -101,7 +101,7 @@ impl Drawing for Chart {
                     width=(round(self.x(window.last as f64 + 0.5) - self.x(window.first as f64 - 0.5))) {}
             }
             (prices.grid(shown))
-            @for (bar, text) in dates(&times, 7) {
+            @for (bar, text) in dates(&times, 10) {
                 line class="grid" x1=(round(self.x(bar as f64))) x2=(round(self.x(bar as f64))) y1=(TOP) y2=(end) {}
                 text class="soft" x=(round(self.x(bar as f64))) y=(end + 16.0) font-size="11" text-anchor="middle" { (text) }
             }
@@ -157,7 +157,7 @@ impl Chart {
         let scale = Scale::of(lines.iter().flat_map(|(_, values)| values.iter().copied()), top, PANE);
         html! {
             (scale.grid(shown))
-            (legend(lines.iter().map(|(name, _)| name.as_str()), top + 10.0))
+            (names(lines.iter().map(|(name, _)| name.as_str()), top - 3.0))
             @for (i, (_, values)) in lines.iter().enumerate() {
                 path class=(line(i)) d=(self.path(values.iter().enumerate().map(|(b, v)| (b as f64, *v)), &scale)) {}
             }

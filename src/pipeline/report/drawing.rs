@@ -163,6 +163,17 @@ pub(super) fn line(number: usize) -> String {
     format!("line{}", number % COLOURED)
 }
 
+/// The names of lines, in their colours, from the left.
+pub(super) fn names<'a>(names: impl Iterator<Item = &'a str>, y: f64) -> Markup {
+    html! {
+        text x=(LEFT) y=(y) font-size="11" {
+            @for (i, name) in names.enumerate() {
+                tspan class=(format!("name{}", i % COLOURED)) dx=(if i > 0 { "12" } else { "0" }) { (name) }
+            }
+        }
+    }
+}
+
 /// The names of lines, in their colours, from the right.
 pub(super) fn legend<'a>(names: impl DoubleEndedIterator<Item = &'a str>, y: f64) -> Markup {
     let mut right = WIDTH - 8.0;

@@ -5,11 +5,13 @@ mod values;
 mod walks;
 
 use super::calls::Calls;
+use super::cross_section;
 use super::depth;
 use super::parameter::{Declared, Parameter, Params};
 use super::rewriter::Rewriter;
 use super::scope::Tables;
 use super::suggest::closest;
+use super::syntax::first_call;
 use super::timeframe::{timeframe_of, typed};
 use super::tokens::{CROSSES, DIALECT, tokens};
 use super::{habits, parse_error};
@@ -146,6 +148,17 @@ impl Formula {
         }
         let _ = VisitMut::visit(&mut expr, &mut MinusMinus);
         Ok(Formula { source: text.into(), text: typed(&expr).into(), expr: Arc::new(expr) })
+    }
+
+    /// Whether it looks at all symbols of a time, so that the order of its rows is not that of symbols.
+    pub fn is_cross_sectional(&self) -> bool {
+        let found = first_call(self.expr.as_ref(), |expr| match expr {
+            Expr::Function(call) => {
+                cross_section::is_one(&call.name.to_string().to_ascii_lowercase()).then(|| call.clone())
+            }
+            _ => None,
+        });
+        found.is_some()
     }
 
     /// Its parameters, each once, in the order of the text.
