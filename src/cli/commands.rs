@@ -2,9 +2,9 @@
 
 use super::config::Config;
 use super::{
-    Failure, backtest, check, completions, config, describe, discover, explain, formula, functions, history, ingest,
-    label, levels, matching, optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep, synth, tables,
-    vacuum, validate,
+    Failure, backtest, check, completions, config, describe, discover, explain, fetch, formula, functions, history,
+    ingest, label, levels, matching, optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep, synth,
+    tables, vacuum, validate,
 };
 #[cfg(feature = "report")]
 use super::{chart, report};
@@ -95,6 +95,8 @@ commands! {
     Check(check::CheckArgs),
     /// Load files into the lake: columns recognised, rows checked and merged, in one atomic commit
     Ingest(Box<ingest::IngestArgs>),
+    /// Fetch the history of an exchange's candles into the lake, or what is new since
+    Fetch(Box<fetch::FetchArgs>),
     /// Show what is wrong with stored candles: broken rules, gaps, jumps
     Validate(validate::ValidateArgs),
     /// Rewrite small and overlapping files into sorted ones

@@ -123,7 +123,7 @@ fn options(args: IngestArgs) -> Result<IngestOptions, Failure> {
     })
 }
 
-fn show(summary: &IngestSummary, dry_run: bool, assumed: &[String]) -> std::io::Result<()> {
+pub(super) fn show(summary: &IngestSummary, dry_run: bool, assumed: &[String]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if dry_run {
         for (at, line) in assumed.iter().enumerate() {

@@ -12,6 +12,7 @@ mod describe;
 mod destination;
 mod discover;
 mod explain;
+mod fetch;
 mod formula;
 mod functions;
 mod given;

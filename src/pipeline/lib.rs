@@ -15,6 +15,7 @@ pub mod check;
 mod codec;
 pub mod describe;
 pub mod explain;
+pub mod fetch;
 mod fingerprint;
 pub mod formulas;
 pub mod functions;

@@ -13,6 +13,7 @@ mod damaged;
 mod dialect;
 mod edits;
 mod examples;
+mod fetch;
 mod floors;
 mod formulas;
 mod fuzz;

@@ -58,6 +58,7 @@ topics! {
     "reports": ["report"],
     "lake": ["tables"],
     "loading": ["ingest"],
+    "fetching": ["fetch"],
     "maintenance": ["validate", "optimize", "vacuum", "history"],
     "stores": [],
     "output": [],

@@ -98,61 +98,22 @@ pub(super) async fn list(
     member: Option<&Regex>,
 ) -> Result<DeliveredFiles> {
     let mut delivered = DeliveredFiles { files: vec![], empty: vec![], unreadable: vec![], unpacked: vec![] };
-    let source = |path: String, name: String, meta: ObjectMeta, (url, store): (&_, &_), format: Format| Source {
-        is_member: false,
-        path,
-        name,
-        meta,
-        store_url: ObjectStoreUrl::clone(url),
-        store: Arc::clone(store),
-        format,
-        names: columns.map(<[String]>::to_vec).unwrap_or_default(),
-        types: None,
-        rows: None,
-        delimiter: b',',
-        has_header: columns.is_none(),
-        has_arrays: false,
-    };
     for location in locations {
         let archives = archives_at(session, location).await?;
+        for meta in &archives.files {
+            // The only one: there is nothing else to read.
+            let is_alone = archives.files.len() == 1 && locations.len() == 1;
+            match delivered.add_archive(session, &archives, meta, columns, member).await {
+                Err(error) if is_alone => return Err(error),
+                Err(error) => {
+                    let path = shown(&archives.store_url, &meta.location);
+                    let symbol = crate::files::symbol_of(meta.location.as_ref());
+                    delivered.unreadable.push(Unreadable { path, symbol, reason: tallow_common::readable(&error) });
+                }
+                Ok(()) => {}
+            }
+        }
         if !archives.files.is_empty() {
-            let local_url = ObjectStoreUrl::local_filesystem();
-            let local = session.runtime_env().object_store(&local_url)?;
-            let mut archive_errors = vec![];
-            for meta in &archives.files {
-                let path = shown(&archives.store_url, &meta.location);
-                let folder = tempfile::tempdir()?;
-                match unpacked(&archives, meta, folder.path(), member).await {
-                    Ok(members) => {
-                        for member in members {
-                            let (path, name) =
-                                (format!("{path}/{}", member.name), format!("{}/{}", meta.location, member.name));
-                            if member.size == 0 {
-                                delivered.empty.push(path);
-                                continue;
-                            }
-                            let at = ObjectMeta {
-                                location: object_store::path::Path::from_absolute_path(&member.file)?,
-                                size: member.size,
-                                ..meta.clone()
-                            };
-                            let file = source(path, name, at, (&local_url, &local), member.format);
-                            delivered.files.push(Source { is_member: true, ..file });
-                        }
-                        delivered.unpacked.push(folder);
-                    }
-                    Err(error) => archive_errors.push((meta, isolation::named(&path, error))),
-                }
-            }
-            for (meta, error) in archive_errors {
-                // The only one: there is nothing else to read.
-                if archives.files.len() == 1 && locations.len() == 1 {
-                    return Err(error);
-                }
-                let symbol = crate::files::symbol_of(meta.location.as_ref());
-                let (path, reason) = (shown(&archives.store_url, &meta.location), tallow_common::readable(&error));
-                delivered.unreadable.push(Unreadable { path, symbol, reason });
-            }
             continue;
         }
         let Some(files) = files_at(session, location).await? else {
@@ -162,14 +123,48 @@ pub(super) async fn list(
             );
             return Err(Error::not_found(said).into());
         };
-        let (full, none): (Vec<_>, Vec<_>) = files.files.into_iter().partition(|meta| meta.size > 0);
-        delivered.empty.extend(none.into_iter().map(|meta| shown(&files.store_url, &meta.location)));
-        delivered.files.extend(full.into_iter().map(|meta| {
+        for meta in files.files {
             let (path, name) = (shown(&files.store_url, &meta.location), meta.location.to_string());
-            source(path, name, meta, (&files.store_url, &files.store), files.format)
-        }));
+            let place = (&files.store_url, &files.store);
+            delivered.add(Source::new((path, name), meta, place, files.format, columns));
+        }
     }
     Ok(delivered)
+}
+
+impl DeliveredFiles {
+    fn add(&mut self, file: Source) {
+        match file.meta.size {
+            0 => self.empty.push(file.path),
+            _ => self.files.push(file),
+        }
+    }
+
+    /// Unpacks an archive.
+    async fn add_archive(
+        &mut self,
+        session: &SessionState,
+        archives: &Listed,
+        meta: &ObjectMeta,
+        columns: Option<&[String]>,
+        wanted: Option<&Regex>,
+    ) -> Result<()> {
+        let path = shown(&archives.store_url, &meta.location);
+        let folder = tempfile::tempdir()?;
+        let members = unpacked(archives, meta, folder.path(), wanted).await;
+        let members = members.map_err(|error| isolation::named(&path, error))?;
+        let local_url = ObjectStoreUrl::local_filesystem();
+        let local = session.runtime_env().object_store(&local_url)?;
+        for Member { name, file, size, format } in members {
+            let names = (format!("{path}/{name}"), format!("{}/{name}", meta.location));
+            let location = object_store::path::Path::from_absolute_path(&file)?;
+            let meta = ObjectMeta { location, size, ..meta.clone() };
+            let source = Source::new(names, meta, (&local_url, &local), format, columns);
+            self.add(Source { is_member: true, ..source });
+        }
+        self.unpacked.push(folder);
+        Ok(())
+    }
 }
 
 /// The archives at a location.
@@ -244,6 +239,31 @@ impl BrokenFile {
 }
 
 impl Source {
+    /// One that was not opened yet, by its path and its name.
+    fn new(
+        (path, name): (String, String),
+        meta: ObjectMeta,
+        (store_url, store): (&ObjectStoreUrl, &Arc<dyn ObjectStore>),
+        format: Format,
+        columns: Option<&[String]>,
+    ) -> Source {
+        Source {
+            path,
+            name,
+            meta,
+            store_url: store_url.clone(),
+            store: Arc::clone(store),
+            format,
+            names: columns.map(<[String]>::to_vec).unwrap_or_default(),
+            types: None,
+            rows: None,
+            delimiter: b',',
+            has_header: columns.is_none(),
+            has_arrays: false,
+            is_member: false,
+        }
+    }
+
     /// Reads the names of the columns, and some rows by which their formats are recognised. `None`: no rows.
     pub async fn open(&mut self, session: &Reading, file: usize) -> Result<Option<Chunk>> {
         let opened = match self.format.kind {

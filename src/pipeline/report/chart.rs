@@ -55,8 +55,6 @@ pub struct Chart {
     pub window: Option<Window>,
     /// Below the candles, lines with a scale of their own.
     pub panes: Vec<Vec<(String, Vec<f64>)>>,
-    /// Whether each bar tells its values to who points at it.
-    pub tells: bool,
     /// Signs.
     pub marks: Vec<Mark>,
     /// Numbers in words, such as probabilities.
@@ -120,11 +118,10 @@ impl Drawing for Chart {
             @for mark in &self.marks {
                 (self.mark(mark, &prices))
             }
-            @if self.tells {
-                @for (i, bar) in self.bars.iter().enumerate() {
-                    rect class="told" x=(round(self.x(i as f64 - 0.5))) y=(TOP) width=(round(self.x(1.0) - self.x(0.0))) height=(round(end - TOP)) {
-                        title { (self.told(i, bar)) }
-                    }
+            // Each bar tells its values to who points at it.
+            @for (i, bar) in self.bars.iter().enumerate() {
+                rect class="told" x=(round(self.x(i as f64 - 0.5))) y=(TOP) width=(round(self.x(1.0) - self.x(0.0))) height=(round(end - TOP)) {
+                    title { (self.told(i, bar)) }
                 }
             }
         }

@@ -76,7 +76,7 @@ impl SymbolChart {
         }
         let rows = rows.slice(rows.num_rows().saturating_sub(self.bars), rows.num_rows().min(self.bars));
         let bars = bars(&rows)?;
-        let mut chart = Chart { title: self.symbol.clone(), tells: true, ..Chart::default() };
+        let mut chart = Chart { title: self.symbol.clone(), ..Chart::default() };
         let (low, high) = bars
             .iter()
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), bar| (low.min(bar.low), high.max(bar.high)));
