@@ -59,13 +59,6 @@ pub struct Shorter {
 }
 
 impl Preset {
-    /// Names of those that tallow knows, and what they are for.
-    pub fn known() -> impl Iterator<Item = (&'static str, String)> {
-        KNOWN
-            .into_iter()
-            .map(|(name, text)| (name, Preset::parse(name, text).unwrap_or_default().about.unwrap_or_default()))
-    }
-
     /// One that tallow knows, or the text of a file.
     ///
     /// # Errors

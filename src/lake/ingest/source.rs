@@ -150,7 +150,7 @@ impl DeliveredFiles {
         wanted: Option<&Regex>,
     ) -> Result<()> {
         let path = shown(&archives.store_url, &meta.location);
-        let folder = tempfile::tempdir()?;
+        let folder = spill_folder(session)?;
         let members = unpacked(archives, meta, folder.path(), wanted).await;
         let members = members.map_err(|error| isolation::named(&path, error))?;
         let local_url = ObjectStoreUrl::local_filesystem();
@@ -165,6 +165,15 @@ impl DeliveredFiles {
         self.unpacked.push(folder);
         Ok(())
     }
+}
+
+/// A folder where sorts spill.
+fn spill_folder(session: &SessionState) -> Result<TempDir> {
+    let spilled = session.runtime_env().disk_manager.create_tmp_file("members of archives")?;
+    Ok(match spilled.path().and_then(Path::parent) {
+        Some(folder) => tempfile::tempdir_in(folder)?,
+        None => tempfile::tempdir()?,
+    })
 }
 
 /// The archives at a location.

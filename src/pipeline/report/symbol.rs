@@ -2,6 +2,7 @@
 
 use super::{Bar, Body, Chart, Figure, Page, Section, source};
 use crate::Session;
+use crate::among::absent;
 use crate::bounds::{Range, bounded};
 use crate::quoting::{quoted, text};
 use crate::relation::{one, relation};
@@ -72,7 +73,10 @@ impl SymbolChart {
         let schema = Arc::clone(frame.schema().inner());
         let rows = concat_batches(&schema, &session.collect(frame).await?)?;
         if rows.num_rows() == 0 {
-            return Err(Error::not_found(format!("{} has no bars of {} in this range", self.table, self.symbol)));
+            let frame = one(session, &format!("select symbol, ts from {} as candles", from.sql)).await?;
+            let absent = absent(session, frame.logical_plan(), std::slice::from_ref(&self.symbol)).await?;
+            let why = absent.first().map_or("it has no bars in this range", |skipped| skipped.reason.as_str());
+            return Err(Error::not_found(format!("{}: {why}", self.symbol)));
         }
         let rows = rows.slice(rows.num_rows().saturating_sub(self.bars), rows.num_rows().min(self.bars));
         let bars = bars(&rows)?;
