@@ -15,7 +15,7 @@ use crate::series::{
     RecordKind, Records, SeriesFunction, SeriesSignature, Text, Time,
 };
 use account::{Costs, Lots, Rejected};
-use datafusion_common::{Result, plan_err};
+use datafusion_common::Result;
 pub use order::{Arrived, Bar, Bracket, Entry, Level, Order, Side, Signals};
 pub use position::{Exit, Filled, Position, Reason};
 use rules::{Both, End, Fill, LimitFill, OfProfile, Profile, Rules, Trail, TrailOn, target_steps};
@@ -207,7 +207,7 @@ impl Backtest {
                 "entry_stop_fraction",
                 0.0..=1e9,
                 Some(0.0),
-                "Enter once the market is so far beyond the close of the signal, a fraction; 0: at once",
+                "Enter once the market is so far beyond the close of the signal, a fraction, where there is no limit; 0: at once",
             ),
             stop: s.real(
                 "stop_fraction",
@@ -367,14 +367,6 @@ impl SeriesFunction for Backtest {
         let (from_distance, from_price) = (numbers(given.entry_stop_distance), numbers(given.entry_stop_price));
         let of = &self.brackets;
         let fractions = [of.stop, of.target, of.trail, of.entry_limit, of.entry_stop].map(|f| params.get(f));
-        let waits_for = |fraction: f64, of: [Option<&[f64]>; 2]| fraction > 0.0 || of.iter().any(Option::is_some);
-        if waits_for(fractions[3], [limit_distance, limit_price])
-            && waits_for(fractions[4], [from_distance, from_price])
-        {
-            return plan_err!(
-                "backtest: an entry waits for a better price (entry_limit) or for a worse one (entry_stop), not for both"
-            );
-        }
         let is = |signal: Option<&[bool]>, row: usize| signal.is_some_and(|signal| signal[row]);
         let at = |values: Option<&[f64]>, row: usize| values.map(|values| values[row]);
         let order = |row: usize| {
