@@ -1,7 +1,7 @@
 //! All symbols with shared money, instant by instant.
 
 use super::account::{Costs, Funds, Lots, Rejected, quantity};
-use super::order::{Arrived, Bar, Order, Side};
+use super::order::{Arrived, Bar, Entry, Order, Side};
 use super::position::{Exit, Filled, Reason};
 use super::rules::{Fill, Rules};
 use super::simulate::{Trade, trade};
@@ -121,6 +121,8 @@ pub struct Portfolio<'a> {
     traded: f64,
     instant: usize,
     is_over: bool,
+    /// Some entries wait for their price.
+    waits: bool,
     details: Option<&'a Details>,
     /// Bars of which the details are missing.
     unclear: Vec<(usize, i64)>,
@@ -145,6 +147,7 @@ impl<'a> Portfolio<'a> {
             traded: 0.0,
             instant: 0,
             is_over: false,
+            waits: false,
             details: None,
             unclear: vec![],
         }
@@ -207,13 +210,24 @@ impl<'a> Portfolio<'a> {
         if rules.fill == Fill::Open {
             self.enter(&open, |bar| bar.open, ledger);
         }
-        self.arrive(&open, ledger, |trader, bar| trader.arrives_at_open(&bar.bar, rules));
-        let parts: Vec<&[Bar]> = open.iter().map(|bar| self.parts(bar, ts)).collect();
-        let mut at = 0..;
-        self.arrive(&open, ledger, |trader, _| trader.arrives(at.next().map_or(&[], |at: usize| parts[at]), rules));
+        if self.waits {
+            self.arrive(&open, ledger, |trader, bar| trader.arrives_at_open(&bar.bar, rules));
+        }
+        let parts: Vec<&[Bar]> = match self.details {
+            Some(_) => open.iter().map(|bar| self.parts(bar, ts)).collect(),
+            None => vec![],
+        };
+        if self.waits {
+            let mut known = parts.iter().copied();
+            self.arrive(&open, ledger, |trader, bar| match known.next() {
+                Some(parts) => trader.arrives(parts, rules),
+                None => trader.arrives(std::slice::from_ref(&bar.bar), rules),
+            });
+        }
         // What is got in the course of a bar is there from the next instant on.
         let mut got = 0.0;
-        for (bar, parts) in open.iter().zip(&parts) {
+        for (at, bar) in open.iter().enumerate() {
+            let parts = parts.get(at).copied().unwrap_or(std::slice::from_ref(&bar.bar));
             let trader = &mut self.symbols[bar.symbol].trader;
             let exit = match parts {
                 [_] => trader.in_bar(&bar.bar, rules),
@@ -231,6 +245,7 @@ impl<'a> Portfolio<'a> {
             }
             if bar.order.enters() {
                 symbol.rank = bar.rank;
+                self.waits |= bar.order.entry != Entry::Market;
             }
             if let Some(exit) = symbol.trader.at_close(&bar.bar, &bar.order, rules) {
                 self.cash += self.leave(bar, &exit, ledger);
@@ -274,6 +289,7 @@ impl<'a> Portfolio<'a> {
             symbol.last.0 = bar.bar.close;
             if bar.order.enters() {
                 symbol.rank = bar.rank;
+                self.waits |= bar.order.entry != Entry::Market;
             }
         }
     }
