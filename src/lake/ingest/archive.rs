@@ -108,7 +108,7 @@ impl Members<'_> {
         let most = (self.packed * MOST_RATIO).max(SMALL);
         if size > most {
             return exec_err!(
-                "its member '{name}' has {size} bytes, {MOST_RATIO} times those of the archive: that is no data"
+                "its member '{name}' has {size} bytes, more than {MOST_RATIO} times those of the archive: that is no data"
             );
         }
         let file = self.into.join(self.found.len().to_string());
