@@ -12,6 +12,7 @@ mod cells;
 mod counts;
 mod delivered;
 mod delivery;
+mod listing;
 mod mapping;
 mod origin;
 mod preset;

@@ -4,9 +4,10 @@ use super::canonical::{Rules, SEQUENCE, Scale};
 use super::counts::Counts;
 use super::delivered::{Delivered, OutOfOrder};
 use super::delivery::Delivery;
+use super::listing;
 use super::mapping::{self, Plan, Recognised};
 use super::quarantine::{self, Rejected};
-use super::source::{self, BrokenFile, Reading, Source};
+use super::source::{BrokenFile, Reading, Source};
 use super::tally::Tally;
 use super::target::Target;
 use super::upsert::{MAX_TAILS, Merged, REWRITE_BYTES};
@@ -97,8 +98,8 @@ impl Ingest<'_> {
     /// Opens every file and recognises its columns.
     async fn open_files(&self) -> Result<DeliveredFiles> {
         let IngestOptions { sources, columns, naming, member, .. } = self.options;
-        let source::DeliveredFiles { files: listed, empty: empty_files, unreadable, unpacked } =
-            source::list(self.state, sources, columns.as_deref(), member.as_ref()).await?;
+        let listing::DeliveredFiles { files: listed, empty: empty_files, unreadable, unpacked } =
+            listing::list(self.state, sources, columns.as_deref(), member.as_ref()).await?;
         let files = listed.len() + empty_files.len();
         let summary = IngestSummary { files, empty_files, unreadable, ..Default::default() };
         let mut files = DeliveredFiles { sources: vec![], recognised: vec![], summary, _unpacked: unpacked };

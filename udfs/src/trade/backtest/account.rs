@@ -2,6 +2,9 @@
 
 use super::order::Side;
 
+/// In microseconds.
+const YEAR: f64 = 365.0 * 86_400_000_000.0;
+
 /// What is paid beside prices.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Costs {
@@ -31,6 +34,16 @@ impl Costs {
             return 0.0;
         }
         (self.fixed + self.commission * price * quantity + self.per_unit * quantity).max(self.minimum)
+    }
+
+    /// What holding a position of a value costs from one time up to another: borrowing what was sold short, and funding, a fraction of
+    /// the value that a long position pays.
+    pub fn of_holding(&self, side: Side, value: f64, times: Option<(i64, i64)>, funding: f64) -> f64 {
+        let borrowed = match (side, times) {
+            (Side::Short, Some((from, to))) => value * self.borrow * (to - from) as f64 / YEAR,
+            _ => 0.0,
+        };
+        borrowed + if funding.is_finite() { side.sign() * value * funding } else { 0.0 }
     }
 
     /// The most units that money buys, costs included.

@@ -4,6 +4,7 @@ pub mod account;
 mod order;
 pub mod portfolio;
 mod position;
+mod resting;
 pub mod rules;
 pub mod simulate;
 pub mod trader;
@@ -16,8 +17,9 @@ use crate::series::{
 };
 use account::{Costs, Lots, Rejected};
 use datafusion_common::Result;
-pub use order::{Arrived, Bar, Bracket, Entry, Level, Order, Side, Signals};
+pub use order::{Bar, Bracket, Entry, Level, Order, Side, Signals};
 pub use position::{Exit, Filled, Position, Reason};
+pub use resting::Arrived;
 use rules::{Both, End, Fill, LimitFill, OfProfile, Profile, Rules, Trail, TrailOn, target_steps};
 use simulate::{Bars, Record, Simulation, Terms, Trade};
 

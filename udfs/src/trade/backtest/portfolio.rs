@@ -1,8 +1,9 @@
 //! All symbols with shared money, instant by instant.
 
 use super::account::{Costs, Funds, Lots, Rejected, quantity};
-use super::order::{Arrived, Bar, Entry, Order, Side};
+use super::order::{Bar, Entry, Order};
 use super::position::{Exit, Filled, Reason};
+use super::resting::Arrived;
 use super::rules::{Fill, Rules};
 use super::simulate::{Trade, trade};
 use super::trader::Trader;
@@ -130,8 +131,6 @@ pub struct Portfolio<'a> {
 
 /// The shorter bars within bars, by the symbol and the time of a bar; none where there are none.
 pub type Details = HashMap<(usize, i64), Vec<Bar>>;
-
-const YEAR: f64 = 365.0 * 86_400_000_000.0;
 
 impl<'a> Portfolio<'a> {
     /// Nothing but money.
@@ -320,13 +319,7 @@ impl<'a> Portfolio<'a> {
         let symbol = &mut self.symbols[bar.symbol];
         let Some(held) = &symbol.trader.position else { return };
         let value = held.quantity * symbol.last.0;
-        let mut paid = 0.0;
-        if held.side == Side::Short {
-            paid += value * self.terms.costs.borrow * (ts - symbol.last.1) as f64 / YEAR;
-        }
-        if bar.funding.is_finite() {
-            paid += held.side.sign() * value * bar.funding;
-        }
+        let paid = self.terms.costs.of_holding(held.side, value, Some((symbol.last.1, ts)), bar.funding);
         symbol.costs += paid;
         self.cash -= paid;
     }

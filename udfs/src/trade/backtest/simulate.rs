@@ -1,8 +1,9 @@
 //! One symbol, with money of its own: the rules of fills, bar by bar.
 
 use super::account::{Costs, Funds, Lots, Rejected, quantity};
-use super::order::{Arrived, Bar, Order, Side};
+use super::order::{Bar, Order, Side};
 use super::position::{Exit, Filled, Position, Reason};
+use super::resting::Arrived;
 use super::rules::{Fill, Rules};
 use super::trader::Trader;
 
@@ -110,8 +111,6 @@ pub struct Simulation<'a> {
     /// Nothing is traded any more.
     is_over: bool,
 }
-
-const YEAR: f64 = 365.0 * 86_400_000_000.0;
 
 impl<'a> Simulation<'a> {
     /// An account with nothing but money.
@@ -256,13 +255,7 @@ impl<'a> Simulation<'a> {
     fn pay_for_time(&mut self, ts: Option<i64>, funding: f64) {
         let Some(held) = &self.trader.position else { return };
         let value = held.quantity * self.last.0;
-        let mut paid = 0.0;
-        if let (Side::Short, Some(from), Some(to)) = (held.side, self.last.1, ts) {
-            paid += value * self.terms.costs.borrow * (to - from) as f64 / YEAR;
-        }
-        if funding.is_finite() {
-            paid += held.side.sign() * value * funding;
-        }
+        let paid = self.terms.costs.of_holding(held.side, value, self.last.1.zip(ts), funding);
         self.cash -= paid;
         self.costs += paid;
     }

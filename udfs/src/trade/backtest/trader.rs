@@ -1,8 +1,9 @@
 //! What one symbol's bars do to orders and to the position: the rules of fills, bar by bar. How much is bought, and with what
 //! money, is decided elsewhere.
 
-use super::order::{Arrived, Bar, Bracket, Entry, Level, Order, Resting, Side, Signals};
+use super::order::{Bar, Bracket, Entry, Level, Order, Side, Signals};
 use super::position::{Exit, Filled, Position, Reason, stop_price};
+use super::resting::{Arrived, Resting};
 use super::rules::{Both, End, Fill, Gap, Rules, Trail, TrailOn};
 
 /// One symbol's orders and position, from bar to bar.

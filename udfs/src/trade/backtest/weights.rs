@@ -145,8 +145,6 @@ pub struct Weights<'a> {
     is_over: bool,
 }
 
-const YEAR: f64 = 365.0 * 86_400_000_000.0;
-
 impl<'a> Weights<'a> {
     /// Nothing but money. [`Terms::slots`] are the most symbols that have a part: those of the highest rank.
     pub fn new(rules: &'a Rules, terms: Terms, every: Every, origin: Origin) -> Weights<'a> {
@@ -401,13 +399,7 @@ impl<'a> Weights<'a> {
         let symbol = &mut self.symbols[bar.symbol];
         let Some(held) = &mut symbol.held else { return };
         let value = held.quantity * symbol.last.0;
-        let mut paid = 0.0;
-        if held.side == Side::Short {
-            paid += value * self.terms.costs.borrow * (ts - symbol.last.1) as f64 / YEAR;
-        }
-        if bar.funding.is_finite() {
-            paid += held.side.sign() * value * bar.funding;
-        }
+        let paid = self.terms.costs.of_holding(held.side, value, Some((symbol.last.1, ts)), bar.funding);
         held.costs += paid;
         self.cash -= paid;
     }
