@@ -2,9 +2,9 @@
 
 use super::config::Config;
 use super::{
-    Failure, backtest, check, completions, config, describe, discover, explain, fetch, formula, functions, history,
-    ingest, label, levels, matching, optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep, synth,
-    tables, vacuum, validate,
+    Failure, backtest, calendar, check, completions, config, describe, discover, explain, fetch, formula, functions,
+    history, ingest, label, levels, matching, optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep,
+    synth, tables, vacuum, validate,
 };
 #[cfg(feature = "report")]
 use super::{chart, report};
@@ -107,6 +107,8 @@ commands! {
     Vacuum(vacuum::VacuumArgs),
     /// List the commits of a table
     History(history::HistoryArgs),
+    /// Sessions and holidays of exchanges
+    Calendar(calendar::CalendarArgs),
     /// Write synthetic candles
     Synth(synth::SynthArgs),
     /// Show the settings in force and where each comes from

@@ -55,6 +55,9 @@ pub(super) struct IngestArgs {
     /// Where bars begin: utc, forex_utc1, ny_17, session:HH:MM@Zone [default: the table's, else utc]
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub origin: Option<String>,
+    /// The exchange whose sessions and holidays the bars have: nyse, lse, xetra, cme, or one of the table `calendars`
+    #[arg(long, value_name = "CALENDAR")]
+    pub calendar: Option<String>,
     /// Read and check, but write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -118,6 +121,7 @@ fn options(args: IngestArgs) -> Result<IngestOptions, Failure> {
         scale: args.scale,
         close_as_ts: args.close_as_ts,
         origin: args.origin,
+        calendar: args.calendar,
         dry_run: args.dry_run,
         rewrite_bytes: None,
     })

@@ -1,7 +1,7 @@
 //! `tallow label`.
 
-use super::args::OutputArgs;
 use super::args::values::{into_instead, parsed};
+use super::args::{OutputArgs, SymbolsArgs};
 use super::commands::{Context, Run};
 use super::output::out;
 use super::progress::Progress;
@@ -65,6 +65,8 @@ pub(super) struct LabelArgs {
     pub timeframe: Timeframe,
     #[command(flatten)]
     pub choice: LabelChoice,
+    #[command(flatten)]
+    pub symbols: SymbolsArgs,
     /// A parameter of triple_barrier, such as up=1.5, tie=refine, width=sigma; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
@@ -90,7 +92,7 @@ pub(super) struct LabelArgs {
 pub(super) struct TradeArgs {
     /// Label these trades instead, and show the labels: a file or a table of symbol, side, entry_time, and optionally price
     /// and quantity; --timeframe is the length of the bars that they are followed in
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["horizon", "labels", "levels", "preset", "own_bars", "param", "into", "check"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["horizon", "labels", "levels", "preset", "own_bars", "param", "into", "check", "symbols", "conditions"])]
     pub trades: Option<String>,
     /// How long after its entry a trade is looked at
     #[arg(long, value_name = "TIME,...", value_delimiter = ',', requires = "trades", default_value = "5m,15m,60m")]
@@ -116,7 +118,7 @@ impl TradeArgs {
 
 impl Run for LabelArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
-        let run = self.choice.of(self.timeframe, &self.param)?;
+        let mut run = self.choice.of(self.timeframe, &self.param)?;
         if cx.config.has_candles() {
             return Err(Failure::Usage(
                 "label reads the lake; --candles has no meaning for it: ingest the file first".to_string(),
@@ -131,13 +133,16 @@ impl Run for LabelArgs {
             }
             return statement::run(&session, &cx.config, &Query::of(sql), &self.own_trades.output).await;
         }
+        run.symbols = self.symbols.chosen(&session, None).await?.unwrap_or_default();
         if self.sql {
             out!("{}", run.sql(session.lake()).await?);
             return Ok(());
         }
         let table = run.table(self.into.as_deref())?;
         let progress = Arc::new(Progress::new(&cx.config, None, "bars"));
-        let incremental::Run { work, done, failed } = run.run(&session, &table, &progress.control()).await?;
+        let absent = run.absent(&session).await?;
+        let incremental::Run { work, done, mut failed } = run.run(&session, &table, &progress.control()).await?;
+        failed.extend(absent);
         progress.clear();
         out!("table      {table}");
         let (rows, version) = match done {

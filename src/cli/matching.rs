@@ -1,7 +1,7 @@
 //! `tallow match`.
 
-use super::args::OutputArgs;
 use super::args::values::{into_instead, positive};
+use super::args::{OutputArgs, SymbolsArgs};
 use super::commands::{Context, Run};
 use super::output::{Writer, note};
 use super::progress::Progress;
@@ -42,6 +42,8 @@ pub(super) struct SearchArgs {
     /// Only matches that are nearer than this share of random windows
     #[arg(long, value_name = "SHARE")]
     pub percentile: Option<f64>,
+    #[command(flatten)]
+    pub symbols: SymbolsArgs,
     /// Lengths of the bars, or tables or files of candles [default: the lake's days]
     #[arg(long, short, value_name = "TF,...", value_delimiter = ',')]
     pub timeframe: Vec<String>,
@@ -129,7 +131,9 @@ pub(super) async fn deliver(
     args: &MatchArgs,
     to: impl AsyncFnOnce(&MatchJob, &Found) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let job = args.request()?.prepare(session).await?;
+    let mut request = args.request()?;
+    request.symbols = args.search.symbols.chosen(session, None).await?;
+    let job = request.prepare(session).await?;
     #[cfg(feature = "report")]
     super::pictures::make_folder(args.png.as_deref())?;
     for warning in &job.warnings {

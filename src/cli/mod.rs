@@ -2,6 +2,7 @@
 
 mod args;
 mod backtest;
+mod calendar;
 #[cfg(feature = "report")]
 mod chart;
 mod check;

@@ -7,7 +7,7 @@ use super::output::note;
 use super::skipped::partial;
 use super::{Failure, statement};
 use crate::Error;
-use crate::pipeline::validate::{Calendar, Validate};
+use crate::pipeline::validate::Validate;
 use clap::Args as ClapArgs;
 use tallow_udfs::calendar::Timeframe;
 
@@ -16,9 +16,10 @@ pub(super) struct ValidateArgs {
     /// A table, a timeframe, or a path
     #[arg(default_value = "candles")]
     pub table: String,
-    /// Which bars there should be: observed (those that most symbols have), 24/7, weekdays
-    #[arg(long, default_value = "observed", value_parser = parsed::<Calendar>)]
-    pub calendar: Calendar,
+    /// Which bars there should be: observed (those that most symbols have), 24/7, weekdays, or an exchange: nyse, lse, xetra, cme
+    /// [default: the table's, else observed]
+    #[arg(long, value_name = "CALENDAR")]
+    pub calendar: Option<String>,
     /// A one-bar move larger than this ratio is a jump
     #[arg(long, value_name = "RATIO", default_value_t = 1.5)]
     pub jump: f64,

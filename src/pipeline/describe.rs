@@ -2,7 +2,7 @@
 
 use super::relation::table_named;
 use super::rows::texts;
-use super::validate::{Calendar, Validation};
+use super::validate::{Expected, Validation};
 use crate::Session;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
@@ -10,6 +10,7 @@ use datafusion::catalog::{SchemaProvider, TableProvider};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
 use tallow_lake::TableSummary;
+use tallow_udfs::calendar::Origin;
 
 /// The tables of the lake, by name.
 ///
@@ -78,14 +79,11 @@ impl Description {
         if !session.lake().columns(&self.table).await?.iter().any(|column| column == "close") {
             return Ok(None);
         }
-        let observed = Validation {
-            table: self.table.clone(),
-            timeframe: "1d".to_string(),
-            origin: "utc".to_string(),
-            calendar: Calendar::Observed,
-            jump: 1.5,
-        };
-        let batches = session.collect(session.sql(&observed.missing()).await?).await?;
+        let origin = self.summary.origin.clone().unwrap_or_else(|| "utc".to_string());
+        let expected = origin.parse::<Origin>()?.calendar().map_or(Expected::Observed, Expected::Sessions);
+        let timeframe = self.summary.timeframe.clone().unwrap_or_else(|| "1d".to_string());
+        let validation = Validation { table: self.table.clone(), timeframe, origin, expected, jump: 1.5 };
+        let batches = session.collect(session.sql(&validation.missing()).await?).await?;
         let symbols = batches.iter().map(RecordBatch::num_rows).sum();
         let mut most = vec![];
         for batch in &batches {

@@ -1,9 +1,11 @@
 //! Label runs: every label of a timeframe, as one query over the lake, written as a table.
 
+use super::among::absent;
 use super::control::Control;
 use super::label_path::{self, PathOptions};
 use super::levels::Source;
 use super::materialize::result_table;
+use super::outcome::Skipped;
 use super::query::Query;
 use super::quoting;
 use super::resample::{self, BarRequest};
@@ -42,6 +44,9 @@ pub struct LabelRun {
     pub seed: bool,
     /// Walk the labelled bars themselves, not smaller ones.
     pub own_bars: bool,
+    /// Label the bars of these symbols only; none: of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub symbols: Vec<String>,
 }
 
 /// Groups of labels: the function behind each.
@@ -62,6 +67,7 @@ impl LabelRun {
             params: BTreeMap::new(),
             seed: false,
             own_bars: false,
+            symbols: vec![],
         }
     }
 
@@ -200,19 +206,28 @@ impl LabelRun {
         Ok(format!(
             "with walked as (
                select symbol, ts as row_ts, label_ts, price, path_timeframe{ranked}, {calls} from ({path})),
-             labelled as (select * from walked where {first}['horizon_complete'] is not null)
+             labelled as (select * from walked where {first}['horizon_complete'] is not null and {chosen})
              select symbol, label_ts as ts, price as close, path_timeframe, {outputs},
                     {first}['horizon_complete'] as horizon_complete, greatest({known}) as available_at
              from labelled order by symbol, row_ts",
             ranked = if ranks { ", quantile" } else { "" },
             calls = calls.iter().map(|(_, call)| call.as_str()).collect::<Vec<_>>().join(", "),
             outputs = outputs.collect::<Vec<_>>().join(", "),
+            chosen = self.chosen(),
         ))
+    }
+
+    /// The condition of a symbol that is labelled.
+    fn chosen(&self) -> String {
+        match self.symbols.is_empty() {
+            true => "true".to_string(),
+            false => format!("symbol in ({})", quoting::texts(&self.symbols)),
+        }
     }
 
     /// Everything that decides what the labels are, as one line.
     pub(crate) fn definition(&self) -> String {
-        let params: BTreeMap<&str, serde_json::Value> = [
+        let mut params: BTreeMap<&str, serde_json::Value> = [
             ("timeframe", self.timeframe.to_string().into()),
             ("horizon", self.horizon.into()),
             ("labels", self.labels.join(",").into()),
@@ -222,6 +237,9 @@ impl LabelRun {
             ("own_bars", self.own_bars.into()),
         ]
         .into();
+        if !self.symbols.is_empty() {
+            params.insert("symbols", self.symbols.join(",").into());
+        }
         serde_json::to_string(&params).unwrap_or_default()
     }
 
@@ -246,7 +264,12 @@ impl LabelRun {
         let levels = if self.levels.is_some() { ", with levels" } else { "" };
         let preset = if self.seed { ", preset seed" } else { "" };
         let own_bars = if self.own_bars { ", over the bars themselves" } else { "" };
-        format!("{labels} of {} bars within {}{levels}{preset}{own_bars}{params}", self.timeframe, self.horizon)
+        let symbols = match self.symbols.len() {
+            0 => String::new(),
+            n => format!(" of {n} symbols"),
+        };
+        let (timeframe, horizon) = (self.timeframe, self.horizon);
+        format!("{labels} of {timeframe} bars{symbols} within {horizon}{levels}{preset}{own_bars}{params}")
     }
 
     /// The name of the table to write: as it is given, or that of the timeframe.
@@ -353,6 +376,16 @@ impl LabelRun {
         }
     }
 
+    /// The symbols that are chosen and have no bars.
+    pub async fn absent(&self, session: &Session) -> Result<Vec<Skipped>> {
+        if self.symbols.is_empty() {
+            return Ok(vec![]);
+        }
+        let source = resample::source_of(session.lake(), self.timeframe)?;
+        let bars = session.sql(&format!("select symbol, ts from candles_{source}")).await?;
+        absent(session, bars.logical_plan(), &self.symbols).await
+    }
+
     /// What a table that was just written lacks.
     pub async fn unlabelled(&self, session: &Session, table: &str) -> Result<Unlabelled> {
         let (bars, _) = resample::sql(session.lake(), BarRequest::of(self.timeframe)).await?;
@@ -360,10 +393,11 @@ impl LabelRun {
         let no_label = if has_label { "horizon_complete and label is null" } else { "false" };
         let sql = format!(
             "select bars.incomplete, labels.warm_up, labels.open
-             from (select count(*) as incomplete from ({bars}) where high is null or low is null or close is null) bars
+             from (select count(*) as incomplete from ({bars}) where (high is null or low is null or close is null) and {chosen}) bars
              cross join (select count(*) filter (where {no_label}) as warm_up,
                                 count(*) filter (where not horizon_complete) as open from {}) labels",
-            quoting::quoted(table)
+            quoting::quoted(table),
+            chosen = self.chosen(),
         );
         let rows = session.collect(session.sql(&sql).await?).await?;
         let number = |column: usize| {

@@ -11,6 +11,7 @@ pub mod among;
 mod as_text;
 pub mod backtest;
 pub mod bounds;
+pub mod calendars;
 pub mod check;
 mod codec;
 pub mod describe;

@@ -28,6 +28,8 @@ pub struct Match {
     pub pattern: Option<String>,
     /// Tables of candles.
     pub tables: Vec<String>,
+    /// Symbols whose bars are searched; `None`: all.
+    pub symbols: Option<Vec<String>>,
     /// Which windows are looked at.
     pub look: Look,
     /// How windows are compared, and which matches count. Which windows are looked at, [`Match::look`] says.
@@ -41,7 +43,7 @@ pub struct Match {
 /// Which windows are looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
-    /// All that there ever were.
+    /// All of the past.
     History,
     /// Those that end with the newest bar of each symbol.
     Latest {
@@ -53,11 +55,12 @@ pub enum Look {
 }
 
 impl Match {
-    /// A search for a pattern, or for all active ones, in all windows that there ever were of `candles`.
+    /// A search for a pattern, or for all active ones, in all windows of the past of `candles`.
     pub fn of(pattern: Option<String>) -> Match {
         Match {
             pattern,
             tables: vec!["candles".to_string()],
+            symbols: None,
             look: Look::History,
             options: SearchOptions::default(),
             score: None,
@@ -112,7 +115,7 @@ impl Match {
             // What is silent must not take the place of what is not.
             options.k += alerts::most_silent(session).await?;
         }
-        Ok(MatchRun { patterns, options })
+        Ok(MatchRun { patterns, options, symbols: self.symbols.clone() })
     }
 }
 
@@ -211,6 +214,11 @@ impl From<Found> for Outcome {
 }
 
 impl MatchJob {
+    /// The patterns that are searched for.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.run.patterns
+    }
+
     /// The closes of the patterns that are searched for, by name.
     pub fn shapes(&self) -> BTreeMap<String, Vec<f64>> {
         let shape = |p: &Pattern| (p.id.clone(), p.closes[p.lead..].to_vec());

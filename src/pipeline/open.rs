@@ -1,5 +1,6 @@
 //! Puts a session together.
 
+use crate::calendars;
 use crate::in_range::InRange;
 use crate::named::NamedQueries;
 #[cfg(feature = "score")]
@@ -49,5 +50,6 @@ pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session>
     let session = Session::new(engine, lake, stores).with_extension(queries);
     #[cfg(feature = "score")]
     let session = session.with_extension(models);
+    calendars::register_kept(&session).await?;
     Ok(session)
 }

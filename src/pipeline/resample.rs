@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use tallow_common::{Error, Result};
 use tallow_lake::{IngestSummary, Lake, READABLE};
-use tallow_udfs::calendar::Timeframe;
+use tallow_udfs::calendar::{Origin, Timeframe};
 
 /// What stands where no bar is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,6 +36,31 @@ impl FromStr for Fill {
     }
 }
 
+/// What becomes of the newest bar of a symbol, where the shorter bars that it is made of do not reach its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unfinished {
+    /// It is a bar like others.
+    #[default]
+    Keep,
+    /// A column `complete` is false.
+    Mark,
+    /// It is left out.
+    Drop,
+}
+
+impl FromStr for Unfinished {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Unfinished> {
+        match name {
+            "keep" => Ok(Unfinished::Keep),
+            "mark" => Ok(Unfinished::Mark),
+            "drop" => Ok(Unfinished::Drop),
+            _ => Err(Error::invalid(format!("unfinished '{name}': expected keep, mark or drop"))),
+        }
+    }
+}
+
 /// Which bars are asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct BarRequest<'a> {
@@ -51,12 +76,22 @@ pub struct BarRequest<'a> {
     pub anew: bool,
     /// Without the files that cannot be read.
     pub readable: bool,
+    /// What becomes of bars that are not finished.
+    pub unfinished: Unfinished,
 }
 
 impl BarRequest<'_> {
     /// The bars of a timeframe, stored or made.
     pub fn of(timeframe: Timeframe) -> Self {
-        BarRequest { timeframe, from: None, origin: None, fill: Fill::None, anew: false, readable: false }
+        BarRequest {
+            timeframe,
+            from: None,
+            origin: None,
+            fill: Fill::None,
+            anew: false,
+            readable: false,
+            unfinished: Unfinished::Keep,
+        }
     }
 }
 
@@ -100,7 +135,13 @@ impl Resample {
         }
         let lake = session.lake();
         let own = if lake.timeframes().contains(&timeframe) { lake.origin(timeframe).await? } else { None };
-        let origin = origin.or(own);
+        let origin = match (origin, own) {
+            (None, Some(own)) => {
+                let source = source(&lake.timeframes(), timeframe, from)?;
+                Some(with_calendar(&own, lake.origin(source).await?.as_deref())?)
+            }
+            (given, _) => given,
+        };
         let request = BarRequest { from, origin: origin.as_deref(), fill, anew: true, ..BarRequest::of(timeframe) };
         let (bars, origin) = sql(lake, request).await?;
         let ended = format!("bar_end(ts, '{timeframe}', '{origin}') <= now()");
@@ -137,25 +178,30 @@ pub(crate) struct EndedBars {
     pub origin: String,
 }
 
+/// The columns of bars.
+const COLUMNS: &str = "symbol, ts, open, high, low, close, volume";
+
 /// SQL that yields bars, and where these begin. Smaller bars without trades set no price of a larger one that has trades
 /// (see `candlestick`).
 pub async fn sql(lake: &Lake, request: BarRequest<'_>) -> Result<(String, String)> {
-    let BarRequest { timeframe, from, origin, fill, anew, readable } = request;
+    let BarRequest { timeframe, from, origin, fill, anew, readable, unfinished } = request;
     let table = |timeframe: Timeframe| match readable {
         true => quoted(&format!("candles_{timeframe}{READABLE}")),
         false => format!("candles_{timeframe}"),
     };
     let known = lake.timeframes();
-    let columns = "symbol, ts, open, high, low, close, volume";
     let own = if known.contains(&timeframe) { lake.origin(timeframe).await? } else { None };
-    let fits = origin.is_none_or(|o| own.as_deref().unwrap_or("utc") == o);
+    let origin = origin.map(|origin| origin.parse::<Origin>().map(|origin| origin.to_string())).transpose()?;
+    let fits = origin.as_deref().is_none_or(|o| own.as_deref().unwrap_or("utc") == o);
     let (bars, origin) = if !anew && from.is_none() && known.contains(&timeframe) && fits {
-        (format!("select {columns} from {}", table(timeframe)), own.unwrap_or_else(|| "utc".to_string()))
+        // What is stored had ended.
+        let complete = if unfinished == Unfinished::Mark { ", true as complete" } else { "" };
+        (format!("select {COLUMNS}{complete} from {}", table(timeframe)), own.unwrap_or_else(|| "utc".to_string()))
     } else {
         let source = source(&known, timeframe, from)?;
         let source_origin = lake.origin(source).await?.unwrap_or_else(|| "utc".to_string());
-        let origin = origin.unwrap_or(&source_origin).to_string();
-        (made_from(&table(source), true, source, &source_origin, timeframe, &origin), origin)
+        let origin = origin.unwrap_or_else(|| source_origin.clone());
+        (finished(&table(source), unfinished, (source, &source_origin), (timeframe, &origin))?, origin)
     };
     if fill == Fill::None {
         return Ok((bars, origin));
@@ -166,11 +212,12 @@ pub async fn sql(lake: &Lake, request: BarRequest<'_>) -> Result<(String, String
         _ => format!("b.{c} as {c}"),
     });
     let volume = if fill == Fill::PrevClose { "coalesce(b.volume, 0.0) as volume" } else { "b.volume as volume" };
+    let complete = if unfinished == Unfinished::Mark { ", coalesce(b.complete, true) as complete" } else { "" };
     let filled = format!(
         "with bars as ({bars}),
          spans as (select symbol, min(ts) as first, max(ts) as last from bars group by symbol),
          grid as (select symbol, unnest(bar_range(first, last, '{timeframe}', '{origin}')) as ts from spans)
-         select g.symbol as symbol, g.ts as ts, {}, {volume}
+         select g.symbol as symbol, g.ts as ts, {}, {volume}{complete}
          from grid g left join bars b on g.symbol = b.symbol and g.ts = b.ts",
         prices.join(", ")
     );
@@ -209,31 +256,94 @@ fn source(known: &[Timeframe], timeframe: Timeframe, from: Option<Timeframe>) ->
     })
 }
 
-/// SQL for bars made from those of a table, whose timeframe divides theirs.
+/// An origin with the calendar of another, where it has none itself.
+fn with_calendar(origin: &str, other: Option<&str>) -> Result<String> {
+    let own: Origin = origin.parse()?;
+    let other = other.map(str::parse::<Origin>).transpose()?.and_then(|other| other.calendar());
+    Ok(match (own.calendar(), other) {
+        (None, Some(calendar)) => own.with_calendar(calendar).to_string(),
+        _ => origin.to_string(),
+    })
+}
+
+/// SQL for bars made from those of a table, whose timeframe divides theirs, each with its origin. With a calendar, bars outside
+/// of its sessions are no part of longer ones: these have ended by then.
 ///
 /// `volume`: whether they have one.
-pub fn made_from(
+///
+/// # Errors
+/// An origin is none, or days that begin by it do not hold the sessions of its calendar.
+pub fn made_from(table: &str, volume: bool, source: (Timeframe, &str), made: (Timeframe, &str)) -> Result<String> {
+    let gathered = gathered(table, volume, source, made)?;
+    Ok(format!("select symbol, ts, {} from ({gathered})", columns_of_bars()))
+}
+
+/// The same, each bar as a `candlestick`.
+fn gathered(
     table: &str,
     volume: bool,
-    source: Timeframe,
-    source_origin: &str,
-    timeframe: Timeframe,
-    origin: &str,
-) -> String {
+    (source, source_origin): (Timeframe, &str),
+    (timeframe, origin): (Timeframe, &str),
+) -> Result<String> {
     let floor = format!("bar_floor(ts, '{timeframe}', '{origin}')");
+    let grid: Origin = origin.parse()?;
+    let source_origin = with_calendar(source_origin, Some(origin))?;
+    if let Some(calendar) = grid.calendar()
+        && source < Timeframe::Day
+        && timeframe >= Timeframe::Day
+        && let Some(date) = grid.misplaced_session()
+    {
+        let name = calendar.name();
+        let said = format!("the session of {name} on {date} does not lie within a day that begins by '{origin}'");
+        let fitting = match calendar.opening() {
+            Some(_) => format!("session:{name}"),
+            None => format!("session:HH:MM@Zone+{name}"),
+        };
+        return Err(Error::invalid(said).with_hint(format!("the origin '{fitting}' begins days as its sessions do")));
+    }
+    let mut conditions = vec![];
+    if grid.calendar().is_some() {
+        conditions.push(format!("in_session(ts, '{source}', '{source_origin}')"));
+    }
     // Where the grids may not nest, only bars that lie inside count.
-    let inside = if source_origin == origin {
-        String::new()
-    } else {
-        format!(" where bar_end(ts, '{source}', '{source_origin}') <= bar_end(ts, '{timeframe}', '{origin}')")
-    };
-    let parts = ["open", "high", "low", "close", "volume"].map(|c| format!("candle_{c}(bar) as {c}"));
+    if source_origin != origin {
+        conditions
+            .push(format!("bar_end(ts, '{source}', '{source_origin}') <= bar_end(ts, '{timeframe}', '{origin}')"));
+    }
+    let inside = if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) };
     let volume = if volume { "volume" } else { "cast(null as double)" };
-    format!(
-        "select symbol, ts, {} from (select symbol, {floor} as ts, candlestick(ts, open, high, low, close, {volume}) as bar \
-         from {table}{inside} group by symbol, {floor})",
-        parts.join(", ")
-    )
+    Ok(format!(
+        "select symbol, {floor} as ts, candlestick(ts, open, high, low, close, {volume}) as bar from {table}{inside} \
+         group by symbol, {floor}"
+    ))
+}
+
+/// The columns of bars of which each is a `candlestick`.
+fn columns_of_bars() -> String {
+    ["open", "high", "low", "close", "volume"].map(|c| format!("candle_{c}(bar) as {c}")).join(", ")
+}
+
+/// Bars made of a table's, and what becomes of those that are not finished: the shorter bars of one reach its end, or others
+/// follow.
+fn finished(
+    table: &str,
+    unfinished: Unfinished,
+    (source, source_origin): (Timeframe, &str),
+    (timeframe, origin): (Timeframe, &str),
+) -> Result<String> {
+    if unfinished == Unfinished::Keep {
+        return made_from(table, true, (source, source_origin), (timeframe, origin));
+    }
+    let gathered = gathered(table, true, (source, source_origin), (timeframe, origin))?;
+    let marked = format!(
+        "select symbol, ts, {}, bar_end(candle_close_time(bar), '{source}', '{source_origin}') >= bar_end(ts, '{timeframe}', '{origin}')
+                or lead(ts, 1) over (partition by symbol order by ts) is not null as complete from ({gathered})",
+        columns_of_bars()
+    );
+    Ok(match unfinished {
+        Unfinished::Drop => format!("select {COLUMNS} from ({marked}) where complete"),
+        _ => marked,
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The schema `system`: what a session can do, and what its lake keeps, as tables.
 
 use crate::Session;
+use crate::calendars::sessions_table;
 use crate::functions::describe_with;
 use crate::incremental;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -17,6 +18,9 @@ const PIPELINES: &str = "pipelines";
 const RUNS: &str = "pipeline_runs";
 /// The symbols that they failed for.
 const ERRORS: &str = "pipeline_errors";
+
+/// The sessions of all calendars.
+pub(crate) const SESSIONS: &str = "sessions";
 
 /// The name of the schema.
 pub(crate) const SYSTEM: &str = "system";
@@ -84,7 +88,7 @@ impl System {
 #[async_trait]
 impl SchemaProvider for System {
     fn table_names(&self) -> Vec<String> {
-        let kept = [PIPELINES, RUNS, ERRORS].map(str::to_string);
+        let kept = [PIPELINES, RUNS, ERRORS, SESSIONS].map(str::to_string);
         self.known.table_names().into_iter().chain(kept).collect()
     }
 
@@ -93,6 +97,7 @@ impl SchemaProvider for System {
             PIPELINES => self.pipelines().await,
             RUNS => self.runs().await,
             ERRORS => self.errors().await,
+            SESSIONS => sessions_table(),
             _ => return self.known.table(name).await,
         };
         Ok(Some(read?))

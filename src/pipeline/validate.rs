@@ -8,11 +8,11 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use std::str::FromStr;
 use tallow_common::{Error, Result};
-use tallow_udfs::calendar::Timeframe;
+use tallow_udfs::calendar::{Calendar, Origin, Timeframe};
 
 /// Which bars a market should have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Calendar {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Expected {
     /// Those that more than half of the symbols have that trade at the time.
     #[default]
     Observed,
@@ -20,17 +20,24 @@ pub enum Calendar {
     Always,
     /// From Monday to Friday.
     Weekdays,
+    /// In the sessions of a calendar.
+    Sessions(&'static Calendar),
 }
 
-impl FromStr for Calendar {
+impl FromStr for Expected {
     type Err = Error;
 
-    fn from_str(name: &str) -> Result<Calendar> {
+    fn from_str(name: &str) -> Result<Expected> {
         match name {
-            "observed" => Ok(Calendar::Observed),
-            "24/7" => Ok(Calendar::Always),
-            "weekdays" => Ok(Calendar::Weekdays),
-            _ => Err(Error::invalid(format!("unknown calendar '{name}': expected observed, 24/7 or weekdays"))),
+            "observed" => Ok(Expected::Observed),
+            "24/7" => Ok(Expected::Always),
+            "weekdays" => Ok(Expected::Weekdays),
+            _ => match Calendar::named(name) {
+                Ok(calendar) => Ok(Expected::Sessions(calendar)),
+                Err(error) => {
+                    Err(Error::invalid(format!("{}; or observed, 24/7 or weekdays", error.strip_backtrace())))
+                }
+            },
         }
     }
 }
@@ -45,7 +52,7 @@ pub struct Validation {
     /// Where they begin.
     pub origin: String,
     /// Which bars it should have.
-    pub calendar: Calendar,
+    pub expected: Expected,
     /// A one-bar move larger than this ratio is a jump.
     pub jump: f64,
 }
@@ -59,8 +66,9 @@ pub struct Validate {
     pub timeframe: Option<Timeframe>,
     /// Where they begin; by default as the table says, or else in UTC.
     pub origin: Option<String>,
-    /// Which bars it should have.
-    pub calendar: Calendar,
+    /// Which bars it should have: observed (those that most symbols have), 24/7, weekdays, or a calendar; by default that of the
+    /// table, else observed.
+    pub calendar: Option<String>,
     /// A one-bar move larger than this ratio is a jump.
     pub jump: f64,
 }
@@ -97,9 +105,14 @@ impl Validate {
             Some(timeframe) => timeframe,
             None => known.timeframe.or(by_name).unwrap_or_else(|| "1d".to_string()).parse()?,
         };
-        let (timeframe, calendar) = (timeframe.to_string(), self.calendar);
+        let timeframe = timeframe.to_string();
         let origin = self.origin.or(known.origin).unwrap_or_else(|| "utc".to_string());
-        let validation = Validation { table: name, timeframe, origin, calendar, jump };
+        let expected = match (self.calendar, origin.parse::<Origin>()?.calendar()) {
+            (Some(calendar), _) => calendar.parse()?,
+            (None, Some(own)) => Expected::Sessions(own),
+            (None, None) => Expected::Observed,
+        };
+        let validation = Validation { table: name, timeframe, origin, expected, jump };
         let skipped = found.unreadable().iter().map(Skipped::from).collect();
         Ok(Validated { validation, rows: known.rows, skipped })
     }
@@ -140,8 +153,15 @@ impl Validation {
                       lag(close, 1) over (partition by symbol order by ts) as last_close
                from {table})"
         );
-        let gaps = match self.calendar {
-            Calendar::Observed => format!(
+        let spaced = |calendar: &str| {
+            format!(
+                "spaced as (
+                   select symbol, ts, missing_bars(before, ts, '{timeframe}', '{calendar}', '{origin}') as missing from bars),
+                 gaps as (select symbol, ts, missing from spaced where missing > 0)"
+            )
+        };
+        let gaps = match &self.expected {
+            Expected::Observed => format!(
                 "spans as (select symbol, min(ts) as first, max(ts) as last from {table} group by symbol),
                  times as (select ts, count(*) as present from {table} group by ts),
                  begins as (select first as ts, count(*) as n from spans group by first),
@@ -162,14 +182,9 @@ impl Validation {
                    select symbol, ts, so_far - so_far_before - expected as missing from placed
                    where so_far - so_far_before - expected > 0)"
             ),
-            calendar => {
-                let name = if calendar == Calendar::Always { "24/7" } else { "weekdays" };
-                format!(
-                    "spaced as (
-                       select symbol, ts, missing_bars(before, ts, '{timeframe}', '{name}', '{origin}') as missing from bars),
-                     gaps as (select symbol, ts, missing from spaced where missing > 0)"
-                )
-            }
+            Expected::Always => spaced("24/7"),
+            Expected::Weekdays => spaced("weekdays"),
+            Expected::Sessions(calendar) => spaced(calendar.name()),
         };
         format!("with {bars},\n{gaps}")
     }
@@ -199,9 +214,25 @@ impl Validation {
                union all
                select symbol, ts, 'jump', 'warning', 'close', close / last_close, 'a move of less than {ratio} x'
                from bars where close > 0 and last_close > 0 and abs(ln(close / last_close)) > {jump}
+               {outside}
              ) order by symbol, ts, rule",
-            common = self.common()
+            common = self.common(),
+            outside = match self.outside() {
+                Some((outside, name)) => format!(
+                    "union all
+                     select symbol, ts, 'session', 'warning', 'ts', cast(null as double), 'a bar in a session of {name}'
+                     from bars where {outside}"
+                ),
+                None => String::new(),
+            }
         )
+    }
+
+    /// The condition of a bar outside of sessions, and whose these are.
+    fn outside(&self) -> Option<(String, &str)> {
+        let Expected::Sessions(calendar) = &self.expected else { return None };
+        let origin = self.origin.parse::<Origin>().ok()?.with_calendar(calendar);
+        Some((format!("not in_session(ts, '{}', '{origin}')", self.timeframe), calendar.name()))
     }
 
     /// One row a symbol.
@@ -215,17 +246,22 @@ impl Validation {
                       count(*) filter (where fault['severity'] = 'error') as errors,
                       count(*) filter (where fault['severity'] = 'warning') as warnings,
                       count(*) filter (where ts = before) as duplicates,
+                      {outside} as outside,
                       count(*) filter (where close > 0 and last_close > 0 and abs(ln(close / last_close)) > {jump}) as jumps,
                       count(*) filter (where volume = 0) as zero_volume
                from bars group by symbol),
              newest as (select max(ts) as ts from bars)
              select e.symbol as symbol, rows, first, last, date_part('epoch', n.ts - last) / 86400 as days_behind,
                     coalesce(gaps, 0) as gaps, coalesce(missing, 0) as missing_bars, errors,
-                    warnings + duplicates + jumps + coalesce(gaps, 0) as warnings, jumps, zero_volume,
+                    warnings + duplicates + jumps + outside + coalesce(gaps, 0) as warnings, jumps, zero_volume,
                     errors = 0 and coalesce(missing, 0) <= {MANY_GAPS} * (rows + coalesce(missing, 0)) as is_valid
              from each e left join missing m on e.symbol = m.symbol cross join newest n
              order by e.symbol",
-            common = self.common()
+            common = self.common(),
+            outside = match self.outside() {
+                Some((outside, _)) => format!("count(*) filter (where {outside})"),
+                None => "0".to_string(),
+            }
         )
     }
 }

@@ -107,7 +107,7 @@ impl TableFunctions for Views {
                 let said = format!("{own} bars of `{plain}` do not make up {timeframe} bars");
                 return Err(Error::invalid(said));
             }
-            Ok(resample::made_from(&table, volume, own, &origin, timeframe, &origin))
+            resample::made_from(&table, volume, (own, &origin), (timeframe, &origin))
         };
         let beside = |sql: String, other: &str| OtherBars {
             own: (own.to_string(), origin.clone()),
@@ -122,7 +122,7 @@ impl TableFunctions for Views {
         let quoted = quoting::quoted(&table);
         let stored = match source == timeframe {
             true => format!("select symbol, ts, open, high, low, close, volume from {quoted}"),
-            false => resample::made_from(&quoted, true, source, &source_origin, timeframe, &source_origin),
+            false => resample::made_from(&quoted, true, (source, &source_origin), (timeframe, &source_origin))?,
         };
         if own == source || !own.divides(timeframe) || origin != source_origin {
             return Ok(beside(stored, &source_origin));

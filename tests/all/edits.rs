@@ -18,7 +18,8 @@ use tallow::{Formula, Session, Settings};
 use tallow_lake::IngestOptions;
 
 /// Queries, and whether all of a run is bounded by reach.
-const QUERIES: [(&str, bool); 13] = [
+const QUERIES: [(&str, bool); 14] = [
+    ("select symbol, ts, close, sma(close, 2)@1w as w, lag(close, 1)@1mo as m from candles", true),
     ("select symbol, ts, close / open as x, sma(close, 5) as s, rsi(3) as r, highest(high, 4) as h from candles", true),
     ("select symbol, ts, lead(close, 3) - close as gain, lag(volume, 2) as v from candles", true),
     ("select symbol, ts, obv() as o, cumsum(close) as c from candles", true),
@@ -127,6 +128,10 @@ fn delivery(dice: &mut Dice, known: &Bars, last: &mut i64, stopped: Option<&str>
 }
 
 pub async fn deliver(session: &Session, folder: &Path, timeframe: &str, rows: &Bars) {
+    deliver_with(session, folder, timeframe, rows, None).await;
+}
+
+async fn deliver_with(session: &Session, folder: &Path, timeframe: &str, rows: &Bars, calendar: Option<&str>) {
     let mut text = "symbol,ts,open,high,low,close,volume\n".to_string();
     for ((symbol, ts), [open, high, low, close, volume]) in rows {
         text += &format!("{symbol},{ts},{open},{high},{low},{close},{volume}\n");
@@ -136,7 +141,8 @@ pub async fn deliver(session: &Session, folder: &Path, timeframe: &str, rows: &B
     }
     let file = folder.join("delivery.csv");
     std::fs::write(&file, text).unwrap();
-    let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
+    let sources = vec![file.display().to_string()];
+    let options = IngestOptions { sources, calendar: calendar.map(str::to_string), ..IngestOptions::default() };
     session.ingest(timeframe.parse().unwrap(), options, &Default::default()).await.unwrap();
 }
 
@@ -272,7 +278,9 @@ async fn script(seed: u64) {
     let session = session(&folder.path().join("lake")).await;
     let mut dice = Dice::new(seed);
     let (mut known, mut last) = (at_first(&mut dice), DAYS - 1);
-    deliver(&session, folder.path(), "1d", &known).await;
+    // Bars come on weekends and holidays too, which a calendar leaves out of longer ones.
+    let calendar = (seed % 4 == 1).then_some("nyse");
+    deliver_with(&session, folder.path(), "1d", &known, calendar).await;
     let of_half_days = halves(&mut dice, &known);
     deliver(&session, folder.path(), "12h", &of_half_days).await;
     // Bars have the table of their length.

@@ -428,16 +428,16 @@ async fn prices_are_adjusted_for_splits_as_the_publisher_did() {
 
 #[tokio::test]
 async fn validation_finds_what_is_known_to_be_wrong() {
-    use tallow::pipeline::validate::{Calendar, Validation};
+    use tallow::pipeline::validate::{Expected, Validation};
     let session = tallow::open(settings()).await.unwrap();
-    let of = |table: &str, timeframe: &str, calendar| Validation {
+    let of = |table: &str, timeframe: &str, expected| Validation {
         table: table.to_string(),
         timeframe: timeframe.to_string(),
         origin: "utc".to_string(),
-        calendar,
+        expected,
         jump: 1.5,
     };
-    let stocks = of("candles", "1d", Calendar::Observed);
+    let stocks = of("candles", "1d", Expected::Observed);
     let sql = format!(
         "select sum(missing_bars) as missing, count(*) filter (where missing_bars > 0) as symbols, sum(errors) as errors,
                 sum(zero_volume) as zeros from ({})",
@@ -448,7 +448,7 @@ async fn validation_finds_what_is_known_to_be_wrong() {
     assert_eq!((number("missing"), number("symbols"), number("errors"), number("zeros")), (51.0, 6.0, 12.0, 4.0));
     let sql = format!("select count(*) as n from ({}) where rule = 'incomplete'", stocks.issues());
     assert_eq!(numbers(&query(&session, &sql).await, "n"), [11.0]);
-    let crypto = of("candles_4h", "4h", Calendar::Always);
+    let crypto = of("candles_4h", "4h", Expected::Always);
     let sql = format!("select count(*) as n from ({}) where rule = 'gap' and symbol like '%-USD'", crypto.issues());
     let around_the_clock = numbers(&query(&session, &sql).await, "n")[0];
     assert_eq!(around_the_clock, 2.0, "the two gaps of 2022 to 2025");

@@ -3,6 +3,7 @@
 
 mod asof;
 mod backtests;
+mod calendars;
 mod cancellation;
 mod cli;
 mod codec;

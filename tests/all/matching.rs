@@ -24,7 +24,7 @@ async fn stored(session: &Session, id: &str, symbol: &str, from: i64, to: i64) -
 }
 
 fn run(patterns: Vec<Pattern>, options: SearchOptions) -> MatchRun {
-    MatchRun { patterns, options }
+    MatchRun { patterns, options, symbols: None }
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ fn text_is_escaped_and_drawn() {
     let chart = Chart {
         title: "<script>alert(1)</script> & co".to_string(),
         bars: bars.collect(),
-        window: Some(Window { first: 10, last: 30, overlay: vec![0.0, 1.0, 0.0] }),
+        window: Some(Window { first: 10, last: 30, overlay: vec![0.0, 1.0, 0.0], name: String::new() }),
         ..Chart::default()
     };
     let picture = png(&Figure::from(chart.clone())).unwrap();

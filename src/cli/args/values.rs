@@ -33,9 +33,10 @@ pub(in crate::cli) fn end(text: &str) -> Result<i64, Error> {
     }
 }
 
-/// Where bars begin, as it is written.
+/// Where bars begin, as it is written. Which calendars there are is known once the lake is open.
 pub(in crate::cli) fn origin(text: &str) -> Result<String, Error> {
-    let _: Origin = text.parse()?;
+    let days = text.split_once('+').map_or(text, |(days, _)| days);
+    let _: Origin = days.parse()?;
     Ok(text.to_string())
 }
 

@@ -39,6 +39,7 @@ topics! {
     "files": ["describe"],
     "indicators": ["functions"],
     "timeframes": ["resample"],
+    "calendars": ["calendar"],
     "nulls": [],
     "ranges": [],
     "formulas": ["formula"],

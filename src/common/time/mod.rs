@@ -95,6 +95,11 @@ pub fn shown(micros: i64) -> String {
 /// What a time in a query looks like.
 pub const EXPECTED_TIME: &str = "expected a day such as '2018-01-31', or an instant such as '2018-01-31T09:30:00Z'";
 
+/// A time of hours and minutes with seconds.
+fn with_seconds(text: &str) -> String {
+    text.strip_suffix('Z').map_or_else(|| format!("{text}:00"), |text| format!("{text}:00Z"))
+}
+
 /// Why a text is no time, as advice; `None` if it is one.
 pub fn no_time(text: &str) -> Option<String> {
     let is_time = |text: &str| string_to_datetime(&Utc, text).is_ok();
@@ -103,7 +108,7 @@ pub fn no_time(text: &str) -> Option<String> {
     }
     let meant = days(text);
     Some(match meant.as_slice() {
-        [] if is_time(&format!("{text}:00")) => format!("write '{text}:00'"),
+        [] if is_time(&with_seconds(text)) => format!("write '{}'", with_seconds(text)),
         [] => EXPECTED_TIME.to_string(),
         [day] => format!("write '{day}'"),
         days => {
@@ -223,6 +228,7 @@ mod tests {
             ("01/31/2018", "write '2018-01-31'"),
             ("7 Feb 2018", "write '2018-02-07'"),
             ("2018-02-07 09:30", "write '2018-02-07 09:30:00'"),
+            ("2018-02-07T09:30Z", "write '2018-02-07T09:30:00Z'"),
             ("yesterday", EXPECTED_TIME),
             ("", EXPECTED_TIME),
             ("ü", EXPECTED_TIME),

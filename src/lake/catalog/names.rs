@@ -14,7 +14,7 @@ use tallow_udfs::calendar::Timeframe;
 /// The tables that a lake has.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TableNames {
-    /// The folder of each table in the lake; of symbols, their file.
+    /// The folder of each table in the lake; of those that users keep, their file.
     folders: BTreeMap<String, String>,
     /// Timeframes that have candles, shortest first.
     pub candles: Vec<Timeframe>,
@@ -28,8 +28,7 @@ impl TableNames {
             names.add(kind, &list_folders(lake, session, kind.name).await?);
         }
         names.candles.sort();
-        let known = symbols_file(lake, session).await?.map(|file| (SYMBOLS.to_string(), file));
-        names.folders.extend(known);
+        names.folders.extend(kept_files(lake, session).await?);
         Ok(names)
     }
 
@@ -58,6 +57,11 @@ impl TableNames {
         folder.map(String::as_str)
     }
 
+    /// Whether a table is a file that users keep, which holds no candles whatever its columns are called.
+    pub fn is_kept_file(&self, name: &str) -> bool {
+        KEPT.contains(&name) && self.folders.contains_key(name)
+    }
+
     /// The columns of a table that nothing was ever written to, beside candles that are there.
     pub fn empty(&self, name: &str) -> Option<SchemaRef> {
         let of_kind = |kind: &TableKind| {
@@ -78,18 +82,19 @@ pub(super) fn is_location(name: &str) -> bool {
     name.contains(['/', '\\', '*']) || Format::of(name).is_some()
 }
 
-/// What is known of each symbol: a file that users keep in the lake, `symbols.csv` or of another format.
-const SYMBOLS: &str = "symbols";
+/// Files that users keep in the lake, `symbols.csv` or of another format: what is known of each symbol, and sessions of exchanges.
+const KEPT: [&str; 2] = ["symbols", "calendars"];
 
-/// The name of that file.
-async fn symbols_file(lake: &str, session: &dyn Session) -> Result<Option<String>> {
+/// The tables that are such files, and the names of these.
+async fn kept_files(lake: &str, session: &dyn Session) -> Result<BTreeMap<String, String>> {
     let url = ListingTableUrl::parse(format!("{}/", lake.trim_end_matches('/')))?;
     let store = session.runtime_env().object_store(url.object_store())?;
     // A lake that cannot be listed has said so by its folders.
-    let Ok(listed) = store.list_with_delimiter(Some(url.prefix())).await else { return Ok(None) };
-    let names = listed.objects.iter().filter_map(|meta| meta.location.filename());
-    let found = names.filter(|name| without_extensions(name) == SYMBOLS && Format::of(name).is_some());
-    Ok(found.min().map(str::to_string))
+    let Ok(listed) = store.list_with_delimiter(Some(url.prefix())).await else { return Ok(BTreeMap::new()) };
+    let names = || listed.objects.iter().filter_map(|meta| meta.location.filename());
+    let file_of =
+        |table: &str| names().filter(|name| without_extensions(name) == table && Format::of(name).is_some()).min();
+    Ok(KEPT.iter().filter_map(|table| Some((table.to_string(), file_of(table)?.to_string()))).collect())
 }
 
 /// The folders of a kind of tables.

@@ -47,6 +47,9 @@ impl Cached {
 impl Lake {
     /// The candle table with this name or path, if it is one.
     pub async fn candle_table(&self, name: &str) -> Result<Option<Arc<CandleTable>>> {
+        if self.names().is_kept_file(name) {
+            return Ok(None);
+        }
         let Some((location, as_of)) = self.location(name)? else { return Ok(None) };
         let (state, cache) = (Arc::clone(&self.state), self.cache.clone());
         let open = async move { CandleTable::open(&state, &location, as_of.as_ref(), &cache).await };

@@ -52,6 +52,8 @@ pub struct IngestOptions {
     pub close_as_ts: bool,
     /// Where bars begin, for a table that is made by this delivery.
     pub origin: Option<String>,
+    /// The calendar whose sessions a table has, in the place of any that it had.
+    pub calendar: Option<String>,
     /// Read and check, but write nothing.
     pub dry_run: bool,
     /// Tables larger than this get new files for new rows; `None`: 2 GiB.

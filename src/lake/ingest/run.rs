@@ -9,7 +9,7 @@ use super::mapping::{self, Plan, Recognised};
 use super::quarantine::{self, Rejected};
 use super::source::{BrokenFile, Reading, Source};
 use super::tally::Tally;
-use super::target::Target;
+use super::target::{Begins, Target};
 use super::upsert::{MAX_TAILS, Merged, REWRITE_BYTES};
 use super::{IngestOptions, IngestProgress, IngestSummary, cause};
 use crate::delta::{Attempts, Change, Log, transactions};
@@ -127,8 +127,8 @@ impl Ingest<'_> {
         let mut method = Method { in_order: true, append: true };
         let mut attempts = Attempts::default();
         while !files.sources.is_empty() {
-            let origin = self.options.origin.as_deref();
-            let target = Target::open(self.state, self.cache, self.candles, self.timeframe, origin).await?;
+            let begins = Begins { origin: self.options.origin.as_deref(), calendar: self.options.calendar.as_deref() };
+            let target = Target::open(self.state, self.cache, self.candles, self.timeframe, begins).await?;
             if let Some(base) = target.base.as_ref().filter(|_| !self.options.dry_run) {
                 quarantine::recover(self.candles, base.version, self.quarantine).await?;
             }
@@ -220,7 +220,7 @@ impl Ingest<'_> {
         }
         let rejected = Rejected::write(self.state, self.quarantine, &tally.rejects).await;
         let mut rejected = merged.files.keep_if_ok(rejected).await?;
-        if merged.is_empty() {
+        if merged.is_empty() && !target.moves() {
             rejected.commit(self.state, self.quarantine).await?;
             return Ok(Some(summary));
         }
@@ -257,7 +257,8 @@ pub(crate) async fn merge_rows(
     let log = Log::at(state.as_ref(), &format!("{}/candles/{timeframe}", lake.trim_end_matches('/')))?;
     let mut attempts = Attempts::default();
     loop {
-        let target = Target::open(state, cache, &log, timeframe, Some(origin)).await?;
+        let begins = Begins { origin: Some(origin), calendar: None };
+        let target = Target::open(state, cache, &log, timeframe, begins).await?;
         let schema = target.schema_with(&rows.schema());
         // A plan keeps state of its last run.
         let stream = execute_stream(reset_plan_states(Arc::clone(rows))?, state.task_ctx())?;
@@ -265,7 +266,7 @@ pub(crate) async fn merge_rows(
         let Counts { new, unchanged, restated, duplicates, .. } = merged.counts;
         let rows = new + unchanged + restated + duplicates;
         let mut summary = IngestSummary { rows, new, unchanged, restated, duplicates, ..IngestSummary::default() };
-        if !merged.is_empty() || !sources.is_empty() {
+        if !merged.is_empty() || !sources.is_empty() || target.moves() {
             let change =
                 Change { transactions: transactions(sources), ..target.change(&schema, &merged, "RESAMPLE", None) };
             let mut written = [&mut merged.files, &mut merged.changed_rows];

@@ -13,7 +13,7 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use std::sync::Arc;
 use tallow_common::Error;
-use tallow_udfs::calendar::{Grid, Timeframe};
+use tallow_udfs::calendar::{Calendar, Grid, Origin, Timeframe};
 
 /// The newest version of a table of candles, into which rows are merged.
 pub(super) struct Target<'a> {
@@ -24,26 +24,33 @@ pub(super) struct Target<'a> {
     /// `None`: the table holds nothing yet.
     pub table: Option<CandleTable>,
     timeframe: Timeframe,
-    /// Where its bars begin, by name.
-    origin: String,
+    /// Where its bars begin.
+    origin: Origin,
     /// Where its bars begin and end.
     pub grid: Grid,
 }
 
 impl<'a> Target<'a> {
-    /// The table as it is now; `origin` is where the bars begin of a table that is to be made.
+    /// The table as it is now, and where its bars begin from now on.
     pub async fn open(
         state: &'a Arc<SessionState>,
         cache: &ProfileCache,
         log: &'a Log,
         timeframe: Timeframe,
-        origin: Option<&str>,
+        begins: Begins<'_>,
     ) -> Result<Target<'a>> {
         let base = log.snapshot(None).await?;
         let table = existing(state, cache, log, base.as_ref()).await?;
-        let origin = origin_of(base.as_ref(), origin, timeframe)?;
-        let grid = Grid::new(timeframe, origin.parse()?);
+        let known = base.as_ref().and_then(|base| base.properties.get(ORIGIN));
+        let origin = begins.origin(known.map(String::as_str), timeframe)?;
+        let grid = Grid::new(timeframe, origin);
         Ok(Target { state, log, base, table, timeframe, origin, grid })
+    }
+
+    /// Whether the table says that its bars begin elsewhere, or have another calendar.
+    pub fn moves(&self) -> bool {
+        let known = self.base.as_ref().and_then(|base| base.properties.get(ORIGIN));
+        known.is_some_and(|known| known.parse::<Origin>().ok() != Some(self.origin))
     }
 
     /// The files of the table.
@@ -84,7 +91,7 @@ impl<'a> Target<'a> {
             ("files_added", adds.len() as u64),
             ("files_removed", merged.removes.len() as u64),
         ];
-        let properties = [(TIMEFRAME, self.timeframe.to_string()), (ORIGIN, self.origin.clone())];
+        let properties = [(TIMEFRAME, self.timeframe.to_string()), (ORIGIN, self.origin.to_string())];
         Change {
             adds,
             removes: merged.removes.iter().map(|&i| self.files()[i].add.clone()).collect(),
@@ -122,16 +129,44 @@ async fn existing(
     }
 }
 
-/// The origin of a table: its own, which a delivery cannot change.
-fn origin_of(base: Option<&Snapshot>, given: Option<&str>, timeframe: Timeframe) -> Result<String> {
-    let known = base.and_then(|b| b.properties.get(ORIGIN)).map(String::as_str);
-    if let (Some(known), Some(given)) = (known, given)
-        && known != given
-    {
-        let said = format!("the option `origin` '{given}': the bars of this {timeframe} table begin by `{known}`");
-        return Err(Error::conflict(said).into());
+/// What a delivery says of where bars begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begins<'a> {
+    /// An origin, which may name a calendar.
+    pub origin: Option<&'a str>,
+    /// A calendar.
+    pub calendar: Option<&'a str>,
+}
+
+impl Begins<'_> {
+    /// The origin of a table: of its own, which a delivery cannot change, only the calendar is changed.
+    fn origin(self, known: Option<&str>, timeframe: Timeframe) -> Result<Origin> {
+        let own: Option<Origin> = known.map(str::parse).transpose()?;
+        let given: Option<Origin> = self.origin.map(str::parse).transpose()?;
+        if let (Some(own), Some(given)) = (own, given)
+            && !own.has_days_of(given)
+        {
+            let said = format!("the option `origin` '{given}': the bars of this {timeframe} table begin by `{own}`");
+            return Err(Error::conflict(said).into());
+        }
+        let named = self.calendar.map(Calendar::named).transpose()?;
+        let of_origin = given.and_then(|given| given.calendar());
+        if let (Some(named), Some(other)) = (named, of_origin)
+            && named != other
+        {
+            let said =
+                format!("the option `calendar` '{}': the option `origin` has another, {}", named.name(), other.name());
+            return Err(Error::conflict(said).into());
+        }
+        let calendar = named.or(of_origin);
+        let origin = match own.or(given) {
+            Some(origin) => origin,
+            // Where bars are shorter than sessions, days are these.
+            None if timeframe < Timeframe::Day => calendar.and_then(Origin::of_sessions).unwrap_or(Origin::UTC),
+            None => Origin::UTC,
+        };
+        Ok(calendar.map_or(origin, |calendar| origin.with_calendar(calendar)))
     }
-    Ok(known.or(given).unwrap_or("utc").to_string())
 }
 
 fn merged_schema(base: Option<&Schema>, delivered: &SchemaRef) -> SchemaRef {

@@ -102,7 +102,7 @@ impl Backtest {
         };
         let origin: Origin = match session.lake().bars(&self.table).await? {
             Some((_, origin)) => origin.parse()?,
-            None => Origin::Utc(0),
+            None => Origin::UTC,
         };
         let mut details = of.details(session, &symbols).await?;
         let found = loop {

@@ -84,7 +84,7 @@ impl<'a> Trial<'a> {
 
     /// When a row's bar ended.
     fn decided(&self, ts: i64) -> i64 {
-        self.grid.map_or(ts, |grid| grid.bar(ts).1)
+        self.grid.map_or(ts, |grid| grid.end_of(ts))
     }
 
     /// Bars of a symbol between a row and a cut: what changed the row lies beyond them.

@@ -165,7 +165,7 @@ impl Fetch {
         let interval = self.exchange.interval(self.timeframe)?;
         let failed = |error| Error::File(folder.display().to_string(), error);
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let grid = Grid::new(self.timeframe, Origin::Utc(0));
+        let grid = Grid::new(self.timeframe, Origin::UTC);
         let now = self.to.unwrap_or_else(|| chrono::Utc::now().timestamp_micros());
         let first = match (self.from, last) {
             (Some(from), _) => Some(from),

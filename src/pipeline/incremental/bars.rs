@@ -197,7 +197,7 @@ impl<'a> TableBars<'a> {
             return Ok(self.read.counted(table, "true"));
         };
         let volume = self.table.schema().index_of("volume").is_ok();
-        let made = made_from(&quoted(table), volume, shorter, &begin, *timeframe, origin);
+        let made = made_from(&quoted(table), volume, (shorter, &begin), (*timeframe, origin))?;
         Ok(self.read.counted_in(&format!("({made})"), "true"))
     }
 

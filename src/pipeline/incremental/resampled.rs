@@ -107,7 +107,7 @@ impl Longer {
     fn ended_since<'a>(&self, mut tables: impl Iterator<Item = &'a CandleTable>) -> bool {
         let Some(newest) = self.newest else { return false };
         let next = self.grid.bar(newest).1;
-        let has_ended = self.grid.bar(next).1 <= Utc::now().timestamp_micros();
+        let has_ended = self.grid.end_of(next) <= Utc::now().timestamp_micros();
         has_ended && tables.any(|table| table.summary().times.is_some_and(|(_, last)| last >= next))
     }
 }

@@ -29,6 +29,8 @@ pub struct Window {
     pub last: usize,
     /// The pattern's closes, z-normalised, drawn over them.
     pub overlay: Vec<f64>,
+    /// What the overlay is called; where there is none, what is shaded.
+    pub name: String,
 }
 
 /// A sign at a bar.
@@ -57,9 +59,14 @@ pub struct Chart {
     pub panes: Vec<Vec<(String, Vec<f64>)>>,
     /// Signs.
     pub marks: Vec<Mark>,
+    /// What marks mean: of those that point up, that point down, and of dots.
+    pub meanings: [&'static str; 3],
     /// Numbers in words, such as probabilities.
     pub facts: Vec<String>,
 }
+
+/// How far from the prices of the bars lines may lie that share their scale.
+const AMONG_PRICES: f64 = 1.5;
 
 /// Below the candles.
 const FOOT: f64 = 44.0;
@@ -94,6 +101,7 @@ impl Drawing for Chart {
         html! {
             text class="ink" x=(WIDTH - 8.0) y="20" font-size="12" text-anchor="end" { (self.facts.join(" · ")) }
             (legend(self.averages.iter().map(|(name, _)| name.as_str()), 38.0))
+            text class="mark" x=(WIDTH - 8.0) y="53" font-size="11" text-anchor="end" { (self.key()) }
             @if let Some(window) = &self.window {
                 rect class="shade" x=(round(self.x(window.first as f64 - 0.5))) y=(TOP) height=(PRICES + BETWEEN + VOLUMES)
                     width=(round(self.x(window.last as f64 + 0.5) - self.x(window.first as f64 - 0.5))) {}
@@ -191,6 +199,39 @@ impl Chart {
         }
     }
 
+    /// What is shaded, laid over the candles, and marked.
+    fn key(&self) -> String {
+        let window =
+            self.window.iter().filter(|window| !window.name.is_empty()).map(|window| match window.overlay.is_empty() {
+                true => format!("\u{2592} {}", window.name),
+                false => format!("\u{2500} {}", window.name),
+            });
+        let signs = [("\u{25b2}", 1), ("\u{25bc}", -1), ("\u{25cf}", 0)];
+        let there = |side: i8| self.marks.iter().any(|mark| mark.side.signum() == side);
+        let marks = signs.iter().zip(self.meanings).filter(|((_, side), meaning)| there(*side) && !meaning.is_empty());
+        let marks = marks.map(|((sign, _), meaning)| format!("{sign} {meaning}"));
+        window.chain(marks).collect::<Vec<_>>().join("   ")
+    }
+
+    /// The same with lines: in the scale of the candles what lies among prices, and in a pane of its own everything else.
+    #[must_use]
+    pub fn with_lines(mut self, functions: Vec<Vec<(String, Vec<f64>)>>) -> Chart {
+        let (low, high) = self
+            .bars
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), bar| (low.min(bar.low), high.max(bar.high)));
+        let is_among = |value: &f64| (low / AMONG_PRICES..=high * AMONG_PRICES).contains(value);
+        for lines in functions {
+            let first = lines.first().map_or(&[][..], |(_, values)| values.as_slice());
+            let known = || first.iter().filter(|value| value.is_finite());
+            match known().count() > 0 && known().all(is_among) {
+                true => self.averages.extend(lines),
+                false => self.panes.push(lines),
+            }
+        }
+        self
+    }
+
     /// A line through values of bars.
     fn path(&self, points: impl Iterator<Item = (f64, f64)>, prices: &Scale) -> String {
         path(points.map(|(bar, value)| (self.x(bar), prices.y(value))))
@@ -238,7 +279,10 @@ mod tests {
     #[test]
     fn the_pattern_is_drawn_at_the_level_of_the_window() {
         let mut chart = chart();
-        chart.window = Some(Window { first: 10, last: 19, overlay: vec![-1.0, 1.0] });
+        chart.window = Some(Window { first: 10, last: 19, overlay: vec![-1.0, 1.0], name: "dip".to_string() });
+        chart.marks = vec![Mark { bar: 3, side: 1 }];
+        chart.meanings = ["hit", "miss", ""];
+        assert_eq!(chart.key(), "\u{2500} dip   \u{25b2} hit");
         let overlay: Vec<f64> = chart.overlay().collect();
         assert_eq!(overlay.len(), 10);
         let mean = overlay.iter().sum::<f64>() / 10.0;

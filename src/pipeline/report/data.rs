@@ -1,15 +1,19 @@
 //! What the charts of a report show, read from the lake.
 
-use super::{Bar, Chart, Mark, Window};
+use super::symbol::lines;
+use super::{Bar, Chart, Figure, Lines, Mark, Pane, PaneStyle, Window};
 use crate::Session;
 use crate::quoting::{self, quoted};
 use crate::relation::{Relation, one, relation};
 use crate::rows::{column, numbers, texts, times};
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use std::collections::BTreeMap;
 use tallow_common::Result;
 use tallow_common::time::shown;
+use tallow_engine::dialect::Formula;
 use tallow_lake::{CandleTable, READABLE};
+use tallow_udfs::similarity::reference::Excluded;
 use tallow_udfs::similarity::znorm::znorm;
 
 /// A table that a report read.
@@ -51,21 +55,31 @@ pub async fn source(session: &Session, table: &str) -> Result<Source> {
     })
 }
 
-/// Averages that charts show.
-const AVERAGES: [u32; 2] = [30, 60];
+/// Functions that charts show which are about none in particular.
+const AVERAGES: [&str; 2] = ["sma(30)", "sma(60)"];
 
 /// Bars before and after what a chart is about.
 const AROUND: usize = 40;
 
-/// Bars of a symbol with their averages.
+/// Bars of a symbol, and the lines of each function beside them.
 #[derive(Debug, Default)]
 struct Symbol {
     bars: Vec<Bar>,
-    averages: [Vec<f64>; AVERAGES.len()],
+    functions: Vec<Vec<(String, Vec<f64>)>>,
 }
 
-/// All bars of some symbols.
-async fn symbols(session: &Session, table: &str, names: &[String]) -> Result<BTreeMap<String, Symbol>> {
+/// The averages.
+fn averages() -> Result<Vec<Formula>> {
+    AVERAGES.iter().map(|text| Formula::parse(text)).collect()
+}
+
+/// All bars of some symbols, with functions.
+async fn symbols(
+    session: &Session,
+    table: &str,
+    names: &[String],
+    functions: &[Formula],
+) -> Result<BTreeMap<String, Symbol>> {
     let mut all: BTreeMap<String, Symbol> = BTreeMap::new();
     if names.is_empty() {
         return Ok(all);
@@ -75,27 +89,39 @@ async fn symbols(session: &Session, table: &str, names: &[String]) -> Result<BTr
         true => name.to_string(),
         false => format!("{other} as {name}"),
     };
-    let averages: Vec<_> = AVERAGES.iter().map(|n| format!("sma(close, {n}) as sma_{n}")).collect();
-    let sql = format!(
-        "select symbol, ts, {}, {}, {}, close, {}, {} from {} where symbol in ({}) and close is not null \
-         order by symbol, ts",
+    let mut items = vec![
         of("open", "close"),
         of("high", "close"),
         of("low", "close"),
+        "close".to_string(),
         of("volume", "cast(null as double)"),
-        averages.join(", "),
+    ];
+    items.extend(
+        functions.iter().enumerate().map(|(at, function)| format!("({function}) as {}", quoted(&format!("({at})")))),
+    );
+    let sql = format!(
+        "select symbol, ts, {} from {} as candles where symbol in ({}) and close is not null order by symbol, ts",
+        items.join(", "),
         from.sql,
         quoting::texts(names)
     );
     for batch in session.collect(one(session, &sql).await?).await? {
         let (names, ts) = (texts(batch.column(0))?, times(batch.column(1))?);
         let values = (2..7).map(|i| numbers(batch.column(i))).collect::<Result<Vec<_>>>()?;
-        let averages = (7..batch.num_columns()).map(|i| numbers(batch.column(i))).collect::<Result<Vec<_>>>()?;
+        let drawn = functions.iter().zip(&batch.columns()[7..]);
+        let drawn = drawn.map(|(function, values)| lines(&function.to_string(), values)).collect::<Result<Vec<_>>>()?;
         for row in 0..batch.num_rows() {
             let symbol = all.entry(names[row].clone()).or_default();
             let [open, high, low, close, volume] = [0, 1, 2, 3, 4].map(|i: usize| values[i][row]);
             symbol.bars.push(Bar { ts: ts[row], open, high, low, close, volume });
-            symbol.averages.iter_mut().zip(&averages).for_each(|(all, own)| all.push(own[row]));
+            if symbol.functions.is_empty() {
+                let named =
+                    |lines: &Vec<(String, Vec<f64>)>| lines.iter().map(|(name, _)| (name.clone(), vec![])).collect();
+                symbol.functions = drawn.iter().map(named).collect();
+            }
+            for (own, all) in drawn.iter().flatten().zip(symbol.functions.iter_mut().flatten()) {
+                all.1.push(own.1[row]);
+            }
         }
     }
     Ok(all)
@@ -106,13 +132,10 @@ impl Symbol {
     fn around(&self, first: usize, last: usize) -> (Chart, usize) {
         let from = first.saturating_sub(AROUND);
         let to = (last + 1 + AROUND).min(self.bars.len());
-        let averages = AVERAGES.iter().zip(&self.averages);
-        let chart = Chart {
-            bars: self.bars[from..to].to_vec(),
-            averages: averages.map(|(n, values)| (format!("SMA {n}"), values[from..to].to_vec())).collect(),
-            ..Chart::default()
-        };
-        (chart, from)
+        let cut = |(name, values): &(String, Vec<f64>)| (name.clone(), values[from..to].to_vec());
+        let functions = self.functions.iter().map(|lines| lines.iter().map(cut).collect()).collect();
+        let chart = Chart { bars: self.bars[from..to].to_vec(), ..Chart::default() };
+        (chart.with_lines(functions), from)
     }
 
     fn at(&self, ts: i64) -> Option<usize> {
@@ -132,6 +155,36 @@ fn counted(count: usize, what: &str, newest: i64) -> String {
         1 => format!("1 {what}, on {}", shown(newest)),
         _ => format!("{count} {what}s, the newest on {}", shown(newest)),
     }
+}
+
+/// The pattern that a search looks for: the bars that it was cut from, where these are known and in the table; else its closes.
+pub async fn picture_of_pattern(
+    session: &Session,
+    name: &str,
+    closes: &[f64],
+    cut_from: Option<&Excluded>,
+    table: &str,
+) -> Result<Figure> {
+    if let Some(Excluded { symbol, from, to }) = cut_from {
+        // The pattern keeps its closes, whatever becomes of the candles.
+        let all = symbols(session, table, std::slice::from_ref(symbol), &averages()?).await.unwrap_or_default();
+        let ends = all.get(symbol).and_then(|known| Some((known, known.at(*from)?, known.at(*to)?)));
+        if let Some((known, first, last)) = ends {
+            let (mut chart, start) = known.around(first, last);
+            let name_of_window = format!("the pattern, {} bars", last - first + 1);
+            chart.window =
+                Some(Window { first: first - start, last: last - start, overlay: vec![], name: name_of_window });
+            chart.title = name.to_string();
+            chart.subtitle = format!("cut from {symbol}, {} to {}", shown(*from), shown(*to));
+            return Ok(chart.into());
+        }
+    }
+    Ok(Figure::Lines(Lines {
+        title: name.to_string(),
+        subtitle: format!("{} closes", closes.len()),
+        times: vec![],
+        panes: vec![Pane { lines: vec![("close".to_string(), closes.to_vec())], style: PaneStyle::Growth }],
+    }))
 }
 
 /// Charts of the first matches: the window shaded, the pattern over it. `shapes` are the closes of the patterns, and
@@ -159,7 +212,7 @@ pub async fn charts_of_matches(
     for (table, timeframe) in tables {
         let own: Vec<String> =
             names.iter().zip(&timeframes).filter(|(_, t)| *t == timeframe).map(|(n, _)| n.clone()).collect();
-        all.insert(timeframe.clone(), symbols(session, table, &distinct(&own, own.len())).await?);
+        all.insert(timeframe.clone(), symbols(session, table, &distinct(&own, own.len()), &averages()?).await?);
     }
     let mut charts = vec![];
     for row in 0..matches.num_rows() {
@@ -167,7 +220,8 @@ pub async fn charts_of_matches(
         let (Some(first), Some(last)) = (symbol.at(starts[row]), symbol.at(ends[row])) else { continue };
         let (mut chart, from) = symbol.around(first, last);
         let overlay = shapes.get(&patterns[row]).map(|closes| znorm(closes)).unwrap_or_default();
-        chart.window = Some(Window { first: first - from, last: last - from, overlay });
+        let name = format!("{}, stretched to the window", patterns[row]);
+        chart.window = Some(Window { first: first - from, last: last - from, overlay, name });
         chart.title = format!("{} like {}", names[row], patterns[row]);
         let percentile = match percentiles[row] {
             p if p >= 1.0 => ", nearer than any random window".to_string(),
@@ -194,7 +248,21 @@ pub async fn charts_of_matches(
     Ok(charts)
 }
 
-/// Charts of the symbols of the first hits of a scan, each hit a mark.
+/// At most so many functions of a formula are drawn.
+const FUNCTIONS: usize = 5;
+
+/// The functions of a scan's formula that can be drawn: those of numbers, of one symbol at a time.
+fn functions_of(hits: &RecordBatch) -> Vec<Formula> {
+    let own = hits.schema();
+    let named = own.fields().iter().filter(|field| {
+        let is_number = field.data_type().is_numeric() || matches!(field.data_type(), DataType::Struct(_));
+        is_number && field.name().contains('(')
+    });
+    let formulas = named.filter_map(|field| Formula::parse(field.name()).ok());
+    formulas.filter(|formula| !formula.is_cross_sectional()).take(FUNCTIONS).collect()
+}
+
+/// Charts of the symbols of the first hits of a scan, each hit a mark, with the functions of its formula.
 pub async fn charts_of_scan(session: &Session, hits: &RecordBatch, table: &str, most: usize) -> Result<Vec<Chart>> {
     let (names, ts) = (texts(column(hits, "symbol")?)?, times(column(hits, "ts")?)?);
     let mut order: Vec<String> = vec![];
@@ -203,7 +271,9 @@ pub async fn charts_of_scan(session: &Session, hits: &RecordBatch, table: &str, 
             order.push(name.clone());
         }
     }
-    let all = symbols(session, table, &order).await?;
+    let functions = functions_of(hits);
+    let functions = if functions.is_empty() { averages()? } else { functions };
+    let all = symbols(session, table, &order, &functions).await?;
     let mut charts = vec![];
     for name in order {
         let Some(symbol) = all.get(&name) else { continue };
@@ -213,6 +283,7 @@ pub async fn charts_of_scan(session: &Session, hits: &RecordBatch, table: &str, 
         let (mut chart, from) = symbol.around(newest.saturating_sub(2 * AROUND), newest);
         let drawn = from..from + chart.bars.len();
         chart.marks = hits.iter().filter(|h| drawn.contains(h)).map(|h| Mark { bar: h - from, side: 1 }).collect();
+        chart.meanings = ["hit", "", ""];
         chart.title = name;
         chart.subtitle = counted(hits.len(), "hit", symbol.bars[newest].ts);
         charts.push(chart);
@@ -237,7 +308,7 @@ pub(super) async fn charts_of_trades(
     let best = (most - most / 2).min(order.len() - worst);
     let chosen: Vec<usize> = order[..best].iter().chain(order[order.len() - worst..].iter().rev()).copied().collect();
     let chosen_names: Vec<String> = chosen.iter().map(|at| names[*at].clone()).collect();
-    let all = symbols(session, table, &distinct(&chosen_names, chosen_names.len())).await?;
+    let all = symbols(session, table, &distinct(&chosen_names, chosen_names.len()), &averages()?).await?;
     let mut charts = vec![];
     for at in chosen {
         let Some(symbol) = all.get(&names[at]) else { continue };
@@ -245,6 +316,7 @@ pub(super) async fn charts_of_trades(
         let (mut chart, from) = symbol.around(first, last);
         let way = if sides[at] == "long" { 1 } else { -1 };
         chart.marks = vec![Mark { bar: first - from, side: way }, Mark { bar: last - from, side: -way }];
+        chart.meanings = ["bought", "sold", ""];
         chart.title = names[at].clone();
         chart.subtitle = format!(
             "{}, {} to {}, left by {}",
@@ -259,7 +331,8 @@ pub(super) async fn charts_of_trades(
     Ok(charts)
 }
 
-/// Charts of the newest labelled bars of some symbols, each label a mark.
+/// Charts of the newest labelled bars of some symbols, each label a mark; of those with many labels of both signs, where none are
+/// chosen.
 pub async fn charts_of_labels(
     session: &Session,
     labels: &str,
@@ -277,7 +350,8 @@ pub async fn charts_of_labels(
     };
     let sql = format!(
         "select symbol, ts, cast(label as double) as label from {} where label is not null{among} and symbol in \
-         (select symbol from {0} where label is not null{among} group by symbol order by symbol limit {most})",
+         (select symbol from {0} where label is not null{among} group by symbol
+          order by least(count(*) filter (where label > 0), count(*) filter (where label < 0)) desc, symbol limit {most})",
         quoted(labels)
     );
     let mut found: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
@@ -288,7 +362,7 @@ pub async fn charts_of_labels(
         }
     }
     let names: Vec<String> = found.keys().cloned().collect();
-    let all = symbols(session, candles, &names).await?;
+    let all = symbols(session, candles, &names, &averages()?).await?;
     let mut charts = vec![];
     for (name, labels) in found {
         let Some(symbol) = all.get(&name) else { continue };
@@ -307,6 +381,7 @@ pub async fn charts_of_labels(
         };
         let shown = at.iter().filter(|(bar, _)| shown.contains(bar));
         chart.marks = shown.map(|(bar, label)| Mark { bar: bar - from, side: side(*label) }).collect();
+        chart.meanings = ["label above 0", "label below 0", "label 0"];
         chart.title = name;
         chart.subtitle = counted(at.len(), "label", symbol.bars[newest].ts);
         charts.push(chart);

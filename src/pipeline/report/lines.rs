@@ -10,7 +10,7 @@ pub struct Lines {
     pub title: String,
     /// Second line.
     pub subtitle: String,
-    /// Microseconds since the epoch, in order.
+    /// Microseconds since the epoch, in order; none where values have no times.
     pub times: Vec<i64>,
     /// From the top.
     pub panes: Vec<Pane>,
@@ -79,7 +79,8 @@ fn drawn(values: &[f64]) -> Vec<usize> {
 
 impl Lines {
     fn x(&self, at: usize) -> f64 {
-        LEFT + at as f64 * (WIDTH - LEFT - RIGHT) / (self.times.len().max(2) - 1) as f64
+        let all = self.panes.iter().flat_map(|pane| &pane.lines).map(|(_, values)| values.len()).max().unwrap_or(0);
+        LEFT + at as f64 * (WIDTH - LEFT - RIGHT) / (all.max(2) - 1) as f64
     }
 
     fn pane(&self, pane: &Pane, top: f64, first_colour: usize) -> Markup {

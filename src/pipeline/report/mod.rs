@@ -17,7 +17,7 @@ mod symbol;
 pub use backtest::backtest_page;
 pub use chart::{Bar, Chart, Mark, Window};
 pub use columns::Columns;
-pub use data::{Source, charts_of_labels, charts_of_matches, charts_of_scan, source};
+pub use data::{Source, charts_of_labels, charts_of_matches, charts_of_scan, picture_of_pattern, source};
 pub use figure::Figure;
 pub use heat_map::HeatMap;
 pub use lines::{Lines, Pane, PaneStyle};

@@ -1,6 +1,9 @@
 //! `Report`: the pages of matches, of a scan, and of labels.
 
-use super::{Chart, Page, Section, Source, charts_of_labels, charts_of_matches, charts_of_scan, source};
+use super::{
+    Chart, Figure, Page, Section, Source, charts_of_labels, charts_of_matches, charts_of_scan, picture_of_pattern,
+    source,
+};
 use crate::Session;
 use crate::control::Control;
 use crate::label::quality;
@@ -44,8 +47,25 @@ pub async fn match_page(session: &Session, job: &MatchJob, found: &Found, charts
         parameters: parameters_of_matches(job),
         sources,
         notes,
-        sections: charts_and_rows(match_charts(session, job, found, charts).await?, found.rows.clone()),
+        sections: Section::figures("Patterns", job.pictures(session, charts).await?)
+            .into_iter()
+            .chain(charts_and_rows(match_charts(session, job, found, charts).await?, found.rows.clone()))
+            .collect(),
     })
+}
+
+impl MatchJob {
+    /// The patterns that are searched for, at most so many.
+    async fn pictures(&self, session: &Session, most: usize) -> Result<Vec<Figure>> {
+        let mut pictures = vec![];
+        for pattern in self.patterns().iter().take(most) {
+            let table =
+                pattern.timeframe.as_ref().map_or("candles".to_string(), |timeframe| format!("candles_{timeframe}"));
+            let closes = &pattern.closes[pattern.lead..];
+            pictures.push(picture_of_pattern(session, &pattern.id, closes, pattern.origin.as_ref(), &table).await?);
+        }
+        Ok(pictures)
+    }
 }
 
 fn names_of(job: &MatchJob) -> String {
@@ -55,9 +75,11 @@ fn names_of(job: &MatchJob) -> String {
 fn parameters_of_matches(job: &MatchJob) -> Vec<(String, String)> {
     let (request, options, shapes) = (&job.request, &job.request.options, job.shapes());
     let mode = match request.look {
-        Look::History => "all windows that there ever were",
+        Look::History => "the whole past of every symbol",
         Look::Latest { exact: true, .. } => "the newest bars of every symbol",
-        Look::Latest { exact: false, .. } => "the newest bars of the symbols that correlate best",
+        Look::Latest { exact: false, .. } => {
+            "the newest bars of the fifth of symbols that correlate best with the pattern"
+        }
     };
     let scales = options.scales.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
     let adjust = &options.adjust;
@@ -66,7 +88,7 @@ fn parameters_of_matches(job: &MatchJob) -> Vec<(String, String)> {
     let channels = |channels: &Channels| if channels.averages > 0.0 { "price,averages" } else { "price" };
     let all = [
         ("patterns", Some(names_of(job))),
-        ("windows", Some(mode.to_string())),
+        ("searched", Some(mode.to_string())),
         ("matches of each", Some(options.k.to_string())),
         ("scales", Some(scales)),
         ("random windows", Some(options.null.size.to_string())),

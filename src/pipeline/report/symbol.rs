@@ -30,9 +30,6 @@ pub struct SymbolChart {
     pub bars: usize,
 }
 
-/// How far from the prices of the bars lines may lie that share their scale.
-const AMONG_PRICES: f64 = 1.5;
-
 impl SymbolChart {
     /// The page.
     ///
@@ -80,24 +77,13 @@ impl SymbolChart {
         }
         let rows = rows.slice(rows.num_rows().saturating_sub(self.bars), rows.num_rows().min(self.bars));
         let bars = bars(&rows)?;
-        let mut chart = Chart { title: self.symbol.clone(), ..Chart::default() };
-        let (low, high) = bars
-            .iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), bar| (low.min(bar.low), high.max(bar.high)));
-        for (at, function) in self.functions.iter().enumerate() {
-            let lines = lines(&function.to_string(), column(&rows, &format!("({at})"))?)?;
-            let first = lines.first().map_or(&[][..], |(_, values)| values.as_slice());
-            let is_among = |value: &f64| (low / AMONG_PRICES..=high * AMONG_PRICES).contains(value);
-            let known = || first.iter().filter(|value| value.is_finite());
-            match known().count() > 0 && known().all(is_among) {
-                true => chart.averages.extend(lines),
-                false => chart.panes.push(lines),
-            }
-        }
+        let drawn = self.functions.iter().enumerate();
+        let drawn = drawn.map(|(at, function)| lines(&function.to_string(), column(&rows, &format!("({at})"))?));
+        let drawn = drawn.collect::<Result<Vec<_>>>()?;
         let ends = [bars.first(), bars.last()].map(|bar| bar.map(|bar| shown(bar.ts)).unwrap_or_default());
-        chart.subtitle = format!("{} to {}, {} bars", ends[0], ends[1], bars.len());
-        chart.bars = bars;
-        Ok(chart)
+        let subtitle = format!("{} to {}, {} bars", ends[0], ends[1], bars.len());
+        let chart = Chart { title: self.symbol.clone(), subtitle, bars, ..Chart::default() };
+        Ok(chart.with_lines(drawn))
     }
 }
 
@@ -117,7 +103,7 @@ fn bars(rows: &RecordBatch) -> Result<Vec<Bar>> {
 }
 
 /// The lines of a function: one, or one for each of its numbers.
-fn lines(name: &str, values: &ArrayRef) -> Result<Vec<(String, Vec<f64>)>> {
+pub(super) fn lines(name: &str, values: &ArrayRef) -> Result<Vec<(String, Vec<f64>)>> {
     let DataType::Struct(fields) = values.data_type() else {
         return Ok(vec![(name.to_string(), numbers(values)?)]);
     };

@@ -73,7 +73,7 @@ impl TrainingRequest {
             ..SearchOptions::default()
         };
         let patterns = stored.iter().map(Pattern::try_from).collect::<Result<Vec<_>>>()?;
-        let run = MatchRun { patterns, options };
+        let run = MatchRun { patterns, options, symbols: None };
         let timeframe = timeframe_of(session.lake(), &table).await?;
         if let Some(symbol) = &benchmark {
             super::check_benchmark(session, &table, symbol).await?;

@@ -2,9 +2,11 @@
 //! takes, a first look at the newest bars included, is one plan.
 
 use super::{Pattern, SearchAggregate, SearchOptions, length};
+use crate::among::among;
 use crate::relation::Relation;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::DataFrame;
 use std::sync::Arc;
 use tallow_common::Result;
 use tallow_engine::series_aggregate::aggregated;
@@ -15,6 +17,8 @@ pub(crate) struct Bars<'a> {
     pub from: &'a Relation,
     /// What they are called.
     pub timeframe: &'a str,
+    /// Those of these symbols only; `None`: all.
+    pub symbols: Option<&'a [String]>,
 }
 
 /// What a search is to put out.
@@ -53,7 +57,10 @@ impl Bars<'_> {
         let files = self.from.skipped().into_iter().map(|file| (file.symbol, file.reason)).collect();
         let search = SearchAggregate::new(patterns, options).without(files);
         let search = if output == Output::Report { search.reporting() } else { search };
-        let bars = state.create_logical_plan(&self.from.closes()).await?;
+        let mut bars = state.create_logical_plan(&self.from.closes()).await?;
+        if let Some(symbols) = self.symbols {
+            bars = among(DataFrame::new(state.clone(), bars), symbols)?.into_parts().1;
+        }
         Ok(aggregated(bars, Arc::new(search))?)
     }
 }

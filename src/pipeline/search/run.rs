@@ -4,6 +4,7 @@ use super::plan::{Bars, Output};
 use super::report::{Counts, Report, matches_schema, report_schema};
 use super::{Pattern, SearchOptions};
 use crate::Session;
+use crate::among::absent;
 use crate::control::{Control, Progress};
 use crate::outcome::Skipped;
 use crate::relation::{Relation, despite_files};
@@ -28,6 +29,8 @@ pub struct MatchRun {
     pub patterns: Vec<Pattern>,
     /// How.
     pub options: SearchOptions,
+    /// In the bars of these symbols only; `None`: of all.
+    pub symbols: Option<Vec<String>>,
 }
 
 /// What was found.
@@ -70,14 +73,19 @@ impl MatchRun {
     ///
     /// Each pass over the table looks for a few patterns, so that memory does not grow with their number.
     pub async fn run(&self, session: &Session, table: &str, timeframe: &str, control: &Control) -> Result<Matched> {
-        let search = async |from: &Relation| self.over(session, &Bars { from, timeframe }, control).await;
+        let search = async |from: &Relation| {
+            self.over(session, &Bars { from, timeframe, symbols: self.symbols.as_deref() }, control).await
+        };
         let clock = session.engine().clock()?;
         Ok(control.limit(&clock, despite_files(session, table, search)).await?.1)
     }
 
     async fn over(&self, session: &Session, bars: &Bars<'_>, control: &Control) -> Result<Matched> {
         let groups = self.patterns.chunks(TOGETHER);
-        let symbols = bars.from.candles().and_then(CandleTable::symbols);
+        let symbols = match bars.symbols {
+            Some(symbols) => Some(symbols.len()),
+            None => bars.from.candles().and_then(CandleTable::symbols),
+        };
         let (progress, total) = (Arc::clone(&control.progress), symbols.map(|n| (n * groups.len()) as u64));
         let observer = Observer::new(move |done| progress(Progress::symbols(done, total)));
         let (mut rows, mut stages, mut skipped) = (vec![], vec![], vec![]);
@@ -93,6 +101,10 @@ impl MatchRun {
                     skipped.push(symbol);
                 }
             }
+        }
+        if let Some(symbols) = bars.symbols {
+            let all = session.context().state().create_logical_plan(&bars.from.closes()).await?;
+            skipped.extend(absent(session, &all, symbols).await?);
         }
         Ok(Matched { rows: concat_batches(&rows_schema(), &rows)?, stages, table: bars.from.name.clone(), skipped })
     }

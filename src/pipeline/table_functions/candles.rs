@@ -15,15 +15,17 @@ impl TableFunction for Candles {
     }
 
     fn usage(&self) -> &'static str {
-        "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc', readable => 'true')"
+        "candles('4h', fill => 'none' | 'prev_close' | 'null', from => '1h', origin => 'utc', readable => 'true', \
+         unfinished => 'keep' | 'mark' | 'drop')"
     }
 
     fn doc(&self) -> &'static str {
-        "Bars of a timeframe, made from shorter ones where they are not stored; `readable` leaves out files that cannot be read"
+        "Bars of a timeframe, made from shorter ones where they are not stored; `readable` leaves out files that cannot be read, \
+         `unfinished` the newest bar of a symbol where the shorter ones do not reach its end"
     }
 
     fn named(&self) -> Named {
-        Named::Only(&["fill", "from", "origin", "readable"])
+        Named::Only(&["fill", "from", "origin", "readable", "unfinished"])
     }
 
     async fn sql(&self, on: &Views, call: &Call<'_>) -> Result<Option<String>> {
@@ -33,6 +35,7 @@ impl TableFunction for Candles {
             origin: call.get("origin"),
             fill: call.get("fill").unwrap_or("none").parse()?,
             readable: call.flag("readable")?,
+            unfinished: call.get("unfinished").unwrap_or("keep").parse()?,
             ..BarRequest::of(timeframe.parse()?)
         };
         Ok(Some(resample::sql(&on.lake, request).await?.0))

@@ -60,8 +60,9 @@ async fn found(on: &Views, table: &str, reference: &str, call: &Call<'_>) -> Res
     let read = if call.flag("readable")? { format!("{table}{READABLE}") } else { table.clone() };
     let from = &opened_despite_files(&on.lake, &on.context, &read).await?;
     let timeframe = &timeframe_for(on, &pattern, &table).await?;
-    let plan =
-        plan::Bars { from, timeframe }.search(&on.context.state(), &[pattern], &options, Output::Matches).await?;
+    let plan = plan::Bars { from, timeframe, symbols: None }
+        .search(&on.context.state(), &[pattern], &options, Output::Matches)
+        .await?;
     let name = format!("#dtw_search({table}, {reference}, {:?})", call.0.named);
     on.lake.keep_hidden(&name, Arc::new(ViewTable::new(plan, None)));
     Ok(format!("select * from {} as dtw_search", quoting::quoted(&name)))

@@ -1,6 +1,7 @@
 //! Periods at whose beginning a running sum starts anew.
 
-use super::grid::{Grid, Origin};
+use super::grid::Grid;
+use super::origin::Origin;
 use super::timeframe::Timeframe;
 use chrono::{Datelike, Months};
 use datafusion_common::{Result, plan_err};
@@ -52,9 +53,8 @@ impl Anchor {
             Period::Week => Grid::new(Timeframe::Week, self.origin).bar(ts),
             Period::Month => Grid::new(Timeframe::Month, self.origin).bar(ts),
             Period::Year => {
-                let days = Grid::new(Timeframe::Day, self.origin);
-                let first = days.date(ts).with_month(1).and_then(|date| date.with_day(1)).unwrap_or_default();
-                (days.start(first), days.start(first + Months::new(12)))
+                let first = self.origin.date(ts).with_month(1).and_then(|date| date.with_day(1)).unwrap_or_default();
+                (self.origin.start(first), self.origin.start(first + Months::new(12)))
             }
         };
         start..end

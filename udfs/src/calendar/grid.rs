@@ -1,49 +1,9 @@
 //! Where bars begin: a timeframe laid over an origin.
 
+use super::origin::{DAY, DayStart, Origin};
+use super::sessions::{Calendar, Session};
 use super::timeframe::Timeframe;
-use chrono::{DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveTime, TimeZone};
-use chrono_tz::Tz;
-use datafusion_common::{DataFusionError, Result, plan_err};
-use std::str::FromStr;
-
-const HOUR: i64 = 3_600_000_000;
-const DAY: i64 = 24 * HOUR;
-
-/// The instant from which bars are counted.
-///
-/// * `utc`: midnight UTC.
-/// * `forex_utc1`: 01:00 UTC, so that 4h bars open at 01, 05, 09, 13, 17, 21.
-/// * `ny_17`: 17:00 in New York, through daylight saving.
-/// * `session:09:30@America/New_York`: any time of day in any zone of the tz database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// Microseconds after midnight UTC.
-    Utc(i64),
-    /// A time of day in a zone; the day begins there.
-    Local(NaiveTime, Tz),
-}
-
-impl FromStr for Origin {
-    type Err = DataFusionError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let seventeen = NaiveTime::from_hms_opt(17, 0, 0).unwrap_or_default();
-        match text {
-            "utc" => return Ok(Origin::Utc(0)),
-            "forex_utc1" => return Ok(Origin::Utc(HOUR)),
-            "ny_17" => return Ok(Origin::Local(seventeen, Tz::America__New_York)),
-            _ => {}
-        }
-        let session = text.strip_prefix("session:").and_then(|rest| rest.split_once('@'));
-        match session.map(|(time, zone)| (NaiveTime::parse_from_str(time, "%H:%M"), zone.parse::<Tz>())) {
-            Some((Ok(time), Ok(zone))) => Ok(Origin::Local(time, zone)),
-            _ => plan_err!(
-                "unknown origin '{text}'; expected utc, forex_utc1, ny_17 or session:HH:MM@Zone such as \
-                 session:09:30@America/New_York"
-            ),
-        }
-    }
-}
+use chrono::{DateTime, Datelike, Days, NaiveDate};
 
 /// The bars of a timeframe over an origin. Instants are microseconds since the epoch, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,33 +18,33 @@ impl Grid {
         Self { timeframe, origin }
     }
 
-    /// The bar that contains `ts`, as `[open, end)`.
+    /// The bar that contains `ts`, as `[open, next)`: from where it opens to where the one that follows does.
     pub fn bar(&self, ts: i64) -> (i64, i64) {
-        match (self.timeframe, self.origin) {
-            (Timeframe::Fixed(length), Origin::Utc(offset)) => {
+        match (self.timeframe, self.origin.day()) {
+            (Timeframe::Fixed(length), DayStart::Utc(offset)) => {
                 let open = ts - (ts - offset).rem_euclid(length);
                 (open, open + length)
             }
-            (Timeframe::Fixed(length), Origin::Local(..)) => {
+            (Timeframe::Fixed(length), DayStart::Local(..)) => {
                 let (day, next) = self.day(ts);
                 let open = day + (ts - day) / length * length;
                 (open, next.min(open + length))
             }
             (Timeframe::Day, _) => self.day(ts),
             (Timeframe::Days(days), _) => {
-                let date = self.date(ts);
+                let date = self.origin.date(ts);
                 let since = date.signed_duration_since(DateTime::UNIX_EPOCH.date_naive()).num_days();
                 let first = date - Days::new(since.rem_euclid(days.into()).unsigned_abs());
-                (self.start(first), self.start(first + Days::new(days.into())))
+                (self.origin.start(first), self.origin.start(first + Days::new(days.into())))
             }
             (Timeframe::Week, _) => {
-                let date = self.date(ts);
+                let date = self.origin.date(ts);
                 let monday = date - Days::new(date.weekday().num_days_from_monday().into());
-                (self.start(monday), self.start(monday + Days::new(7)))
+                (self.origin.start(monday), self.origin.start(monday + Days::new(7)))
             }
             (Timeframe::Month, _) => {
-                let first = self.date(ts).with_day(1).unwrap_or_default();
-                (self.start(first), self.start(first + chrono::Months::new(1)))
+                let first = self.origin.date(ts).with_day(1).unwrap_or_default();
+                (self.origin.start(first), self.origin.start(first + chrono::Months::new(1)))
             }
         }
     }
@@ -95,14 +55,93 @@ impl Grid {
         i64::from(date.year()) * 12 + i64::from(date.month0())
     }
 
+    /// The date that the day of an instant goes by.
+    pub(crate) fn date(&self, ts: i64) -> NaiveDate {
+        self.origin.date(ts)
+    }
+
     /// Opening instants of many bars.
     pub fn floor(&self, ts: &[i64]) -> Vec<i64> {
         self.map(ts, |_, open, _| open)
     }
 
-    /// Ending instants of many bars: the open of the bar that follows without a gap.
+    /// When the bar that contains `ts` ends: where the next one opens or, with a calendar, where the last session ends that it has
+    /// a part of. What it holds is known from then on.
+    pub fn end_of(&self, ts: i64) -> i64 {
+        let (open, next) = self.bar(ts);
+        self.end_between(open, next)
+    }
+
+    /// When the `n`-th bar ends from the one that contains `ts` on, which is the first; bars outside of sessions do not count.
+    pub fn nth_end(&self, ts: i64, n: u32) -> i64 {
+        let mut bar = ts;
+        for _ in 1..n {
+            bar = self.bar(bar).1;
+            while !self.is_in_session(bar) {
+                bar = self.bar(bar).1;
+            }
+        }
+        self.end_of(bar)
+    }
+
+    /// Ending instants of many bars.
     pub fn end(&self, ts: &[i64]) -> Vec<i64> {
-        self.map(ts, |_, _, end| end)
+        if self.origin.calendar().is_none() {
+            return self.map(ts, |_, _, next| next);
+        }
+        let (mut last, mut end) = (None, 0);
+        self.map(ts, |_, open, next| {
+            if last != Some(open) {
+                (last, end) = (Some(open), self.end_between(open, next));
+            }
+            end
+        })
+    }
+
+    fn end_between(&self, open: i64, next: i64) -> i64 {
+        let sessions = self.sessions(open, next);
+        sessions
+            .and_then(|all| all.last())
+            .map_or(next, |last| if last.close > open { last.close.min(next) } else { next })
+    }
+
+    /// Whether the calendar has a session that the bar which contains `ts` has a part of; without a calendar, and where it knows
+    /// nothing of that time, all bars do.
+    pub fn is_in_session(&self, ts: i64) -> bool {
+        let (open, next) = self.bar(ts);
+        self.sessions(open, next).is_none_or(|all| all.iter().any(|session| session.held))
+    }
+
+    /// Whether the calendar has such a session, and knows.
+    pub(crate) fn is_in_known_session(&self, ts: i64) -> bool {
+        let (open, next) = self.bar(ts);
+        self.sessions(open, next).is_some_and(|all| all.iter().any(|session| session.held))
+    }
+
+    /// The same bars with a calendar.
+    pub(crate) fn with_calendar(&self, calendar: &'static Calendar) -> Grid {
+        Grid { origin: self.origin.with_calendar(calendar), ..*self }
+    }
+
+    /// The same of many bars.
+    pub fn are_in_session(&self, ts: &[i64]) -> Vec<bool> {
+        let (mut last, mut is) = (None, true);
+        self.map(ts, |ts, open, _| {
+            if last != Some(open) {
+                (last, is) = (Some(open), self.is_in_session(ts));
+            }
+            is
+        })
+    }
+
+    /// The sessions that a bar has a part of, as far as that is known. A day has that of its date, for daily bars are stamped with
+    /// instants that say no more than a date.
+    fn sessions(&self, open: i64, next: i64) -> Option<&'static [Session]> {
+        let calendar = self.origin.calendar()?;
+        match self.timeframe {
+            Timeframe::Fixed(_) => calendar.during(open, next),
+            _ => calendar.between(self.origin.date(open), self.origin.date(next)),
+        }
     }
 
     /// Whether each instant is the opening of a bar.
@@ -112,7 +151,7 @@ impl Grid {
 
     /// Neighbouring instants mostly share a bar, or at least a day, so the last of each is kept.
     fn map<T>(&self, ts: &[i64], mut f: impl FnMut(i64, i64, i64) -> T) -> Vec<T> {
-        if let (Timeframe::Fixed(length), Origin::Utc(offset)) = (self.timeframe, self.origin) {
+        if let (Timeframe::Fixed(length), DayStart::Utc(offset)) = (self.timeframe, self.origin.day()) {
             let (mut open, mut end) = (0, 0);
             return ts
                 .iter()
@@ -147,60 +186,22 @@ impl Grid {
 
     /// The session day that contains `ts`.
     fn day(&self, ts: i64) -> (i64, i64) {
-        match self.origin {
-            Origin::Utc(offset) => {
+        match self.origin.day() {
+            DayStart::Utc(offset) => {
                 let open = ts - (ts - offset).rem_euclid(DAY);
                 (open, open + DAY)
             }
-            Origin::Local(..) => {
-                let date = self.date(ts);
-                (self.start(date), self.start(date + Days::new(1)))
+            DayStart::Local(..) => {
+                let date = self.origin.date(ts);
+                (self.origin.start(date), self.origin.start(date + Days::new(1)))
             }
         }
     }
-
-    /// The date that a session day goes by: a day that begins at noon or later is named after the next calendar day.
-    pub(crate) fn date(&self, ts: i64) -> NaiveDate {
-        match self.origin {
-            Origin::Utc(offset) => utc(ts - offset).date_naive(),
-            Origin::Local(begins, zone) => {
-                let local = utc(ts).with_timezone(&zone).naive_local();
-                let begun = if local.time() < begins { local.date() - Days::new(1) } else { local.date() };
-                if evening(begins) { begun + Days::new(1) } else { begun }
-            }
-        }
-    }
-
-    /// The instant at which the session day that goes by `date` begins.
-    pub(super) fn start(&self, date: NaiveDate) -> i64 {
-        match self.origin {
-            Origin::Utc(offset) => date.and_time(NaiveTime::MIN).and_utc().timestamp_micros() + offset,
-            Origin::Local(begins, zone) => {
-                let begun = if evening(begins) { date - Days::new(1) } else { date };
-                let local = begun.and_time(begins);
-                match zone.from_local_datetime(&local) {
-                    LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp_micros(),
-                    // A time that the clocks skip: the hour before it, moved on by an hour.
-                    LocalResult::None => match zone.from_local_datetime(&(local - chrono::TimeDelta::hours(1))) {
-                        LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp_micros() + HOUR,
-                        LocalResult::None => local.and_utc().timestamp_micros(),
-                    },
-                }
-            }
-        }
-    }
-}
-
-fn evening(begins: NaiveTime) -> bool {
-    NaiveTime::from_hms_opt(12, 0, 0).is_some_and(|noon| begins >= noon)
-}
-
-fn utc(ts: i64) -> DateTime<chrono::Utc> {
-    DateTime::from_timestamp_micros(ts).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::origin::utc;
     use super::*;
 
     fn at(text: &str) -> i64 {
@@ -272,9 +273,68 @@ mod tests {
         assert_eq!(bar("2024-01-03 14:29", "1d", origin), pair("2024-01-02 14:30", "2024-01-03 14:30"));
     }
 
+    fn end(ts: &str, timeframe: &str, origin: &str) -> String {
+        let grid = Grid::new(timeframe.parse().unwrap(), origin.parse().unwrap());
+        let end = grid.end_of(at(ts));
+        assert_eq!(grid.end(&[at(ts), at(ts)]), vec![end; 2]);
+        utc(end).format("%Y-%m-%d %H:%M").to_string()
+    }
+
+    #[test]
+    fn bars_end_with_the_last_session_that_they_have_a_part_of() {
+        // Thursday before Good Friday of 2024; the clocks went forward in America, not yet in Europe.
+        assert_eq!(end("2024-03-28 00:00", "1d", "utc+nyse"), "2024-03-28 20:00");
+        assert_eq!(end("2024-03-28 00:00", "1w", "utc+nyse"), "2024-03-28 20:00");
+        assert_eq!(end("2024-03-26 00:00", "1w", "utc+lse"), "2024-03-28 16:30");
+        assert_eq!(end("2024-03-26 00:00", "1mo", "utc+xetra"), "2024-03-28 16:30");
+        assert_eq!(end("2024-03-26 00:00", "1w", "utc"), "2024-04-01 00:00");
+        // A half day.
+        assert_eq!(end("2024-11-29 14:30", "1w", "session:nyse"), "2024-11-29 18:00");
+        assert_eq!(end("2024-11-29 17:40", "1h", "session:nyse"), "2024-11-29 18:00");
+        assert_eq!(end("2024-11-29 17:10", "1h", "session:nyse"), "2024-11-29 17:30");
+        // Of bars of two days, one with a session, and of days without one.
+        assert_eq!(end("2024-01-05 00:00", "2d", "utc+nyse"), "2024-01-05 21:00");
+        assert_eq!(end("2024-01-06 00:00", "1d", "utc+nyse"), "2024-01-07 00:00");
+        // After the session, and after the last year that is known.
+        assert_eq!(end("2024-01-05 21:30", "1h", "session:nyse"), "2024-01-05 22:30");
+        assert_eq!(end("2036-01-07 00:00", "1w", "utc+nyse"), "2036-01-14 00:00");
+        assert_eq!(end("2035-12-31 00:00", "1w", "utc+nyse"), "2036-01-07 00:00");
+        assert_eq!(end("2035-12-31 00:00", "1mo", "utc+nyse"), "2035-12-31 21:00");
+        // The attacks of 2001: on Monday nobody knew that it was the last session of its week.
+        assert_eq!(end("2001-09-10 00:00", "1w", "utc+nyse"), "2001-09-14 20:00");
+        // The session of the evening before.
+        assert_eq!(end("2024-01-01 23:00", "1d", "session:cme"), "2024-01-02 23:00");
+        assert_eq!(end("2024-01-02 00:00", "1d", "utc+cme"), "2024-01-02 23:00");
+    }
+
+    #[test]
+    fn later_bars_are_counted_over_sessions() {
+        let nth = |ts: &str, timeframe: &str, origin: &str, n| {
+            let grid = Grid::new(timeframe.parse().unwrap(), origin.parse().unwrap());
+            utc(grid.nth_end(at(ts), n)).format("%Y-%m-%d %H:%M").to_string()
+        };
+        // Thursday before Good Friday, Monday, Tuesday.
+        assert_eq!(nth("2024-03-28 00:00", "1d", "utc+nyse", 3), "2024-04-02 20:00");
+        assert_eq!(nth("2024-03-28 00:00", "1d", "utc", 3), "2024-03-31 00:00");
+        assert_eq!(nth("2024-03-28 18:45", "1h", "session:nyse", 1), "2024-03-28 19:30");
+        assert_eq!(nth("2024-03-28 18:45", "1h", "session:nyse", 2), "2024-03-28 20:00");
+        assert_eq!(nth("2024-03-28 18:45", "1h", "session:nyse", 3), "2024-04-01 14:30");
+    }
+
+    #[test]
+    fn bars_are_in_a_session_or_not() {
+        let has = |ts: &str, timeframe: &str, origin: &str| {
+            Grid::new(timeframe.parse().unwrap(), origin.parse().unwrap()).is_in_session(at(ts))
+        };
+        assert!(has("2024-07-03 00:00", "1d", "utc+nyse") && !has("2024-07-04 00:00", "1d", "utc+nyse"));
+        assert!(has("2024-07-04 00:00", "1w", "utc+nyse") && has("2024-07-04 00:00", "1d", "utc"));
+        // Half an hour of the session is a part of it.
+        assert!(has("2024-07-03 13:00", "1h", "utc+nyse") && !has("2024-07-03 17:00", "1h", "utc+nyse"));
+        assert!(!has("2001-09-11 00:00", "1d", "utc+nyse"));
+    }
+
     #[test]
     fn unknown_names_say_what_is_known() {
         assert!("2h30".parse::<Timeframe>().unwrap_err().to_string().contains("1m 3m 5m"));
-        assert!("session:25:00@X".parse::<Origin>().unwrap_err().to_string().contains("ny_17"));
     }
 }

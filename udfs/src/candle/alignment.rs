@@ -1,4 +1,4 @@
-//! `bar_floor`, `bar_end`, `is_aligned`.
+//! `bar_floor`, `bar_end`, `is_aligned`, `in_session`.
 
 use super::CANDLES;
 use crate::calendar::{Grid, Origin, Timeframe};
@@ -11,7 +11,7 @@ use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 use std::sync::Arc;
 
-/// Which of the three functions.
+/// Which of the four functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum AlignmentKind {
     /// The opening time of the bar that contains an instant.
@@ -20,9 +20,11 @@ enum AlignmentKind {
     End,
     /// Whether the instant is the opening of a bar.
     Aligned,
+    /// Whether an exchange trades during the bar.
+    InSession,
 }
 
-use AlignmentKind::{Aligned, End, Floor};
+use AlignmentKind::{Aligned, End, Floor, InSession};
 
 /// `bar_floor(ts, timeframe [, origin])` and its siblings.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -33,12 +35,20 @@ pub(super) struct Alignment {
 }
 
 /// What an origin may be, for documentation.
-pub(super) const ORIGINS: &str = "where a day begins: utc, forex_utc1, ny_17 or session:HH:MM@Zone";
+pub(super) const ORIGINS: &str = "where a day begins: utc, forex_utc1, ny_17 or session:HH:MM@Zone, with or without a calendar \
+                                  such as +nyse; or session:nyse";
+
+/// The farthest bar.
+const MOST: i64 = 100_000;
+
+const TS: (&str, &str) = ("ts", "timestamp or date; UTC is assumed where it has no zone");
+const TIMEFRAME: (&str, &str) = ("timeframe", Timeframe::NAMES);
+const ORIGIN: (&str, &str) = ("origin", ORIGINS);
 
 impl Alignment {
-    /// The three functions.
+    /// The four functions.
     pub fn all() -> impl Iterator<Item = Alignment> {
-        [Floor, End, Aligned].into_iter().map(Alignment::new)
+        [Floor, End, Aligned, InSession].into_iter().map(Alignment::new)
     }
 
     fn new(kind: AlignmentKind) -> Self {
@@ -48,25 +58,41 @@ impl Alignment {
                 "SELECT symbol, bar_floor(ts, '1w') AS week, count(*) AS bars FROM candles GROUP BY 1, 2",
             ),
             End => (
-                "Time at which the bar that contains ts ends",
+                "Time at which the bar that contains ts ends: where the next one opens or, with a calendar, with the last session \
+                 that it has a part of",
                 "SELECT symbol, ts, bar_end(ts, '1d') AS known_at FROM candles",
             ),
             Aligned => (
                 "Whether ts is the opening time of a bar",
                 "SELECT symbol, ts FROM candles WHERE NOT is_aligned(ts, '1d')",
             ),
+            InSession => (
+                "Whether an exchange trades during the bar that contains ts; true where no calendar tells",
+                "SELECT symbol, ts FROM candles WHERE NOT in_session(ts, '1d', 'utc+nyse')",
+            ),
+        };
+        let (usage, arguments): (_, &[_]) = match kind {
+            End => (
+                "bar_end(ts, timeframe, origin => 'utc', n => 1)".to_string(),
+                &[
+                    TS,
+                    TIMEFRAME,
+                    ORIGIN,
+                    (
+                        "n",
+                        "of so many bars, the one that contains ts included, the last; sessions only where there is a calendar",
+                    ),
+                ],
+            ),
+            _ => (format!("{}(ts, timeframe, origin => 'utc')", kind.name()), &[TS, TIMEFRAME, ORIGIN]),
         };
         let described = Described {
             group: CANDLES,
-            usage: &format!("{}(ts, timeframe, origin => 'utc')", kind.name()),
+            usage: &usage,
             doc,
             nulls: "Null where ts is null",
             source: "",
-            arguments: &[
-                ("ts", "timestamp or date; UTC is assumed where it has no zone"),
-                ("timeframe", Timeframe::NAMES),
-                ("origin", ORIGINS),
-            ],
+            arguments,
             example,
         };
         Self { kind, signature: described.signature(), documentation: described.documentation() }
@@ -83,6 +109,7 @@ impl AlignmentKind {
             Floor => "bar_floor",
             End => "bar_end",
             Aligned => "is_aligned",
+            InSession => "in_session",
         }
     }
 }
@@ -97,12 +124,14 @@ impl ScalarUDFImpl for Alignment {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(if self.kind == AlignmentKind::Aligned { DataType::Boolean } else { InputKind::Time.data_type() })
+        Ok(if matches!(self.kind, Aligned | InSession) { DataType::Boolean } else { InputKind::Time.data_type() })
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        if !(2..=3).contains(&arg_types.len()) {
-            return plan_err!("{} takes 2 or 3 arguments, not {}: {}", self.name(), arg_types.len(), self.usage());
+        let most = if self.kind == End { 4 } else { 3 };
+        if !(2..=most).contains(&arg_types.len()) {
+            let (name, count) = (self.name(), arg_types.len());
+            return plan_err!("{name} takes 2 to {most} arguments, not {count}: {}", self.usage());
         }
         match &arg_types[0] {
             DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 | DataType::Null => {}
@@ -116,7 +145,8 @@ impl ScalarUDFImpl for Alignment {
             }
         }
         let mut types = vec![InputKind::Time.data_type()];
-        types.resize(arg_types.len(), DataType::Utf8);
+        types.resize(arg_types.len().min(3), DataType::Utf8);
+        types.resize(arg_types.len(), DataType::Int64);
         Ok(types)
     }
 
@@ -126,8 +156,13 @@ impl ScalarUDFImpl for Alignment {
             _ => plan_err!("`{name}` of {} must be a text literal: {}", self.name(), self.usage()),
         };
         let timeframe = text(1, "timeframe")?.parse()?;
-        let origin = if args.args.len() > 2 { text(2, "origin")?.parse()? } else { Origin::Utc(0) };
+        let origin = if args.args.len() > 2 { text(2, "origin")?.parse()? } else { Origin::UTC };
         let grid = Grid::new(timeframe, origin);
+        let nth = match args.args.get(3) {
+            None => 1,
+            Some(ColumnarValue::Scalar(ScalarValue::Int64(Some(n)))) if (1..=MOST).contains(n) => *n,
+            _ => return plan_err!("`n` of {} must be a number from 1 to {MOST}: {}", self.name(), self.usage()),
+        };
         let one = matches!(args.args[0], ColumnarValue::Scalar(_));
         let array = args.args[0].to_array(if one { 1 } else { args.number_rows })?;
         let ts = array
@@ -137,12 +172,13 @@ impl ScalarUDFImpl for Alignment {
         let instants = |values: Vec<i64>| {
             Arc::new(TimestampMicrosecondArray::new(values.into(), nulls.clone()).with_timezone("UTC")) as ArrayRef
         };
+        let truths = |values: Vec<bool>| Arc::new(BooleanArray::new(values.into(), nulls.clone())) as ArrayRef;
         let result = match self.kind {
-            AlignmentKind::Floor => instants(grid.floor(ts.values())),
-            AlignmentKind::End => instants(grid.end(ts.values())),
-            AlignmentKind::Aligned => {
-                Arc::new(BooleanArray::new(grid.is_aligned(ts.values()).into(), nulls.clone())) as ArrayRef
-            }
+            Floor => instants(grid.floor(ts.values())),
+            End if nth == 1 => instants(grid.end(ts.values())),
+            End => instants(ts.values().iter().map(|ts| grid.nth_end(*ts, u32::try_from(nth).unwrap_or(1))).collect()),
+            Aligned => truths(grid.is_aligned(ts.values())),
+            InSession => truths(grid.are_in_session(ts.values())),
         };
         if one {
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
@@ -155,7 +191,7 @@ impl ScalarUDFImpl for Alignment {
     fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
         let ts = inputs.first().map_or(SortProperties::Unordered, |ts| ts.sort_properties);
         let fixed = inputs.iter().skip(1).all(|text| text.sort_properties == SortProperties::Singleton);
-        Ok(if fixed && self.kind != AlignmentKind::Aligned { ts } else { SortProperties::Unordered })
+        Ok(if fixed && matches!(self.kind, Floor | End) { ts } else { SortProperties::Unordered })
     }
 
     fn documentation(&self) -> Option<&Documentation> {

@@ -2,7 +2,7 @@
 
 use super::CANDLES;
 use super::alignment::ORIGINS;
-use crate::calendar::{Grid, Origin, Timeframe};
+use crate::calendar::{Calendar, Grid, Origin, Timeframe};
 use crate::described::Described;
 use crate::list::list_of;
 use crate::series::InputKind;
@@ -21,30 +21,36 @@ const MOST: usize = 50_000_000;
 
 /// When a market has bars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Calendar {
+enum Market {
     /// Always.
     Always,
-    /// From Monday to Friday, by the dates of the sessions that a bar belongs to.
+    /// From Monday to Friday, by the dates of the days that a bar belongs to.
     Weekdays,
+    /// In the sessions of an exchange.
+    Sessions(&'static Calendar),
 }
 
-impl FromStr for Calendar {
+impl FromStr for Market {
     type Err = DataFusionError;
 
     fn from_str(name: &str) -> Result<Self> {
         match name {
-            "24/7" => Ok(Calendar::Always),
-            "weekdays" => Ok(Calendar::Weekdays),
-            _ => plan_err!("unknown calendar '{name}'; expected 24/7 or weekdays"),
+            "24/7" => Ok(Market::Always),
+            "weekdays" => Ok(Market::Weekdays),
+            _ => match Calendar::named(name) {
+                Ok(calendar) => Ok(Market::Sessions(calendar)),
+                Err(error) => plan_err!("{}; 24/7 and weekdays are known too", error.strip_backtrace()),
+            },
         }
     }
 }
 
-impl Calendar {
+impl Market {
     fn has(self, grid: &Grid, ts: i64) -> bool {
         match self {
-            Calendar::Always => true,
-            Calendar::Weekdays => grid.has_weekday(ts),
+            Market::Always => true,
+            Market::Weekdays => grid.has_weekday(ts),
+            Market::Sessions(calendar) => grid.with_calendar(calendar).is_in_known_session(ts),
         }
     }
 }
@@ -72,7 +78,7 @@ impl Span {
         let described = Described {
             group: CANDLES,
             usage: "bar_range(first, last, timeframe, origin => 'utc')",
-            doc: "Openings of all bars from first to last, as a list of timestamps",
+            doc: "Openings of all bars from first to last, as a list of timestamps; those in sessions where the origin has a calendar",
             nulls: "Null where first or last is null",
             source: "",
             arguments: &[
@@ -98,7 +104,7 @@ impl Span {
                 ("before", "opening of a bar"),
                 ("ts", "opening of the bar that follows it"),
                 ("timeframe", Timeframe::NAMES),
-                ("calendar", "24/7 or weekdays"),
+                ("calendar", "24/7, weekdays, or an exchange: nyse, lse, xetra, cme or one of the table `calendars`"),
                 ("origin", ORIGINS),
             ],
             example: "SELECT symbol, ts, missing_bars(before, ts, '1d', 'weekdays') AS missing FROM \
@@ -148,11 +154,11 @@ impl ScalarUDFImpl for Span {
             _ => plan_err!("the texts of {} must be literals: {}", self.name(), self.usage()),
         };
         let timeframe = text(2)?.unwrap_or_default().parse()?;
-        let (calendar, at) = match self.kind {
-            SpanKind::Range => (Calendar::Always, 3),
+        let (market, at) = match self.kind {
+            SpanKind::Range => (Market::Always, 3),
             SpanKind::Missing => (text(3)?.unwrap_or_default().parse()?, 4),
         };
-        let grid = Grid::new(timeframe, text(at)?.map_or(Ok(Origin::Utc(0)), str::parse)?);
+        let grid = Grid::new(timeframe, text(at)?.map_or(Ok(Origin::UTC), str::parse)?);
         let ends = args.args[..2].iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
         let instants = |i: usize| {
             ends[i]
@@ -167,7 +173,11 @@ impl ScalarUDFImpl for Span {
                 let mut lists = ListBuilder::new(values);
                 for pair in pairs {
                     if let Some((first, last)) = pair {
-                        each_bar(&grid, first, last, true, |ts| lists.values().append_value(ts))?;
+                        each_bar(&grid, first, last, true, |ts| {
+                            if grid.is_in_session(ts) {
+                                lists.values().append_value(ts);
+                            }
+                        })?;
                     }
                     lists.append(pair.is_some());
                 }
@@ -177,7 +187,7 @@ impl ScalarUDFImpl for Span {
                 let count = |pair: Option<(i64, i64)>| {
                     let Some((before, ts)) = pair else { return Ok(None) };
                     let mut missing = 0;
-                    each_bar(&grid, grid.bar(before).1, ts, false, |at| missing += i64::from(calendar.has(&grid, at)))?;
+                    each_bar(&grid, grid.bar(before).1, ts, false, |at| missing += i64::from(market.has(&grid, at)))?;
                     Ok(Some(missing))
                 };
                 Arc::new(pairs.map(count).collect::<Result<Int64Array>>()?)
@@ -229,10 +239,10 @@ mod tests {
         DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros()
     }
 
-    fn count(calendar: Calendar, timeframe: &str, origin: &str, before: &str, ts: &str) -> usize {
+    fn count(market: Market, timeframe: &str, origin: &str, before: &str, ts: &str) -> usize {
         let grid = Grid::new(timeframe.parse().unwrap(), origin.parse().unwrap());
         let mut n = 0;
-        each_bar(&grid, grid.bar(at(before)).1, at(ts), false, |t| n += usize::from(calendar.has(&grid, t))).unwrap();
+        each_bar(&grid, grid.bar(at(before)).1, at(ts), false, |t| n += usize::from(market.has(&grid, t))).unwrap();
         n
     }
 
@@ -240,27 +250,41 @@ mod tests {
     fn weekends_count_only_where_the_market_never_closes() {
         let friday_to_monday = ("2020-01-03T00:00:00Z", "2020-01-06T00:00:00Z");
         let days = |c| count(c, "1d", "utc", friday_to_monday.0, friday_to_monday.1);
-        assert_eq!((days(Calendar::Always), days(Calendar::Weekdays)), (2, 0));
-        assert_eq!(count(Calendar::Weekdays, "1d", "utc", "2020-01-02T00:00:00Z", "2020-01-07T00:00:00Z"), 2);
+        assert_eq!((days(Market::Always), days(Market::Weekdays)), (2, 0));
+        assert_eq!(count(Market::Weekdays, "1d", "utc", "2020-01-02T00:00:00Z", "2020-01-07T00:00:00Z"), 2);
         let hours = |c| count(c, "4h", "utc", "2020-01-03T20:00:00Z", "2020-01-06T04:00:00Z");
-        assert_eq!((hours(Calendar::Always), hours(Calendar::Weekdays)), (13, 1));
+        assert_eq!((hours(Market::Always), hours(Market::Weekdays)), (13, 1));
         // The session that begins on Sunday at 17:00 in New York is Monday's.
         let sunday = ("2020-01-03T22:00:00Z", "2020-01-07T22:00:00Z");
-        assert_eq!(count(Calendar::Weekdays, "1d", "ny_17", "2020-01-02T22:00:00Z", "2020-01-05T22:00:00Z"), 0);
-        assert_eq!(count(Calendar::Weekdays, "1d", "ny_17", sunday.0, sunday.1), 2);
+        assert_eq!(count(Market::Weekdays, "1d", "ny_17", "2020-01-02T22:00:00Z", "2020-01-05T22:00:00Z"), 0);
+        assert_eq!(count(Market::Weekdays, "1d", "ny_17", sunday.0, sunday.1), 2);
     }
 
     #[test]
     fn a_bar_of_several_days_counts_where_one_of_them_is_no_weekend() {
         // One bar is Saturday and Sunday, the next one Monday and Tuesday.
-        let bars = |calendar| count(calendar, "2d", "utc", "2020-01-09T00:00:00Z", "2020-01-15T00:00:00Z");
-        assert_eq!((bars(Calendar::Always), bars(Calendar::Weekdays)), (2, 1));
+        let bars = |market| count(market, "2d", "utc", "2020-01-09T00:00:00Z", "2020-01-15T00:00:00Z");
+        assert_eq!((bars(Market::Always), bars(Market::Weekdays)), (2, 1));
+    }
+
+    #[test]
+    fn holidays_are_not_missing() {
+        let nyse = || "nyse".parse::<Market>().unwrap();
+        // Good Friday of 2024.
+        assert_eq!(count(nyse(), "1d", "utc", "2024-03-28T00:00:00Z", "2024-04-02T00:00:00Z"), 1);
+        assert_eq!(count(Market::Weekdays, "1d", "utc", "2024-03-28T00:00:00Z", "2024-04-02T00:00:00Z"), 2);
+        // Seven hourly bars a day, three or four on a half day, by the clock of the exchange or of UTC.
+        let hours = |origin| count(nyse(), "1h", origin, "2024-11-28T00:00:00Z", "2024-12-03T00:00:00Z");
+        assert_eq!((hours("session:09:30@America/New_York"), hours("utc")), (4 + 7, 4 + 7));
+        // Nothing is known about 1980.
+        assert_eq!(count(nyse(), "1d", "utc", "1980-01-01T00:00:00Z", "1980-02-01T00:00:00Z"), 0);
+        assert!("tokyo".parse::<Market>().unwrap_err().to_string().contains("24/7"));
     }
 
     #[test]
     fn months_have_their_own_lengths() {
         // February 2020 begins on a Saturday.
-        assert_eq!(count(Calendar::Weekdays, "1mo", "utc", "2020-01-01T00:00:00Z", "2020-03-01T00:00:00Z"), 1);
-        assert_eq!(count(Calendar::Always, "1mo", "utc", "2020-01-01T00:00:00Z", "2020-05-01T00:00:00Z"), 3);
+        assert_eq!(count(Market::Weekdays, "1mo", "utc", "2020-01-01T00:00:00Z", "2020-03-01T00:00:00Z"), 1);
+        assert_eq!(count(Market::Always, "1mo", "utc", "2020-01-01T00:00:00Z", "2020-05-01T00:00:00Z"), 3);
     }
 }

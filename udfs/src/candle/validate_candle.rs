@@ -89,7 +89,7 @@ impl ScalarUDFImpl for ValidateCandle {
             _ => plan_err!("`{name}` of validate_candle must be a text literal: {USAGE}"),
         };
         let timeframe = text(6, "timeframe")?.parse()?;
-        let origin = if args.args.len() > 7 { text(7, "origin")?.parse()? } else { Origin::Utc(0) };
+        let origin = if args.args.len() > 7 { text(7, "origin")?.parse()? } else { Origin::UTC };
         let arrays = args.args[..6].iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
         let ts = arrays[0]
             .as_primitive_opt::<TimestampMicrosecondType>()

@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn proportions_are_restored_at_the_first_open_of_a_month() {
         let rules = Profile::Tallow.rules();
-        let mut of = Weights::new(&rules, terms(), Every::Month, Origin::Utc(0));
+        let mut of = Weights::new(&rules, terms(), Every::Month, Origin::UTC);
         let mut told = Told::default();
         // 1970-01-29 to 1970-02-02.
         let days = [
@@ -476,7 +476,7 @@ mod tests {
     fn a_short_part_turns_into_a_long_one_and_costs_are_counted_once() {
         let rules = Profile::Tallow.rules();
         let costs = Costs { commission: 0.01, slippage: 0.001, ..Costs::default() };
-        let mut of = Weights::new(&rules, Terms { costs, ..terms() }, Every::Bars(1), Origin::Utc(0));
+        let mut of = Weights::new(&rules, Terms { costs, ..terms() }, Every::Bars(1), Origin::UTC);
         let mut told = Told::default();
         let weights = [-0.5, 0.5, 0.25, 0.0, 0.0];
         let closes = [10.0, 11.0, 9.0, 12.0, 12.0];
@@ -495,7 +495,7 @@ mod tests {
     #[test]
     fn money_that_is_missing_is_missing_for_all_alike() {
         let rules = Profile::Tallow.rules();
-        let mut of = Weights::new(&rules, terms(), Every::Month, Origin::Utc(0));
+        let mut of = Weights::new(&rules, terms(), Every::Month, Origin::UTC);
         let mut told = Told::default();
         of.step(0, &[bar(0, 10.0, 10.0, 0.75), bar(1, 10.0, 10.0, 0.75)], false, &mut told);
         let mark = of.step(DAY, &[bar(0, 10.0, 10.0, 0.75), bar(1, 20.0, 20.0, 0.75)], false, &mut told);
@@ -507,7 +507,7 @@ mod tests {
     #[test]
     fn the_symbols_of_the_highest_rank_have_a_part() {
         let rules = Profile::Tallow.rules();
-        let mut of = Weights::new(&rules, Terms { slots: 1, ..terms() }, Every::Bars(1), Origin::Utc(0));
+        let mut of = Weights::new(&rules, Terms { slots: 1, ..terms() }, Every::Bars(1), Origin::UTC);
         let mut told = Told::default();
         let ranked = |symbol: usize, rank: f64| SymbolBar { rank, ..bar(symbol, 10.0, 10.0, 1.0) };
         of.step(0, &[ranked(0, 1.0), ranked(1, 2.0)], false, &mut told);
@@ -525,7 +525,7 @@ mod tests {
     #[test]
     fn a_part_waits_for_its_symbol() {
         let rules = Rules { max_stale_bars: Some(1), ..Profile::Tallow.rules() };
-        let mut of = Weights::new(&rules, terms(), Every::Year, Origin::Utc(0));
+        let mut of = Weights::new(&rules, terms(), Every::Year, Origin::UTC);
         let mut told = Told::default();
         let halted =
             |weight: f64| SymbolBar { bar: Bar { open: 0.0, ..bar(0, 1.0, 1.0, 0.0).bar }, ..bar(0, 1.0, 1.0, weight) };
@@ -541,7 +541,7 @@ mod tests {
             [Some(Every::Month), Some(Every::Quarter), Some(Every::Bars(20)), None, None]
         );
         let begins = |every: Every, days: &[i64]| {
-            let mut periods = Periods::new(every, Origin::Utc(0));
+            let mut periods = Periods::new(every, Origin::UTC);
             days.iter().map(|day| periods.begins(day * DAY)).collect::<Vec<_>>()
         };
         // 1970-01-01 was a Thursday; the days of January, March, April and of the next January.
