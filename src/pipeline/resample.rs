@@ -213,10 +213,15 @@ pub async fn sql(lake: &Lake, request: BarRequest<'_>) -> Result<(String, String
     });
     let volume = if fill == Fill::PrevClose { "coalesce(b.volume, 0.0) as volume" } else { "b.volume as volume" };
     let complete = if unfinished == Unfinished::Mark { ", coalesce(b.complete, true) as complete" } else { "" };
+    // A bar outside of sessions stays, though none is missed there.
+    let outside = match origin.parse::<Origin>()?.calendar() {
+        Some(_) => " union select symbol, ts from bars",
+        None => "",
+    };
     let filled = format!(
         "with bars as ({bars}),
          spans as (select symbol, min(ts) as first, max(ts) as last from bars group by symbol),
-         grid as (select symbol, unnest(bar_range(first, last, '{timeframe}', '{origin}')) as ts from spans)
+         grid as (select symbol, unnest(bar_range(first, last, '{timeframe}', '{origin}')) as ts from spans{outside})
          select g.symbol as symbol, g.ts as ts, {}, {volume}{complete}
          from grid g left join bars b on g.symbol = b.symbol and g.ts = b.ts",
         prices.join(", ")

@@ -232,7 +232,7 @@ async fn a_calendar_of_ones_own() {
     let no_opening = refused(&lake, &["query", "select bar_floor(now(), '1d', 'session:short')"]);
     assert!(no_opening.contains("session:09:00@Asia/Tokyo+short"), "{no_opening}");
     for (rows, said) in [
-        ("calendar,date,open\nshort,2018-01-08,2018-01-08T10:00:00Z\n", "unknown column `close`"),
+        ("calendar,date,open\nshort,2018-01-08,2018-01-08T10:00:00Z\n", "No field named close"),
         ("calendar,date,open,close\nshort,2018-01-08,2018-01-08T10:00:00Z,\n", "a value is missing in row 1"),
         (
             "calendar,date,open,close\nnyse,2018-01-08,2018-01-08T10:00:00Z,2018-01-08T18:00:00Z\n",

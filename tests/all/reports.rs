@@ -73,7 +73,7 @@ fn a_report_stands_alone_and_shows_what_was_found() {
     let folder = tempfile::tempdir().unwrap();
     reports(folder.path());
     for (name, charts) in
-        [("match.html", 4), ("scan.html", 3), ("labels.html", 2), ("backtest.html", 9), ("sweep.html", 2)]
+        [("match.html", 5), ("scan.html", 3), ("labels.html", 2), ("backtest.html", 9), ("sweep.html", 2)]
     {
         let html = std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert!(html.matches("<svg").count() <= charts && html.contains("<svg"), "{name}");
@@ -84,6 +84,13 @@ fn a_report_stands_alone_and_shows_what_was_found() {
     let html = std::fs::read_to_string(folder.path().join("match.html")).unwrap();
     assert!(html.contains("class=\"shade\"") && html.contains("class=\"overlay\"") && html.contains("+5 %"));
     assert!(html.contains("not trained"));
+    assert!(
+        html.contains("<h2>Patterns</h2>") && html.contains("cut from") && html.contains("stretched to the window")
+    );
+    let html = std::fs::read_to_string(folder.path().join("scan.html")).unwrap();
+    assert!(html.contains("\u{25b2} hit") && html.contains("rsi(14) 3") && !html.contains("sma(30)"));
+    let html = std::fs::read_to_string(folder.path().join("labels.html")).unwrap();
+    assert!(html.contains("\u{25b2} label above 0") && html.contains("\u{25bc} label below 0"));
     let html = std::fs::read_to_string(folder.path().join("backtest.html")).unwrap();
     let headings = ["Figures", "Account", "Trades", "Years", "Deepest drawdowns", "Symbols", "All trades"];
     assert!(headings.iter().all(|heading| html.contains(&format!("<h2>{heading}</h2>"))), "{html}");
@@ -155,7 +162,7 @@ fn a_browser_shows_the_charts_sorts_the_table_and_has_nothing_to_complain_about(
     let folder = tempfile::tempdir().unwrap();
     reports(folder.path());
     for (name, charts) in
-        [("match.html", 4), ("scan.html", 1), ("labels.html", 1), ("backtest.html", 4), ("sweep.html", 2)]
+        [("match.html", 5), ("scan.html", 1), ("labels.html", 1), ("backtest.html", 4), ("sweep.html", 2)]
     {
         let (document, console) = browse(&folder.path().join(name), &[]);
         assert_eq!(console, "", "{name}");

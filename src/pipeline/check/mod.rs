@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::Params;
-use tallow_engine::reach::reach;
+use tallow_engine::reach::{MadeBars, reach};
 use tallow_udfs::calendar::{Grid, Origin, Timeframe};
 use trial::Trial;
 
@@ -113,7 +113,8 @@ async fn check(session: &Session, text: &str, params: &Params, options: &CheckOp
     let frame = session.sql_with(&statement, params).await?;
     let (state, plan) = frame.into_parts();
     let plan = without_limit(plan)?;
-    let declared = reach(&session.optimized(&plan).await?);
+    let optimized = session.optimized(&plan).await?;
+    let (declared, made) = (reach(&optimized), MadeBars::of(&optimized)?);
     let schema = plan.schema();
     if !schema.fields().iter().any(|f| f.name() == "ts") {
         return Err(Error::invalid(
@@ -134,7 +135,10 @@ async fn check(session: &Session, text: &str, params: &Params, options: &CheckOp
             let known = tables.values().flatten().find(|(t, _)| *t == timeframe.to_string());
             Some((timeframe.to_string(), known.map_or_else(|| "utc".to_string(), |(_, origin)| origin.clone())))
         }
-        None => fitting(&whole, tables.values().flatten()),
+        None => match made {
+            Some(MadeBars { bars, .. }) => Some((bars.timeframe.to_string(), bars.origin)),
+            None => fitting(&whole, tables.values().flatten()),
+        },
     };
     let grid = match &bars {
         Some((timeframe, origin)) => Some(Grid::new(timeframe.parse()?, origin.parse::<Origin>()?)),

@@ -168,14 +168,19 @@ pub async fn picture_of_pattern(
     if let Some(Excluded { symbol, from, to }) = cut_from {
         // The pattern keeps its closes, whatever becomes of the candles.
         let all = symbols(session, table, std::slice::from_ref(symbol), &averages()?).await.unwrap_or_default();
-        let ends = all.get(symbol).and_then(|known| Some((known, known.at(*from)?, known.at(*to)?)));
-        if let Some((known, first, last)) = ends {
+        let ends = all.get(symbol).map(|known| {
+            let first = known.bars.partition_point(|bar| bar.ts < *from);
+            (known, first..known.bars.partition_point(|bar| bar.ts <= *to))
+        });
+        if let Some((known, cut)) = ends.filter(|(_, cut)| !cut.is_empty()) {
+            let (first, last) = (cut.start, cut.end - 1);
             let (mut chart, start) = known.around(first, last);
             let name_of_window = format!("the pattern, {} bars", last - first + 1);
             chart.window =
                 Some(Window { first: first - start, last: last - start, overlay: vec![], name: name_of_window });
             chart.title = name.to_string();
-            chart.subtitle = format!("cut from {symbol}, {} to {}", shown(*from), shown(*to));
+            let ends = [first, last].map(|bar| shown(known.bars[bar].ts));
+            chart.subtitle = format!("cut from {symbol}, {} to {}", ends[0], ends[1]);
             return Ok(chart.into());
         }
     }
@@ -183,7 +188,7 @@ pub async fn picture_of_pattern(
         title: name.to_string(),
         subtitle: format!("{} closes", closes.len()),
         times: vec![],
-        panes: vec![Pane { lines: vec![("close".to_string(), closes.to_vec())], style: PaneStyle::Growth }],
+        panes: vec![Pane { lines: vec![("close".to_string(), closes.to_vec())], style: PaneStyle::Plain }],
     }))
 }
 

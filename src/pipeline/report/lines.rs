@@ -30,6 +30,8 @@ pub struct Pane {
 pub enum PaneStyle {
     /// Money: by ratios, where it grows much.
     Growth,
+    /// Prices.
+    Plain,
     /// Fractions, written as percentages; the area between the first line and zero is filled.
     Area,
 }
@@ -45,7 +47,7 @@ const POINTS: usize = 1_000;
 impl Pane {
     fn height(&self) -> f64 {
         match self.style {
-            PaneStyle::Growth => GROWTH,
+            PaneStyle::Growth | PaneStyle::Plain => GROWTH,
             PaneStyle::Area => AREA,
         }
     }
@@ -54,6 +56,7 @@ impl Pane {
         let values = self.lines.iter().flat_map(|(_, values)| values.iter().copied());
         match self.style {
             PaneStyle::Growth => Scale::of_growth(values, top, GROWTH),
+            PaneStyle::Plain => Scale::of(values, top, GROWTH),
             PaneStyle::Area => Scale::of(values.chain([0.0]), top, AREA),
         }
     }
@@ -87,7 +90,7 @@ impl Lines {
         let scale = pane.scale(top);
         let line = |values: &[f64]| path(drawn(values).into_iter().map(|at| (self.x(at), scale.y(values[at]))));
         let write = |value: f64| match pane.style {
-            PaneStyle::Growth => shown(value),
+            PaneStyle::Growth | PaneStyle::Plain => shown(value),
             PaneStyle::Area => format!("{} %", shown(value * 100.0)),
         };
         let area = pane.lines.first().filter(|_| pane.style == PaneStyle::Area).map(|(_, values)| {

@@ -18,3 +18,5 @@ for (const table of document.querySelectorAll("table.rows")) {
     table.tBodies[0].append(...rows.map(([, row]) => row));
   }));
 }
+// On a small screen a drawing moves sideways: the newest bars come first.
+for (const figure of document.querySelectorAll("figure")) figure.scrollLeft = figure.scrollWidth;

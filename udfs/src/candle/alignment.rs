@@ -156,7 +156,11 @@ impl ScalarUDFImpl for Alignment {
             _ => plan_err!("`{name}` of {} must be a text literal: {}", self.name(), self.usage()),
         };
         let timeframe = text(1, "timeframe")?.parse()?;
-        let origin = if args.args.len() > 2 { text(2, "origin")?.parse()? } else { Origin::UTC };
+        // Where only `n` is named, the origin is null.
+        let origin = match args.args.get(2) {
+            None | Some(ColumnarValue::Scalar(ScalarValue::Utf8(None))) => Origin::UTC,
+            Some(_) => text(2, "origin")?.parse()?,
+        };
         let grid = Grid::new(timeframe, origin);
         let nth = match args.args.get(3) {
             None => 1,
