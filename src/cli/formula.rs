@@ -5,6 +5,7 @@ use super::commands::{Context, Run};
 use super::output::{out, warn};
 use super::{Failure, given, statement};
 use crate::Session;
+use crate::pipeline::When;
 use crate::pipeline::formulas::{self, By, CATEGORIES, FormulaTest, Versions};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
@@ -158,7 +159,7 @@ async fn test(cx: &Context, session: &Session, args: FormulaTestArgs) -> Result<
         formula: args.name,
         params: given::params(&args.param)?,
         table: given::table_of(args.timeframe.as_deref())?,
-        symbols: args.symbols.chosen(session, None).await?,
+        symbols: args.symbols.chosen(session, When::Newest(None)).await?,
         horizons: args.horizon,
         top: args.top,
     };

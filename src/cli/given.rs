@@ -5,11 +5,11 @@ use super::{Failure, usage};
 use crate::Session;
 use crate::pipeline::bounds::Range;
 use crate::pipeline::query::QueryOptions;
-use crate::pipeline::symbols_where;
+use crate::pipeline::{When, is_dated, symbols_where};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use tallow_common::time::parse_duration;
-use tallow_engine::dialect::Params;
+use tallow_engine::dialect::{Formula, Params};
 
 /// Values of parameters, each given once.
 pub(super) fn params<'a>(given: impl IntoIterator<Item = &'a String>) -> Result<Params, Failure> {
@@ -49,17 +49,11 @@ pub(super) fn times(from: Option<i64>, to: Option<i64>) -> Result<Range, Failure
 }
 
 impl SymbolsArgs {
-    /// The symbols that are asked for, each once; `None`: all. Of a table of symbols with dates, the rows up to an instant count.
-    pub(super) async fn chosen(&self, session: &Session, at: Option<i64>) -> Result<Option<Vec<String>>, Failure> {
+    /// The symbols that are asked for, each once; `None`: all.
+    pub(super) async fn chosen(&self, session: &Session, when: When) -> Result<Option<Vec<String>>, Failure> {
         let named = symbols(&self.symbols)?;
-        if self.conditions.is_empty() {
-            return Ok(named);
-        }
-        let condition = match self.conditions.as_slice() {
-            [one] => one.clone(),
-            all => all.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join(" and "),
-        };
-        let mut fulfilling = symbols_where(session, &condition, at).await?;
+        let Some(condition) = self.condition() else { return Ok(named) };
+        let mut fulfilling = symbols_where(session, &condition, when).await?;
         if let Some(named) = named {
             fulfilling.retain(|symbol| named.contains(symbol));
             if fulfilling.is_empty() {
@@ -67,6 +61,22 @@ impl SymbolsArgs {
             }
         }
         Ok(Some(fulfilling))
+    }
+
+    /// What has to be true at each bar, where the table of symbols has dates.
+    pub(super) async fn members(&self, session: &Session) -> Result<Option<Formula>, Failure> {
+        match self.condition() {
+            Some(condition) if is_dated(session).await? => Ok(Some(Formula::parse(&condition)?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn condition(&self) -> Option<String> {
+        match self.conditions.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            all => Some(all.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join(" and ")),
+        }
     }
 }
 
@@ -89,7 +99,7 @@ pub(super) async fn options(
     others: QueryOptions,
 ) -> Result<QueryOptions, Failure> {
     let times = times(range.from, range.to)?;
-    let symbols = range.symbols.chosen(session, range.to).await?;
+    let symbols = range.symbols.chosen(session, When::Newest(range.to)).await?;
     Ok(QueryOptions { range: times, symbols, available_at: range.available_at, ..others })
 }
 

@@ -7,6 +7,7 @@ use super::output::out;
 use super::progress::Progress;
 use super::{Failure, given, skipped, statement};
 use crate::Session;
+use crate::pipeline::When;
 use crate::pipeline::incremental::{self, Done, Extent};
 use crate::pipeline::label::{self, LabelRun, Unlabelled, Walked};
 use crate::pipeline::levels::Source;
@@ -133,7 +134,7 @@ impl Run for LabelArgs {
             }
             return statement::run(&session, &cx.config, &Query::of(sql), &self.own_trades.output).await;
         }
-        run.symbols = self.symbols.chosen(&session, None).await?.unwrap_or_default();
+        run.symbols = self.symbols.chosen(&session, When::Newest(None)).await?.unwrap_or_default();
         if self.sql {
             out!("{}", run.sql(session.lake()).await?);
             return Ok(());

@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::skipped::partial;
 use super::{Failure, destination, given, usage};
 use crate::Session;
+use crate::pipeline::When;
 use crate::pipeline::matching::{Found, Kept, Look, Match, MatchEvent, MatchJob, Scoring, Searched};
 use crate::pipeline::materialize::result_table;
 use crate::pipeline::search::{self, Adjust, Counts, SearchOptions};
@@ -132,7 +133,7 @@ pub(super) async fn deliver(
     to: impl AsyncFnOnce(&MatchJob, &Found) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut request = args.request()?;
-    request.symbols = args.search.symbols.chosen(session, None).await?;
+    request.symbols = args.search.symbols.chosen(session, When::Newest(None)).await?;
     let job = request.prepare(session).await?;
     #[cfg(feature = "report")]
     super::pictures::make_folder(args.png.as_deref())?;

@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::{Failure, destination, given, skipped, usage};
 use crate::Error;
 use crate::Session;
+use crate::pipeline::When;
 use crate::pipeline::control::Control;
 use crate::pipeline::formulas;
 use crate::pipeline::outcome::{Ended, ScanStatistics, Skipped};
@@ -137,6 +138,7 @@ impl ScanArgs {
             params: given::params(&self.param)?,
             table: given::table_of(self.timeframe.as_deref())?,
             symbols: symbols(self, session).await?,
+            members: self.symbols.members(session).await?,
             range: given::times(self.from, self.to)?,
             last: self.last,
             max_age: self.max_age,
@@ -160,7 +162,7 @@ impl ScanArgs {
 }
 
 async fn symbols(args: &ScanArgs, session: &Session) -> Result<Option<Vec<String>>, Failure> {
-    let mut all = args.symbols.chosen(session, args.to).await?.unwrap_or_default();
+    let mut all = args.symbols.chosen(session, When::Ever(args.to)).await?.unwrap_or_default();
     if let Some(path) = &args.watchlist {
         let failed = |e| Error::File(path.display().to_string(), e);
         let mut text = String::new();

@@ -4,6 +4,7 @@ use super::args::SymbolsArgs;
 use super::args::values::{positive, time};
 use super::{Failure, given};
 use crate::Session;
+use crate::pipeline::When;
 use crate::pipeline::backtest::{BOTH_BY_DETAIL, Backtest, Options};
 use crate::pipeline::strategies;
 use clap::Args as ClapArgs;
@@ -259,7 +260,8 @@ impl TrialArgs {
     /// The strategy on these bars.
     pub async fn backtest(&self, session: &Session, options: &Options) -> Result<Backtest, Failure> {
         Ok(Backtest {
-            symbols: self.symbols.chosen(session, self.to).await?,
+            symbols: self.symbols.chosen(session, When::Ever(self.to)).await?,
+            members: self.symbols.members(session).await?,
             range: given::times(self.from, self.to)?,
             periods: self.periods,
             ..options.backtest(session).await?

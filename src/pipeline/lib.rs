@@ -69,5 +69,5 @@ pub use relation::table_of;
 pub use request::Request;
 pub use session::{Session, Settings};
 pub use session_query::SessionQuery;
-pub use symbols::symbols_where;
+pub use symbols::{When, is_dated, symbols_where};
 pub use tallow_common::control;

@@ -29,6 +29,7 @@ pub fn table_of(text: &str) -> Result<String> {
 }
 
 /// Where bars come from.
+#[derive(Clone)]
 pub(super) struct Relation {
     /// What they were asked for by.
     pub name: String,
@@ -43,12 +44,14 @@ pub(super) struct Relation {
     pub table: Option<Arc<dyn TableProvider>>,
     /// Whether its bars are these, and not the smaller ones that they are made of.
     pub is_stored: bool,
+    /// Whether other rows were joined to them, which need not leave them in their order.
+    pub is_joined: bool,
 }
 
 impl Relation {
     /// The same bars beside other columns, by SQL that stands in FROM.
     pub fn beside(self, sql: String, schema: SchemaRef) -> Relation {
-        Relation { sql, schema, ..self }
+        Relation { sql, schema, is_joined: true, ..self }
     }
 
     /// How far a plan over these bars looks.
@@ -176,6 +179,7 @@ async fn relation_in(lake: &Lake, context: &SessionContext, table: &str) -> Resu
             schema: Arc::clone(bars.schema().inner()),
             table: Some(table),
             is_stored: false,
+            is_joined: false,
         });
     }
     match context.table_provider(TableReference::bare(table)).await {
@@ -191,6 +195,7 @@ async fn relation_in(lake: &Lake, context: &SessionContext, table: &str) -> Resu
                     schema,
                     table: Some(provider),
                     is_stored: true,
+                    is_joined: false,
                 }),
             }
         }

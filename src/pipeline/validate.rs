@@ -34,9 +34,7 @@ impl FromStr for Expected {
             "weekdays" => Ok(Expected::Weekdays),
             _ => match Calendar::named(name) {
                 Ok(calendar) => Ok(Expected::Sessions(calendar)),
-                Err(error) => {
-                    Err(Error::invalid(format!("{}; or observed, 24/7 or weekdays", error.strip_backtrace())))
-                }
+                Err(error) => Err(Error::invalid(format!("{}; or observed, 24/7 or weekdays", error.message()))),
             },
         }
     }

@@ -99,7 +99,7 @@ fn a_report_stands_alone_and_shows_what_was_found() {
         html.contains("class=\"best\"") && html.contains("<h2>Walk-forward</h2>") && html.contains("overfitting: of")
     );
     let pictures: Vec<_> = std::fs::read_dir(folder.path().join("png")).unwrap().map(|e| e.unwrap().path()).collect();
-    assert_eq!(pictures.len(), 4);
+    assert_eq!(pictures.len(), 5);
     for picture in pictures {
         assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"), "{}", picture.display());
     }

@@ -77,20 +77,96 @@ fn a_condition_over_the_table_symbols_chooses() {
     assert!(error.contains("the lake has no table `symbols`") && error.contains("symbols.csv"), "{error}");
 }
 
+/// What a command writes, which succeeds.
+fn written(lake: &Path, args: &[&str]) -> String {
+    let done = tallow(lake, &[args, &["--format", "csv", "-q"]].concat());
+    assert!(done.status.success(), "{args:?}: {}", text(&done.stderr));
+    text(&done.stdout)
+}
+
+/// A member of a list for two years, and one that comes later.
+const DATED: &str = "symbol,list,weight,valid_from\nAAPL,none,1,2010-01-01\nAAPL,fifty,7,2014-01-01\nAAPL,none,1,2016-01-01\n\
+                     IBM,none,1,2010-01-01\nIBM,fifty,9,2017-01-01\nXOM,none,2,2010-01-01\n";
+
 #[test]
-fn of_rows_with_dates_the_newest_counts() {
+fn rows_with_dates_count_at_the_time_of_each_bar() {
     let folder = tempfile::tempdir().unwrap();
-    let dated = "symbol,sector,valid_from\nAAPL,Toys,2010-01-01\nAAPL,Tech,2016-01-01\nIBM,Tech,2010-01-01\n";
-    let lake = lake(folder.path(), dated);
-    let found = |to: &[&str]| {
-        let args =
-            [&["scan", "close > 0", "--where", "sector = 'Tech'", "--group", "symbol", "--format", "csv", "-q"], to]
-                .concat();
-        text(&tallow(&lake, &args).stdout)
+    let lake = lake(folder.path(), DATED);
+    let scan = |more: &[&str]| written(&lake, &[&["scan", "close > 0", "--where", "list = 'fifty'"], more].concat());
+    let dates = |rows: &str, symbol: &str| {
+        let own = rows.lines().filter_map(|row| row.strip_prefix(&format!("{symbol},")));
+        let mut dates: Vec<String> = own.map(|row| row[..10].to_string()).collect();
+        dates.sort();
+        (dates.first().cloned().unwrap_or_default(), dates.last().cloned().unwrap_or_default(), dates.len())
     };
-    assert!(found(&[]).contains("AAPL") && found(&[]).contains("IBM"));
-    let before = found(&["--to", "2015-06-01"]);
-    assert!(!before.contains("AAPL") && before.contains("IBM"), "{before}");
+    let rows = scan(&[]);
+    assert_eq!(dates(&rows, "AAPL"), ("2014-01-02".to_string(), "2015-12-31".to_string(), 504));
+    assert_eq!(dates(&rows, "IBM").0, "2017-01-03");
+    assert_eq!(dates(&rows, "XOM").2, 0);
+    // What is decided later is not known before; a range changes nothing.
+    let part = scan(&["--from", "2015-06-01", "--to", "2016-06-01"]);
+    assert_eq!(dates(&part, "AAPL"), ("2015-06-01".to_string(), "2015-12-31".to_string(), 150));
+    assert_eq!(dates(&part, "IBM").2, 0);
+    // A back-test enters members only, and keeps what it holds.
+    let folder = folder.path().join("trades.csv");
+    let trades = [
+        "backtest",
+        "--entry",
+        "close crosses_above sma(10)",
+        "--exit",
+        "close < sma(10)",
+        "--slots",
+        "5",
+        "--where",
+        "list = 'fifty'",
+    ];
+    written(&lake, &[&trades[..], &["--trades", &folder.display().to_string()]].concat());
+    let trades = std::fs::read_to_string(&folder).unwrap();
+    let header: Vec<&str> = trades.lines().next().unwrap().split(',').collect();
+    let at = |name: &str| header.iter().position(|column| *column == name).unwrap();
+    let mut entered = 0;
+    for row in trades.lines().skip(1) {
+        let cells: Vec<&str> = row.split(',').collect();
+        let (symbol, entry) = (cells[at("symbol")], &cells[at("entry_ts")][..10]);
+        let is_member = match symbol {
+            "AAPL" => ("2014-01-02".."2016-01-05").contains(&entry),
+            "IBM" => entry > "2017-01-01",
+            _ => false,
+        };
+        assert!(is_member, "{row}");
+        entered += 1;
+    }
+    assert!(entered > 5, "{trades}");
+    // Of a query the newest row counts.
+    let query = written(&lake, &["query", "--where", "list = 'fifty'", "select distinct symbol from candles"]);
+    assert_eq!(query.trim(), "symbol\nIBM");
+}
+
+#[test]
+fn formulas_read_the_columns_of_symbols() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = lake(folder.path(), SECTORS);
+    let found = written(&lake, &["scan", "sector = 'Tech' and close > 0", "--last", "--rank", "market_cap"]);
+    let rows: Vec<&str> = found.lines().skip(1).map(|row| row.split(',').next().unwrap()).collect();
+    assert_eq!(rows, ["AAPL", "IBM"], "{found}");
+    // Among those of one sector, the others being none.
+    let best = written(&lake, &["scan", "top(roc(20), 1, sector) and sector is not null", "--last"]);
+    assert_eq!(best.lines().count(), 3, "{best}");
+    let rotation = ["backtest", "--weight", "case when sector = 'Tech' then 0.5 else 0 end", "--rebalance", "month"];
+    assert!(written(&lake, &rotation).lines().count() > 1);
+    let sweep = ["sweep", "--entry", "sector = 'Tech' and rsi(:n) < 30", "--exit", "rsi(:n) > 50", "--param", "n=7,14"];
+    assert_eq!(written(&lake, &sweep).lines().count(), 3);
+    // Labels and searches of some symbols.
+    let labelled = tallow(&lake, &["label", "-t", "1d", "--where", "sector = 'Tech'", "-q"]);
+    assert!(labelled.status.success(), "{}", text(&labelled.stderr));
+    let labels = written(&lake, &["query", "select distinct symbol from labels_1d order by symbol"]);
+    assert_eq!(labels.trim(), "symbol\nAAPL\nIBM");
+    let matches = written(&lake, &["match", "1 3 2 4 3 5 4 6 5 7", "--where", "sector = 'Energy'", "--top", "3"]);
+    assert!(matches.lines().skip(1).all(|row| row.contains(",XOM,")) && matches.lines().count() == 4, "{matches}");
+    let twice = "symbol,sector\nAAPL,Tech\nAAPL,Toys\n";
+    std::fs::write(lake.join("symbols.csv"), twice).unwrap();
+    let error = tallow(&lake, &["scan", "sector = 'Tech'"]);
+    assert!(text(&error.stderr).contains("the table `symbols` has several rows of AAPL"), "{}", text(&error.stderr));
 }
 
 /// Against the same by hand, over all symbols and within groups, with values that are missing and equal.

@@ -5,6 +5,7 @@ use crate::Session;
 use crate::named::{self, NamedQueries};
 use crate::quoting::quoted;
 use crate::relation::{Relation, one, relation};
+use crate::symbols::beside_symbols;
 use crate::versioned::is_name;
 use arrow::datatypes::{DataType, Field, Schema};
 use std::borrow::Cow;
@@ -21,8 +22,30 @@ const FOUND: &str = "found";
 impl Backtest {
     /// Its candles, and the strategy that is run on them. Beside candles stand the columns of its query, if it has one, where a row of
     /// that has their symbol and time. These give what the strategy does not: entries by `side`, or else wherever there is a row, and
-    /// the prices `stop` and `target`.
+    /// the prices `stop` and `target`. Formulas may read the columns of the lake's table `symbols`.
     pub(crate) async fn with_query(&self, session: &Session) -> Result<(Cow<'_, Backtest>, Relation)> {
+        let (of, from) = self.over_query(session).await?;
+        let formulas = of.formulas().into_iter().map(|(_, _, formula)| formula).chain(&of.members);
+        let from = beside_symbols(session, from, formulas).await?;
+        match &of.members {
+            Some(members) => Ok((Cow::Owned(of.entering(members)?), from)),
+            None => Ok((of, from)),
+        }
+    }
+
+    /// The strategy that enters only what fulfils a condition, and gives a weight to that alone.
+    fn entering(&self, members: &Formula) -> Result<Backtest> {
+        let only = |entry: &Option<Formula>| entry.as_ref().map(|entry| members.and(entry)).transpose();
+        let weight = |weight: &Formula| Formula::parse(&format!("case when {members} then {weight} else 0 end"));
+        Ok(Backtest {
+            entry: only(&self.entry)?,
+            short_entry: only(&self.short_entry)?,
+            weight: self.weight.as_ref().map(weight).transpose()?,
+            ..self.clone()
+        })
+    }
+
+    async fn over_query(&self, session: &Session) -> Result<(Cow<'_, Backtest>, Relation)> {
         let candles = relation(session, &self.table).await?;
         let Some(query) = &self.from_query else { return Ok((Cow::Borrowed(self), candles)) };
         let text = self.query_text(session, query).await?;

@@ -93,6 +93,8 @@ pub struct Backtest {
     pub table: String,
     /// These symbols; `None`: all.
     pub symbols: Option<Vec<String>>,
+    /// What has to be true of a symbol when it is entered, over the columns of the lake's table `symbols`.
+    pub members: Option<Formula>,
     /// Signals and bars of these times; bars before them are read as far as the formulas look back.
     pub range: Range,
     /// A symbol of the table that results are compared with.
@@ -306,6 +308,7 @@ impl Default for Backtest {
             params: Params::default(),
             table: "candles".to_string(),
             symbols: None,
+            members: None,
             range: Range::default(),
             benchmark: None,
             periods: None,

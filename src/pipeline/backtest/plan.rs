@@ -89,7 +89,7 @@ pub(crate) fn looks_ahead(what: &str, formula: &str, ahead: Bars) -> Error {
 
 impl Backtest {
     /// The formulas, by the columns that they become, and of which kind each has to be.
-    fn formulas(&self) -> Vec<(&'static str, FormulaKind, &Formula)> {
+    pub(super) fn formulas(&self) -> Vec<(&'static str, FormulaKind, &Formula)> {
         let size = match &self.size {
             Some(Size::Formula(formula)) => Some(formula),
             _ => None,
@@ -214,7 +214,7 @@ impl Backtest {
         }
         let bars = bounded(session, DataFrame::new(state, plan), self.range).await?;
         let is_cross_sectional = self.formulas().iter().any(|(_, _, formula)| formula.is_cross_sectional());
-        match self.from_query.is_some() || is_cross_sectional {
+        match from.is_joined || is_cross_sectional {
             // Neither a join leaves the order of symbols, nor what looks at all of them.
             true => Ok(bars.sort(vec![col("symbol").sort(true, false), col("ts").sort(true, false)])?),
             false => Ok(bars),

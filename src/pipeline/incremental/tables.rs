@@ -7,7 +7,7 @@ use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::LogicalPlan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tallow_common::{Error, Result};
+use tallow_common::{Error, Result, Times};
 use tallow_lake::{CandleTable, Changed, ReadSize};
 
 /// Tables whose changes are known, with the version that is read, by name.
@@ -65,16 +65,32 @@ impl Tables {
         let (mut sources, mut by_table) = (vec![], BTreeMap::new());
         for (name, (_, to)) in &self.followed {
             let (from, to) = (since.get(name).copied(), *to);
-            let of_table = match from {
+            let mut of_table = match from {
                 Some(from) if self.unfollowed.is_none() => changed(session, name, from, to).await?,
                 _ => Changed::default(),
             };
+            // Which symbols one table lacks decides what is made of another's bars: see `x@1d` in bars of 12h.
+            if let Some(from) = from.filter(|from| *from < to && self.followed.len() > 1) {
+                for symbol in moved(session, name, from, to).await? {
+                    of_table.ranges.add(&symbol, &Times::all());
+                }
+            }
             sources.push(Source { table: name.clone(), from, to, changed: of_table.rows, read: ReadSize::default() });
             by_table.insert(name.clone(), of_table);
         }
         let is_known = sources.iter().all(|source| source.from.is_some());
         Ok(Changes { sources, by_table: is_known.then_some(by_table) })
     }
+}
+
+/// Symbols that a table has in one of two versions only.
+async fn moved(session: &Session, table: &str, from: u64, to: u64) -> Result<Vec<String>> {
+    let names = [from, to].map(|version| format!("{table}@v{version}"));
+    let [before, after] = session
+        .on_lake(move |lake| async move { Ok([lake.symbols(&names[0]).await?, lake.symbols(&names[1]).await?]) })
+        .await?
+        .map(Option::unwrap_or_default);
+    Ok(before.symmetric_difference(&after).cloned().collect())
 }
 
 async fn changed(session: &Session, table: &str, from: u64, to: u64) -> Result<Changed> {

@@ -3,6 +3,7 @@
 use super::{MATCH, Rank, Scan};
 use crate::Session;
 use crate::relation::{Relation, one, relation};
+use crate::symbols::beside_symbols;
 use tallow_common::{Code, Error, Result};
 use tallow_engine::dialect::{Checked, Formula, FormulaKind, Params};
 use tallow_engine::reach::PlanReach;
@@ -26,7 +27,16 @@ impl Scan {
             }
             checked.columns.extend(of_rank.columns);
         }
+        if let Some(members) = &self.members {
+            checked.columns.extend(members.check_in(&state, schema, &Params::default())?.columns);
+        }
         Ok((self.formula.bind(&self.own_params())?, checked))
+    }
+
+    /// The bars, with what the formulas read of the table `symbols`.
+    pub(super) async fn with_symbols(&self, session: &Session, from: Relation) -> Result<Relation> {
+        let formulas = [&self.formula].into_iter().chain(self.rank.as_ref().map(|rank| &rank.by)).chain(&self.members);
+        beside_symbols(session, from, formulas).await
     }
 
     /// The parameters without those that only the rank has.
@@ -66,7 +76,7 @@ impl Scan {
 
     /// The formula with its parameters and where its bars come from, if it can be decided at the time of a bar.
     pub(crate) async fn decidable(&self, session: &Session) -> Result<(Formula, Relation)> {
-        let from = relation(session, &self.table).await?;
+        let from = self.with_symbols(session, relation(session, &self.table).await?).await?;
         let (formula, _) = self.checked(session, &from).await?;
         let (_, plan) = one(session, &self.base(&from.sql, &formula, &from.schema)?.0).await?.into_parts();
         self.refuse_lookahead(&from.reach(&session.optimized(&plan).await?))?;

@@ -51,6 +51,8 @@ pub struct Scan {
     pub table: String,
     /// These symbols; `None`: all.
     pub symbols: Option<Vec<String>>,
+    /// What has to be true of a bar's symbol at its time, over the columns of the lake's table `symbols`.
+    pub members: Option<Formula>,
     /// Matches of these times; bars before them are read as far as the formula looks back.
     pub range: Range,
     /// The newest bar of each symbol only.
@@ -119,6 +121,7 @@ impl Scan {
             params: Params::default(),
             table: "candles".to_string(),
             symbols: None,
+            members: None,
             range: Range::default(),
             last: false,
             max_age: MaxAge::default(),

@@ -49,7 +49,11 @@ impl Scan {
                 names.push(value);
             }
         }
-        items.push(format!("({formula}) as {}", quoted(MATCH)));
+        let condition = match &self.members {
+            Some(members) => format!("({formula}) and ({members})"),
+            None => format!("({formula})"),
+        };
+        items.push(format!("{condition} as {}", quoted(MATCH)));
         Ok((format!("select {} from {from} as candles", items.join(", ")), names))
     }
 

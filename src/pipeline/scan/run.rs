@@ -78,6 +78,7 @@ impl Scan {
     /// Runs it over a table up to the first batch: by then every bar has been read.
     async fn first_batch(&self, session: &Session, course: &Course, from: &Relation) -> Result<Begun> {
         let Course { control, patience, cancelled } = course;
+        let from = &self.with_symbols(session, from.clone()).await?;
         let total = match &self.symbols {
             Some(symbols) => Some(symbols.iter().collect::<HashSet<_>>().len() as u64),
             None => from.candles().and_then(CandleTable::symbols).map(|n| n as u64),

@@ -10,12 +10,16 @@ use tallow_common::time::shown;
 impl Scan {
     /// The scan as a text of the dialect: what a reader would type.
     pub async fn sql(&self, session: &Session) -> Result<String> {
-        let from = relation(session, &self.table).await?;
+        let from = self.with_symbols(session, relation(session, &self.table).await?).await?;
         let (formula, _) = self.checked(session, &from).await?;
         let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let names = self.base(&from.sql, &formula, &from.schema)?.1;
         let (plain, values): (Vec<_>, Vec<_>) = names.into_iter().partition(plain);
         let values: String = values.iter().map(|v| format!(",\n  {v}")).collect();
+        let formula = match &self.members {
+            Some(members) => formula.and(members)?,
+            None => formula,
+        };
         let condition = match (self.last, self.oldest(session, &from).await?) {
             (false, _) => formula.to_string(),
             (true, None) => format!("({formula}) and ts = max(ts) over (partition by symbol)"),

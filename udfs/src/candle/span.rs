@@ -39,7 +39,7 @@ impl FromStr for Market {
             "weekdays" => Ok(Market::Weekdays),
             _ => match Calendar::named(name) {
                 Ok(calendar) => Ok(Market::Sessions(calendar)),
-                Err(error) => plan_err!("{}; 24/7 and weekdays are known too", error.strip_backtrace()),
+                Err(error) => plan_err!("{}; 24/7 and weekdays are known too", error.message()),
             },
         }
     }

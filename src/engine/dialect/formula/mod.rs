@@ -22,7 +22,9 @@ use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable};
 use datafusion::sql::parser::DFParserBuilder;
-use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, ExprWithAlias, Ident, Visit, VisitMut, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, ExprWithAlias, Ident, Visit, VisitMut, Visitor, visit_expressions,
+};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter};
@@ -159,6 +161,26 @@ impl Formula {
             _ => None,
         });
         found.is_some()
+    }
+
+    /// The plain names in it, which may be columns, in small letters.
+    pub fn names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let _ = visit_expressions(self.expr.as_ref(), |expr| {
+            if let Expr::Identifier(name) = expr {
+                names.insert(name.value.to_lowercase());
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        names
+    }
+
+    /// Whether both are true.
+    ///
+    /// # Errors
+    /// They are too long together.
+    pub fn and(&self, other: &Formula) -> Result<Formula> {
+        Formula::parse(&format!("({self}) and ({other})"))
     }
 
     /// Its parameters, each once, in the order of the text.
