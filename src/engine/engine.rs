@@ -168,8 +168,13 @@ impl Engine {
     pub async fn frame(&self, statement: Statement) -> Result<DataFrame> {
         let context = self.context.clone();
         let work = async move {
-            let plan = context.state().statement_to_plan(statement).await?;
-            context.execute_logical_plan(plan).await
+            let state = context.state();
+            let plan = state.statement_to_plan(statement).await?;
+            match plan {
+                LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => context.execute_logical_plan(plan).await,
+                // A session's state is no small thing to copy twice.
+                plan => Ok(DataFrame::new(state, plan)),
+            }
         };
         Ok(self.run(work).await??)
     }

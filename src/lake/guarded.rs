@@ -2,6 +2,7 @@
 
 use super::codec;
 use super::isolation::{contained, contained_step, named, named_if_of_file, reading, shown, to_its_end};
+use super::page_index;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use datafusion::common::{Result, Statistics};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::{FileFormat, FileMeta};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSinkConfig, FileSource};
+use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSinkConfig, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -130,7 +131,11 @@ impl FileFormat for Guarded {
         let scan = plan.downcast_ref::<DataSourceExec>().map(DataSourceExec::data_source);
         let Some(config) = scan.and_then(|scan| scan.downcast_ref::<FileScanConfig>()) else { return Ok(plan) };
         let mut config = config.clone();
-        config.file_source = self.guard(&config.file_source);
+        let keeping = config.file_source.downcast_ref::<ParquetSource>().and_then(page_index::keeping);
+        config.file_source = match keeping {
+            Some(source) => self.guard(&(Arc::new(source) as _)),
+            None => self.guard(&config.file_source),
+        };
         Ok(DataSourceExec::from_data_source(config))
     }
 

@@ -17,6 +17,7 @@ mod isolation;
 mod kind;
 mod maintenance;
 mod overwrite;
+mod page_index;
 mod patterns;
 mod pipelines;
 mod profile;
