@@ -1,8 +1,13 @@
-//! How long a formula takes to parse and to check, and a scan of one symbol of many, in a session that is warm.
+//! How long a formula takes to parse and to check, and how long queries and scans of one symbol and of some take, of many, in a session
+//! that is warm.
 //!
 //! Prints medians and 99th percentiles: `cargo bench --bench scans`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench")]
+
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use futures::StreamExt;
 use std::hint::black_box;
@@ -47,6 +52,29 @@ async fn main() {
         start.elapsed()
     };
     show("check it", (0..200).map(|_| check()).collect());
+
+    let features = "ts, close, rsi(14), sma(50), adx(14), bbands(20, 2).lowerband, macd(12, 26, 9).macdhist";
+    let mut times = vec![];
+    for i in 0..1_020 {
+        let sql = format!("select {features} from candles where symbol = 'S{:05}'", i * 7 % 2500);
+        let start = Instant::now();
+        let rows = session.collect(session.sql(&sql).await.unwrap()).await.unwrap();
+        assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1_250);
+        times.push(start.elapsed());
+    }
+    show("features of one symbol of 2,500, Delta lake", times.split_off(20));
+    let mut times = vec![];
+    for i in 0..35 {
+        let symbols: Vec<String> = (0..500).map(|k| format!("'S{:05}'", (k * 5 + i) % 2500)).collect();
+        let sql = format!(
+            "select sum(a), sum(b), sum(c) from (select rsi(14) as a, sma(50) as b, adx(14) as c from candles where symbol in ({}))",
+            symbols.join(", ")
+        );
+        let start = Instant::now();
+        black_box(session.collect(session.sql(&sql).await.unwrap()).await.unwrap());
+        times.push(start.elapsed());
+    }
+    show("three indicators of 500 symbols, summed", times.split_off(5));
 
     for (name, table) in [
         ("one symbol of 2,500, Delta lake", "candles".to_string()),

@@ -18,6 +18,7 @@ mod kind;
 mod maintenance;
 mod overwrite;
 mod page_index;
+mod pages;
 mod patterns;
 mod pipelines;
 mod profile;

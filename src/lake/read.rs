@@ -2,6 +2,7 @@
 
 use super::files::{Kind, symbol_of};
 use super::in_order::InOrderExec;
+use super::pages::Footers;
 use super::profile::RowGroup;
 use super::pruning::Selection;
 use super::ranges::{Part, chains, cut, disjoint_order};
@@ -40,7 +41,10 @@ const PAGE_LIST: usize = 20;
 const PAGE_LISTS: usize = 50;
 
 /// Whether one of the conditions is true, as a tree of little depth.
-fn any_of(mut conditions: Vec<Arc<dyn PhysicalExpr>>, schema: &arrow::datatypes::Schema) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+fn any_of(
+    mut conditions: Vec<Arc<dyn PhysicalExpr>>,
+    schema: &arrow::datatypes::Schema,
+) -> Result<Option<Arc<dyn PhysicalExpr>>> {
     while conditions.len() > 1 {
         let pairs = conditions.chunks(2).map(|pair| match pair {
             [a, b] => binary(Arc::clone(a), Operator::Or, Arc::clone(b), schema),
@@ -104,7 +108,8 @@ impl CandleTable {
         let read_columns = projection.map_or(self.positions.len(), Vec::len);
         let partitions = partitions.min(self.readers(session, read_columns));
         let reader = self.files.reader(session);
-        let source = match self.pruning(selection)? {
+        let footers = Footers::of(self, session, selection).await?;
+        let source = match self.pruning(selection)?.filter(|_| footers.is_empty()) {
             Some(predicate) => {
                 let options = session.default_table_options().parquet.clone();
                 let source = ParquetSource::new(self.read.clone()).with_table_parquet_options(options);
@@ -112,7 +117,8 @@ impl CandleTable {
             }
             None => reader.file_source(self.read.clone()),
         };
-        let Arranged { groups, is_ordered, partitioning, statistics } = self.arranged(selection, partitions)?;
+        let Arranged { groups, is_ordered, partitioning, statistics } =
+            self.arranged(selection, partitions, &footers)?;
         let ordering = if is_ordered { self.shown_ordering() } else { vec![] };
         let config = FileScanConfigBuilder::new(self.files.store_url.clone(), source)
             .with_file_compression_type(self.files.format.compression)
@@ -133,17 +139,24 @@ impl CandleTable {
         self.renamed(scan, columns)
     }
 
-    fn arranged(&self, selection: &Selection, partitions: usize) -> Result<Arranged> {
+    fn arranged(&self, selection: &Selection, partitions: usize, footers: &Footers) -> Result<Arranged> {
         match &self.order {
-            Some(order) => self.by_symbol(order, selection, partitions),
-            None if self.is_sorted() && !self.profiles.is_empty() => Ok(self.in_chains(selection, partitions)),
+            Some(order) => self.by_symbol(order, selection, partitions, footers),
+            None if self.is_sorted() && !self.profiles.is_empty() => Ok(self.in_chains(selection, partitions, footers)),
             None => Ok(self.unordered(partitions)),
         }
     }
 
     /// Files in disjoint symbol ranges, cut into partitions by symbol.
-    fn by_symbol(&self, order: &[usize], selection: &Selection, partitions: usize) -> Result<Arranged> {
-        let ranges = cut(&self.profiles, order, selection, self.is_divisible(), partitions);
+    fn by_symbol(
+        &self,
+        order: &[usize],
+        selection: &Selection,
+        partitions: usize,
+        footers: &Footers,
+    ) -> Result<Arranged> {
+        let mut ranges = cut(&self.profiles, order, selection, self.is_divisible(), partitions);
+        ranges.partitions.iter_mut().for_each(|parts| self.narrow(parts, selection, footers));
         let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
         let splits = splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))]));
         let partitioning = match LexOrdering::new([self.sort_expr(self.symbol_position())]) {
@@ -155,14 +168,18 @@ impl CandleTable {
             groups: ranges.partitions.iter().map(|parts| self.group_of(parts)).collect(),
             is_ordered: true,
             partitioning,
-            statistics: self.table_statistics(&parts, ranges.rows),
+            statistics: self
+                .table_statistics(&parts, parts.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum()),
         })
     }
 
     /// Sorted files that share symbols: each chain holds files in disjoint symbol ranges, and the chains are merged.
-    fn in_chains(&self, selection: &Selection, partitions: usize) -> Arranged {
+    fn in_chains(&self, selection: &Selection, partitions: usize, footers: &Footers) -> Arranged {
         let parts = |chain: &Vec<usize>| -> Vec<Part> {
-            cut(&self.profiles, chain, selection, self.is_divisible(), 1).partitions.into_iter().flatten().collect()
+            let cut = cut(&self.profiles, chain, selection, self.is_divisible(), 1);
+            let mut parts: Vec<Part> = cut.partitions.into_iter().flatten().collect();
+            self.narrow(&mut parts, selection, footers);
+            parts
         };
         let chains: Vec<Vec<Part>> =
             chains(&self.profiles).iter().map(parts).filter(|parts| !parts.is_empty()).collect();
@@ -177,6 +194,13 @@ impl CandleTable {
         let all: Vec<&Part> = chains.iter().flatten().collect();
         let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
         Arranged { groups, is_ordered, partitioning: None, statistics: self.table_statistics(&all, rows) }
+    }
+
+    /// Leaves of parts what may hold selected symbols.
+    fn narrow(&self, parts: &mut [Part], selection: &Selection, footers: &Footers) {
+        if let (Some(symbols), Some(column)) = (&selection.symbols, self.columns.symbol) {
+            footers.narrow(parts, symbols, self.read.table_schema().field(column).name());
+        }
     }
 
     fn unordered(&self, partitions: usize) -> Arranged {

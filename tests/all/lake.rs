@@ -24,6 +24,40 @@ fn delivery(folder: &Path, name: &str, symbols: std::ops::Range<usize>, bars: us
     path
 }
 
+/// Of pages, which hold several symbols or a part of one, only those are read that may hold a selected one.
+#[tokio::test]
+async fn lists_of_symbols_of_any_length_choose_their_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = lake(folder.path()).await;
+    let all = delivery(folder.path(), "a.csv", 0..150, 1_300);
+    ingest(&session, "1d", from(&all)).await.unwrap();
+    let more = delivery(folder.path(), "b.csv", 140..160, 1_400);
+    let values = "symbol, count(*) as n, sum(close) as c, min(ts) as f, max(r) as r from
+                  (select symbol, ts, close, rsi(14) as r from candles) group by symbol";
+    for beside in [false, true] {
+        if beside {
+            // A second file shares symbols with the first.
+            let options = IngestOptions { rewrite_bytes: Some(1), ..from(&more) };
+            ingest(&session, "1d", options).await.unwrap();
+        }
+        let whole = format!("select {values} order by symbol");
+        let whole = query(&session, &whole).await;
+        for (first, step, count) in
+            [(7, 1, 1), (3, 31, 5), (0, 1, 25), (139, 1, 20), (1, 3, 50), (0, 1, 160), (159, 7, 1), (150, 1, 30)]
+        {
+            let chosen: Vec<usize> = (0..count).map(|i| first + i * step).collect();
+            let names = chosen.iter().map(|i| format!("'S{i:04}'")).collect::<Vec<_>>().join(", ");
+            let part = format!("select {values} having symbol in ({names}) order by symbol");
+            let inside = part.replace("from candles)", &format!("from candles where symbol in ({names}))"));
+            let (part, inside) = (query(&session, &part).await, query(&session, &inside).await);
+            assert_eq!(part, inside, "{beside} {first} {step} {count}");
+            let there = chosen.iter().filter(|i| **i < if beside { 160 } else { 150 }).count();
+            assert_eq!(inside.num_rows(), there, "{beside} {first} {step} {count}");
+        }
+        assert_eq!(whole.num_rows(), if beside { 160 } else { 150 });
+    }
+}
+
 #[tokio::test]
 async fn a_running_query_is_not_disturbed_and_old_versions_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
