@@ -1,11 +1,13 @@
 //! `tallow synth`.
 
 use super::Failure;
+use super::args::values::parsed;
 use super::commands::{Context, Run};
 use super::progress::Progress;
 use crate::pipeline::synth::Synth;
 use clap::Args as ClapArgs;
 use std::path::PathBuf;
+use tallow_udfs::calendar::Timeframe;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct SynthArgs {
@@ -14,9 +16,12 @@ pub(super) struct SynthArgs {
     /// Number of symbols
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub symbols: u32,
-    /// Daily bars of each symbol
+    /// Bars of each symbol, from 2010 on
     #[arg(long, value_name = "N", default_value_t = 1250, value_parser = clap::value_parser!(u32).range(1..))]
     pub bars: u32,
+    /// Length of the bars
+    #[arg(long, short, value_name = "TF", default_value = "1d", value_parser = parsed::<Timeframe>)]
+    pub timeframe: Timeframe,
     /// The same seed makes the same candles
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub seed: u64,
@@ -24,7 +29,8 @@ pub(super) struct SynthArgs {
 
 impl Run for SynthArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
-        let synth = Synth { symbols: self.symbols as usize, bars: self.bars as usize, seed: self.seed };
+        let timeframe = self.timeframe;
+        let synth = Synth { symbols: self.symbols as usize, bars: self.bars as usize, timeframe, seed: self.seed };
         let progress = Progress::new(&cx.config, Some(self.symbols.into()), "symbols");
         let each = |done: usize| progress.set(done as u64);
         if self.out.extension().is_some_and(|e| e == "parquet") {

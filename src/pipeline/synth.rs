@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tallow_common::time::timestamp_type;
 use tallow_common::{Error, Result};
+use tallow_udfs::calendar::{Grid, Origin, Timeframe};
 
 const FIRST_BAR: i64 = 1_262_304_000_000_000; // 2010-01-01
 const DAY: i64 = 86_400_000_000;
@@ -22,8 +23,10 @@ const ROW_GROUP: usize = 1 << 17;
 pub struct Synth {
     /// Number of symbols, `S00000` and on.
     pub symbols: usize,
-    /// Daily bars of each.
+    /// Bars of each, from 2010 on.
     pub bars: usize,
+    /// Their length.
+    pub timeframe: Timeframe,
     /// The same seed makes the same candles.
     pub seed: u64,
 }
@@ -69,17 +72,21 @@ impl Synth {
         let mut random = Random(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (symbol as u64 + 1));
         let mut columns: [Vec<f64>; 5] = std::array::from_fn(|_| Vec::with_capacity(self.bars));
         let mut close = 50.0;
+        // A day's moves are as large in whatever bars they come.
+        let days = self.timeframe.fixed_length().map_or(30.0, |length| length as f64 / DAY as f64);
+        let spread = days.sqrt();
         for _ in 0..self.bars {
-            let open: f64 = close * (0.001 * random.normal()).exp();
-            close *= (0.008 * random.student()).exp();
-            let high = open.max(close) * (1.0 + 0.006 * random.normal().abs());
-            let low = open.min(close) * (1.0 - 0.006 * random.normal().abs().min(100.0));
+            let open: f64 = close * (0.001 * spread * random.normal()).exp();
+            close *= (0.008 * spread * random.student()).exp();
+            let high = open.max(close) * (1.0 + 0.006 * spread * random.normal().abs());
+            let low = open.min(close) * (1.0 - (0.006 * spread * random.normal().abs()).min(0.6));
             let volume = (13.0 + 0.6 * random.normal()).exp().round();
             for (column, value) in columns.iter_mut().zip([open, high, low, close, volume]) {
                 column.push((value * 1e4).round() / 1e4);
             }
         }
-        let times = (0..self.bars as i64).map(|bar| FIRST_BAR + bar * DAY);
+        let grid = Grid::new(self.timeframe, Origin::UTC);
+        let times = std::iter::successors(Some(grid.bar(FIRST_BAR).0), |ts| Some(grid.bar(*ts).1)).take(self.bars);
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from(vec![name(symbol); self.bars])),
             Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
@@ -124,14 +131,21 @@ mod tests {
 
     #[test]
     fn the_same_seed_makes_the_same_candles() {
-        let synth = Synth { symbols: 2, bars: 50, seed: 7 };
+        let synth = Synth { symbols: 2, bars: 50, timeframe: Timeframe::Day, seed: 7 };
         assert_eq!(synth.candles(1).unwrap(), synth.candles(1).unwrap());
         assert_ne!(synth.candles(0).unwrap(), synth.candles(1).unwrap());
     }
 
     #[test]
     fn every_candle_is_valid() {
-        let batch = Synth { symbols: 1, bars: 2000, seed: 1 }.candles(0).unwrap();
+        for timeframe in ["1m", "1d", "1mo"] {
+            is_valid(
+                &Synth { symbols: 1, bars: 2000, timeframe: timeframe.parse().unwrap(), seed: 1 }.candles(0).unwrap(),
+            );
+        }
+    }
+
+    fn is_valid(batch: &RecordBatch) {
         let column = |i: usize| batch.column(i).as_any().downcast_ref::<Float64Array>().unwrap();
         for row in 0..batch.num_rows() {
             let [open, high, low, close] = [2, 3, 4, 5].map(|i| column(i).value(row));
