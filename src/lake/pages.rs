@@ -26,12 +26,13 @@ impl Footers {
     /// Those of the files that hold selected symbols, unless it is known of every symbol where it lies, or there are many files.
     pub async fn of(table: &CandleTable, session: &dyn Session, selection: &Selection) -> Result<Footers> {
         let is_listed = |run: &Run| run.through.is_none();
-        if selection.symbols.is_none() || table.columns.symbol.is_none() || table.files.format.kind != Kind::Parquet {
+        let has_pages = table.columns.symbol.is_some() && table.files.format.kind == Kind::Parquet && table.is_sorted();
+        if selection.symbols.is_none() || !has_pages {
             return Ok(Footers::default());
         }
         let touched = table.profiles.iter().enumerate().filter(|(_, profile)| {
             let mut runs = profile.runs.iter().filter(|run| selection.touches(run));
-            profile.sorted && runs.any(|run| !is_listed(run))
+            runs.any(|run| !is_listed(run))
         });
         let touched: Vec<usize> = touched.map(|(file, _)| file).collect();
         if touched.len() > FILES {

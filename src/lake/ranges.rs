@@ -16,13 +16,6 @@ pub(super) struct Part {
     pub times: (i64, i64),
 }
 
-/// Partitions in symbol order.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ranges {
-    pub partitions: Vec<Vec<Part>>,
-    pub rows: usize,
-}
-
 /// Whether sorted files hold disjoint symbol ranges, and if so in which order they follow each other.
 pub(super) fn disjoint_order(profiles: &[Profile]) -> Option<Vec<usize>> {
     let mut order: Vec<usize> = (0..profiles.len()).filter(|&i| profiles[i].rows > 0).collect();
@@ -63,7 +56,7 @@ pub(super) fn cut(
     selection: &Selection,
     divisible: bool,
     partitions: usize,
-) -> Ranges {
+) -> Vec<Vec<Part>> {
     let units: Vec<(usize, Range<usize>)> = order
         .iter()
         .flat_map(|&file| {
@@ -97,7 +90,7 @@ pub(super) fn cut(
     if result.is_empty() {
         result.push(vec![]);
     }
-    Ranges { partitions: result, rows }
+    result
 }
 
 fn append(parts: &mut Vec<Part>, profiles: &[Profile], (file, runs): &(usize, Range<usize>)) {
@@ -150,12 +143,9 @@ mod tests {
     fn one_big_file_is_cut_at_a_symbol_boundary() {
         let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
         let cut = cut(&files, &[0], &Selection::default(), true, 2);
-        assert_eq!(cut.partitions.len(), 2);
-        assert_eq!(cut.partitions[0][0].rows, vec![0..20]);
-        assert_eq!(
-            (cut.partitions[1][0].first_symbol.as_str(), cut.partitions[1][0].rows.clone()),
-            ("C", vec![20..40])
-        );
+        assert_eq!(cut.len(), 2);
+        assert_eq!(cut[0][0].rows, vec![0..20]);
+        assert_eq!((cut[1][0].first_symbol.as_str(), cut[1][0].rows.clone()), ("C", vec![20..40]));
     }
 
     #[test]
@@ -163,8 +153,7 @@ mod tests {
         let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
         let symbols = Some(BTreeSet::from(["A".to_string(), "C".to_string()]));
         let cut = cut(&files, &[0], &Selection { symbols, ..Selection::default() }, true, 1);
-        assert_eq!(cut.partitions[0][0].rows, vec![0..10, 20..40]);
-        assert_eq!(cut.rows, 30);
+        assert_eq!(cut[0][0].rows, vec![0..10, 20..40]);
     }
 
     #[test]
@@ -192,10 +181,9 @@ mod tests {
             let files: Vec<Profile> = all.chunks(per_file).map(profile).collect();
             let order = disjoint_order(&files).unwrap();
             let cut = cut(&files, &order, &Selection::default(), true, partitions);
-            prop_assert!(cut.partitions.len() <= partitions);
-            prop_assert_eq!(cut.rows, sizes.iter().sum::<usize>());
+            prop_assert!(cut.len() <= partitions);
             for (i, file) in files.iter().enumerate() {
-                let mut rows: Vec<_> = cut.partitions.iter().flatten().filter(|p| p.file == i).flat_map(|p| p.rows.clone()).collect();
+                let mut rows: Vec<_> = cut.iter().flatten().filter(|p| p.file == i).flat_map(|p| p.rows.clone()).collect();
                 rows.sort_by_key(|r| r.start);
                 let covered: Vec<usize> = rows.into_iter().flatten().collect();
                 prop_assert_eq!(covered, (0..file.rows).collect::<Vec<_>>());

@@ -93,7 +93,8 @@ impl CandleTable {
         Ok(Arc::new(SortPreservingMergeExec::new(key, scan)))
     }
 
-    fn is_sorted(&self) -> bool {
+    /// Whether all files are.
+    pub(super) fn is_sorted(&self) -> bool {
         self.profiles.iter().all(|p| p.sorted)
     }
 
@@ -155,21 +156,20 @@ impl CandleTable {
         partitions: usize,
         footers: &Footers,
     ) -> Result<Arranged> {
-        let mut ranges = cut(&self.profiles, order, selection, self.is_divisible(), partitions);
-        ranges.partitions.iter_mut().for_each(|parts| self.narrow(parts, selection, footers));
-        let splits = ranges.partitions.iter().skip(1).filter_map(|parts| parts.first());
+        let mut partitions = cut(&self.profiles, order, selection, self.is_divisible(), partitions);
+        partitions.iter_mut().for_each(|parts| self.narrow(parts, selection, footers));
+        let splits = partitions.iter().skip(1).filter_map(|parts| parts.first());
         let splits = splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))]));
         let partitioning = match LexOrdering::new([self.sort_expr(self.symbol_position())]) {
             Some(symbol) => Some(Partitioning::Range(RangePartitioning::try_new(symbol, splits.collect())?)),
             None => None,
         };
-        let parts: Vec<&Part> = ranges.partitions.iter().flatten().collect();
+        let parts: Vec<&Part> = partitions.iter().flatten().collect();
         Ok(Arranged {
-            groups: ranges.partitions.iter().map(|parts| self.group_of(parts)).collect(),
+            groups: partitions.iter().map(|parts| self.group_of(parts)).collect(),
             is_ordered: true,
             partitioning,
-            statistics: self
-                .table_statistics(&parts, parts.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum()),
+            statistics: self.table_statistics(&parts),
         })
     }
 
@@ -177,7 +177,7 @@ impl CandleTable {
     fn in_chains(&self, selection: &Selection, partitions: usize, footers: &Footers) -> Arranged {
         let parts = |chain: &Vec<usize>| -> Vec<Part> {
             let cut = cut(&self.profiles, chain, selection, self.is_divisible(), 1);
-            let mut parts: Vec<Part> = cut.partitions.into_iter().flatten().collect();
+            let mut parts: Vec<Part> = cut.into_iter().flatten().collect();
             self.narrow(&mut parts, selection, footers);
             parts
         };
@@ -192,8 +192,7 @@ impl CandleTable {
             groups.push(FileGroup::new(vec![]));
         }
         let all: Vec<&Part> = chains.iter().flatten().collect();
-        let rows = all.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
-        Arranged { groups, is_ordered, partitioning: None, statistics: self.table_statistics(&all, rows) }
+        Arranged { groups, is_ordered, partitioning: None, statistics: self.table_statistics(&all) }
     }
 
     /// Leaves of parts what may hold selected symbols.
@@ -260,7 +259,8 @@ impl CandleTable {
     }
 
     /// The statistics of all that a scan reads, so that counts, minima and maxima need no reading.
-    fn table_statistics(&self, parts: &[&Part], rows: usize) -> Statistics {
+    fn table_statistics(&self, parts: &[&Part]) -> Statistics {
+        let rows = parts.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
         let mut statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
         let files: HashSet<usize> = parts.iter().map(|p| p.file).collect();
         let whole: usize = files.iter().map(|&file| self.profiles[file].rows).sum();
