@@ -107,6 +107,13 @@ fn rows_with_dates_count_at_the_time_of_each_bar() {
     let part = scan(&["--from", "2015-06-01", "--to", "2016-06-01"]);
     assert_eq!(dates(&part, "AAPL"), ("2015-06-01".to_string(), "2015-12-31".to_string(), 150));
     assert_eq!(dates(&part, "IBM").2, 0);
+    // Neither has a sweep more of them.
+    let swept = ["scan", "close > :n", "--sweep", "n=0", "--where", "list = 'fifty'"];
+    let matches = rows.lines().skip(1).count();
+    assert!(written(&lake, &swept).contains(&format!(",{matches},")), "{}", written(&lake, &swept));
+    // A column `ts` says the same as `valid_from`.
+    std::fs::write(lake.join("symbols.csv"), DATED.replace("valid_from", "ts")).unwrap();
+    assert_eq!(scan(&[]), rows);
     // A back-test enters members only, and keeps what it holds.
     let folder = folder.path().join("trades.csv");
     let trades = [

@@ -37,6 +37,14 @@ impl Scan {
         Ok((self.arranged(matches)?, warnings))
     }
 
+    /// Whether a bar matches: by a formula, and its symbol at that time.
+    pub(super) fn condition(&self, formula: &Formula) -> String {
+        match &self.members {
+            Some(members) => format!("(({formula}) and ({members}))"),
+            None => format!("({formula})"),
+        }
+    }
+
     /// SQL for every bar with what matches show, and whether it matches.
     pub(super) fn base(&self, from: &str, formula: &Formula, schema: &Schema) -> Result<(String, Vec<String>)> {
         let plain = ["symbol", "ts", "close", "volume"].into_iter().filter(|c| schema.index_of(c).is_ok());
@@ -49,11 +57,7 @@ impl Scan {
                 names.push(value);
             }
         }
-        let condition = match &self.members {
-            Some(members) => format!("({formula}) and ({members})"),
-            None => format!("({formula})"),
-        };
-        items.push(format!("{condition} as {}", quoted(MATCH)));
+        items.push(format!("{} as {}", self.condition(formula), quoted(MATCH)));
         Ok((format!("select {} from {from} as candles", items.join(", ")), names))
     }
 

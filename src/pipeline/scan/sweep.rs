@@ -176,7 +176,8 @@ impl Scan {
         }
         let Some(warnings) = warnings else { return Err(Error::invalid("an empty sweep".to_string())) };
         let name = |i: usize| format!("{MATCH}{i}");
-        let items: Vec<_> = formulas.iter().enumerate().map(|(i, f)| format!("({f}) as \"{}\"", name(i))).collect();
+        let items: Vec<_> =
+            formulas.iter().enumerate().map(|(i, f)| format!("{} as \"{}\"", self.condition(f), name(i))).collect();
         let sql = format!("select symbol, ts, {} from {} as candles", items.join(", "), from.sql);
         let frame = self.guarded(session, &sql, from, columns).await?;
         let frame = self.newest(frame, self.oldest(session, from).await?)?;

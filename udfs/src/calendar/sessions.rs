@@ -42,7 +42,7 @@ pub struct Calendar {
     before: Vec<u32>,
 }
 
-/// Those that tallow brings: names, as the issue of the exchange code has it, and rules.
+/// Those that tallow brings: their names, other names such as market identifier codes, and their rules.
 const KNOWN: [(&str, &[&str], &str); 4] = [
     ("nyse", &["nasdaq", "xnys", "xnas"], include_str!("exchanges/nyse.toml")),
     ("lse", &["xlon"], include_str!("exchanges/lse.toml")),
