@@ -47,14 +47,18 @@ fn show(Description { summary, columns, .. }: &Description) -> Result<(), Failur
     Ok(())
 }
 
-/// Bars that are missing where most symbols have one.
-fn show_gaps(Gaps { symbols, most }: &Gaps) -> Result<(), Failure> {
+/// Bars that are missing where most symbols have one, or where there was a session.
+fn show_gaps(Gaps { calendar, symbols, most }: &Gaps) -> Result<(), Failure> {
+    let (against, wanted) = match calendar {
+        Some(calendar) => (format!("sessions of {calendar}"), format!("sessions of {calendar}")),
+        None => ("bars that most symbols have".to_string(), "bars that most have".to_string()),
+    };
     if *symbols == 0 {
-        out!("gaps      none against the bars that most symbols have");
+        out!("gaps      none against the {against}");
         return Ok(());
     }
     let (noun, verb) = if *symbols == 1 { ("symbol", "misses") } else { ("symbols", "miss") };
-    out!("gaps      {symbols} {noun} {verb} bars that most have");
+    out!("gaps      {symbols} {noun} {verb} {wanted}");
     for (symbol, missing) in most {
         out!("  {symbol:<10} {missing}");
     }

@@ -10,7 +10,7 @@ use datafusion::catalog::{SchemaProvider, TableProvider};
 use tallow_common::{Error, Result};
 use tallow_engine::dialect::closest;
 use tallow_lake::TableSummary;
-use tallow_udfs::calendar::Origin;
+use tallow_udfs::calendar::{Calendar, Origin};
 
 /// The tables of the lake, by name.
 ///
@@ -43,9 +43,11 @@ pub struct Description {
     pub columns: Vec<(String, DataType)>,
 }
 
-/// Symbols that lack bars which most symbols have.
+/// Symbols that lack bars which most symbols have, or that a calendar has sessions for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gaps {
+    /// The calendar of the table.
+    pub calendar: Option<&'static str>,
     /// How many symbols.
     pub symbols: usize,
     /// Those with the most missing bars, and how many these are.
@@ -74,13 +76,14 @@ impl Description {
         Ok(Description { table: name, summary: table.summary(), columns })
     }
 
-    /// Which bars are missing where most symbols have one; `None` of a table whose rows are no bars.
+    /// Which bars are missing where most symbols have one, or a calendar has a session; `None` of a table whose rows are no bars.
     pub async fn gaps(&self, session: &Session) -> Result<Option<Gaps>> {
         if !session.lake().columns(&self.table).await?.iter().any(|column| column == "close") {
             return Ok(None);
         }
         let origin = self.summary.origin.clone().unwrap_or_else(|| "utc".to_string());
-        let expected = origin.parse::<Origin>()?.calendar().map_or(Expected::Observed, Expected::Sessions);
+        let calendar = origin.parse::<Origin>()?.calendar();
+        let expected = calendar.map_or(Expected::Observed, Expected::Sessions);
         let timeframe = self.summary.timeframe.clone().unwrap_or_else(|| "1d".to_string());
         let validation = Validation { table: self.table.clone(), timeframe, origin, expected, jump: 1.5 };
         let batches = session.collect(session.sql(&validation.missing()).await?).await?;
@@ -92,6 +95,6 @@ impl Description {
             most.extend(texts(batch.column(0))?.into_iter().zip(missing.values().iter().copied()));
         }
         most.truncate(NAMED);
-        Ok(Some(Gaps { symbols, most }))
+        Ok(Some(Gaps { calendar: calendar.map(Calendar::name), symbols, most }))
     }
 }

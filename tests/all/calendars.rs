@@ -143,6 +143,7 @@ async fn days_are_made_of_sessions() {
     let seen = query(&session, seen).await;
     assert_eq!(numbers(&seen, "d"), [20.0, 17.0]);
     assert_eq!(numbers(&seen, "w")[1], 17.0);
+    assert!(done(&lake, &["describe", "1h"]).contains("gaps      none against the sessions of nyse"));
     // Nothing is missing at night, on the holiday, and after the half day; bars outside of sessions are told.
     let issues = done(&lake, &["validate", "1h", "--format", "csv", "-q"]);
     let of = |rule: &str| issues.lines().filter(|line| line.contains(&format!(",{rule},"))).count();

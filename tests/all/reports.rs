@@ -88,6 +88,7 @@ fn a_report_stands_alone_and_shows_what_was_found() {
         html.contains("<h2>Patterns</h2>") && html.contains("cut from") && html.contains("stretched to the window")
     );
     let html = std::fs::read_to_string(folder.path().join("scan.html")).unwrap();
+    assert!(html.contains("<figcaption>"));
     assert!(html.contains("\u{25b2} hit") && html.contains("rsi(14) 3") && !html.contains("sma(30)"));
     let html = std::fs::read_to_string(folder.path().join("labels.html")).unwrap();
     assert!(html.contains("\u{25b2} label above 0") && html.contains("\u{25bc} label below 0"));

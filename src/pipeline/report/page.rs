@@ -136,7 +136,7 @@ impl Body {
             },
             Body::Figures(figures) => html! {
                 section class="charts" {
-                    @for figure in figures { figure { (figure.svg()) } }
+                    @for figure in figures { figure { figcaption { (figure.title()) } (figure.svg()) } }
                 }
             },
             Body::Table(rows, nothing) => table(rows, nothing)?,
