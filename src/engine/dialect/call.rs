@@ -2,9 +2,10 @@
 
 use super::scope::normal;
 use super::suggest::closest;
+use super::walk::each_expr;
 use datafusion::sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, OrderByExpr, OrderByOptions, Spanned, UnaryOperator, Value, WindowSpec, WindowType, visit_expressions,
+    ObjectName, OrderByExpr, OrderByOptions, Spanned, UnaryOperator, Value, WindowSpec, WindowType,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
@@ -148,14 +149,15 @@ pub(super) fn default_window(qualifier: Option<&Ident>) -> WindowType {
 
 /// The table that the first qualified column of the arguments belongs to.
 pub(super) fn qualifier(function: &Function) -> Option<Ident> {
-    let found = visit_expressions(arguments(function)?, |expr| match expr {
-        Expr::CompoundIdentifier(parts) if parts.len() == 2 => ControlFlow::Break(parts[0].clone()),
+    let mut table = None;
+    each_expr(arguments(function)?, |expr| match expr {
+        Expr::CompoundIdentifier(parts) if parts.len() == 2 => {
+            table = Some(parts[0].clone());
+            ControlFlow::Break(())
+        }
         _ => ControlFlow::Continue(()),
     });
-    match found {
-        ControlFlow::Break(table) => Some(table),
-        ControlFlow::Continue(()) => None,
-    }
+    table
 }
 
 /// Rewrites a call of a series function, which has its window, to the full form: canonical name, all series, positional

@@ -6,10 +6,9 @@
 //! Very deep trees overflow the stack where they are copied or dropped.
 
 use super::scope::normal;
-use datafusion::sql::parser::{CopyToSource, Statement};
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Query, Spanned, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
-};
+use super::walk::{change, change_statement, look, look_at_statement};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query, Spanned, TableFactor, Value, Visitor, VisitorMut};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 use std::collections::HashMap;
@@ -105,11 +104,11 @@ const SPLIT: &str =
 /// Refuses statements that would take long to plan. What is refused is taken apart.
 pub(super) fn check(text: &str, statements: &mut [Statement]) -> Result<()> {
     let mut measure = Measure::of_at_most(MOST_OPERATIONS, MOST_CONDITIONS);
-    statements.iter().for_each(|statement| visit(statement, &mut measure));
+    statements.iter().for_each(|statement| look_at_statement(statement, &mut measure));
     match measure.problem() {
         None => Ok(()),
         Some(problem) => {
-            statements.iter_mut().for_each(|statement| visit_mut(statement, &mut TakeApart));
+            statements.iter_mut().for_each(|statement| change_statement(statement, &mut TakeApart));
             Err(Error::Text(Problems::new(text, vec![problem])))
         }
     }
@@ -118,11 +117,11 @@ pub(super) fn check(text: &str, statements: &mut [Statement]) -> Result<()> {
 /// As [`check`], of a formula.
 pub(super) fn check_formula(text: &str, expr: &mut Expr) -> Result<()> {
     let mut measure = Measure::of_at_most(MOST_OPERATIONS - AROUND_FORMULAS, MOST_CONDITIONS - AROUND_FORMULAS);
-    let _ = Visit::visit(expr, &mut measure);
+    look(expr, &mut measure);
     match measure.problem() {
         None => Ok(()),
         Some(problem) => {
-            let _ = VisitMut::visit(expr, &mut TakeApart);
+            change(expr, &mut TakeApart);
             Err(Error::Text(Problems::new(text, vec![problem])))
         }
     }
@@ -287,36 +286,6 @@ impl VisitorMut for TakeApart {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         *expr = Expr::Value(Value::Null.with_empty_span());
         ControlFlow::Continue(())
-    }
-}
-
-fn visit(statement: &Statement, visitor: &mut impl Visitor) {
-    match statement {
-        Statement::Statement(inner) => {
-            let _ = inner.visit(visitor);
-        }
-        Statement::Explain(explain) => visit(&explain.statement, visitor),
-        Statement::CopyTo(copy) => {
-            if let CopyToSource::Query(query) = &copy.source {
-                let _ = query.visit(visitor);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn visit_mut(statement: &mut Statement, visitor: &mut impl VisitorMut) {
-    match statement {
-        Statement::Statement(inner) => {
-            let _ = inner.visit(visitor);
-        }
-        Statement::Explain(explain) => visit_mut(&mut explain.statement, visitor),
-        Statement::CopyTo(copy) => {
-            if let CopyToSource::Query(query) = &mut copy.source {
-                let _ = query.visit(visitor);
-            }
-        }
-        _ => {}
     }
 }
 

@@ -6,8 +6,9 @@ use super::rewriter::SHORT;
 use super::scope::normal;
 use super::timeframe::typed;
 use super::tokens::CROSSES;
+use super::walk::each_expr;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Select, SelectItem, Spanned, visit_expressions,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, Ident, Select, SelectItem, Spanned,
 };
 use std::ops::ControlFlow;
 use tallow_common::Problem;
@@ -63,7 +64,7 @@ pub(super) fn cut_warm_up(select: &Select, calls: Calls<'_>) -> Option<Problem> 
         return None;
     }
     let mut found = None;
-    let _ = visit_expressions(filter, |expr| match expr {
+    each_expr(filter, |expr| match expr {
         Expr::BinaryOp { left, op: BinaryOperator::Gt | BinaryOperator::GtEq, right }
             if column(left).as_deref() == Some("ts") && column(right).is_none() =>
         {

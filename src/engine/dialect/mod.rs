@@ -25,6 +25,7 @@ mod table_function;
 mod tables;
 mod timeframe;
 mod tokens;
+mod walk;
 
 pub use cross_section::CROSS_SECTIONS;
 pub use formula::{Checked, Formula, FormulaKind};

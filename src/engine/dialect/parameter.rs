@@ -1,5 +1,6 @@
 //! `:name` parameters of a text, and their values.
 
+use super::walk::look;
 use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value, ValueWithSpan, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -221,7 +222,7 @@ impl Visitor for Declared {
 impl Declared {
     /// Adds those of a piece of syntax.
     pub fn collect(&mut self, node: &impl Visit) {
-        let _ = node.visit(self);
+        look(node, self);
     }
 
     /// The value of a placeholder, from `given` or its default.

@@ -4,13 +4,14 @@ use super::call::Bars;
 use super::habits;
 use super::suggest::closest;
 use super::table_function::TableFunctions;
+use super::walk::look_at_statement;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, Query, Select, SelectItem, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
+    Expr, Ident, ObjectName, Query, Select, SelectItem, Spanned, TableFactor, TableWithJoins, Visitor,
 };
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +76,7 @@ impl Tables {
         let wants_bars = statements.iter().any(needs_close_times);
         let mut relations = Relations::default();
         for statement in statements {
-            visit(statement, &mut relations);
+            look_at_statement(statement, &mut relations);
         }
         let mut tables = Tables::default();
         for name in &relations.read {
@@ -137,18 +138,6 @@ fn missing(
             .help("the lake holds no candles; name one with the option `lake`, or a file as in FROM 'candles.parquet'"),
         None => problem.help(format!("tables: {}; or name a file as in FROM 'candles.parquet'", known.join(", "))),
     }
-}
-
-/// Visits the query inside a statement of DataFusion's parser.
-fn visit(statement: &Statement, visitor: &mut Relations) {
-    let _ = match statement {
-        Statement::Statement(inner) => inner.visit(visitor),
-        Statement::Explain(explain) => {
-            visit(&explain.statement, visitor);
-            ControlFlow::Continue(())
-        }
-        _ => ControlFlow::Continue(()),
-    };
 }
 
 /// A name as the planner reads it: lower case unless quoted.

@@ -4,10 +4,11 @@ use super::calls::Calls;
 use super::rewriter::SHORT;
 use super::scope::{Scope, normal};
 use super::syntax::first_call;
-use super::timeframe::{Own, typed};
+use super::timeframe::typed;
+use super::walk::{change, each_own_expr};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem,
-    Spanned, Value, Visit, VisitMut, VisitorMut,
+    Spanned, Value, Visit, VisitorMut,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -24,12 +25,12 @@ pub(super) fn problems(select: &Select, scope: &Scope, outer: &[&Scope], calls: 
 /// The unqualified names in a piece of syntax, subqueries left out.
 fn names(node: &impl Visit) -> Vec<Ident> {
     let mut names = vec![];
-    let mut own = Own(0, |expr: &Expr| {
+    each_own_expr(node, |expr| {
         if let Expr::Identifier(name) = expr {
             names.push(name.clone());
         }
+        ControlFlow::Continue(())
     });
-    let _ = node.visit(&mut own);
     names
 }
 
@@ -174,7 +175,7 @@ pub(super) fn without_series(select: &mut Select, calls: Calls<'_>) {
     let has_series = calls.first_window(&select.projection).is_some() || calls.first_window(&select.qualify).is_some();
     let Some(mut condition) = select.qualify.take_if(|_| !has_series) else { return };
     let results = aliases(select).into_iter().map(|(name, expr)| (name, expr.clone())).collect();
-    let _ = VisitMut::visit(&mut condition, &mut Replace { results, depth: 0 });
+    change(&mut condition, &mut Replace { results, depth: 0 });
     let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
     let of_groups = is_grouped || first_aggregate(&condition, calls).is_some();
     let clause = if of_groups { &mut select.having } else { &mut select.selection };

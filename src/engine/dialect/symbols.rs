@@ -2,10 +2,10 @@
 
 use super::scope::{Tables, normal, relations};
 use super::table_function::TableFunctions;
-use super::timeframe::Own;
+use super::walk::{each_own_expr, look_at_statement};
 use datafusion::catalog::TableProvider;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Select, Value, ValueWithSpan, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Select, Value, ValueWithSpan, Visitor};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use tallow_common::Problem;
 /// Warnings about the symbols that none of a SELECT's tables holds, as far as their lists tell.
 pub(super) fn unknown(statements: &[Statement], tables: &Tables, lake: &dyn TableFunctions) -> Vec<Problem> {
     let mut asked = Asked { tables, selects: vec![] };
-    statements.iter().for_each(|statement| visit(statement, &mut asked));
+    statements.iter().for_each(|statement| look_at_statement(statement, &mut asked));
     asked.selects.into_iter().flat_map(|(tables, symbols)| missing(&tables, &symbols, lake)).collect()
 }
 
@@ -39,16 +39,6 @@ fn missing(tables: &[Named<'_>], symbols: &BTreeMap<String, Span>, lake: &dyn Ta
     missing.unwrap_or_default().into_iter().map(warning).collect()
 }
 
-fn visit(statement: &Statement, asked: &mut Asked<'_>) {
-    match statement {
-        Statement::Statement(inner) => {
-            let _ = inner.visit(asked);
-        }
-        Statement::Explain(explain) => visit(&explain.statement, asked),
-        _ => {}
-    }
-}
-
 /// The SELECTs that read nothing but tables with symbols, and the symbols that they ask for, with their places.
 struct Asked<'a> {
     tables: &'a Tables,
@@ -62,9 +52,12 @@ impl Visitor for Asked<'_> {
         let factors = select.from.iter().flat_map(relations);
         let tables: Option<Vec<Named<'_>>> = factors.map(|factor| self.tables.with_symbols(factor)).collect();
         let mut symbols = BTreeMap::new();
-        let mut own = Own(0, |expr: &Expr| compared(expr, &mut symbols));
-        let _ = select.selection.visit(&mut own);
-        let _ = select.qualify.visit(&mut own);
+        for condition in select.selection.iter().chain(&select.qualify) {
+            each_own_expr(condition, |expr| {
+                compared(expr, &mut symbols);
+                ControlFlow::Continue(())
+            });
+        }
         if let Some(tables) = tables.filter(|tables| !tables.is_empty() && !symbols.is_empty()) {
             self.selects.push((tables, symbols));
         }

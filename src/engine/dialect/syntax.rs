@@ -3,8 +3,9 @@
 use super::call::{function_call, literal};
 use super::timeframe::typed;
 use super::tokens::CROSSES;
+use super::walk::each_own_expr;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, Query, Spanned, Subscript, Value, Visit, Visitor,
+    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, Spanned, Subscript, Value, Visit,
 };
 use std::ops::ControlFlow;
 
@@ -20,29 +21,13 @@ pub(super) fn is_comparison(op: &BinaryOperator) -> bool {
 }
 
 /// The first call that is looked for in a piece of syntax, subqueries left out.
-pub(super) fn first_call<V: Visit>(node: &V, choose: impl FnMut(&Expr) -> Option<Function>) -> Option<Function> {
-    struct Find<F>(F, usize);
-    impl<F: FnMut(&Expr) -> Option<Function>> Visitor for Find<F> {
-        type Break = Function;
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Function> {
-            self.1 += 1;
-            ControlFlow::Continue(())
-        }
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Function> {
-            self.1 -= 1;
-            ControlFlow::Continue(())
-        }
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Function> {
-            match if self.1 == 0 { (self.0)(expr) } else { None } {
-                Some(call) => ControlFlow::Break(call),
-                None => ControlFlow::Continue(()),
-            }
-        }
-    }
-    match node.visit(&mut Find(choose, 0)) {
-        ControlFlow::Break(call) => Some(call),
-        ControlFlow::Continue(()) => None,
-    }
+pub(super) fn first_call<V: Visit>(node: &V, mut choose: impl FnMut(&Expr) -> Option<Function>) -> Option<Function> {
+    let mut found = None;
+    each_own_expr(node, |expr| {
+        found = choose(expr);
+        if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    found
 }
 
 /// Calls another function in its place.

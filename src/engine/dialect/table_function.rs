@@ -4,12 +4,13 @@ use super::parameter::{Parameter, Params};
 use super::scope::normal;
 use super::timeframe::{Base, OtherBars};
 use super::tokens::{DIALECT, tokens};
+use super::walk::{change_statement, look_at_statement};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Spanned, TableAlias,
-    TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    TableFactor, UnaryOperator, Value, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,7 +111,7 @@ pub(super) async fn expand(
     let names = functions.names();
     for _ in 0..DEPTH {
         let mut calls = Calls { names: &names, found: vec![] };
-        statements.iter().for_each(|s| visit(s, &mut calls));
+        statements.iter().for_each(|s| look_at_statement(s, &mut calls));
         let mut queries = BTreeMap::new();
         for (name, args, span) in calls.found {
             let (said, code) = match arguments(&args, params, used) {
@@ -135,7 +136,7 @@ pub(super) async fn expand(
         }
         let mut replace = Replace { queries, params };
         for statement in statements.iter_mut() {
-            visit_mut(statement, &mut replace);
+            change_statement(statement, &mut replace);
         }
     }
     Expanded { problems, warnings }
@@ -253,25 +254,5 @@ fn text(expr: &Expr, params: &Params, used: &mut BTreeSet<String>) -> std::resul
             Ok(format!("[{}]", items.join(", ")))
         }
         other => Err(format!("`{other}`: expected a text such as '4h'")),
-    }
-}
-
-fn visit(statement: &Statement, visitor: &mut Calls<'_>) {
-    match statement {
-        Statement::Statement(inner) => {
-            let _ = inner.visit(visitor);
-        }
-        Statement::Explain(explain) => visit(&explain.statement, visitor),
-        _ => {}
-    }
-}
-
-fn visit_mut(statement: &mut Statement, visitor: &mut Replace<'_>) {
-    match statement {
-        Statement::Statement(inner) => {
-            let _ = inner.visit(visitor);
-        }
-        Statement::Explain(explain) => visit_mut(&mut explain.statement, visitor),
-        _ => {}
     }
 }

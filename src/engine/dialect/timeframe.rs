@@ -7,11 +7,12 @@ use super::call::{function_call, literal};
 use super::calls::Calls;
 use super::scope::normal;
 use super::table_function::{TableFunctions, parse_query};
-use datafusion::sql::parser::{CopyToSource, Statement};
+use super::walk::{change, change_statement, each_own_expr, look_at_statement};
+use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Join, JoinConstraint, JoinOperator,
     ObjectName, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, TableAlias,
-    TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    TableFactor, Value, Visit, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ type Found = BTreeMap<(Base, String), std::result::Result<OtherBars, String>>;
 pub(super) async fn join_timeframes(statements: &mut [Statement], lake: &dyn TableFunctions) -> Vec<Problem> {
     let mut asked = Asked::default();
     for statement in statements.iter() {
-        visit(statement, &mut asked);
+        look_at_statement(statement, &mut asked);
     }
     let mut found = Found::new();
     for (base, timeframe) in asked.0 {
@@ -62,7 +63,7 @@ pub(super) async fn join_timeframes(statements: &mut [Statement], lake: &dyn Tab
     }
     let mut joins = Joins { found, problems: vec![] };
     for statement in statements {
-        visit_mut(statement, &mut joins);
+        change_statement(statement, &mut joins);
     }
     joins.problems
 }
@@ -116,34 +117,12 @@ pub fn typed(expr: &Expr) -> String {
     text
 }
 
-/// Walks expressions of a query, but not into its subqueries.
-pub(super) struct Own<F>(pub usize, pub F);
-
-impl<F: FnMut(&Expr)> Visitor for Own<F> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.0 += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.0 -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if self.0 == 0 {
-            (self.1)(expr);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 fn timeframes_in(node: &impl Visit) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
-    let mut own = Own(0, |expr: &Expr| all.extend(timeframe_of(expr).map(|(_, timeframe)| timeframe.to_string())));
-    let _ = node.visit(&mut own);
+    each_own_expr(node, |expr| {
+        all.extend(timeframe_of(expr).map(|(_, timeframe)| timeframe.to_string()));
+        ControlFlow::Continue(())
+    });
     all
 }
 
@@ -228,7 +207,7 @@ fn removed(query: &mut Query, timeframe: &str) -> Span {
     let mut cut = Cut::new(timeframe);
     cut.all(query);
     let mut nothing = Nothing(cut.exprs.into_iter().map(|(name, _)| name).collect());
-    let _ = VisitMut::visit(query, &mut nothing);
+    change(query, &mut nothing);
     cut.spans.first().copied().unwrap_or(Span::empty())
 }
 
@@ -321,13 +300,13 @@ impl<'a> Cut<'a> {
 
     fn all(&mut self, query: &mut Query) {
         if let Some(select) = select_mut(query) {
-            let _ = select.visit(self);
+            change(select, self);
         }
         if let Some(order) = &mut query.order_by
             && let OrderByKind::Expressions(keys) = &mut order.kind
         {
             for key in keys {
-                let _ = VisitMut::visit(&mut key.expr, self);
+                change(&mut key.expr, self);
             }
         }
     }
@@ -381,35 +360,5 @@ impl VisitorMut for Nothing {
             *expr = Expr::Value(Value::Null.with_empty_span());
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn visit(statement: &Statement, visitor: &mut Asked) {
-    match statement {
-        Statement::Statement(inner) => {
-            let _ = inner.visit(visitor);
-        }
-        Statement::Explain(explain) => visit(&explain.statement, visitor),
-        Statement::CopyTo(copy) => {
-            if let CopyToSource::Query(query) = &copy.source {
-                let _ = query.visit(visitor);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn visit_mut(statement: &mut Statement, visitor: &mut Joins) {
-    match statement {
-        Statement::Statement(inner) => {
-            let _ = inner.visit(visitor);
-        }
-        Statement::Explain(explain) => visit_mut(&mut explain.statement, visitor),
-        Statement::CopyTo(copy) => {
-            if let CopyToSource::Query(query) = &mut copy.source {
-                let _ = query.visit(visitor);
-            }
-        }
-        _ => {}
     }
 }

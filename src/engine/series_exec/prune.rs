@@ -8,8 +8,14 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use std::sync::Arc;
 
@@ -65,9 +71,49 @@ fn below(plan: Arc<dyn ExecutionPlan>, above: Above) -> Result<Arc<dyn Execution
         let input = below(Arc::clone(filter.input()), input)?;
         return with_child(plan, input);
     }
+    if let Some(aggregate) =
+        plan.downcast_ref::<AggregateExec>().filter(|a| a.mode().input_mode() == AggregateInputMode::Raw)
+    {
+        let input = below(Arc::clone(aggregate.input()), above_aggregated(aggregate))?;
+        return with_child(plan, input);
+    }
+    if let (true, [child]) = (hands_on_columns(&plan), plan.children().as_slice()) {
+        let mut input = above.with_rows(None);
+        plan.apply_expressions(&mut |expr| {
+            note(expr, &Reads::all(), &mut input.reads);
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        let input = below(Arc::clone(child), input)?;
+        return with_child(plan, input);
+    }
     let children = plan.children().into_iter().map(|child| prune(Arc::clone(child))).collect::<Result<Vec<_>>>()?;
     let changed = plan.children().iter().zip(&children).any(|(old, new)| !Arc::ptr_eq(old, new));
     if changed { with_children(plan, children) } else { Ok(plan) }
+}
+
+/// Whether an operator hands on the columns of its input as they are: it orders, gathers, spreads or limits rows.
+fn hands_on_columns(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<SortExec>()
+        || plan.is::<SortPreservingMergeExec>()
+        || plan.is::<CoalescePartitionsExec>()
+        || plan.is::<RepartitionExec>()
+        || plan.is::<LocalLimitExec>()
+        || plan.is::<GlobalLimitExec>()
+}
+
+/// What an aggregate reads of the rows that it aggregates.
+fn above_aggregated(aggregate: &AggregateExec) -> Above {
+    let mut input = Above::nothing(aggregate.input());
+    let groups = aggregate.group_expr().input_exprs();
+    let aggregated = aggregate.aggr_expr().iter().flat_map(|function| {
+        let all = function.all_expressions();
+        all.args.into_iter().chain(all.order_by_exprs)
+    });
+    let filters = aggregate.filter_expr().iter().flatten().map(Arc::clone);
+    for expr in groups.into_iter().chain(aggregated).chain(filters) {
+        note(&expr, &Reads::all(), &mut input.reads);
+    }
+    input
 }
 
 /// What a filter, and all above it, reads of its input. Of the columns that it does not look at itself, only the rows that

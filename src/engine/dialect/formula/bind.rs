@@ -1,6 +1,7 @@
 //! Values in the place of parameters.
 
 use crate::dialect::parameter::{Declared, Params};
+use crate::dialect::walk::change;
 use datafusion::sql::sqlparser::ast::{Expr, Value, Visit, VisitMut, VisitorMut};
 use std::ops::ControlFlow;
 use tallow_common::{Error, Problem, Problems, Result};
@@ -20,7 +21,7 @@ impl<'a> Bind<'a> {
     /// Those of a piece of syntax.
     pub fn bind(&mut self, node: &mut (impl Visit + VisitMut)) {
         self.declared.collect(node);
-        let _ = VisitMut::visit(node, self);
+        change(node, self);
     }
 
     /// The parameters without a value.

@@ -15,6 +15,7 @@ use super::syntax::first_call;
 use super::timeframe::{timeframe_of, typed};
 use super::tokens::{CROSSES, DIALECT, tokens};
 use super::{habits, parse_error};
+use crate::dialect::walk::{change, each_expr};
 use arrow::datatypes::{DataType, Schema};
 pub(super) use bind::Bind;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -22,9 +23,7 @@ use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable};
 use datafusion::sql::parser::DFParserBuilder;
-use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, ExprWithAlias, Ident, Visit, VisitMut, Visitor, visit_expressions,
-};
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, ExprWithAlias, Ident};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter};
@@ -148,7 +147,7 @@ impl Formula {
         if !problems.is_empty() {
             return Err(Error::Text(Problems::new(text, problems)));
         }
-        let _ = VisitMut::visit(&mut expr, &mut MinusMinus);
+        change(&mut expr, &mut MinusMinus);
         Ok(Formula { source: text.into(), text: typed(&expr).into(), expr: Arc::new(expr) })
     }
 
@@ -166,11 +165,11 @@ impl Formula {
     /// The plain names in it, which may be columns, in small letters.
     pub fn names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
-        let _ = visit_expressions(self.expr.as_ref(), |expr| {
+        each_expr(self.expr.as_ref(), |expr| {
             if let Expr::Identifier(name) = expr {
                 names.insert(name.value.to_lowercase());
             }
-            ControlFlow::<()>::Continue(())
+            ControlFlow::Continue(())
         });
         names
     }
@@ -210,7 +209,7 @@ impl Formula {
         let mut expr = self.expr.as_ref().clone();
         let calls = Calls::of(state);
         let mut flat = Flatten::new(calls);
-        let _ = VisitMut::visit(&mut expr, &mut flat);
+        change(&mut expr, &mut flat);
         let mut rewriter = Rewriter::new(&self.source, params, &tables, state);
         rewriter.add_problems(flat.problems);
         rewriter.add_warnings(lints(&self.expr));
@@ -278,19 +277,14 @@ impl Formula {
 
     /// The other timeframes that it looks at.
     pub fn timeframes(&self) -> Vec<Timeframe> {
-        struct Find(Vec<Timeframe>);
-        impl Visitor for Find {
-            type Break = ();
-            fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-                self.0.extend(timeframe_of(expr).and_then(|(_, t)| t.parse::<Timeframe>().ok()));
-                ControlFlow::Continue(())
-            }
-        }
-        let mut find = Find(vec![]);
-        let _ = Visit::visit(self.expr.as_ref(), &mut find);
-        find.0.sort_unstable();
-        find.0.dedup();
-        find.0
+        let mut found = vec![];
+        each_expr(self.expr.as_ref(), |expr| {
+            found.extend(timeframe_of(expr).and_then(|(_, t)| t.parse::<Timeframe>().ok()));
+            ControlFlow::Continue(())
+        });
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// The syntax tree.

@@ -4,28 +4,24 @@ use crate::dialect::calls::Calls;
 use crate::dialect::lint;
 use crate::dialect::syntax::is_comparison;
 use crate::dialect::timeframe::timeframe_of;
-use datafusion::sql::sqlparser::ast::{Expr, Query, Spanned, UnaryOperator, Value, Visit, Visitor, VisitorMut};
+use crate::dialect::walk::{each_expr, look};
+use datafusion::sql::sqlparser::ast::{Expr, Query, Spanned, UnaryOperator, Value, Visitor, VisitorMut};
 use std::ops::ControlFlow;
 use tallow_common::Problem;
 use tallow_udfs::calendar::Timeframe;
 
 /// Comparisons that cannot be meant.
 pub(super) fn lints(expr: &Expr) -> Vec<Problem> {
-    struct Find(Vec<Problem>);
-    impl Visitor for Find {
-        type Break = ();
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            if let Expr::BinaryOp { left, op, right } = expr
-                && is_comparison(op)
-            {
-                self.0.extend(lint::comparison(left, op, right));
-            }
-            ControlFlow::Continue(())
+    let mut found = vec![];
+    each_expr(expr, |expr| {
+        if let Expr::BinaryOp { left, op, right } = expr
+            && is_comparison(op)
+        {
+            found.extend(lint::comparison(left, op, right));
         }
-    }
-    let mut find = Find(vec![]);
-    let _ = expr.visit(&mut find);
-    find.0
+        ControlFlow::Continue(())
+    });
+    found
 }
 
 /// What SQL has and a formula has not.
@@ -48,7 +44,7 @@ pub(super) fn misfits(expr: &Expr) -> Vec<Problem> {
         }
     }
     let mut find = Find(vec![]);
-    let _ = expr.visit(&mut find);
+    look(expr, &mut find);
     find.0
 }
 

@@ -14,12 +14,12 @@ use super::select;
 use super::syntax::{divisor, nested, qualified};
 use super::timeframe::{late_field, timeframe_of, typed};
 use crate::dialect::habits;
+use crate::dialect::walk::{change, change_statement};
 use arrow::datatypes::Schema;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, NamedWindowExpr, Query, Select, SelectItem, Spanned, Value, VisitMut, VisitorMut,
-    WindowSpec,
+    BinaryOperator, Expr, Ident, NamedWindowExpr, Query, Select, SelectItem, Spanned, Value, VisitorMut, WindowSpec,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -112,24 +112,13 @@ impl<'a> Rewriter<'a> {
         self.lints = false;
         let bars = Relation::of_schema(String::new(), Arc::new(schema.clone()));
         self.scopes.push(Scope { relations: vec![bars], ..Scope::default() });
-        let _ = expr.visit(self);
+        change(expr, self);
         self.scopes.pop();
     }
 
     /// Rewrites a statement in place.
     pub fn statement(&mut self, statement: &mut Statement) {
-        match statement {
-            Statement::Statement(inner) => {
-                let _ = inner.visit(self);
-            }
-            Statement::Explain(explain) => self.statement(&mut explain.statement),
-            Statement::CopyTo(copy) => {
-                if let CopyToSource::Query(query) = &mut copy.source {
-                    let _ = query.visit(self);
-                }
-            }
-            _ => {}
-        }
+        change_statement(statement, self);
     }
 
     /// All problems found, or the warnings.
