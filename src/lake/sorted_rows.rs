@@ -2,6 +2,7 @@
 
 use super::writer::conform;
 use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 /// A place in some rows.
 #[derive(Default)]
 pub(super) struct Cursor {
-    batch: Option<(RecordBatch, StringViewArray, Vec<i64>)>,
+    batch: Option<(RecordBatch, StringViewArray, ScalarBuffer<i64>)>,
     pub at: usize,
 }
 
@@ -22,7 +23,7 @@ impl Cursor {
         if symbols.null_count() > 0 || times.null_count() > 0 {
             return exec_err!("a row of the table has no symbol or no time");
         }
-        let times = times.values().to_vec();
+        let times = times.values().clone();
         self.batch = Some((batch, symbols, times));
         self.at = 0;
         Ok(())

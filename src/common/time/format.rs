@@ -254,7 +254,22 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
+/// `2024-01-31`, as most files write days.
+fn parse_iso_date(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let ([y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1], rest) = bytes.split_first_chunk::<10>()? else { return None };
+    if [y0, y1, y2, y3, m0, m1, d0, d1].iter().any(|byte| !byte.is_ascii_digit()) {
+        return None;
+    }
+    let two = |tens: &u8, ones: &u8| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+    Some((days(two(y0, y1) * 100 + two(y2, y3), two(m0, m1), two(d0, d1))?, rest))
+}
+
 fn parse_date(bytes: &[u8], order: Order) -> Option<(i64, &[u8])> {
+    if order == Order::YearMonthDay
+        && let Some(parsed) = parse_iso_date(bytes)
+    {
+        return Some(parsed);
+    }
     let (a, rest) = take_number(bytes, 4)?;
     let (b, rest) = take_number(after_separator(rest)?, 2)?;
     let (c, rest) = take_number(after_separator(rest)?, 4)?;

@@ -52,47 +52,16 @@ impl TextTable {
     /// Without quotes, a line is a record and a delimiter ends a field.
     fn plain(text: String, delimiter: u8, width: usize) -> TextTable {
         let bytes = text.as_bytes();
-        let mut table = TextTable { width, delimiter, ..TextTable::default() };
+        let mut rows = PlainRows { bytes, width, ..PlainRows::default() };
         // Rows are seldom shorter than this.
-        table.spans.reserve(bytes.len() / 8);
-        let mut regular = true;
-        let mut lines: Vec<u64> = vec![];
-        let mut start = 0;
-        for (line, end) in memchr::memchr_iter(b'\n', bytes).chain(std::iter::once(bytes.len())).enumerate() {
-            let (from, mut to) = (start, end);
-            start = end + 1;
-            if to > from && bytes[to - 1] == b'\r' {
-                to -= 1;
-            }
-            if from >= to {
-                if regular && start < bytes.len() {
-                    regular = false;
-                    lines.extend(0..(table.spans.len() / width) as u64);
-                }
-                continue;
-            }
-            let before = table.spans.len();
-            let mut field = from;
-            for stop in memchr::memchr_iter(delimiter, &bytes[from..to]) {
-                table.spans.push((field as u32, (from + stop) as u32));
-                field = from + stop + 1;
-            }
-            table.spans.push((field as u32, to as u32));
-            let found = table.spans.len() - before;
-            if found != width {
-                table.spans.truncate(before);
-                if regular {
-                    regular = false;
-                    lines.extend(0..(before / width) as u64);
-                }
-                table.ragged.push((line as u64, found, text.get(from..to).unwrap_or_default().to_string()));
-            } else if !regular {
-                lines.push(line as u64);
-            }
-        }
-        table.lines = (!regular).then_some(lines);
-        table.text = text;
-        table
+        rows.spans.reserve(bytes.len() / 8);
+        each_of(bytes, [delimiter, b'\n'], |at| match bytes[at] {
+            b'\n' => rows.end_line(at),
+            _ => rows.end_field(at),
+        });
+        rows.end_line(bytes.len());
+        let PlainRows { spans, lines, ragged, .. } = rows;
+        TextTable { text, spans, width, delimiter, lines, ragged }
     }
 
     fn quoted(block: &[u8], delimiter: u8, width: usize) -> Result<TextTable> {
@@ -128,10 +97,88 @@ impl TextTable {
         self.spans.len() / self.width.max(1)
     }
 
+    /// A number of up to eight bytes, as nearly all are; `None` for what has to be looked at more closely.
+    fn short_number(&self, row: usize, column: usize) -> Option<f64> {
+        let (from, to) = self.spans[row * self.width + column];
+        let bytes = self.text.as_bytes().get(from as usize..)?.first_chunk::<8>()?;
+        decimal_of_word(u64::from_le_bytes(*bytes), (to - from) as usize)
+    }
+
     fn field(&self, row: usize, column: usize) -> &str {
         let (from, to) = self.spans[row * self.width + column];
         self.text.get(from as usize..to as usize).unwrap_or_default()
     }
+}
+
+/// The fields of text without quotes, found on one way through it.
+#[derive(Default)]
+struct PlainRows<'a> {
+    bytes: &'a [u8],
+    width: usize,
+    spans: Vec<(u32, u32)>,
+    /// How many of the spans are those of the rows before.
+    complete: usize,
+    /// Where the row begins, and where its next field does.
+    row: usize,
+    field: usize,
+    line: u64,
+    lines: Option<Vec<u64>>,
+    ragged: Vec<(u64, usize, String)>,
+}
+
+impl PlainRows<'_> {
+    fn end_field(&mut self, at: usize) {
+        self.spans.push((self.field as u32, at as u32));
+        self.field = at + 1;
+    }
+
+    fn end_line(&mut self, at: usize) {
+        let end = if at > self.row && self.bytes[at - 1] == b'\r' { at - 1 } else { at };
+        if end > self.row {
+            self.end_field(end);
+            let found = self.spans.len() - self.complete;
+            if found == self.width {
+                self.complete = self.spans.len();
+                self.lines.iter_mut().for_each(|lines| lines.push(self.line));
+            } else {
+                self.skip_line();
+                let text = String::from_utf8_lossy(&self.bytes[self.row..end]).into_owned();
+                self.ragged.push((self.line, found, text));
+            }
+        } else if at + 1 < self.bytes.len() {
+            self.skip_line();
+        }
+        (self.row, self.field) = (at + 1, at + 1);
+        self.line += 1;
+    }
+
+    /// The line is no row: from here on lines are counted apart from rows.
+    fn skip_line(&mut self) {
+        self.spans.truncate(self.complete);
+        let rows = (self.complete / self.width) as u64;
+        self.lines.get_or_insert_with(|| (0..rows).collect());
+    }
+}
+
+/// Each place of one of two bytes, in order. Fields are short: eight bytes are looked at together.
+fn each_of(bytes: &[u8], [one, other]: [u8; 2], mut found: impl FnMut(usize)) {
+    /// The highest bit of each byte that is zero.
+    fn zeros(word: u64) -> u64 {
+        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        !(((word & LOW) + LOW) | word | LOW)
+    }
+    let (ones, others) = (u64::from_ne_bytes([one; 8]), u64::from_ne_bytes([other; 8]));
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let mut matches = zeros(word ^ ones) | zeros(word ^ others);
+        while matches != 0 {
+            found(i * 8 + matches.trailing_zeros() as usize / 8);
+            matches &= matches - 1;
+        }
+    }
+    let at = bytes.len() - rest.len();
+    rest.iter().enumerate().filter(|(_, byte)| **byte == one || **byte == other).for_each(|(i, _)| found(at + i));
 }
 
 impl Chunk {
@@ -199,9 +246,13 @@ impl Chunk {
                     _ => array.iter().map(|v| v.unwrap_or(f64::NAN)).collect(),
                 }
             }
-            _ => {
+            cells => {
                 let texts = self.texts(column)?;
-                let parse = |row| match number(texts.get(row), self.decimal_comma()) {
+                let short = |row| match cells {
+                    Cells::Text(table) => table.short_number(row, column),
+                    Cells::Arrays(_) => None,
+                };
+                let parse = |row| match short(row).or_else(|| number(texts.get(row), self.decimal_comma())) {
                     Some(value) => value,
                     None => {
                         strange.push(row);
@@ -317,6 +368,43 @@ fn short_decimal(bytes: &[u8]) -> Option<f64> {
     ((1..=15).contains(&digits)).then(|| whole as f64 / TENS[decimals])
 }
 
+/// As [`short_decimal`], of the first bytes of a word: without a look at each of them.
+fn decimal_of_word(word: u64, length: usize) -> Option<f64> {
+    const TENS: [f64; 8] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    if !(1..=8).contains(&length) {
+        return None;
+    }
+    let own = word & (u64::MAX >> (64 - 8 * length));
+    // A point is taken out: what follows it moves into its place.
+    let point = own ^ 0x2e2e_2e2e_2e2e_2e2e;
+    let point = point.wrapping_sub(0x0101_0101_0101_0101) & !point & 0x8080_8080_8080_8080;
+    let (digits, count, decimals) = match point {
+        0 => (own, length, 0),
+        point => {
+            let at = point.trailing_zeros() & !7;
+            let before = own & ((1 << at) - 1);
+            (before | (own >> at >> 8) << at, length - 1, length - 1 - at as usize / 8)
+        }
+    };
+    if count == 0 {
+        return None;
+    }
+    // Zeros in front make eight digits of it.
+    let shift = 8 * (8 - count) as u32;
+    let digits = if shift == 0 { digits } else { digits << shift | ZEROS >> (64 - shift) };
+    let is_digits =
+        (digits & 0xf0f0_f0f0_f0f0_f0f0) | ((digits.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0) >> 4);
+    if is_digits != 0x3333_3333_3333_3333 {
+        return None;
+    }
+    // Pairs of digits, then of pairs, then of fours.
+    let pairs = (digits - ZEROS).wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    let whole = fours.wrapping_mul(10_000 << 32 | 1) >> 32;
+    Some(whole as f64 / TENS[decimals])
+}
+
 /// `1,234,567.8` without its separators of groups; only where they stand between groups of three digits.
 fn without_groups(text: &str, separator: char, point: char) -> Option<String> {
     let (whole, decimals) = text.split_once(point).unwrap_or((text, ""));
@@ -363,6 +451,26 @@ mod tests {
             if let Some(value) = short_decimal(text.as_bytes()) {
                 proptest::prop_assert_eq!(Ok(value), text.parse::<f64>());
             }
+        }
+
+        #[test]
+        fn words_are_read_like_texts(text in "[0-9.]{0,8}|[ -9]{1,8}", after in "[ -~]{8}") {
+            let bytes = format!("{text}{after}").into_bytes();
+            let word = u64::from_le_bytes(*bytes.first_chunk().unwrap());
+            proptest::prop_assert_eq!(decimal_of_word(word, text.len()), short_decimal(text.as_bytes()));
+        }
+
+        #[test]
+        fn plain_text_is_cut_like_quoted_text(text in "([a-c]{0,9}[,\\n]){0,30}[a-c]{0,3}(\r\n)?") {
+            let plain = TextTable::plain(text.clone(), b',', 2);
+            let quoted = TextTable::quoted(text.as_bytes(), b',', 2).unwrap();
+            proptest::prop_assert_eq!(rows(&plain), rows(&quoted));
+            proptest::prop_assert_eq!(&plain.ragged, &quoted.ragged);
+            let lines = |table: &TextTable| match &table.lines {
+                Some(lines) => lines.clone(),
+                None => (0..table.rows() as u64).collect(),
+            };
+            proptest::prop_assert_eq!(lines(&plain), lines(&quoted));
         }
     }
 

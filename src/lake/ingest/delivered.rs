@@ -2,12 +2,13 @@
 
 use crate::sorted_rows::Cursor;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DynComparator, RecordBatch, make_comparator};
-use arrow::compute::{SortOptions, concat_batches, filter_record_batch};
+use arrow::compute::{SortOptions, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Rows came in another order than by (symbol, ts); they have to be sorted first.
@@ -20,6 +21,8 @@ pub(super) struct Delivered {
     rows: SendableRecordBatchStream,
     /// The last row of what was read, which the next may replace.
     held: Option<RecordBatch>,
+    /// Rows before it that the cursor has not come to.
+    complete: VecDeque<RecordBatch>,
     ended: bool,
     pub cursor: Cursor,
     pub duplicates: u64,
@@ -28,12 +31,24 @@ pub(super) struct Delivered {
 
 impl Delivered {
     pub fn new(rows: SendableRecordBatchStream) -> Delivered {
-        Delivered { rows, held: None, ended: false, cursor: Cursor::default(), duplicates: 0, conflicting: 0 }
+        Delivered {
+            rows,
+            held: None,
+            complete: VecDeque::new(),
+            ended: false,
+            cursor: Cursor::default(),
+            duplicates: 0,
+            conflicting: 0,
+        }
     }
 
     /// Moves to the next row, if it is not at one. False at the end.
     pub async fn fill(&mut self) -> Result<bool> {
         while self.cursor.is_at_end() {
+            if let Some(rows) = self.complete.pop_front() {
+                self.cursor.set(rows)?;
+                continue;
+            }
             if self.ended {
                 return Ok(false);
             }
@@ -45,15 +60,16 @@ impl Delivered {
             };
             let Some(batch) = next else {
                 self.ended = true;
-                if let Some(last) = self.held.take() {
-                    self.cursor.set(last)?;
-                }
+                self.complete.extend(self.held.take());
                 continue;
             };
-            let batch = match self.held.take() {
-                Some(held) => concat_batches(&batch.schema(), [&held, &batch])?,
-                None => batch,
-            };
+            if let Some(held) = self.held.take() {
+                match order((&held, 0), (&batch, 0)) {
+                    Ordering::Less => self.complete.push_back(held),
+                    Ordering::Equal => self.repeated(&held, &batch, [(0, 0)])?,
+                    Ordering::Greater => return Err(DataFusionError::External(Box::new(OutOfOrder))),
+                }
+            }
             let keep = self.last_of_each_key(&batch)?;
             let last = batch.num_rows() - 1;
             self.held = Some(alone(&batch, last)?);
@@ -62,9 +78,7 @@ impl Delivered {
                 Some(keep) => filter_record_batch(&rows, &keep.slice(0, last))?,
                 None => rows,
             };
-            if rows.num_rows() > 0 {
-                self.cursor.set(rows)?;
-            }
+            self.complete.extend(Some(rows).filter(|rows| rows.num_rows() > 0));
         }
         Ok(true)
     }
@@ -75,11 +89,10 @@ impl Delivered {
         let times = batch.column(1).as_primitive::<TimestampMicrosecondType>().values();
         let mut repeated: Vec<usize> = vec![];
         for row in 1..batch.num_rows() {
-            let order = match times[row - 1].cmp(&times[row]) {
-                Ordering::Less if symbols.views()[row - 1] == symbols.views()[row] => Ordering::Less,
-                by_time => symbols.value(row - 1).cmp(symbols.value(row)).then(by_time),
-            };
-            match order {
+            if times[row - 1] < times[row] && symbols.views()[row - 1] == symbols.views()[row] {
+                continue;
+            }
+            match order((batch, row - 1), (batch, row)) {
                 Ordering::Less => {}
                 Ordering::Equal => repeated.push(row - 1),
                 Ordering::Greater => return Err(DataFusionError::External(Box::new(OutOfOrder))),
@@ -88,16 +101,34 @@ impl Delivered {
         if repeated.is_empty() {
             return Ok(None);
         }
-        let values = 2..batch.num_columns() - 1;
-        let same = comparators(batch, batch, values.clone().map(|c| (c, c)))?;
         let mut keep = vec![true; batch.num_rows()];
-        for row in repeated {
-            keep[row] = false;
-            self.duplicates += 1;
-            self.conflicting += u64::from(!same.iter().all(|c| c(row, row + 1).is_eq()));
-        }
+        repeated.iter().for_each(|row| keep[*row] = false);
+        self.repeated(batch, batch, repeated.into_iter().map(|row| (row, row + 1)))?;
         Ok(Some(keep.into()))
     }
+
+    /// Counts rows that others of the same key follow.
+    fn repeated(
+        &mut self,
+        first: &RecordBatch,
+        second: &RecordBatch,
+        rows: impl IntoIterator<Item = (usize, usize)>,
+    ) -> Result<()> {
+        let values = 2..first.num_columns() - 1;
+        let same = comparators(first, second, values.map(|column| (column, column)))?;
+        for (row, next) in rows {
+            self.duplicates += 1;
+            self.conflicting += u64::from(!same.iter().all(|compare| compare(row, next).is_eq()));
+        }
+        Ok(())
+    }
+}
+
+/// How the keys of two rows stand to each other.
+fn order((first, a): (&RecordBatch, usize), (second, b): (&RecordBatch, usize)) -> Ordering {
+    let symbols = first.column(0).as_string_view().value(a).cmp(second.column(0).as_string_view().value(b));
+    let time = |batch: &RecordBatch, row| batch.column(1).as_primitive::<TimestampMicrosecondType>().value(row);
+    symbols.then_with(|| time(first, a).cmp(&time(second, b)))
 }
 
 /// A copy of one row that does not keep the rows around it in memory.

@@ -3,13 +3,14 @@
 use super::IngestProgress;
 use super::canonical::{Rules, SEQUENCE, delivered_schema, take};
 use super::cells::Chunk;
+use super::held_rows::HeldRows;
 use super::mapping::{FilePlan, Plan};
 use super::source::{Reading, Source};
 use super::tally::{Provided, Tally};
 use crate::isolation::named;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryLimit};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -125,27 +126,45 @@ impl Delivery {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 
-    /// The rows by (symbol, ts) and order of delivery, through a sort that spills.
-    pub fn sorted(&self) -> Result<SendableRecordBatchStream> {
-        let schema = delivered_schema(&self.plan);
-        let rows = Once { schema: Arc::clone(&schema), rows: Mutex::new(Some(self.as_delivered()?)) };
+    /// The rows by (symbol, ts) and order of delivery.
+    pub async fn sorted(&self) -> Result<SendableRecordBatchStream> {
+        let mut rows = self.as_delivered()?;
+        let (mut held, limit) = (HeldRows::default(), self.sort_limit());
+        while let Some(batch) = rows.try_next().await? {
+            held.push(&batch)?;
+            if held.bytes() > limit {
+                let held = stream::iter(held.as_delivered());
+                return self.sorted_on_disk(Box::pin(RecordBatchStreamAdapter::new(rows.schema(), held.chain(rows))));
+            }
+        }
+        Ok(self.merging(Box::pin(RecordBatchStreamAdapter::new(rows.schema(), held.sorted()))))
+    }
+
+    /// As [`Self::sorted`], through a sort that spills.
+    fn sorted_on_disk(&self, rows: SendableRecordBatchStream) -> Result<SendableRecordBatchStream> {
+        let schema = rows.schema();
+        let rows = Once { schema: Arc::clone(&schema), rows: Mutex::new(Some(rows)) };
         let scan = StreamingTableExec::try_new(schema, vec![Arc::new(rows)], None, vec![], false, None)?;
         let key = ["symbol", "ts", SEQUENCE].map(|name| {
             let column = Column::new_with_schema(name, &scan.schema())?;
             Ok::<_, DataFusionError>(PhysicalSortExpr::new_default(Arc::new(column)))
         });
         let key = key.into_iter().collect::<Result<Vec<_>>>()?;
-        let Some(key) = LexOrdering::new(key) else { return self.as_delivered() };
+        let Some(key) = LexOrdering::new(key) else { return internal_err!("a sort by nothing") };
         let limit = self.sort_limit();
         let partitions = self.reading.state.config().target_partitions().min((limit / SORT_PARTITION_BYTES).max(1));
         let spread: Arc<dyn ExecutionPlan> =
             Arc::new(RepartitionExec::try_new(Arc::new(scan), Partitioning::RoundRobinBatch(partitions))?);
         let sort = SortExec::new(key.clone(), spread).with_preserve_partitioning(true);
         let sorted = Arc::new(SortPreservingMergeExec::new(key, Arc::new(sort)));
-        let (progress, schema) = (self.progress.clone(), sorted.schema());
-        let rows = execute_stream(sorted, self.sort_context()?)?;
+        Ok(self.merging(execute_stream(sorted, self.sort_context()?)?))
+    }
+
+    /// Sorted rows, which are counted as they are merged.
+    fn merging(&self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        let (progress, schema) = (self.progress.clone(), rows.schema());
         let rows = rows.inspect_ok(move |batch| progress.add_merged(batch.num_rows() as u64));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
     }
 
     /// The session's context with a share of its memory: sorting in more is hardly faster than through the disk.

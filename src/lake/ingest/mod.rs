@@ -12,6 +12,7 @@ mod cells;
 mod counts;
 mod delivered;
 mod delivery;
+mod held_rows;
 mod listing;
 mod mapping;
 mod origin;

@@ -184,7 +184,7 @@ impl Ingest<'_> {
         method: &Method,
     ) -> Result<Option<Merged>> {
         let upsert = target.upsert(schema, delivery.provided());
-        let mut rows = if method.in_order { delivery.as_delivered()? } else { delivery.sorted()? };
+        let mut rows = if method.in_order { delivery.as_delivered()? } else { delivery.sorted().await? };
         let size: u64 = target.files().iter().map(|f| f.meta.size).sum();
         let is_large = size > self.options.rewrite_bytes.unwrap_or(REWRITE_BYTES);
         let tails = target.files().len().saturating_sub(target.table.as_ref().map_or(0, CandleTable::longest_chain));
