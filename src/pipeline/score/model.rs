@@ -31,7 +31,9 @@ impl Model {
             #[cfg(feature = "onnx")]
             return Ok(Model::Onnx(super::onnx::Onnx::read(name, bytes, memory)?));
             #[cfg(not(feature = "onnx"))]
-            return Err(Error::invalid(format!("model '{name}': this build reads no ONNX: it was made without the cargo feature `onnx`")));
+            return Err(Error::invalid(format!(
+                "model '{name}': this build reads no ONNX: it was made without the cargo feature `onnx`"
+            )));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("model '{name}' is no text")))?;
         Ok(Model::Boosted(Box::new(Boosted::from_json(name, text)?)))

@@ -121,9 +121,7 @@ impl Extremes<'_> {
         smaller: Option<Pairs<'_>>,
     ) -> Option<Touch> {
         let Barriers { upper, lower, .. } = *barriers;
-        let mut bars = self.high[row + 1..=last].iter().zip(&self.low[row + 1..=last]);
-        // Both comparisons always: one branch a bar, and what follows stays out of the loop.
-        let row = row + 1 + bars.position(|(high, low)| (*high >= upper) | (*low <= lower))?;
+        let row = row + 1 + first_beyond(&self.high[row + 1..=last], &self.low[row + 1..=last], upper, lower)?;
         let (high, low) = (self.high[row], self.low[row]);
         let tied = high >= upper && low <= lower;
         let side = match (tied, tie) {
@@ -140,6 +138,21 @@ impl Extremes<'_> {
         };
         Some(Touch { row, side, tied, price })
     }
+}
+
+/// The first bar that touches a barrier. Bars are looked at eight at a time, with one branch: when it comes cannot be foreseen.
+#[inline]
+fn first_beyond(high: &[f64], low: &[f64], upper: f64, lower: f64) -> Option<usize> {
+    let is_beyond = |high: f64, low: f64| (high >= upper) | (low <= lower);
+    let ((highs, last_highs), (lows, last_lows)) = (high.as_chunks::<8>(), low.as_chunks::<8>());
+    for (i, (high, low)) in highs.iter().zip(lows).enumerate() {
+        let beyond = (0..8).fold(0u32, |bits, bar| bits | u32::from(is_beyond(high[bar], low[bar])) << bar);
+        if beyond != 0 {
+            return Some(i * 8 + beyond.trailing_zeros() as usize);
+        }
+    }
+    let rest = last_highs.iter().zip(last_lows).position(|(high, low)| is_beyond(*high, *low))?;
+    Some(highs.len() * 8 + rest)
 }
 
 /// Which barrier the smaller bars inside a bar touch first; 0 where they leave it open.

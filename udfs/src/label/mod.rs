@@ -19,6 +19,7 @@ mod sample_weights;
 mod triple_barrier;
 mod walk;
 mod width;
+mod windows;
 
 use crate::family::Family;
 use std::sync::Arc;

@@ -237,6 +237,11 @@ impl Path<'_> {
         (end.unwrap_or(self.rows - 1), end.is_some())
     }
 
+    /// How many rows the horizon is, where that is the same for all.
+    pub fn horizon_in_rows(&self) -> Option<usize> {
+        (self.ends.is_none() && self.wall.is_none()).then_some(self.horizon)
+    }
+
     /// The row whose price is that at the end of the horizon. By the wall clock there may be none: the market is closed.
     #[inline]
     pub fn target(&self, row: usize) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 use super::path::{self, BarInputs, Candles, ClockParams, Path, PathArgs};
 use super::width::{self, Width};
+use super::windows::{OfRows, Windows, drawdown, moments};
 use crate::series::{
     Choice, Condition, Inputs, Number, OptionDefault, Optional, Output, Outputs, Param, Params, Reach, SeriesFunction,
     SeriesSignature, Time,
@@ -175,11 +176,16 @@ impl PathLabels {
             None if requested.width => Width::Atr(params.get(self.timeperiod)).of(&candles).into(),
             None => Cow::default(),
         };
+        let (path, price) = (self.path.read(inputs, params)?, inputs.optional(self.price).unwrap_or(close));
+        // Where few bars are labelled, each is looked at alone.
+        let horizon = path.horizon_in_rows().filter(|_| inputs.optional(self.entry).is_none());
+        let windows = horizon.map(|horizon| Windows { first: outputs.first_read(), horizon, len: inputs.len() });
+        let together = windows.map(|windows| Together::of(windows, &requested, price, close, &returns));
         Ok(Labeller {
             columns,
-            path: self.path.read(inputs, params)?,
+            path,
             candles,
-            price: inputs.optional(self.price).unwrap_or(close),
+            price,
             own_range: inputs.optional(self.range),
             is_short: params.get(self.side) == Side::Short,
             clip: params.get(self.clip),
@@ -187,6 +193,7 @@ impl PathLabels {
             widths,
             ranges,
             returns,
+            together: together.unwrap_or_default(),
         })
     }
 }
@@ -239,6 +246,23 @@ struct Labeller<'a> {
     ranges: Vec<f64>,
     /// One-bar returns of the rows; empty where nobody asks.
     returns: Vec<f64>,
+    together: Together,
+}
+
+/// What was computed for all rows together; empty where nobody asks, or rows have horizons of their own.
+#[derive(Default)]
+struct Together {
+    drawdowns: OfRows<f64>,
+    moments: OfRows<(f64, f64)>,
+}
+
+impl Together {
+    fn of(windows: Windows, requested: &Requested, price: &[f64], close: &[f64], returns: &[f64]) -> Together {
+        Together {
+            drawdowns: if requested.drawdown { windows.drawdowns(price, close) } else { OfRows::default() },
+            moments: if requested.moments { windows.moments(price, close, returns) } else { OfRows::default() },
+        }
+    }
 }
 
 impl Labeller<'_> {
@@ -310,23 +334,25 @@ impl Labeller<'_> {
     /// What the path looked like on its way.
     fn shape(&self, row: usize, last: usize, outputs: &mut Outputs<'_>) {
         let (columns, p) = (&self.columns, self.price[row]);
-        let along = row + 1..=last;
-        let close = self.candles.close;
+        let (along, close, together) = (row + 1..=last, self.candles.close, &self.together);
         if self.requested.range_expansion {
             let widest = extreme(&self.ranges[along.clone()], 1.0).0;
             let range = self.own_range.unwrap_or(&self.ranges)[row];
             outputs.set(columns.range_expansion, row, (widest / p) / (range / p) - 1.0);
         }
         if self.requested.drawdown {
-            outputs.set(columns.drawdown_depth, row, drawdown(p, &close[along.clone()]));
+            let deepest = together.drawdowns.get(row).unwrap_or_else(|| drawdown(p, &close[along.clone()]));
+            outputs.set(columns.drawdown_depth, row, deepest);
         }
         if self.requested.underwater {
-            let below = close[along].iter().map(|c| i32::from(*c < p)).sum();
-            outputs.set(columns.time_underwater, row, below);
+            let bars = close[along].iter().map(|c| i32::from(*c < p)).sum();
+            outputs.set(columns.time_underwater, row, bars);
         }
         if self.requested.moments {
-            let first = close[row + 1] / p - 1.0;
-            let (sharpe, skew) = moments(first, &self.returns[row + 2..=last.max(row + 1)]);
+            let (sharpe, skew) = together
+                .moments
+                .get(row)
+                .unwrap_or_else(|| moments(close[row + 1] / p - 1.0, &self.returns[row + 2..=last.max(row + 1)]));
             outputs.set(columns.path_sharpe, row, sharpe);
             outputs.set(columns.path_skew, row, skew);
         }
@@ -345,37 +371,6 @@ fn extreme(x: &[f64], sign: f64) -> (f64, usize) {
     (best, at)
 }
 
-/// The deepest fall from a running maximum that starts at `p`, as a fraction, at most 0.
-#[inline]
-fn drawdown(p: f64, close: &[f64]) -> f64 {
-    let (mut top, mut deepest) = (p, 0.0);
-    for &c in close {
-        top = if c > top { c } else { top };
-        let depth = c / top - 1.0;
-        deepest = if depth < deepest { depth } else { deepest };
-    }
-    deepest
-}
-
-/// Mean over sample standard deviation, and population skewness, of `first` and `rest`; NaN where all are equal.
-#[inline]
-fn moments(first: f64, rest: &[f64]) -> (f64, f64) {
-    let n = (rest.len() + 1) as f64;
-    let mean = (first + rest.iter().sum::<f64>()) / n;
-    let (mut second, mut third) = (0.0, 0.0);
-    for r in std::iter::once(&first).chain(rest) {
-        let d = r - mean;
-        second += d * d;
-        third += d * d * d;
-    }
-    // What rounding leaves of equal returns is no deviation.
-    if second <= 1e-24 * n {
-        return (f64::NAN, f64::NAN);
-    }
-    let deviation = (second / n).sqrt();
-    (mean / (second / (n - 1.0)).sqrt(), third / n / (deviation * deviation * deviation))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,20 +379,5 @@ mod tests {
     fn the_first_of_equal_extremes_counts() {
         assert_eq!(extreme(&[1.0, 3.0, 3.0, 2.0], 1.0), (3.0, 1));
         assert_eq!(extreme(&[3.0, 1.0, 1.0], -1.0), (1.0, 1));
-    }
-
-    #[test]
-    fn drawdown_is_from_the_highest_close_so_far() {
-        assert!((drawdown(100.0, &[110.0, 99.0, 104.5]) + 0.1).abs() < 1e-15);
-        assert_eq!(drawdown(100.0, &[101.0, 102.0]), 0.0);
-        assert_eq!(drawdown(100.0, &[50.0]), -0.5);
-    }
-
-    #[test]
-    fn moments_by_hand() {
-        // Mean 2, deviations -1, -1, 2: sum of squares 6, of cubes 6.
-        let (sharpe, skew) = moments(1.0, &[1.0, 4.0]);
-        assert!((sharpe - 2.0 / 3f64.sqrt()).abs() < 1e-12 && (skew - 2.0 / 2f64.powf(1.5)).abs() < 1e-12);
-        assert!(moments(0.1, &[0.1, 0.1]).0.is_nan() && moments(0.1, &[]).1.is_nan());
     }
 }
