@@ -268,7 +268,8 @@ impl Guarding {
         let mut nans: Vec<(usize, ArrayRef)> = vec![];
         for &column in &self.floats {
             let values = batch.column(column).as_primitive::<Float64Type>();
-            if values.values().iter().any(|v| v.is_nan()) {
+            // Without an early exit the loop vectorises.
+            if values.values().iter().fold(false, |any, v| any | v.is_nan()) {
                 let is_nan = BooleanArray::from_unary(values, f64::is_nan);
                 if is_nan.true_count() > 0 {
                     nans.push((column, std::sync::Arc::new(is_nan)));

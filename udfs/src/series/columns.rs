@@ -171,7 +171,8 @@ impl<'a> Lists<'a> {
     }
 }
 
-fn all_finite(values: &[f64]) -> bool {
+/// Whether every number is finite.
+pub(super) fn all_finite(values: &[f64]) -> bool {
     // Without an early exit the loop vectorises; missing values are rare.
     values.iter().fold(true, |all, v| all & v.is_finite())
 }

@@ -1,5 +1,6 @@
 //! Which outputs a call computes, and the columns that they are collected in.
 
+use super::columns::all_finite;
 use super::inputs::NO_TIME;
 use super::outputs::{NO_CHOICE, NO_CLASS, NO_INT, OutputKind, OutputSlice, Outputs};
 use super::records::{RecordField, RecordList};
@@ -206,8 +207,8 @@ impl Buffer {
         match self {
             Buffer::Unrequested(kind) => nulls_of(&kind.data_type(), rows),
             Buffer::Float(values) => {
-                let valid = BooleanBuffer::collect_bool(rows, |i| values[i].is_finite());
-                Arc::new(Float64Array::new(values.into(), nulls(valid)))
+                let nulls = nulls(finite(&values));
+                Arc::new(Float64Array::new(values.into(), nulls))
             }
             Buffer::Int(values) => {
                 let valid = BooleanBuffer::collect_bool(rows, |i| values[i] != NO_INT);
@@ -228,6 +229,16 @@ impl Buffer {
     }
 }
 
+/// Which numbers are finite. Nearly all are, and the few that are not stand together, so that 64 are looked at at once.
+fn finite(values: &[f64]) -> BooleanBuffer {
+    let word = |chunk: &[f64]| match all_finite(chunk) {
+        true => u64::MAX,
+        false => chunk.iter().enumerate().fold(0, |bits, (i, value)| bits | u64::from(value.is_finite()) << i),
+    };
+    let words: Vec<u64> = values.chunks(64).map(word).collect();
+    BooleanBuffer::new(words.into(), 0, values.len())
+}
+
 /// Names by their places; what is no place is null.
 pub(super) fn names_array(places: &[u8], names: &[&str]) -> ArrayRef {
     // Names of up to twelve bytes live inside the views, others behind them.
@@ -246,5 +257,20 @@ pub(super) fn names_array(places: &[u8], names: &[&str]) -> ArrayRef {
     match StringViewArray::try_new(views.into(), vec![text], nulls) {
         Ok(array) => Arc::new(array),
         Err(_) => new_null_array(&DataType::Utf8View, places.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_not_finite_is_null(values in prop::collection::vec(prop_oneof![9 => 0.0..1.0f64, 1 => Just(f64::NAN)], 0..200)) {
+            let expected: Vec<bool> = values.iter().map(|value: &f64| value.is_finite()).collect();
+            prop_assert_eq!(finite(&values).iter().collect::<Vec<_>>(), expected);
+            prop_assert_eq!(finite(&vec![1.0; values.len()]).count_set_bits(), values.len());
+        }
     }
 }
