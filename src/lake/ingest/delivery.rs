@@ -133,7 +133,7 @@ impl Delivery {
         while let Some(batch) = rows.try_next().await? {
             held.push(&batch)?;
             if held.bytes() > limit {
-                let held = stream::iter(held.as_delivered());
+                let held = stream::iter(held.into_delivered());
                 return self.sorted_on_disk(Box::pin(RecordBatchStreamAdapter::new(rows.schema(), held.chain(rows))));
             }
         }

@@ -80,7 +80,7 @@ impl HeldRows {
     }
 
     /// The rows as they came.
-    pub fn as_delivered(self) -> impl Iterator<Item = Result<RecordBatch>> {
+    pub fn into_delivered(self) -> impl Iterator<Item = Result<RecordBatch>> {
         let HeldRows { schema, batches, numbers, symbols, .. } = self;
         let mut numbers = numbers.into_iter();
         batches.into_iter().map(move |batch| {
@@ -228,7 +228,7 @@ mod tests {
         ) {
             let mut expected: Vec<_> =
                 given.iter().enumerate().map(|(i, (symbol, time))| (symbol.clone(), *time, i as i64)).collect();
-            let delivered: Vec<RecordBatch> = held(&given, cut).as_delivered().collect::<Result<_>>().unwrap();
+            let delivered: Vec<RecordBatch> = held(&given, cut).into_delivered().collect::<Result<_>>().unwrap();
             prop_assert_eq!(rows(&delivered), expected.clone());
             expected.sort();
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
