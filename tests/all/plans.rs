@@ -24,6 +24,25 @@ async fn a_struct_used_for_two_fields_is_one_call_that_computes_two() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fields_are_seen_through_aggregates_sorts_and_limits() {
+    let session = session().await;
+    let inner = "select symbol, ts, macd(12, 26, 9) as m from candles";
+    for outer in [
+        "select sum(m.macd) from (INNER)",
+        "select symbol, max(m.macd) from (INNER) group by symbol",
+        "select count(*) filter (where m.macd > 0) from (INNER)",
+        "select array_agg(symbol order by m.macd) from (INNER)",
+        "select m.macd from (INNER order by symbol, m.macd limit 9)",
+        "select count(*) from (INNER) group by m.macd > 0",
+    ] {
+        let plan = plan(&session, &outer.replace("INNER", inner)).await;
+        assert!(plan.contains("SeriesExec: [macd(close@2, 12, 26, 9).{macd}]"), "{outer}\n{plan}");
+    }
+    let whole = plan(&session, &format!("select count(distinct m), sum(m.macd) from ({inner})")).await;
+    assert!(whole.contains("SeriesExec: [macd(close@2, 12, 26, 9)]"), "{whole}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bare_struct_computes_all_fields() {
     let plan = plan(&session().await, "select macd(12, 26, 9) from candles").await;
     assert!(plan.contains("SeriesExec: [macd(close@2, 12, 26, 9)]"), "{plan}");
