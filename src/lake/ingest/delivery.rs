@@ -130,6 +130,10 @@ impl Delivery {
     pub async fn sorted(&self) -> Result<SendableRecordBatchStream> {
         let mut rows = self.as_delivered()?;
         let (mut held, limit) = (HeldRows::default(), self.sort_limit());
+        // Rows take more than their text: where that does not fit, they are not held first.
+        if self.bytes() > limit as u64 {
+            return self.sorted_on_disk(rows);
+        }
         while let Some(batch) = rows.try_next().await? {
             held.push(&batch)?;
             if held.bytes() > limit {
