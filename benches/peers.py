@@ -1,5 +1,7 @@
 """tallow beside polars with its TA-Lib plugin: the same six indicators (ten columns), summed, over the same Parquet file.
 
+The same from a lake of tallow's own, into which the file is ingested first.
+
 usage: peers.py TALLOW CANDLES.parquet [RUNS]
 
 TALLOW is the release binary: its whole process counts, from start to exit. Of polars only the call counts, read included,
@@ -10,21 +12,25 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 tallow, candles = sys.argv[1], sys.argv[2]
 runs = int(sys.argv[3]) if len(sys.argv) > 3 else 11
 
-SQL = f"""
+SQL = """
 select sum(sma), sum(ema), sum(rsi), sum(atr), sum(m.macd), sum(m.macdsignal), sum(m.macdhist),
        sum(b.upperband), sum(b.middleband), sum(b.lowerband)
-from (select sma(20) sma, ema(50) ema, rsi(14) rsi, atr(14) atr, macd(12, 26, 9) m, bbands(20, 2, 2) b from '{candles}')
+from (select sma(20) sma, ema(50) ema, rsi(14) rsi, atr(14) atr, macd(12, 26, 9) m, bbands(20, 2, 2) b from FROM)
 """
+lake = tempfile.TemporaryDirectory()
+subprocess.run([tallow, "--quiet", "--lake", lake.name, "ingest", candles, "-t", "1d"], check=True, stdout=subprocess.DEVNULL)
 
 
 def run_tallow(*flags):
     start = time.perf_counter()
-    process = subprocess.Popen([tallow, "query", "--quiet", "--format", "csv", *flags, "-c", SQL], stdout=subprocess.PIPE)
+    sql = SQL.replace("FROM", "candles" if "--lake" in flags else f"'{candles}'")
+    process = subprocess.Popen([tallow, "query", "--quiet", "--format", "csv", *flags, "-c", sql], stdout=subprocess.PIPE)
     out = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0
@@ -52,11 +58,12 @@ import polars as pl  # noqa: E402
 import polars_talib as plta  # noqa: E402
 
 run_polars()
-times = {"tallow": [], "tallow --threads 1": [], "polars": []}
+times = {"tallow": [], "tallow --threads 1": [], "tallow, from a lake": [], "polars": []}
 for _ in range(runs):
     seconds, _, ours = run_tallow()
     times["tallow"].append(seconds)
     times["tallow --threads 1"].append(run_tallow("--threads", "1")[0])
+    times["tallow, from a lake"].append(run_tallow("--lake", lake.name)[0])
     seconds, theirs = run_polars()
     times["polars"].append(seconds)
     assert all(abs(a - b) <= 1e-9 * abs(b) for a, b in zip(ours, theirs)), (ours, theirs)

@@ -129,7 +129,7 @@ impl Delivery {
     /// The rows by (symbol, ts) and order of delivery.
     pub async fn sorted(&self) -> Result<SendableRecordBatchStream> {
         let mut rows = self.as_delivered()?;
-        let (mut held, limit) = (HeldRows::default(), self.sort_limit());
+        let (mut held, limit) = (HeldRows::new(rows.schema()), self.sort_limit());
         // Rows take more than their text: where that does not fit, they are not held first.
         if self.bytes() > limit as u64 {
             return self.sorted_on_disk(rows);

@@ -5,26 +5,22 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, Strin
 use arrow::compute::interleave;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, HashMap, Result, internal_err};
+use datafusion::common::{DataFusionError, HashMap, Result};
 use futures::stream::{self, BoxStream, StreamExt};
 use std::sync::Arc;
 
 /// Rows of a batch that is handed out.
 const BATCH_ROWS: usize = 32_768;
-/// Texts of at most so many bytes lie inside of their views.
-const INLINE: u32 = 12;
 
 /// Rows in the order of their delivery, by symbol.
-#[derive(Default)]
 pub(super) struct HeldRows {
-    schema: Option<SchemaRef>,
+    schema: SchemaRef,
     /// Without their symbols ...
     batches: Vec<RecordBatch>,
     /// ... of which each row has the number.
     numbers: Vec<u32>,
     symbols: Vec<Symbol>,
-    of_view: HashMap<u128, u32>,
-    of_text: HashMap<String, u32>,
+    number_of: HashMap<String, u32>,
     bytes: usize,
 }
 
@@ -40,26 +36,23 @@ struct Symbol {
 type Place = (u32, u32);
 
 impl HeldRows {
+    /// No rows of a schema yet.
+    pub fn new(schema: SchemaRef) -> HeldRows {
+        HeldRows { schema, batches: vec![], numbers: vec![], symbols: vec![], number_of: HashMap::new(), bytes: 0 }
+    }
+
     /// Takes rows, which have a symbol and a time each.
     pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        let symbols = batch.column(0).as_string_view();
+        let names = batch.column(0).as_string_view();
         let times = batch.column(1).as_primitive::<TimestampMicrosecondType>().values();
         self.numbers.reserve(batch.num_rows());
-        let mut before: Option<(u128, u32)> = None;
-        for (row, (view, time)) in symbols.views().iter().zip(times).enumerate() {
-            let is_inline = *view as u32 <= INLINE;
-            let number = match before.filter(|(known, _)| is_inline && known == view) {
-                Some((_, number)) => number,
-                None if is_inline => {
-                    *self.of_view.entry(*view).or_insert_with(|| begin(&mut self.symbols, symbols.value(row)))
-                }
-                None => {
-                    let name = symbols.value(row);
-                    let begin = || begin(&mut self.symbols, name);
-                    *self.of_text.entry_ref(name).or_insert_with(begin)
-                }
+        for (row, time) in times.iter().enumerate() {
+            let name = names.value(row);
+            let begin = || {
+                self.symbols.push(Symbol { name: name.to_string(), rows: 0, newest: i64::MIN, in_order: true });
+                (self.symbols.len() - 1) as u32
             };
-            before = Some((*view, number));
+            let number = *self.number_of.entry_ref(name).or_insert_with(begin);
             self.numbers.push(number);
             let symbol = &mut self.symbols[number as usize];
             symbol.rows += 1;
@@ -70,7 +63,6 @@ impl HeldRows {
         let kept = batch.project(&columns)?;
         self.bytes += kept.get_array_memory_size() + kept.num_rows() * (size_of::<u32>() + size_of::<Place>());
         self.batches.push(kept);
-        self.schema.get_or_insert_with(|| batch.schema());
         Ok(())
     }
 
@@ -86,7 +78,7 @@ impl HeldRows {
         batches.into_iter().map(move |batch| {
             let own = numbers.by_ref().take(batch.num_rows());
             let names: StringViewArray = own.map(|number| Some(symbols[number as usize].name.as_str())).collect();
-            with_symbols(schema.as_ref(), Arc::new(names), batch.columns().to_vec())
+            with_symbols(&schema, Arc::new(names), batch.columns().to_vec())
         })
     }
 
@@ -105,14 +97,9 @@ impl HeldRows {
     }
 }
 
-fn begin(symbols: &mut Vec<Symbol>, name: &str) -> u32 {
-    symbols.push(Symbol { name: name.to_string(), rows: 0, newest: i64::MIN, in_order: true });
-    (symbols.len() - 1) as u32
-}
-
 /// Where the rows stand that come one after another.
 struct Sorted {
-    schema: Option<SchemaRef>,
+    schema: SchemaRef,
     batches: Vec<RecordBatch>,
     places: Vec<Place>,
     /// Each symbol and the place after its last row, in order.
@@ -166,12 +153,11 @@ impl Sorted {
             interleave(&parts, &places)
         });
         let columns = columns.collect::<Result<_, _>>()?;
-        with_symbols(self.schema.as_ref(), Arc::new(symbols.finish()), columns)
+        with_symbols(&self.schema, Arc::new(symbols.finish()), columns)
     }
 }
 
-fn with_symbols(schema: Option<&SchemaRef>, symbols: ArrayRef, mut columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let Some(schema) = schema else { return internal_err!("rows without a schema") };
+fn with_symbols(schema: &SchemaRef, symbols: ArrayRef, mut columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     columns.insert(0, symbols);
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
@@ -202,7 +188,7 @@ mod tests {
     }
 
     fn held(rows: &[Row], cut: usize) -> HeldRows {
-        let mut held = HeldRows::default();
+        let mut held = HeldRows::new(batch(&[], 0).schema());
         for (i, part) in rows.chunks(cut).enumerate() {
             held.push(&batch(part, i * cut)).unwrap();
         }
