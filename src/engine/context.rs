@@ -33,11 +33,15 @@ use std::sync::{Arc, OnceLock};
 use tallow_common::{ComputeThreads, Error, Result};
 use tokio::runtime::Handle;
 
+/// Rules for physical plans.
+pub(crate) type Rules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
+
 /// A DataFusion session with tallow's functions, those of the caller, rules and limits, and no tables yet.
 pub(super) fn context(
     options: &EngineOptions,
     stores: Arc<dyn ObjectStoreRegistry>,
     functions: Vec<ScalarUDF>,
+    rules: Rules,
     threads: Option<Handle>,
 ) -> Result<SessionContext> {
     let pool = TrackConsumersPool::new(Pool::new(options.memory), NonZeroUsize::MIN.saturating_add(2));
@@ -68,7 +72,7 @@ pub(super) fn context(
         .with_analyzer_rules(analyzer.rules)
         .with_optimizer_rules(optimizer.rules)
         .with_query_planner(Arc::new(Planner { memory: options.memory }))
-        .with_physical_optimizer_rules(physical_rules(options.memory))
+        .with_physical_optimizer_rules(physical_rules(options.memory, rules))
         .build();
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     let context = SessionContext::new_with_state(state);
@@ -129,7 +133,8 @@ pub(crate) fn planner() -> Result<&'static SessionState> {
     if let Some(state) = STATE.get() {
         return Ok(state);
     }
-    let state = context(&EngineOptions::default(), Arc::new(DefaultObjectStoreRegistry::new()), vec![], None)?.state();
+    let state =
+        context(&EngineOptions::default(), Arc::new(DefaultObjectStoreRegistry::new()), vec![], vec![], None)?.state();
     Ok(STATE.get_or_init(|| state))
 }
 
@@ -161,8 +166,8 @@ impl QueryPlanner for Planner {
 }
 
 /// DataFusion's rules in their order, with ours before order is enforced, and before and after cooperation is added; dynamic
-/// filters come last.
-fn physical_rules(memory: usize) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+/// filters come last. Those of the caller follow the rule that decides which joins need order.
+fn physical_rules(memory: usize, of_caller: Rules) -> Rules {
     let mut rules = PhysicalOptimizer::new().rules;
     let at = rules.iter().position(|r| r.name() == "EnsureCooperative").unwrap_or(rules.len() - 1);
     rules.insert(at + 1, Arc::new(CancelJoins));
@@ -170,7 +175,7 @@ fn physical_rules(memory: usize) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + S
     rules.insert(at, Arc::new(LargeTop { memory }));
     // Before the first pushdown of filters, which ties hash joins to what lies below them.
     let at = rules.iter().position(|r| r.name() == "FilterPushdown").unwrap_or_default();
-    rules.insert(at, Arc::new(MergeJoinRule));
+    rules.splice(at..at, [Arc::new(MergeJoinRule) as _].into_iter().chain(of_caller));
     rules
 }
 
@@ -184,6 +189,9 @@ fn config(options: &EngineOptions) -> SessionConfig {
     let datafusion = config.options_mut();
     // A sorted input is worth more than one more shuffle.
     datafusion.optimizer.prefer_existing_sort = true;
+    // Partitions by symbol stay as they are, even if there could be more: the exchange that made more of them, in order, would hold
+    // most rows in memory.
+    datafusion.optimizer.preserve_file_partitions = 2;
     // Interleaving the parts of a UNION would lose their order.
     datafusion.optimizer.prefer_existing_union = true;
     // What a footer of our files mostly needs; the default reads half a megabyte of each file first.

@@ -12,6 +12,7 @@ use datafusion::catalog::CatalogProviderList;
 use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF, WindowUDF};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
@@ -66,11 +67,13 @@ struct Threads {
 }
 
 impl Engine {
-    /// An engine without tables, with these functions beside those of `tallow-udfs`.
+    /// An engine without tables, with these functions beside those of `tallow-udfs`, and these rules for physical plans, which run
+    /// before distribution and order are enforced.
     pub fn new(
         options: &EngineOptions,
         stores: Arc<dyn ObjectStoreRegistry>,
         functions: Vec<ScalarUDF>,
+        rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
     ) -> Result<Engine> {
         if options.threads == 0 {
             return Err(Error::invalid("threads 0: expected at least 1".to_string()));
@@ -86,7 +89,7 @@ impl Engine {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let context = context(options, stores, functions, Some(cpu.handle().clone()))?;
+        let context = context(options, stores, functions, rules, Some(cpu.handle().clone()))?;
         let clock = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("tallow-clock")

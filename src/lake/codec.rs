@@ -4,6 +4,8 @@
 
 use super::guarded::guard;
 use super::in_order::InOrderExec;
+use super::ordered_union::OrderedUnionExec;
+use super::symbol_range::{Kept, SymbolRange};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
@@ -18,9 +20,10 @@ use std::sync::Arc;
 use tallow_common::codec::{Decoding, Encoding, OperatorKind, named, read};
 
 /// The operators of the lake.
-pub const OPERATORS: [OperatorKind; 2] = [
+pub const OPERATORS: [OperatorKind; 3] = [
     OperatorKind { name: SCAN, encode: |_, _| Ok(None), decode: decode_scan },
     OperatorKind { name: "InOrderExec", encode: encode_order, decode: decode_order },
+    OperatorKind { name: "OrderedUnionExec", encode: encode_union, decode: decode_union },
 ];
 
 /// The name of scans. They write themselves, see [`scan`].
@@ -41,8 +44,22 @@ struct FilePart {
     group: u64,
     #[prost(uint64, tag = "2")]
     file: u64,
+    /// None: all of the file, or what its range of bytes says.
     #[prost(message, repeated, tag = "3")]
     row_groups: Vec<RowGroupPart>,
+    #[prost(message, optional, tag = "4")]
+    kept: Option<KeptSymbols>,
+}
+
+/// See [`Kept`].
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeptSymbols {
+    #[prost(string, optional, tag = "1")]
+    from: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    until: Option<String>,
+    #[prost(uint64, tag = "3")]
+    column: u64,
 }
 
 /// Numbers of rows that are read and skipped in turns, beginning with those that are read; none: see `whole`.
@@ -59,15 +76,24 @@ pub(super) fn scan(inner: PhysicalPlanNode, config: &FileScanConfig) -> Physical
     let mut parts = vec![];
     for (group, files) in config.file_groups.iter().enumerate() {
         for (file, of) in files.files().iter().enumerate() {
-            if let Some(plan) = of.extension::<ParquetAccessPlan>() {
-                let row_groups = plan.inner().iter().map(RowGroupPart::of).collect();
-                parts.push(FilePart { group: group as u64, file: file as u64, row_groups });
+            let plan = of.extension::<ParquetAccessPlan>();
+            let row_groups: Vec<_> = plan.iter().flat_map(|plan| plan.inner()).map(RowGroupPart::of).collect();
+            let kept = of.extension::<Kept>().map(KeptSymbols::of);
+            if !row_groups.is_empty() || kept.is_some() {
+                parts.push(FilePart { group: group as u64, file: file as u64, row_groups, kept });
             }
         }
     }
     let body = Scan { inner: inner.encode_to_vec(), parts }.encode_to_vec();
     let node = PhysicalExtensionNode { node: named(SCAN, &body), inputs: vec![] };
     PhysicalPlanNode { physical_plan_type: Some(PhysicalPlanType::Extension(node)) }
+}
+
+impl KeptSymbols {
+    fn of(kept: &Kept) -> KeptSymbols {
+        let SymbolRange { from, until } = kept.symbols.clone();
+        KeptSymbols { from, until, column: kept.column as u64 }
+    }
 }
 
 impl RowGroupPart {
@@ -110,12 +136,18 @@ fn decode_scan(bytes: &[u8], _: &[Arc<dyn ExecutionPlan>], decoding: &Decoding<'
     let config = plan.downcast_ref::<DataSourceExec>().and_then(|s| s.data_source().downcast_ref::<FileScanConfig>());
     let config = config.ok_or_else(|| internal_datafusion_err!("a scan of files is written as {}", plan.name()))?;
     let mut groups: Vec<_> = config.file_groups.iter().map(|group| group.files().to_vec()).collect();
-    for FilePart { group, file, row_groups } in parts {
+    for FilePart { group, file, row_groups, kept } in parts {
         let Some(of) = groups.get_mut(group as usize).and_then(|files| files.get_mut(file as usize)) else {
             return internal_err!("a scan reads a part of file {file} of {group}, which it does not have");
         };
-        let access = ParquetAccessPlan::new(row_groups.iter().map(RowGroupPart::access).collect());
-        *of = of.clone().with_extension(access);
+        if !row_groups.is_empty() {
+            let access = ParquetAccessPlan::new(row_groups.iter().map(RowGroupPart::access).collect());
+            *of = of.clone().with_extension(access);
+        }
+        if let Some(KeptSymbols { from, until, column }) = kept {
+            let kept = Kept { symbols: SymbolRange { from, until }, column: column as usize };
+            *of = of.clone().with_extension(kept);
+        }
     }
     let source = guard(config.file_source(), &config.object_store_url);
     let groups = groups.into_iter().zip(&config.file_groups).map(|(files, of)| {
@@ -143,14 +175,30 @@ struct Key {
     nulls_first: bool,
 }
 
+impl Order {
+    fn of(order: &LexOrdering, encoding: &Encoding<'_>) -> Result<Order> {
+        let key = |key: &PhysicalSortExpr| {
+            let options = key.options;
+            let expr = encoding.expr(&key.expr)?;
+            Ok(Key { expr, descending: options.descending, nulls_first: options.nulls_first })
+        };
+        Ok(Order { keys: order.iter().map(key).collect::<Result<_>>()? })
+    }
+
+    /// The order, of columns of this plan.
+    fn read(&self, of: &Arc<dyn ExecutionPlan>, decoding: &Decoding<'_>) -> Result<LexOrdering> {
+        let key = |Key { expr, descending, nulls_first }: &Key| {
+            let options = arrow::compute::SortOptions { descending: *descending, nulls_first: *nulls_first };
+            Ok(PhysicalSortExpr::new(decoding.expr(expr, of)?, options))
+        };
+        let keys = self.keys.iter().map(key).collect::<Result<Vec<_>>>()?;
+        LexOrdering::new(keys).ok_or_else(|| internal_datafusion_err!("an order without keys"))
+    }
+}
+
 fn encode_order(plan: &dyn ExecutionPlan, encoding: &Encoding<'_>) -> Result<Option<Vec<u8>>> {
     let Some(ordered) = plan.downcast_ref::<InOrderExec>() else { return Ok(None) };
-    let key = |key: &PhysicalSortExpr| {
-        let options = key.options;
-        Ok(Key { expr: encoding.expr(&key.expr)?, descending: options.descending, nulls_first: options.nulls_first })
-    };
-    let keys = ordered.order().iter().map(key).collect::<Result<_>>()?;
-    Ok(Some(Order { keys }.encode_to_vec()))
+    Ok(Some(Order::of(ordered.order(), encoding)?.encode_to_vec()))
 }
 
 fn decode_order(
@@ -159,16 +207,23 @@ fn decode_order(
     decoding: &Decoding<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let [input] = inputs else { return internal_err!("an order of {} inputs", inputs.len()) };
-    let Order { keys } = read(bytes)?;
-    let key = |Key { expr, descending, nulls_first }: &Key| {
-        let options = arrow::compute::SortOptions { descending: *descending, nulls_first: *nulls_first };
-        Ok(PhysicalSortExpr::new(decoding.expr(expr, input)?, options))
-    };
-    let keys = keys.iter().map(key).collect::<Result<Vec<_>>>()?;
-    match LexOrdering::new(keys) {
-        Some(order) => Ok(Arc::new(InOrderExec::new(Arc::clone(input), order))),
-        None => internal_err!("an order without keys"),
-    }
+    let order: Order = read(bytes)?;
+    Ok(Arc::new(InOrderExec::new(Arc::clone(input), order.read(input, decoding)?)))
+}
+
+fn encode_union(plan: &dyn ExecutionPlan, encoding: &Encoding<'_>) -> Result<Option<Vec<u8>>> {
+    let Some(union) = plan.downcast_ref::<OrderedUnionExec>() else { return Ok(None) };
+    Ok(Some(Order::of(union.key(), encoding)?.encode_to_vec()))
+}
+
+fn decode_union(
+    bytes: &[u8],
+    inputs: &[Arc<dyn ExecutionPlan>],
+    decoding: &Decoding<'_>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(first) = inputs.first() else { return internal_err!("a union without inputs") };
+    let key = read::<Order>(bytes)?.read(first, decoding)?;
+    Ok(Arc::new(OrderedUnionExec::try_new(inputs.to_vec(), key)?))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use super::codec;
 use super::isolation::{contained, contained_step, named, named_if_of_file, reading, shown, to_its_end};
 use super::page_index;
+use super::recut::Recut;
+use super::symbol_range::{Kept, SymbolRange};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
@@ -57,7 +59,21 @@ impl Guarded {
 
 /// A source that reads the files of a store in isolation.
 pub(super) fn guard(source: &Arc<dyn FileSource>, store_url: &ObjectStoreUrl) -> Arc<dyn FileSource> {
-    Arc::new(GuardedSource { inner: Arc::clone(source), store_url: store_url.clone() })
+    Arc::new(GuardedSource { inner: Arc::clone(source), store_url: store_url.clone(), recut: None })
+}
+
+/// A scan with what it takes to cut it into partitions anew, if it is one of files that are read in isolation.
+pub(super) fn with_recut(config: &FileScanConfig, recut: Recut) -> Option<Arc<dyn ExecutionPlan>> {
+    let GuardedSource { inner, store_url, .. } = config.file_source.downcast_ref::<GuardedSource>()?;
+    let source = GuardedSource { inner: Arc::clone(inner), store_url: store_url.clone(), recut: Some(Arc::new(recut)) };
+    let mut config = config.clone();
+    config.file_source = Arc::new(source);
+    Some(DataSourceExec::from_data_source(config))
+}
+
+/// What it takes to cut a scan into partitions anew.
+pub(super) fn recut_of(config: &FileScanConfig) -> Option<&Arc<Recut>> {
+    config.file_source.downcast_ref::<GuardedSource>()?.recut.as_ref()
 }
 
 #[async_trait]
@@ -159,11 +175,12 @@ impl FileFormat for Guarded {
 struct GuardedSource {
     inner: Arc<dyn FileSource>,
     store_url: ObjectStoreUrl,
+    recut: Option<Arc<Recut>>,
 }
 
 impl GuardedSource {
     fn with(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        Arc::new(Self { inner, store_url: self.store_url.clone() })
+        Arc::new(Self { inner, store_url: self.store_url.clone(), recut: self.recut.clone() })
     }
 }
 
@@ -184,7 +201,8 @@ impl FileSource for GuardedSource {
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
         let inner = self.inner.create_morselizer(store, config, partition)?;
-        Ok(Box::new(GuardedMorselizer { inner, store_url: self.store_url.clone() }))
+        let projection = self.inner.projection().cloned();
+        Ok(Box::new(GuardedMorselizer { inner, store_url: self.store_url.clone(), projection }))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -277,41 +295,54 @@ impl FileSource for GuardedSource {
 struct GuardedMorselizer {
     inner: Box<dyn Morselizer>,
     store_url: ObjectStoreUrl,
+    projection: Option<ProjectionExprs>,
 }
 
 impl Morselizer for GuardedMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         let path: Arc<str> = shown(&self.store_url, &file.object_meta.location).into();
+        let kept = match file.extension::<Kept>() {
+            Some(kept) => Some((kept.symbols.clone(), kept.position(self.projection.as_ref())?)),
+            None => None,
+        };
         let inner = contained_step(&path, || self.inner.plan_file(file))?;
-        Ok(Box::new(GuardedPlanner { path, inner }))
+        Ok(Box::new(GuardedPlanner { of: Arc::new(OfFile { path, kept }), inner }))
     }
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+struct OfFile {
+    path: Arc<str>,
+    /// The symbols that are kept, and the position of their column.
+    kept: Option<(SymbolRange, usize)>,
 }
 
 #[derive(Debug)]
 struct GuardedPlanner {
-    path: Arc<str>,
+    of: Arc<OfFile>,
     inner: Box<dyn MorselPlanner>,
 }
 
 impl GuardedPlanner {
-    fn boxed(path: &Arc<str>, inner: Box<dyn MorselPlanner>) -> Box<dyn MorselPlanner> {
-        Box::new(GuardedPlanner { path: Arc::clone(path), inner })
+    fn boxed(of: &Arc<OfFile>, inner: Box<dyn MorselPlanner>) -> Box<dyn MorselPlanner> {
+        Box::new(GuardedPlanner { of: Arc::clone(of), inner })
     }
 }
 
 impl MorselPlanner for GuardedPlanner {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
-        let GuardedPlanner { path, inner } = *self;
-        let Some(mut plan) = contained_step(&path, || inner.plan())? else { return Ok(None) };
-        let morsel = |inner| -> Box<dyn Morsel> { Box::new(GuardedMorsel { path: Arc::clone(&path), inner }) };
+        let GuardedPlanner { of, inner } = *self;
+        let Some(mut plan) = contained_step(&of.path, || inner.plan())? else { return Ok(None) };
+        let morsel = |inner| -> Box<dyn Morsel> { Box::new(GuardedMorsel { of: Arc::clone(&of), inner }) };
         let morsels = plan.take_morsels().into_iter().map(morsel).collect();
-        let planners = plan.take_ready_planners().into_iter().map(|inner| GuardedPlanner::boxed(&path, inner));
+        let planners = plan.take_ready_planners().into_iter().map(|inner| GuardedPlanner::boxed(&of, inner));
         let mut guarded = MorselPlan::new().with_morsels(morsels).with_planners(planners.collect());
         if let Some(pending) = plan.take_pending_planner() {
-            let path = Arc::clone(&path);
+            let of = Arc::clone(&of);
             guarded.set_pending_planner(async move {
-                let inner = to_its_end(&path, pending).await.map_err(|error| named_if_of_file(&path, error))?;
-                Ok(GuardedPlanner::boxed(&path, inner))
+                let inner = to_its_end(&of.path, pending).await.map_err(|error| named_if_of_file(&of.path, error))?;
+                Ok(GuardedPlanner::boxed(&of, inner))
             });
         }
         Ok(Some(guarded))
@@ -320,15 +351,15 @@ impl MorselPlanner for GuardedPlanner {
 
 #[derive(Debug)]
 struct GuardedMorsel {
-    path: Arc<str>,
+    of: Arc<OfFile>,
     inner: Box<dyn Morsel>,
 }
 
 impl Morsel for GuardedMorsel {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
-        let GuardedMorsel { path, inner } = *self;
-        match contained(&path, || inner.into_stream()) {
-            Ok(batches) => GuardedStream { path, batches: Some(batches) }.boxed(),
+        let GuardedMorsel { of, inner } = *self;
+        match contained(&of.path, || inner.into_stream()) {
+            Ok(batches) => GuardedStream { of, batches: Some(batches) }.boxed(),
             Err(error) => futures::stream::once(std::future::ready(Err(error))).boxed(),
         }
     }
@@ -336,7 +367,7 @@ impl Morsel for GuardedMorsel {
 
 /// The batches of a file, up to the first that cannot be read.
 struct GuardedStream {
-    path: Arc<str>,
+    of: Arc<OfFile>,
     batches: Option<BoxStream<'static, Result<RecordBatch>>>,
 }
 
@@ -344,10 +375,13 @@ impl Stream for GuardedStream {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let GuardedStream { path, batches } = &mut *self;
+        let GuardedStream { of, batches } = &mut *self;
         let Some(stream) = batches else { return Poll::Ready(None) };
-        match contained(path, || stream.poll_next_unpin(cx)) {
-            Ok(polled) => polled.map(|next| next.map(|batch| batch.map_err(|e| named_if_of_file(path, e)))),
+        match contained(&of.path, || stream.poll_next_unpin(cx)) {
+            Ok(polled) => polled.map(|next| match (next?, &of.kept) {
+                (Ok(batch), Some((symbols, column))) => Some(symbols.rows_of(&batch, *column)),
+                (batch, _) => Some(batch.map_err(|e| named_if_of_file(&of.path, e))),
+            }),
             Err(error) => {
                 *batches = None;
                 Poll::Ready(Some(Err(error)))

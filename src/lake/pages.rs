@@ -19,7 +19,7 @@ use std::sync::Arc;
 const FILES: usize = 64;
 
 /// The footers of some files of a table, by position.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Footers(HashMap<usize, Arc<ParquetMetaData>>);
 
 impl Footers {

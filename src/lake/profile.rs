@@ -11,7 +11,8 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The rows of one symbol in a file, or of several where it is not known where each begins.
+/// The rows of one symbol in a file, or of several where it is not known where each begins. The last of them may go on in the
+/// run that follows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Run {
     pub symbol: String,
@@ -75,6 +76,17 @@ impl Profile {
     pub fn rows_of(&self, run: usize) -> std::ops::Range<usize> {
         let end = self.runs.get(run + 1).map_or(self.rows, |next| next.start);
         self.runs[run].start..end
+    }
+
+    /// The rows of some runs that follow each other.
+    pub fn rows_of_runs(&self, runs: &std::ops::Range<usize>) -> std::ops::Range<usize> {
+        self.rows_of(runs.start).start..self.rows_of(runs.end - 1).end
+    }
+
+    /// How many symbols the file holds.
+    pub fn symbols(&self) -> usize {
+        let goes_on = |pair: &&[Run]| pair[0].last_symbol() == pair[1].symbol;
+        self.runs.iter().map(|run| run.symbols).sum::<usize>() - self.runs.windows(2).filter(goes_on).count()
     }
 
     /// Without spare capacity: there may be a hundred thousand of them.

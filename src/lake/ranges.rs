@@ -2,7 +2,9 @@
 
 use super::profile::Profile;
 use super::pruning::Selection;
-use std::ops::Range;
+use super::symbol_range::SymbolRange;
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
 
 /// Rows of one file that a partition reads, and the symbols they hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +16,61 @@ pub(super) struct Part {
     pub last_symbol: String,
     /// Smallest and largest time.
     pub times: (i64, i64),
+    /// The symbols that are kept, where rows of others come with them: it is not known at which row each begins.
+    pub kept: Option<SymbolRange>,
+}
+
+/// Where rows are cut into partitions: each holds the symbols from one border on, up to the next.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Borders(Vec<String>);
+
+impl Borders {
+    /// The borders of at most so many partitions of about equal rows, given the first symbols of stretches of rows, and how many
+    /// rows these have.
+    pub fn spreading(stretches: impl IntoIterator<Item = (String, usize)>, partitions: usize) -> Borders {
+        let mut by_symbol: BTreeMap<String, usize> = BTreeMap::new();
+        for (symbol, rows) in stretches {
+            *by_symbol.entry(symbol).or_default() += rows;
+        }
+        let all: usize = by_symbol.values().sum();
+        let (mut borders, mut seen, mut current) = (vec![], 0, None);
+        for (symbol, rows) in by_symbol {
+            // The partition that the middle of the stretch falls into.
+            let at = ((seen + rows / 2) * partitions / all.max(1)).min(partitions.saturating_sub(1));
+            seen += rows;
+            if current.replace(at).is_some_and(|before| before != at) {
+                borders.push(symbol);
+            }
+        }
+        Borders(borders)
+    }
+
+    /// With so many partitions; those that are added lie behind all symbols and are empty. Where there are fewer partitions than
+    /// threads, DataFusion spreads rows anew, which cannot help: there are not more symbols, or they do not fit into memory.
+    pub fn padded(mut self, partitions: usize) -> Borders {
+        while self.0.len() + 1 < partitions {
+            let last = self.0.last().map_or("", String::as_str);
+            self.0.push(format!("{last}\u{10ffff}"));
+        }
+        self
+    }
+
+    /// The first symbols of all partitions but the first.
+    pub fn symbols(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The partitions of these symbols.
+    fn partitions(&self, first: &str, last: &str) -> RangeInclusive<usize> {
+        let of = |symbol: &str| self.0.partition_point(|border| border.as_str() <= symbol);
+        of(first)..=of(last)
+    }
+
+    /// The symbols of a partition.
+    fn of(&self, partition: usize) -> SymbolRange {
+        let from = partition.checked_sub(1).and_then(|before| self.0.get(before));
+        SymbolRange { from: from.cloned(), until: self.0.get(partition).cloned() }
+    }
 }
 
 /// Whether sorted files hold disjoint symbol ranges, and if so in which order they follow each other.
@@ -48,60 +105,66 @@ pub(super) fn chains(profiles: &[Profile]) -> Vec<Vec<usize>> {
     chains
 }
 
-/// Cuts files into at most `partitions` parts of about equal rows, at symbol boundaries, leaving out what is not selected. A
-/// file whose rows cannot be addressed (`divisible` false) stays whole.
+/// The stretches of rows of files that a cut tells apart: of each, the file and its runs. Of a file whose rows cannot be
+/// addressed (`divisible` false), it is all of them.
+fn stretches<'a>(
+    profiles: &'a [Profile],
+    order: &'a [usize],
+    selection: &'a Selection,
+    divisible: bool,
+) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
+    order.iter().flat_map(move |&file| {
+        let runs = &profiles[file].runs;
+        let selected: Vec<usize> = (0..runs.len()).filter(|&r| selection.touches(&runs[r])).collect();
+        let whole = if selected.is_empty() { vec![] } else { vec![(file, 0..runs.len())] };
+        if divisible { selected.into_iter().map(|r| (file, r..r + 1)).collect() } else { whole }
+    })
+}
+
+/// The first symbols of all stretches of rows, and how many rows they have.
+pub(super) fn weights<'a>(
+    profiles: &'a [Profile],
+    order: &'a [usize],
+    selection: &'a Selection,
+    divisible: bool,
+) -> impl Iterator<Item = (String, usize)> + 'a {
+    stretches(profiles, order, selection, divisible).map(|(file, runs)| {
+        let profile = &profiles[file];
+        (profile.runs[runs.start].symbol.clone(), profile.rows_of_runs(&runs).len())
+    })
+}
+
+/// Cuts files at these borders, leaving out what is not selected.
 pub(super) fn cut(
     profiles: &[Profile],
     order: &[usize],
     selection: &Selection,
     divisible: bool,
-    partitions: usize,
+    borders: &Borders,
 ) -> Vec<Vec<Part>> {
-    let units: Vec<(usize, Range<usize>)> = order
-        .iter()
-        .flat_map(|&file| {
-            let runs = &profiles[file].runs;
-            let selected: Vec<usize> = (0..runs.len()).filter(|&r| selection.touches(&runs[r])).collect();
-            let whole = if selected.is_empty() { vec![] } else { vec![(file, 0..runs.len())] };
-            if divisible { selected.into_iter().map(|r| (file, r..r + 1)).collect() } else { whole }
-        })
-        .collect();
-    let length = |(file, runs): &(usize, Range<usize>)| -> usize {
-        let profile = &profiles[*file];
-        profile.rows_of(runs.end - 1).end - profile.rows_of(runs.start).start
-    };
-    let rows: usize = units.iter().map(length).sum();
-    let mut result: Vec<Vec<Part>> = vec![];
-    let mut seen = 0;
-    let mut current: Option<usize> = None;
-    for unit in &units {
-        // The partition that the middle of this unit falls into.
-        let size = length(unit);
-        let at = ((seen + size / 2) * partitions / rows.max(1)).min(partitions - 1);
-        seen += size;
-        if current != Some(at) {
-            current = Some(at);
-            result.push(vec![]);
-        }
-        if let Some(parts) = result.last_mut() {
-            append(parts, profiles, unit);
+    let mut partitions = vec![vec![]; borders.symbols().len() + 1];
+    for (file, runs) in stretches(profiles, order, selection, divisible) {
+        let of = &profiles[file].runs;
+        let within = borders.partitions(&of[runs.start].symbol, of[runs.end - 1].last_symbol());
+        let is_whole = within.start() == within.end();
+        for partition in within {
+            append(&mut partitions[partition], &profiles[file], file, &runs);
+            if let (false, Some(part)) = (is_whole, partitions[partition].last_mut()) {
+                part.kept = Some(borders.of(partition));
+            }
         }
     }
-    if result.is_empty() {
-        result.push(vec![]);
-    }
-    result
+    partitions
 }
 
-fn append(parts: &mut Vec<Part>, profiles: &[Profile], (file, runs): &(usize, Range<usize>)) {
-    let profile = &profiles[*file];
-    let rows = profile.rows_of(runs.start).start..profile.rows_of(runs.end - 1).end;
+fn append(parts: &mut Vec<Part>, profile: &Profile, file: usize, runs: &Range<usize>) {
+    let rows = profile.rows_of_runs(runs);
     let times = profile.runs[runs.clone()]
         .iter()
         .fold((i64::MAX, i64::MIN), |(lo, hi), run| (lo.min(run.first), hi.max(run.last)));
     let last_symbol = profile.runs[runs.end - 1].last_symbol();
     match parts.last_mut() {
-        Some(part) if part.file == *file => {
+        Some(part) if part.file == file => {
             match part.rows.last_mut() {
                 Some(range) if range.end == rows.start => range.end = rows.end,
                 _ => part.rows.push(rows),
@@ -110,11 +173,12 @@ fn append(parts: &mut Vec<Part>, profiles: &[Profile], (file, runs): &(usize, Ra
             part.times = (part.times.0.min(times.0), part.times.1.max(times.1));
         }
         _ => parts.push(Part {
-            file: *file,
+            file,
             rows: vec![rows],
             first_symbol: profile.runs[runs.start].symbol.clone(),
             last_symbol: last_symbol.to_string(),
             times,
+            kept: None,
         }),
     }
 }
@@ -139,12 +203,17 @@ mod tests {
         Profile { rows, sorted: true, runs, row_groups: vec![], schema: 0 }
     }
 
+    /// Cut into so many partitions at symbols that spread the rows of these files.
+    fn spread(files: &[Profile], order: &[usize], selection: &Selection, partitions: usize) -> Vec<Vec<Part>> {
+        let borders = Borders::spreading(weights(files, order, selection, true), partitions);
+        cut(files, order, selection, true, &borders)
+    }
+
     #[test]
     fn one_big_file_is_cut_at_a_symbol_boundary() {
-        let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
-        let cut = cut(&files, &[0], &Selection::default(), true, 2);
+        let cut = spread(&[profile(&[("A", 10), ("B", 10), ("C", 20)])], &[0], &Selection::default(), 2);
         assert_eq!(cut.len(), 2);
-        assert_eq!(cut[0][0].rows, vec![0..20]);
+        assert_eq!((cut[0][0].rows.clone(), &cut[0][0].kept), (vec![0..20], &None));
         assert_eq!((cut[1][0].first_symbol.as_str(), cut[1][0].rows.clone()), ("C", vec![20..40]));
     }
 
@@ -152,8 +221,40 @@ mod tests {
     fn only_the_selected_symbols_are_read() {
         let files = [profile(&[("A", 10), ("B", 10), ("C", 20)])];
         let symbols = Some(BTreeSet::from(["A".to_string(), "C".to_string()]));
-        let cut = cut(&files, &[0], &Selection { symbols, ..Selection::default() }, true, 1);
+        let cut = spread(&files, &[0], &Selection { symbols, ..Selection::default() }, 1);
         assert_eq!(cut[0][0].rows, vec![0..10, 20..40]);
+    }
+
+    #[test]
+    fn rows_around_a_border_that_lies_among_them_are_read_on_both_sides() {
+        let mut file = profile(&[("A", 10), ("C", 10), ("F", 20)]);
+        file.runs[1].through = Some("E".to_string());
+        let borders = Borders(vec!["D".to_string(), "F".to_string()]);
+        let cut = cut(&[file], &[0], &Selection::default(), true, &borders);
+        let range = |from: Option<&str>, until: Option<&str>| {
+            Some(SymbolRange { from: from.map(str::to_string), until: until.map(str::to_string) })
+        };
+        let read: Vec<_> = cut.iter().flatten().map(|part| (part.rows.clone(), part.kept.clone())).collect();
+        assert_eq!(
+            read,
+            [(vec![0..20], range(None, Some("D"))), (vec![10..20], range(Some("D"), Some("F"))), (vec![20..40], None)]
+        );
+    }
+
+    #[test]
+    fn more_partitions_than_symbols_are_empty() {
+        let files = [profile(&[("A", 10), ("B", 10)])];
+        let borders = Borders::spreading(weights(&files, &[0], &Selection::default(), true), 4).padded(4);
+        let rows: Vec<usize> = cut(&files, &[0], &Selection::default(), true, &borders).iter().map(Vec::len).collect();
+        assert_eq!(rows, [1, 1, 0, 0]);
+        assert!(borders.symbols().windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn files_that_are_read_together_are_spread_together() {
+        let long = [("A".to_string(), 10), ("B".to_string(), 10), ("C".to_string(), 10), ("D".to_string(), 10)];
+        let short = [("A".to_string(), 30), ("B".to_string(), 30)];
+        assert_eq!(Borders::spreading(long.into_iter().chain(short), 2), Borders(vec!["B".to_string()]));
     }
 
     #[test]
@@ -180,7 +281,7 @@ mod tests {
             let all: Vec<(&str, usize)> = names.iter().map(String::as_str).zip(sizes.iter().copied()).collect();
             let files: Vec<Profile> = all.chunks(per_file).map(profile).collect();
             let order = disjoint_order(&files).unwrap();
-            let cut = cut(&files, &order, &Selection::default(), true, partitions);
+            let cut = spread(&files, &order, &Selection::default(), partitions);
             prop_assert!(cut.len() <= partitions);
             for (i, file) in files.iter().enumerate() {
                 let mut rows: Vec<_> = cut.iter().flatten().filter(|p| p.file == i).flat_map(|p| p.rows.clone()).collect();

@@ -1,11 +1,14 @@
 //! How a candle table is read: which files and rows, in how many partitions, in what order, with which statistics.
 
 use super::files::{Kind, symbol_of};
+use super::guarded::with_recut;
 use super::in_order::InOrderExec;
 use super::pages::Footers;
 use super::profile::RowGroup;
 use super::pruning::Selection;
-use super::ranges::{Part, chains, cut, disjoint_order};
+use super::ranges::{Borders, Part, chains, cut, disjoint_order, weights};
+use super::recut::Recut;
+use super::symbol_range::Kept;
 use super::table::CandleTable;
 use arrow::compute::SortOptions;
 use datafusion::catalog::Session;
@@ -13,7 +16,10 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Result, ScalarValue, SplitPoint, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::Operator;
@@ -106,8 +112,8 @@ impl CandleTable {
         limit: Option<usize>,
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let read_columns = projection.map_or(self.positions.len(), Vec::len);
-        let partitions = partitions.min(self.readers(session, read_columns));
+        let readers = self.readers(session, projection.map_or(self.positions.len(), Vec::len));
+        let partitions = partitions.min(readers);
         let reader = self.files.reader(session);
         let footers = Footers::of(self, session, selection).await?;
         let source = match self.pruning(selection)?.filter(|_| footers.is_empty()) {
@@ -135,6 +141,7 @@ impl CandleTable {
         let scan = reader.create_physical_plan(session, config).await?;
         let scan = match order {
             Some(order) => Arc::new(InOrderExec::new(scan, order)),
+            None if is_ordered && limit.is_none() => self.with_recut(scan, selection, footers, readers),
             None => scan,
         };
         self.renamed(scan, columns)
@@ -156,27 +163,49 @@ impl CandleTable {
         partitions: usize,
         footers: &Footers,
     ) -> Result<Arranged> {
-        let mut partitions = cut(&self.profiles, order, selection, self.is_divisible(), partitions);
+        let weights = weights(&self.profiles, order, selection, self.is_divisible());
+        let borders = Borders::spreading(weights, partitions);
+        let mut partitions = cut(&self.profiles, order, selection, self.is_divisible(), &borders);
         partitions.iter_mut().for_each(|parts| self.narrow(parts, selection, footers));
-        let splits = partitions.iter().skip(1).filter_map(|parts| parts.first());
-        let splits = splits.map(|p| SplitPoint::new(vec![ScalarValue::Utf8View(Some(p.first_symbol.clone()))]));
-        let partitioning = match LexOrdering::new([self.sort_expr(self.symbol_position())]) {
-            Some(symbol) => Some(Partitioning::Range(RangePartitioning::try_new(symbol, splits.collect())?)),
-            None => None,
-        };
         let parts: Vec<&Part> = partitions.iter().flatten().collect();
         Ok(Arranged {
             groups: partitions.iter().map(|parts| self.group_of(parts)).collect(),
             is_ordered: true,
-            partitioning,
+            partitioning: self.partitioning(&borders)?,
             statistics: self.table_statistics(&parts),
         })
+    }
+
+    /// Partitions of symbols that are cut at these.
+    pub(super) fn partitioning(&self, borders: &Borders) -> Result<Option<Partitioning>> {
+        let Some(symbol) = LexOrdering::new([self.sort_expr(self.symbol_position())]) else { return Ok(None) };
+        let text = |border: &String| SplitPoint::new(vec![ScalarValue::Utf8View(Some(border.clone()))]);
+        let splits = borders.symbols().iter().map(text).collect();
+        Ok(Some(Partitioning::Range(RangePartitioning::try_new(symbol, splits)?)))
+    }
+
+    /// The scan with what it takes to cut it anew, unless this would copy a long list of files.
+    fn with_recut(
+        &self,
+        scan: Arc<dyn ExecutionPlan>,
+        selection: &Selection,
+        footers: Footers,
+        readers: usize,
+    ) -> Arc<dyn ExecutionPlan> {
+        const MOST_FILES: usize = 1_000;
+        let source = scan.downcast_ref::<DataSourceExec>().map(DataSourceExec::data_source);
+        let config = source.and_then(|source| source.downcast_ref::<FileScanConfig>());
+        let Some(config) = config.filter(|_| self.is_divisible() && self.files.files.len() <= MOST_FILES) else {
+            return scan;
+        };
+        let recut = Recut { table: self.clone(), selection: selection.clone(), footers, readers };
+        with_recut(config, recut).unwrap_or(scan)
     }
 
     /// Sorted files that share symbols: each chain holds files in disjoint symbol ranges, and the chains are merged.
     fn in_chains(&self, selection: &Selection, partitions: usize, footers: &Footers) -> Arranged {
         let parts = |chain: &Vec<usize>| -> Vec<Part> {
-            let cut = cut(&self.profiles, chain, selection, self.is_divisible(), 1);
+            let cut = cut(&self.profiles, chain, selection, self.is_divisible(), &Borders::default());
             let mut parts: Vec<Part> = cut.into_iter().flatten().collect();
             self.narrow(&mut parts, selection, footers);
             parts
@@ -196,7 +225,7 @@ impl CandleTable {
     }
 
     /// Leaves of parts what may hold selected symbols.
-    fn narrow(&self, parts: &mut [Part], selection: &Selection, footers: &Footers) {
+    pub(super) fn narrow(&self, parts: &mut [Part], selection: &Selection, footers: &Footers) {
         if let (Some(symbols), Some(column)) = (&selection.symbols, self.columns.symbol) {
             footers.narrow(parts, symbols, self.read.table_schema().field(column).name());
         }
@@ -213,7 +242,7 @@ impl CandleTable {
         }
     }
 
-    fn group_of(&self, parts: &[Part]) -> FileGroup {
+    pub(super) fn group_of(&self, parts: &[Part]) -> FileGroup {
         FileGroup::new(parts.iter().map(|part| self.file_of(part)).collect())
     }
 
@@ -259,8 +288,8 @@ impl CandleTable {
     }
 
     /// The statistics of all that a scan reads, so that counts, minima and maxima need no reading.
-    fn table_statistics(&self, parts: &[&Part]) -> Statistics {
-        let rows = parts.iter().flat_map(|p| &p.rows).map(ExactSizeIterator::len).sum();
+    pub(super) fn table_statistics(&self, parts: &[&Part]) -> Statistics {
+        let rows = distinct_rows(parts);
         let mut statistics = Statistics::new_unknown(self.read.table_schema()).with_num_rows(Precision::Exact(rows));
         let files: HashSet<usize> = parts.iter().map(|p| p.file).collect();
         let whole: usize = files.iter().map(|&file| self.profiles[file].rows).sum();
@@ -351,12 +380,16 @@ impl CandleTable {
                 None => file.with_extension(access_plan(&profile.row_groups, &part.rows)),
             };
         }
-        let file = self.with_symbol(file);
+        let mut file = self.with_symbol(file);
+        if let Some(symbols) = &part.kept {
+            file = file.with_extension(Kept { symbols: symbols.clone(), column: self.symbol_position() });
+        }
         if !self.shows_order() {
             return file;
         }
         let rows = part.rows.iter().map(ExactSizeIterator::len).sum();
-        file.with_statistics(Arc::new(self.part_statistics(part, rows)))
+        let statistics = self.part_statistics(part, rows);
+        file.with_statistics(Arc::new(if part.kept.is_some() { statistics.to_inexact() } else { statistics }))
     }
 
     /// The statistics of a part: enough to order and to prune files.
@@ -380,6 +413,20 @@ impl CandleTable {
         }
         statistics
     }
+}
+
+/// How many rows parts have; rows around a border count once, although they are read on both sides of it.
+fn distinct_rows(parts: &[&Part]) -> usize {
+    let mut ranges: Vec<(usize, &Range<usize>)> =
+        parts.iter().flat_map(|part| part.rows.iter().map(|rows| (part.file, rows))).collect();
+    ranges.sort_by_key(|(file, rows)| (*file, rows.start));
+    let (mut count, mut before) = (0, (usize::MAX, 0));
+    for (file, rows) in ranges {
+        let begin = if before.0 == file { rows.start.max(before.1) } else { rows.start };
+        count += rows.end.saturating_sub(begin);
+        before = (file, rows.end.max(begin));
+    }
+    count
 }
 
 /// The byte range that holds exactly these rows, if they are whole row groups.

@@ -14,7 +14,7 @@ use datafusion::logical_expr::ScalarUDF;
 use std::sync::Arc;
 use tallow_common::Result;
 use tallow_engine::Engine;
-use tallow_lake::{Lake, LakeOptions, ProfileCache, Stores};
+use tallow_lake::{Lake, LakeOptions, ProfileCache, SameSymbols, Stores};
 
 /// Opens a session over a lake, with named queries that come with the program.
 pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session> {
@@ -29,7 +29,8 @@ pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session>
         ScalarUDF::from(Predict::new(Arc::clone(&models))),
         ScalarUDF::from(InRange::default()),
     ];
-    let engine = Engine::new(&settings.engine(), Arc::clone(&stores) as _, functions)?;
+    let rules = vec![Arc::new(SameSymbols) as _];
+    let engine = Engine::new(&settings.engine(), Arc::clone(&stores) as _, functions, rules)?;
     let context = engine.context();
     let lake = LakeOptions { url: settings.lake.clone(), candles: settings.candles.clone(), as_of: None };
     let cache = ProfileCache::new(settings.cache_dir.clone());

@@ -38,6 +38,7 @@ mod properties;
 mod ranges;
 mod registry;
 mod reports;
+mod same_symbols;
 mod scans;
 mod similarity;
 mod slt;

@@ -332,7 +332,7 @@ async fn every_rule_of_datafusion_is_still_there_in_order() {
         .physical_optimizers()
         .iter()
         .map(|r| r.name().to_string())
-        .filter(|n| !["series", "merge_join", "cancel_joins", "large_top"].contains(&n.as_str()))
+        .filter(|n| !["series", "merge_join", "same_symbols", "cancel_joins", "large_top"].contains(&n.as_str()))
         .collect();
     let defaults: Vec<_> = PhysicalOptimizer::new().rules.iter().map(|r| r.name().to_string()).collect();
     assert_eq!(ours, defaults);

@@ -154,7 +154,7 @@ impl CandleTable {
     pub fn symbols(&self) -> Option<usize> {
         let runs = || self.profiles.iter().flat_map(|p| &p.runs);
         if self.order.is_some() {
-            return Some(runs().map(|r| r.symbols).sum());
+            return Some(self.profiles.iter().map(Profile::symbols).sum());
         }
         runs().all(|r| r.through.is_none()).then(|| runs().map(|r| &r.symbol).collect::<HashSet<_>>().len())
     }
@@ -162,7 +162,7 @@ impl CandleTable {
     /// How many symbols there are, or at least so many where only reading would tell: a file of the newest bars, which mostly holds all
     /// of them, may share symbols with others.
     pub fn least_symbols(&self) -> usize {
-        let of_file = self.profiles.iter().map(|profile| profile.runs.iter().map(|run| run.symbols).sum());
+        let of_file = self.profiles.iter().map(Profile::symbols);
         self.symbols().unwrap_or_else(|| of_file.max().unwrap_or(0))
     }
 }

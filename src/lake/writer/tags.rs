@@ -56,23 +56,14 @@ pub(crate) fn profile_of(add: &Add) -> Option<Profile> {
         profile.row_groups.push(RowGroup { rows: group.rows, offset: group.offset });
         let start = profile.rows;
         profile.rows += group.rows;
-        match profile.runs.last_mut() {
-            // A symbol that goes on from one row group into the next must not be cut there.
-            Some(run) if run.last_symbol() == group.first => {
-                run.symbols += group.symbols - 1;
-                run.through = Some(group.last);
-                run.first = run.first.min(group.from);
-                run.last = run.last.max(group.to);
-            }
-            _ => profile.runs.push(Run {
-                symbol: group.first,
-                through: Some(group.last),
-                symbols: group.symbols,
-                start,
-                first: group.from,
-                last: group.to,
-            }),
-        }
+        profile.runs.push(Run {
+            symbol: group.first,
+            through: Some(group.last),
+            symbols: group.symbols,
+            start,
+            first: group.from,
+            last: group.to,
+        });
     }
     Some(profile)
 }
@@ -111,14 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn a_symbol_that_goes_on_in_the_next_row_group_is_not_cut_there() {
+    fn a_symbol_that_goes_on_in_the_next_row_group_is_counted_once() {
         let groups = [group("A", "C", 3, (5, 9)), group("C", "D", 2, (1, 7)), group("E", "E", 1, (2, 3))];
         let profile = profile_of(&add(of_sorted(&groups, None).unwrap())).unwrap();
-        let runs: Vec<_> =
-            profile.runs.iter().map(|run| (run.symbol.as_str(), run.last_symbol(), run.symbols)).collect();
-        assert_eq!(runs, [("A", "D", 4), ("E", "E", 1)]);
-        assert_eq!((profile.runs[0].first, profile.runs[0].last, profile.runs[1].start), (1, 9, 20));
-        assert_eq!((profile.rows, profile.row_groups.len()), (30, 3));
+        let runs: Vec<_> = profile.runs.iter().map(|run| (run.symbol.as_str(), run.last_symbol(), run.start)).collect();
+        assert_eq!(runs, [("A", "C", 0), ("C", "D", 10), ("E", "E", 20)]);
+        assert_eq!((profile.symbols(), profile.rows, profile.row_groups.len()), (5, 30, 3));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is added without a codec is found here, without a query that uses it.
 
 use super::{session_of, travels, travels_in, tree};
-use crate::common::{batch, settings, walk, write_csv};
+use crate::common::{batch, settings, walk, write_csv, write_parquet};
 use crate::similarity::{Random, lake, walks, write};
 use datafusion::logical_expr::{Expr, ScalarUDF, col};
 use datafusion_proto::physical_plan::PhysicalExtensionCodec;
@@ -56,11 +56,12 @@ fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     names.into_iter().map(str::to_string).collect()
 }
 
-/// Our operators, what they are called in a plan, and a query that has it; a file of text lies in `FOLDER`.
-const OPERATORS: [(&str, &str, &str); 4] = [
+/// Our operators, what they are called in a plan, and a query that has it; files lie in `FOLDER`.
+const OPERATORS: [(&str, &str, &str); 5] = [
     ("SeriesExec", "SeriesExec", "select symbol, ts, rsi(14) from candles order by symbol, ts limit 20"),
     ("AsofExec", "AsofExec", "select symbol, ts, rsi(14)@1w as w from candles where symbol = 'AAPL'"),
     ("InOrderExec", "InOrderExec", "select symbol, ts, sma(3) as s from 'FOLDER/bars/'"),
+    ("OrderedUnionExec", "OrderedUnionExec", "select symbol, ts, sma(3) as s from 'FOLDER/months/'"),
     ("NodeExec", "SeriesAggregateExec", "select symbol, distance from dtw_search('candles', '1 3 2 4 3 5', k => 5)"),
 ];
 
@@ -70,6 +71,10 @@ async fn every_operator_travels() {
     let folder = tempfile::tempdir().unwrap();
     for (file, symbols) in [("1.csv", ["A", "B"]), ("2.csv", ["C", "D"])] {
         write_csv(&folder.path().join("bars").join(file), &batch(&walk(&symbols, 40)));
+    }
+    for month in ["1.parquet", "2.parquet"] {
+        let bars = walk(&["A", "B", "C"], 40).into_iter().filter(|bar| (bar.1 < 20) == (month == "1.parquet"));
+        write_parquet(&folder.path().join("months").join(month), &batch(&bars.collect::<Vec<_>>()), 30);
     }
     for (_, shown, text) in OPERATORS {
         let text = text.replace("FOLDER", &folder.path().display().to_string());
