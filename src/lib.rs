@@ -26,6 +26,7 @@
 //! | call a function of your own in SQL | [`Session::register`], [`tallow_udfs::series`] |
 //! | follow and stop work | [`Control`] |
 //! | scan, label, search, check and more, as the commands do | [`pipeline`] |
+//! | compute candles as they come | [`live`] |
 //! | handle errors | [`Error`], with a [`Code`], a place and a hint |
 //! | know how it is built | [`architecture`] |
 //!
@@ -43,6 +44,7 @@ pub use queries::named_queries;
 pub use tallow_common::{Code, Error, Result};
 pub use tallow_engine::dialect::{Formula, ParamValue, Params};
 pub use tallow_lake::AsOf;
+pub use tallow_live as live;
 pub use tallow_pipeline as pipeline;
 pub use tallow_pipeline::bounds::Range;
 pub use tallow_pipeline::control::Control;

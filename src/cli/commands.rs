@@ -3,8 +3,8 @@
 use super::config::Config;
 use super::{
     Failure, backtest, calendar, check, completions, config, describe, discover, explain, fetch, formula, functions,
-    history, ingest, label, levels, matching, optimize, pattern, pipeline, query, resample, run, scan, strategy, sweep,
-    synth, tables, vacuum, validate,
+    history, ingest, label, levels, live, matching, optimize, pattern, pipeline, query, resample, run, scan, strategy,
+    sweep, synth, tables, vacuum, validate,
 };
 #[cfg(feature = "report")]
 use super::{chart, report};
@@ -89,6 +89,8 @@ commands! {
     /// Keep results up to date: define once what is computed, and run it after every delivery
     #[command(subcommand)]
     Pipeline(Box<pipeline::PipelineCommand>),
+    /// Compute the bars of feeds as they come: results at once, and in the lake later
+    Live(Box<live::LiveArgs>),
     /// Find support and resistance levels, and what happened to them
     Levels(levels::LevelsArgs),
     /// Check that a query, a named query or an expression does not look into the future

@@ -143,6 +143,10 @@ impl Config {
         &self.queries.value
     }
 
+    pub fn threads(&self) -> usize {
+        self.threads.value
+    }
+
     pub async fn session(&self) -> Result<Session, Error> {
         let session = crate::open(Settings {
             lake: self.lake.value.clone(),

@@ -22,6 +22,7 @@ mod history;
 mod ingest;
 mod label;
 mod levels;
+mod live;
 mod matching;
 mod optimize;
 mod output;

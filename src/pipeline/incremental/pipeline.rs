@@ -118,6 +118,20 @@ impl Pipeline {
         self.definition.result_kind()
     }
 
+    /// What its results are; `None`: candles.
+    pub fn result_kind(&self) -> Option<ResultKind> {
+        self.kind()
+    }
+
+    /// The plan of its results, and what its table is to remember of them: for a run that gets bars from elsewhere than a table.
+    ///
+    /// # Errors
+    /// What it computes is wrong, or depends on more than rows.
+    pub async fn planned_live(&self, session: &Session) -> Result<(LogicalPlan, HashMap<String, String>)> {
+        let Prepared { plan, properties } = self.prepared(session).await?;
+        Ok((plan, properties))
+    }
+
     /// What a run would do.
     ///
     /// # Errors

@@ -1,0 +1,189 @@
+//! `tallow live`.
+
+use super::Failure;
+use super::args::values::parsed;
+use super::commands::{Context, Run};
+use super::output::note;
+use crate::live::{Answers, Durable, FeedUrl, Live, LiveOptions, Ndjson, Nobody, Replay, Settings, Summary};
+use crate::pipeline::incremental::{Definition, Pipeline, all};
+use crate::pipeline::named::NamedQueries;
+use crate::{Error, Session};
+use clap::{Args as ClapArgs, ValueEnum};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tallow_common::time::parse_duration;
+use tallow_udfs::calendar::Timeframe;
+
+/// The name of a run that nothing gives one.
+const UNNAMED: &str = "live";
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LiveArgs {
+    /// What is computed: SQL with the columns symbol and ts, the name of a named query or of a pipeline, or a formula, whose bars
+    /// are emitted as they close
+    #[arg(value_name = "SQL|NAME|FORMULA")]
+    pub what: String,
+    /// Where candles come from: - for lines of JSON on standard input, tcp://HOST:PORT to listen for them, replay://TABLE[?speed=100x&from=..&to=..]
+    /// for bars of the lake; may be repeated
+    #[arg(long, value_name = "FEED", default_value = "-", value_parser = parsed::<FeedUrl>)]
+    pub feed: Vec<FeedUrl>,
+    /// Length of the bars that come, and that stand for `candles` [default: that of the bars which are read, or days]
+    #[arg(long, short, value_name = "TF", value_parser = parsed::<Timeframe>)]
+    pub timeframe: Option<Timeframe>,
+    /// A value for `:name`; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// Keep results in this table too: NAME for results_NAME, ./folder or a URL [default: a pipeline's own, otherwise none]
+    #[arg(long, value_name = "TABLE")]
+    pub to: Option<String>,
+    /// Where results go as they happen, as lines of JSON: - for standard output, a file, or none
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub emit: String,
+    /// Name of the run, under which it goes on after a stop or a crash [default: that of the query, or `live`]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Folder of the journal, in which candles are until they are in the lake
+    #[arg(long, value_name = "DIR", default_value = "./tallow-live")]
+    pub journal: PathBuf,
+    /// When a candle is accepted: once it is in the journal on disk (batch), or at once (none)
+    #[arg(long, value_enum, default_value_t = When::Batch)]
+    pub durable: When,
+    /// Do not merge the candles that come into the lake; with --feed replay:// they are there
+    #[arg(long)]
+    pub drop_candles: bool,
+    /// Take symbols that the lake does not have
+    #[arg(long)]
+    pub new_symbols: bool,
+    /// How many compute at the same time [default: the threads]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// How long results wait to be written to the lake
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub flush: Duration,
+    /// How long the run goes on once it is stopped, to do what it has accepted
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub drain: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    Batch,
+    None,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("'{text}' is no length of time: expected one such as 500ms, 30s or 5m"))
+}
+
+impl Run for LiveArgs {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
+        let session = Arc::new(cx.config.session().await?);
+        let pipeline = self.pipeline(&session).await?;
+        let is_stored = self.to.is_none() && pipeline.into != UNNAMED;
+        let replays = self.feed.iter().filter_map(|feed| match feed {
+            FeedUrl::Replay(replay) => Some(replay),
+            _ => None,
+        });
+        let replays: Vec<&Replay> = replays.collect();
+        let mut settings = Settings::default();
+        settings.workers = self.workers.unwrap_or(cx.config.threads()).max(1);
+        settings.flush_every = i64::try_from(self.flush.as_micros()).unwrap_or(i64::MAX);
+        settings.durable = if self.durable == When::Batch { Durable::Batch } else { Durable::None };
+        let options = LiveOptions {
+            timeframe: self.timeframe,
+            folder: self.journal.clone(),
+            keeps_results: self.to.is_some() || is_stored,
+            keeps_candles: !self.drop_candles && replays.is_empty(),
+            known_until: replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min(),
+            new_symbols: self.new_symbols || !replays.is_empty(),
+            drain: self.drain,
+            settings,
+        };
+        let answers: Box<dyn Answers> = match self.emit.as_str() {
+            "-" => Box::new(Ndjson(std::io::stdout())),
+            "none" => Box::new(Nobody),
+            path => {
+                let file = File::create(path).map_err(|error| Error::File(path.to_string(), error))?;
+                Box::new(Ndjson(BufWriter::new(file)))
+            }
+        };
+        let live = Live::open(session, &pipeline, options).await?;
+        if !cx.config.quiet {
+            live.notes().iter().for_each(|said| note(format_args!("note: {said}")));
+            let (symbols, bars) = live.known();
+            let kept = bars.map_or_else(|| "all bars".to_string(), |bars| format!("{bars} bars"));
+            note(format_args!("{}: {symbols} symbols are known, {kept} of each are kept", live.table()));
+        }
+        let summary = live.run(&self.feed, answers, cx.cancel.clone()).await?;
+        if !cx.config.quiet {
+            say(&summary);
+        }
+        Ok(())
+    }
+}
+
+impl LiveArgs {
+    /// What is computed, as a pipeline.
+    async fn pipeline(&self, session: &Session) -> Result<Pipeline, Error> {
+        let params = self.params()?;
+        let text = self.what.trim();
+        let stored = all(session).await?.into_iter().find(|pipeline| pipeline.name == text);
+        let is_named = session.extension::<NamedQueries>()?.get(text).is_some();
+        let first = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+        let mut pipeline = match stored {
+            Some(stored) => stored,
+            None if is_named || first == "select" || first == "with" => {
+                let definition = Definition::Query { query: text.to_string(), params, timeframe: self.timeframe };
+                let name = if is_named { text } else { UNNAMED };
+                Pipeline { name: name.to_string(), definition, into: UNNAMED.to_string() }
+            }
+            None => {
+                let table = format!("candles_{}", self.timeframe.unwrap_or(Timeframe::Day));
+                let definition = Definition::Scan { formula: text.to_string(), params, table };
+                Pipeline { name: UNNAMED.to_string(), definition, into: UNNAMED.to_string() }
+            }
+        };
+        if let Some(name) = &self.name {
+            pipeline.name.clone_from(name);
+        }
+        if let Some(table) = &self.to {
+            pipeline.into.clone_from(table);
+        }
+        Ok(pipeline)
+    }
+
+    fn params(&self) -> Result<BTreeMap<String, String>, Error> {
+        let of = |text: &String| {
+            let (name, value) = text
+                .split_once('=')
+                .ok_or_else(|| Error::invalid(format!("parameter '{text}': expected NAME=VALUE, such as period=14")))?;
+            Ok((name.trim().to_string(), value.to_string()))
+        };
+        self.param.iter().map(of).collect()
+    }
+}
+
+/// What a run did, on standard error: standard output has the results.
+fn say(summary: &Summary) {
+    let counters = &summary.counters;
+    note(format_args!("received   {}, {} unreadable", counters.received, summary.unreadable));
+    note(format_args!(
+        "accepted   {}: {} duplicates, {} corrected, {} late",
+        counters.accepted, counters.duplicates, counters.restated, counters.late
+    ));
+    note(format_args!("rejected   {}", counters.rejected()));
+    note(format_args!("rows       {} in {} batches", summary.rows, counters.batches));
+    if summary.dead_letters > 0 {
+        note(format_args!("dead       {}: could not be computed", summary.dead_letters));
+    }
+    if summary.left != (0, 0) {
+        let (pending, unflushed) = summary.left;
+        note(format_args!(
+            "left       {pending} candles, {unflushed} rows: the next run of this name goes on with them"
+        ));
+    }
+}

@@ -1,0 +1,152 @@
+//! Bars of a table of the lake, as if they came now.
+
+use super::{FromFeed, Raw};
+use crate::core::{Bar, Feed};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
+use futures::TryStreamExt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use tallow_common::time::{instant, timestamp_type};
+use tallow_common::{Error, Result};
+use tallow_pipeline::Session;
+use tallow_pipeline::quoting::quoted;
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+
+/// How fast bars come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as they are taken.
+    Max,
+    /// So many times as fast as they came.
+    Times(f64),
+}
+
+/// A table, what of it is replayed, and how fast: `candles_1m?speed=100x&from=2024-01-01&to=2024-02-01`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replay {
+    /// The table.
+    pub table: String,
+    /// From this time on.
+    pub from: Option<i64>,
+    /// Up to this time, which is not in it any more.
+    pub to: Option<i64>,
+    /// How fast.
+    pub speed: Speed,
+}
+
+impl FromStr for Replay {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Replay> {
+        let (table, options) = text.split_once('?').unwrap_or((text, ""));
+        let mut replay = Replay { table: table.to_string(), from: None, to: None, speed: Speed::Max };
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            match option.split_once('=') {
+                Some(("from", time)) => replay.from = Some(instant(time)?),
+                Some(("to", time)) => replay.to = Some(instant(time)?),
+                Some(("speed", "max")) => replay.speed = Speed::Max,
+                Some(("speed", times)) => {
+                    let number = times.trim_end_matches('x').parse::<f64>().ok();
+                    let number = number.filter(|times| *times > 0.0 && times.is_finite());
+                    let wrong = || Error::invalid(format!("speed '{times}': expected `max`, or a number such as 100x"));
+                    replay.speed = Speed::Times(number.ok_or_else(wrong)?);
+                }
+                _ => {
+                    return Err(Error::invalid(format!("'{option}' in replay://{text}: expected speed, from or to")));
+                }
+            }
+        }
+        if replay.table.is_empty() {
+            return Err(Error::invalid("replay:// names no table: expected one such as replay://candles_1m"));
+        }
+        Ok(replay)
+    }
+}
+
+impl Replay {
+    pub(super) fn start(
+        &self,
+        feed: Feed,
+        session: &Arc<Session>,
+        into: Sender<FromFeed>,
+        stop: CancellationToken,
+    ) -> Result<()> {
+        let (replay, of) = (self.clone(), Arc::clone(session));
+        session.engine().spawn(async move {
+            let told = tokio::select! {
+                done = replay.run(feed, &of, &into) => done,
+                () = stop.cancelled() => Ok(()),
+            };
+            let last = told.map_or_else(|error| FromFeed::Failed(feed, error), |()| FromFeed::Closed(feed));
+            let _ = into.send(last).await;
+        })?;
+        Ok(())
+    }
+
+    async fn run(&self, feed: Feed, session: &Session, into: &Sender<FromFeed>) -> Result<()> {
+        let mut sql = format!("select symbol, ts, open, high, low, close, volume from {}", quoted(&self.table));
+        let limit = |sign: &str, at: Option<i64>| at.map(|at| format!("ts {sign} to_timestamp_micros({at})"));
+        let filters: Vec<String> = [limit(">=", self.from), limit("<", self.to)].into_iter().flatten().collect();
+        if !filters.is_empty() {
+            sql += &format!(" where {}", filters.join(" and "));
+        }
+        sql += " order by ts, symbol";
+        let plan = session.plan(session.sql(&sql).await?).await?;
+        let mut rows = std::pin::pin!(session.execute(plan)?);
+        let (begun, mut first, mut line) = (tokio::time::Instant::now(), None, 0);
+        while let Some(batch) = rows.try_next().await? {
+            let mut candles = candles(&batch, &mut line)?;
+            let Speed::Times(times) = self.speed else {
+                if into.send(FromFeed::Lines(feed, candles.into_iter().map(Ok).collect())).await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            };
+            while let Some(ts) = candles.first().map(|candle| candle.bar.ts) {
+                let since = (ts - *first.get_or_insert(ts)) as f64 / 1e6 / times;
+                tokio::time::sleep_until(begun + Duration::from_secs_f64(since)).await;
+                let now = candles.partition_point(|candle| candle.bar.ts <= ts);
+                let later = candles.split_off(now);
+                if into.send(FromFeed::Lines(feed, candles.into_iter().map(Ok).collect())).await.is_err() {
+                    return Ok(());
+                }
+                candles = later;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn candles(batch: &RecordBatch, line: &mut u64) -> Result<Vec<Raw>> {
+    let symbols = cast(batch.column(0), &DataType::Utf8View)?;
+    let times = cast(batch.column(1), &timestamp_type())?;
+    let values = (2..7).map(|i| cast(batch.column(i), &DataType::Float64)).collect::<Result<Vec<_>, _>>()?;
+    let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
+    let values: Vec<_> = values.iter().map(|column| column.as_primitive::<Float64Type>()).collect();
+    let candle = |row: usize| {
+        *line += 1;
+        let value = |i: usize| if values[i].is_null(row) { f64::NAN } else { values[i].value(row) };
+        let bar = Bar { ts: times.value(row), values: std::array::from_fn(value) };
+        Raw { symbol: symbols.value(row).to_string(), bar, priority: 0, timeframe: None, line: *line }
+    };
+    Ok((0..batch.num_rows()).map(candle).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_says_what_and_how_fast() {
+        let replay: Replay = "candles_1m?speed=100x&from=2024-01-01".parse().unwrap();
+        assert_eq!((replay.table.as_str(), replay.speed), ("candles_1m", Speed::Times(100.0)));
+        assert_eq!((replay.from, replay.to), (Some(1_704_067_200_000_000), None));
+        for wrong in ["", "candles_1m?speed=fast", "candles_1m?speed=-1", "candles_1m?until=2024-01-01"] {
+            assert!(wrong.parse::<Replay>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What was computed, until it is in the lake, and how it gets there.
+//!
+//! Three steps, of which a crash may leave any number undone: dead letters, results, and at last the candles, whose commit also
+//! records how far the run has come. A candle whose results are not in the lake is not there either, so that it is computed again.
+
+use crate::core::{Candle, DeadLetter, Feed, Sequence, Symbol};
+use crate::worker::{Answers, VALUES};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+};
+use arrow::compute::{SortColumn, cast, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::physical_plan::ExecutionPlan;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tallow_common::time::timestamp_type;
+use tallow_common::{Error, Ranges, Result, Times};
+use tallow_lake::{Effort, Replacement, ResultKind};
+use tallow_pipeline::Session;
+use tallow_udfs::calendar::Timeframe;
+
+/// Where a run keeps what it computes.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// The name of the run, under which its progress is recorded.
+    pub name: String,
+    /// The table of results, if they are kept, what they are, and what the table is to remember of them.
+    pub results: Option<(String, ResultKind, HashMap<String, String>)>,
+    /// The table of candles, if they are kept: its bars and where these begin.
+    pub candles: Option<(Timeframe, String)>,
+    /// The file of dead letters.
+    pub dead_letters: PathBuf,
+}
+
+impl Target {
+    /// Under which names the candles' table records how far the run has come: the journal, and the flushes.
+    pub fn applications(&self) -> [String; 2] {
+        ["journal", "flush"].map(|of| format!("tallow/live/{}/{of}", self.name))
+    }
+}
+
+/// Results and candles that are not in the lake.
+#[derive(Default)]
+pub(crate) struct Unflushed {
+    answers: Vec<Answers>,
+    candles: BTreeMap<(Arc<str>, i64), [f64; 5]>,
+}
+
+impl Unflushed {
+    /// Adds what candles gave.
+    pub fn add<'a>(
+        &mut self,
+        candles: impl Iterator<Item = &'a Candle>,
+        answers: Option<Answers>,
+        names: &HashMap<Symbol, Arc<str>>,
+    ) {
+        for candle in candles {
+            let name = names.get(&candle.symbol).cloned().unwrap_or_default();
+            self.candles.insert((name, candle.bar.ts), candle.bar.values);
+        }
+        self.answers.extend(answers);
+    }
+
+    /// What was to be written and was not, before what came since.
+    pub fn put_back(&mut self, older: Unflushed) {
+        let newer = std::mem::replace(self, older);
+        self.answers.extend(newer.answers);
+        self.candles.extend(newer.candles);
+    }
+
+    /// The newest rows by (symbol, ts), which are the first columns, and the times of which they are all rows.
+    fn results(&self, names: &HashMap<Symbol, Arc<str>>) -> Result<Option<(RecordBatch, Ranges)>> {
+        let Some(schema) = self.answers.first().map(|answers| answers.rows.schema()) else { return Ok(None) };
+        let mut computed: HashMap<&str, Vec<(usize, Range<i64>)>> = HashMap::new();
+        let mut ranges = Ranges::default();
+        for (at, answers) in self.answers.iter().enumerate() {
+            for (symbol, times) in &answers.ranges {
+                let name = names.get(symbol).map(Arc::as_ref).unwrap_or_default();
+                computed.entry(name).or_default().push((at, times.clone()));
+            }
+        }
+        for (name, of_symbol) in &computed {
+            let times: Times = of_symbol.iter().map(|(_, times)| times.clone()).collect();
+            ranges.add(name, &times);
+        }
+        let mut newest = vec![];
+        for (at, answers) in self.answers.iter().enumerate() {
+            let rows = &answers.rows;
+            let [symbols, times] = keys(rows)?;
+            let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
+            let keep = symbols.iter().zip(times.values()).map(|(symbol, ts)| {
+                let later = symbol.and_then(|symbol| computed.get(symbol)).into_iter().flatten().rev();
+                !later.take_while(|(of, _)| *of > at).any(|(_, times)| times.contains(ts))
+            });
+            newest.push(filter_record_batch(rows, &BooleanArray::from(keep.collect::<Vec<_>>()))?);
+        }
+        let rows = concat_batches(&schema, &newest)?;
+        let columns = keys(&rows)?.map(|values| SortColumn { values, options: None });
+        let sorted = take_record_batch(&rows, &lexsort_to_indices(&columns, None)?)?;
+        let first = ["symbol", "ts"].map(|name| schema.index_of(name));
+        let [symbol, ts] = first;
+        let (symbol, ts) = (symbol?, ts?);
+        let rest = (0..schema.fields().len()).filter(|i| *i != symbol && *i != ts);
+        Ok(Some((sorted.project(&[symbol, ts].into_iter().chain(rest).collect::<Vec<_>>())?, ranges)))
+    }
+
+    fn candles(&self) -> Result<RecordBatch> {
+        let symbols: StringViewArray = self.candles.keys().map(|(symbol, _)| Some(symbol.as_ref())).collect();
+        let times = TimestampMicrosecondArray::from_iter_values(self.candles.keys().map(|(_, ts)| *ts));
+        let mut columns: Vec<(&str, ArrayRef)> =
+            vec![("symbol", Arc::new(symbols)), ("ts", Arc::new(times.with_timezone("UTC")))];
+        for (i, name) in VALUES.iter().enumerate() {
+            let values = self.candles.values().map(|values| Some(values[i]).filter(|value| !value.is_nan()));
+            columns.push((name, Arc::new(values.collect::<Float64Array>())));
+        }
+        Ok(RecordBatch::try_from_iter(columns)?)
+    }
+}
+
+fn keys(rows: &RecordBatch) -> Result<[ArrayRef; 2]> {
+    let column = |name: &str| {
+        let missing = || Error::invalid(format!("the result has no column `{name}`"));
+        rows.column_by_name(name).ok_or_else(missing)
+    };
+    Ok([cast(column("symbol")?, &DataType::Utf8View)?, cast(column("ts")?, &timestamp_type())?])
+}
+
+fn plan_of(rows: RecordBatch) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema: SchemaRef = rows.schema();
+    Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], schema, None)?)
+}
+
+/// A flush: what is written, and what is recorded with it.
+pub(crate) struct Flushing {
+    pub rows: Unflushed,
+    pub names: Arc<HashMap<Symbol, Arc<str>>>,
+    pub dead_letters: Vec<DeadLetter>,
+    pub flush: u64,
+    pub through: Sequence,
+}
+
+/// Writes it; what was not written is to be put back.
+pub(crate) async fn write(session: &Session, target: &Target, flushing: &Flushing) -> Result<()> {
+    write_letters(&target.dead_letters, &flushing.dead_letters, &flushing.names)?;
+    if let Some((table, kind, properties)) = &target.results
+        && let Some((rows, ranges)) = flushing.rows.results(&flushing.names)?
+    {
+        let replacement = Replacement {
+            effort: Effort::begin(rows.num_rows() as u64),
+            rows: plan_of(rows)?,
+            ranges: Arc::new(ranges),
+            kind: *kind,
+            properties: properties.clone(),
+            sources: vec![],
+            whole_symbols: false,
+            open_from: i64::MIN,
+            once: false,
+            progress: Box::new(|_| ()),
+        };
+        let table = table.clone();
+        session.on_lake(move |lake| async move { lake.replace(&table, replacement).await }).await?;
+    }
+    if let Some((timeframe, origin)) = target.candles.clone() {
+        let plan = plan_of(flushing.rows.candles()?)?;
+        let [journal, flush] = target.applications();
+        let sources = [(journal, flushing.through), (flush, flushing.flush)];
+        session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan, &sources).await }).await?;
+    }
+    Ok(())
+}
+
+/// A dead letter as a line of a file.
+#[derive(Serialize, Deserialize)]
+struct Letter {
+    symbol: String,
+    ts: i64,
+    values: [Option<f64>; 5],
+    priority: u8,
+    error: String,
+    attempts: u32,
+    since: i64,
+    gone_with: Option<u64>,
+}
+
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::File(path.display().to_string(), error)
+}
+
+fn write_letters(path: &Path, letters: &[DeadLetter], names: &HashMap<Symbol, Arc<str>>) -> Result<()> {
+    if letters.is_empty() && !path.exists() {
+        return Ok(());
+    }
+    let mut text = vec![];
+    for letter in letters {
+        let DeadLetter { candle, error, attempts, since, gone_with } = letter.clone();
+        let line = Letter {
+            symbol: names.get(&candle.symbol).map(|name| name.to_string()).unwrap_or_default(),
+            ts: candle.bar.ts,
+            values: candle.bar.values.map(|value| Some(value).filter(|value| !value.is_nan())),
+            priority: candle.priority,
+            error,
+            attempts,
+            since,
+            gone_with,
+        };
+        serde_json::to_writer(&mut text, &line).map_err(|e| failed(path, e.into()))?;
+        text.push(b'\n');
+    }
+    let new = path.with_extension("new");
+    let mut file = std::fs::File::create(&new).map_err(|e| failed(&new, e))?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| failed(&new, e))?;
+    std::fs::rename(&new, path).map_err(|e| failed(path, e))
+}
+
+/// The dead letters of a file; none where there is no file. `number` gives symbols their numbers.
+pub(crate) fn read_letters(
+    path: &Path,
+    feed: Feed,
+    flushed: u64,
+    mut number: impl FnMut(&str) -> Symbol,
+) -> Result<Vec<DeadLetter>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(failed(path, error)),
+    };
+    let letter = |line: &str| -> Result<DeadLetter> {
+        let Letter { symbol, ts, values, priority, error, attempts, since, gone_with } =
+            serde_json::from_str(line).map_err(|e| failed(path, e.into()))?;
+        let bar = crate::core::Bar { ts, values: values.map(|value| value.unwrap_or(f64::NAN)) };
+        let candle = Candle { feed, offset: None, symbol: number(&symbol), bar, priority };
+        Ok(DeadLetter { candle, error, attempts, since, gone_with })
+    };
+    let all = text.lines().map(letter).collect::<Result<Vec<_>>>()?;
+    Ok(all.into_iter().filter(|letter| letter.gone_with.is_none_or(|flush| flush > flushed)).collect())
+}

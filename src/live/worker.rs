@@ -1,0 +1,220 @@
+//! A worker: the bars of its symbols, a copy of the plan, and how a batch of candles becomes results.
+
+use crate::core::{Bar, Batch, Failure, Symbol};
+use crate::series::{Before, Looks, Series};
+use crate::slot::Slot;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringViewBuilder};
+use arrow::array::{TimestampMicrosecondArray, new_null_array};
+use arrow::compute::{cast, concat_batches, filter_record_batch};
+use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
+use datafusion::common::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::TryStreamExt;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+use tallow_common::time::timestamp_type;
+use tallow_common::{Code, code_of, readable};
+
+/// The columns of candles, beside symbol and ts.
+pub(crate) const VALUES: [&str; 5] = ["open", "high", "low", "close", "volume"];
+
+/// A worker.
+pub(crate) struct Worker {
+    pub looks: Looks,
+    pub series: HashMap<Symbol, Series>,
+    pub plan: Arc<dyn ExecutionPlan>,
+    pub slot: Arc<Slot>,
+    pub candles: SchemaRef,
+    pub context: Arc<TaskContext>,
+    /// Up to when rows of a symbol were emitted, and how often those that were corrected.
+    pub emitted: HashMap<Symbol, i64>,
+    pub revisions: HashMap<(Symbol, i64), u32>,
+}
+
+/// What a batch gave.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    /// The rows that are new or changed.
+    pub rows: RecordBatch,
+    /// For each row, how often it was emitted before.
+    pub revisions: Vec<u32>,
+    /// The times whose rows were computed: what is not among the rows is not there any more.
+    pub ranges: Vec<(Symbol, Range<i64>)>,
+}
+
+/// What came of a batch.
+pub(crate) enum Computed {
+    Answers(Answers),
+    Failed(Failure),
+    /// Symbols whose bars have to be looked up in the lake first.
+    TooOld(Vec<Symbol>),
+}
+
+/// The rows of a symbol that a batch changes, and those that are needed for them.
+struct Part {
+    symbol: Symbol,
+    name: Arc<str>,
+    needed: RangeInclusive<usize>,
+    settled: Vec<RangeInclusive<usize>>,
+}
+
+impl Worker {
+    /// Computes a batch. If that fails, the worker is what it was.
+    pub async fn compute(&mut self, batch: &Batch, names: &HashMap<Symbol, Arc<str>>) -> Computed {
+        let mut undo: Vec<(Symbol, Before)> = vec![];
+        for work in batch {
+            let series = self.series.entry(work.candle.symbol).or_default();
+            undo.push((work.candle.symbol, series.put(&work.candle.bar)));
+        }
+        let computed = match self.parts(batch, names) {
+            Ok(parts) => match self.results(&parts).await {
+                Ok(answers) => Computed::Answers(answers),
+                Err(error) => Computed::Failed(Failure {
+                    is_transient: matches!(code_of(&error), Code::Resources | Code::Unavailable | Code::Timeout),
+                    message: readable(&error),
+                }),
+            },
+            Err(too_old) => Computed::TooOld(too_old),
+        };
+        if matches!(computed, Computed::Answers(_)) {
+            let kept = self.looks.kept();
+            for work in batch {
+                if let Some(series) = self.series.get_mut(&work.candle.symbol) {
+                    series.trim(kept);
+                }
+            }
+        } else {
+            for (symbol, before) in undo.into_iter().rev() {
+                if let Some(series) = self.series.get_mut(&symbol) {
+                    series.undo(before);
+                }
+            }
+        }
+        computed
+    }
+
+    /// Symbols in the order of their names, with what has to be computed of each.
+    fn parts(&self, batch: &Batch, names: &HashMap<Symbol, Arc<str>>) -> Result<Vec<Part>, Vec<Symbol>> {
+        let mut changed: BTreeMap<Arc<str>, (Symbol, Vec<i64>)> = BTreeMap::new();
+        for work in batch {
+            let symbol = work.candle.symbol;
+            let name = names.get(&symbol).cloned().unwrap_or_default();
+            changed.entry(name).or_insert((symbol, vec![])).1.push(work.candle.bar.ts);
+        }
+        let (mut parts, mut too_old) = (vec![], vec![]);
+        for (name, (symbol, mut times)) in changed {
+            let Some(series) = self.series.get(&symbol) else { continue };
+            times.sort_unstable();
+            let mut affected: Vec<RangeInclusive<usize>> = vec![];
+            for ts in times {
+                let rows = series.affected(ts, self.looks);
+                match affected.last_mut() {
+                    Some(last) if *rows.start() <= last.end() + 1 => {
+                        *last = *last.start()..=*last.end().max(rows.end())
+                    }
+                    _ => affected.push(rows),
+                }
+            }
+            let settled: Vec<_> = affected.iter().filter_map(|rows| series.settled(rows, self.looks)).collect();
+            let (Some(first), Some(last)) = (settled.first(), settled.last()) else { continue };
+            match series.needed(&(*first.start()..=*last.end()), self.looks) {
+                Some(needed) => parts.push(Part { symbol, name, needed, settled }),
+                None => too_old.push(symbol),
+            }
+        }
+        if too_old.is_empty() { Ok(parts) } else { Err(too_old) }
+    }
+
+    async fn results(&mut self, parts: &[Part]) -> Result<Answers, DataFusionError> {
+        self.slot.put(self.rows(parts)?);
+        let plan = reset_plan_states(Arc::clone(&self.plan))?;
+        let schema = plan.schema();
+        let batches: Vec<RecordBatch> = execute_stream(plan, Arc::clone(&self.context))?.try_collect().await?;
+        let rows = concat_batches(&schema, &batches)?;
+        let mut by_name: HashMap<&str, (Symbol, Vec<RangeInclusive<i64>>)> = HashMap::new();
+        let mut ranges = vec![];
+        for part in parts {
+            let Some(series) = self.series.get(&part.symbol) else { continue };
+            let times = part.settled.iter().map(|rows| series.times[*rows.start()]..=series.times[*rows.end()]);
+            let times: Vec<_> = times.collect();
+            ranges.extend(times.iter().map(|times| (part.symbol, *times.start()..times.end() + 1)));
+            by_name.insert(part.name.as_ref(), (part.symbol, times));
+        }
+        let column = |name: &str| {
+            rows.column_by_name(name).ok_or_else(|| DataFusionError::Plan(format!("the result has no column {name}")))
+        };
+        let symbols = cast(column("symbol")?, &DataType::Utf8View)?;
+        let times = cast(column("ts")?, &timestamp_type())?;
+        let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
+        let (mut keep, mut revisions) = (Vec::with_capacity(rows.num_rows()), vec![]);
+        for (symbol, ts) in symbols.iter().zip(times.values()) {
+            let of = symbol.and_then(|symbol| by_name.get(symbol));
+            let of = of.filter(|(_, ranges)| ranges.iter().any(|range| range.contains(ts)));
+            keep.push(of.is_some());
+            if let Some((symbol, _)) = of {
+                let is_new = self.emitted.get(symbol).is_none_or(|last| ts > last);
+                let revision =
+                    if is_new { 0 } else { self.revisions.get(&(*symbol, *ts)).map_or(1, |known| known + 1) };
+                revisions.push((*symbol, *ts, revision));
+            }
+        }
+        // From here on nothing fails.
+        let rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
+        for (symbol, ts, revision) in revisions.iter().filter(|(.., revision)| *revision > 0) {
+            self.revisions.insert((*symbol, *ts), *revision);
+        }
+        for (symbol, range) in &ranges {
+            let last = self.emitted.entry(*symbol).or_insert(i64::MIN);
+            *last = (*last).max(range.end - 1);
+        }
+        let revisions = revisions.into_iter().map(|(.., revision)| revision).collect();
+        Ok(Answers { rows, revisions, ranges })
+    }
+
+    /// The bars that are needed, as rows of the table.
+    fn rows(&self, parts: &[Part]) -> Result<RecordBatch, DataFusionError> {
+        let all: Vec<(&Part, &Series)> =
+            parts.iter().filter_map(|part| Some((part, self.series.get(&part.symbol)?))).collect();
+        let count = all.iter().map(|(part, _)| part.needed.end() + 1 - part.needed.start()).sum();
+        let (mut symbols, mut times) = (StringViewBuilder::with_capacity(count), Vec::with_capacity(count));
+        for (part, series) in &all {
+            let rows = part.needed.clone();
+            let view = symbols.append_block(part.name.as_bytes().to_vec().into());
+            for _ in rows.clone() {
+                symbols.try_append_view(view, 0, part.name.len() as u32)?;
+            }
+            times.extend_from_slice(&series.times[rows]);
+        }
+        let mut columns: HashMap<&str, ArrayRef> = HashMap::new();
+        columns.insert("symbol", Arc::new(symbols.finish()));
+        columns.insert("ts", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")));
+        for (i, name) in VALUES.iter().enumerate() {
+            let values = all.iter().flat_map(|(part, series)| &series.values[i][part.needed.clone()]);
+            let values: Float64Array = values.map(|value| (!value.is_nan()).then_some(*value)).collect();
+            columns.insert(name, Arc::new(values));
+        }
+        let column = |field: &Arc<arrow::datatypes::Field>| match columns.get(field.name().as_str()) {
+            Some(column) => cast(column, field.data_type()),
+            // Further columns of the table are not delivered.
+            None => Ok(new_null_array(field.data_type(), count)),
+        };
+        let columns = self.candles.fields().iter().map(column).collect::<Result<_, _>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.candles), columns)?)
+    }
+
+    /// The whole bars of a symbol from the lake, in the place of those that are kept; the latter count where both are there.
+    pub fn rebuild(&mut self, symbol: Symbol, bars: &[Bar]) {
+        let kept = self.series.remove(&symbol).unwrap_or_default();
+        let mut whole = Series::default();
+        for bar in bars {
+            whole.put(bar);
+        }
+        for (at, ts) in kept.times.iter().enumerate() {
+            whole.put(&Bar { ts: *ts, values: std::array::from_fn(|i| kept.values[i][at]) });
+        }
+        self.series.insert(symbol, whole);
+    }
+}
