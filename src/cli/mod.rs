@@ -159,12 +159,13 @@ fn runtime() -> std::io::Result<Runtime> {
 
 /// Runs a command on a thread of its own, so that an interrupt is heard whatever the command is busy with.
 async fn attended(args: Args, give_back_soon: fn()) -> std::io::Result<Ended> {
-    let mut interrupt = std::pin::pin!(interrupted());
+    let delivers = matches!(args.command, Some(Command::Scan(_) | Command::Live(_)));
+    let is_service = matches!(args.command, Some(Command::Live(_)));
+    let mut interrupt = std::pin::pin!(interrupted(is_service));
     // From here on the process hears of interrupts, and is not ended by them.
     if std::future::poll_fn(|cx| Poll::Ready(interrupt.as_mut().poll(cx).is_ready())).await {
         return Ok(None);
     }
-    let delivers = matches!(args.command, Some(Command::Scan(_)));
     let (cancel, stop) = (CancellationToken::new(), CancellationToken::new());
     let mut done = begin(args, give_back_soon, cancel.clone(), stop.clone())?;
     let broken = |_| std::io::Error::other("the command broke off");
@@ -176,7 +177,7 @@ async fn attended(args: Args, give_back_soon: fn()) -> std::io::Result<Ended> {
         // A second interrupt does not wait for what is complete.
         tokio::select! {
             outcome = &mut done => return outcome.map_err(broken)?,
-            () = interrupted() => {}
+            () = interrupted(is_service) => {}
         }
     }
     stop.cancel();
@@ -185,11 +186,22 @@ async fn attended(args: Args, give_back_soon: fn()) -> std::io::Result<Ended> {
     Ok(None)
 }
 
-/// Completes at an interrupt.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+/// Completes at an interrupt, and of a service at what service managers send.
+async fn interrupted(is_service: bool) {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    };
+    #[cfg(unix)]
+    if is_service && let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            () = interrupt => {}
+            _ = term.recv() => {}
+        }
+        return;
     }
+    interrupt.await
 }
 
 /// Begins with a command, which ends early once it is stopped and not busy.

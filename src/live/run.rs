@@ -60,6 +60,8 @@ pub struct LiveOptions {
 pub struct Summary {
     /// What was counted.
     pub counters: Counters,
+    /// What of the text had no meaning.
+    pub notes: Vec<String>,
     /// Lines of feeds that were no candles.
     pub unreadable: u64,
     /// Rows that were emitted.
@@ -336,7 +338,8 @@ impl Running {
         let counters = self.live.core.counters().clone();
         let dead_letters = self.live.core.dead_letters().filter(|letter| letter.gone_with.is_none()).count();
         let left = self.left.unwrap_or_default();
-        Ok(Summary { counters, unreadable: self.unreadable, rows: self.rows, left, dead_letters })
+        let notes = self.live.plan.notes.clone();
+        Ok(Summary { counters, notes, unreadable: self.unreadable, rows: self.rows, left, dead_letters })
     }
 
     fn stop(&mut self) -> Result<()> {

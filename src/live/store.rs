@@ -169,7 +169,9 @@ pub(crate) async fn write(session: &Session, target: &Target, flushing: &Flushin
         let plan = plan_of(flushing.rows.candles()?)?;
         let [journal, flush] = target.applications();
         let sources = [(journal, flushing.through), (flush, flushing.flush)];
-        session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan, &sources).await }).await?;
+        session
+            .on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan, "LIVE", &sources).await })
+            .await?;
     }
     Ok(())
 }

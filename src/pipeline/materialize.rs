@@ -110,7 +110,8 @@ impl Materialization {
     ) -> Result<IngestSummary> {
         let plan = self.plan;
         let _waiter = Cancellation::of_plan(&plan).waiter();
-        let merged = session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan, &[]).await });
+        let merged =
+            session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan, "RESAMPLE", &[]).await });
         control.limit(&session.engine().clock()?, merged).await
     }
 }

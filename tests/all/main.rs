@@ -29,6 +29,7 @@ mod layouts;
 mod leaks;
 mod library;
 mod limits;
+mod live;
 mod manual;
 mod matching;
 mod mistakes;

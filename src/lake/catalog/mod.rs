@@ -143,16 +143,17 @@ impl Lake {
     }
 
     /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe, whose bars begin by an
-    /// origin. The commit records what they were made from: of each source, under a name, the version.
+    /// origin. The commit records which operation they came by, and what they were made from: of each source, under a name, the version.
     pub async fn merge(
         &self,
         timeframe: Timeframe,
         origin: &str,
         rows: Arc<dyn ExecutionPlan>,
+        operation: &'static str,
         sources: &[(String, u64)],
     ) -> Result<IngestSummary> {
         let (state, cache, url) = (&self.state, &self.cache, &self.options.url);
-        let done = ingest::merge_rows(state, cache, url, (timeframe, origin), &rows, sources).await;
+        let done = ingest::merge_rows(state, cache, url, (timeframe, origin), &rows, operation, sources).await;
         self.refresh().await?;
         done
     }

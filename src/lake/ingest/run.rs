@@ -251,6 +251,7 @@ pub(crate) async fn merge_rows(
     lake: &str,
     (timeframe, origin): (Timeframe, &str),
     rows: &Arc<dyn ExecutionPlan>,
+    operation: &'static str,
     sources: &[(String, u64)],
 ) -> Result<IngestSummary> {
     let started = Instant::now();
@@ -268,7 +269,7 @@ pub(crate) async fn merge_rows(
         let mut summary = IngestSummary { rows, new, unchanged, restated, duplicates, ..IngestSummary::default() };
         if !merged.is_empty() || !sources.is_empty() || target.moves() {
             let change =
-                Change { transactions: transactions(sources), ..target.change(&schema, &merged, "RESAMPLE", None) };
+                Change { transactions: transactions(sources), ..target.change(&schema, &merged, operation, None) };
             let mut written = [&mut merged.files, &mut merged.changed_rows];
             let committed = attempts.commit(&log, target.base.as_ref(), change, &mut written).await?;
             let Some(version) = committed else { continue };

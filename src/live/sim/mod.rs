@@ -36,9 +36,7 @@ fn whatever_happens_the_store_holds_what_the_candles_give() {
     for seed in 0..seeds {
         match run(seed, None, false) {
             Ok(done) => (steps, crashes) = (steps + done.steps, crashes + done.crashes),
-            Err(wrong) => {
-                panic!("{wrong}\nagain: TALLOW_SEED={seed} cargo test -p tallow-live sim::one -- --nocapture")
-            }
+            Err(wrong) => panic!("TALLOW_SEED={seed}: {wrong}"),
         }
     }
     println!("{seeds} seeds, {steps} steps, {crashes} crashes");

@@ -67,8 +67,9 @@ pub(super) async fn run(
     }
     let rows = session.physical(&work.restrict(plan, false)?).await?;
     let (timeframe, sources) = (resample.timeframe, pipeline.transactions(&work));
-    let merged =
-        session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, rows, &sources).await }).await?;
+    let merged = session
+        .on_lake(move |lake| async move { lake.merge(timeframe, &origin, rows, "RESAMPLE", &sources).await })
+        .await?;
     let done = match merged.version {
         Some(version) => Done::Written { rows: merged.new + merged.restated, version },
         None => Done::Nothing,

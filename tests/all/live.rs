@@ -1,0 +1,439 @@
+//! Live runs: the same text, candle by candle, gives what it gives over all of them.
+
+use crate::common::{query, session, settings};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tallow::live::{Answers, Durable, FeedUrl, Live, LiveOptions, Replay, Settings as LiveSettings, Speed, Summary};
+use tallow::pipeline::control::Control;
+use tallow::pipeline::incremental::{Definition, Pipeline};
+use tallow::{Range, Session, Settings};
+use tallow_lake::IngestOptions;
+use tokio_util::sync::CancellationToken;
+
+/// 2018-01-16: four weeks before the sample ends.
+const FROM: i64 = 1_516_060_800_000_000;
+
+/// Named queries that cannot run live, and why not.
+const REFUSED: [(&str, &str); 14] = [
+    ("breadth", "it compares symbols at one time"),
+    ("market_regime", "is not PARTITION BY symbol"),
+    ("match_features", "unknown table `matches`"),
+    ("match_targets", "unknown table `matches`"),
+    ("movers", "it looks ahead to the end"),
+    ("new_highs", "it looks ahead to the end"),
+    ("rsi_oversold", "it looks ahead to the end"),
+    ("signal_calibration", "is not PARTITION BY symbol"),
+    ("signal_watchlist", "is not PARTITION BY symbol"),
+    ("signals", "is not PARTITION BY symbol"),
+    ("signals_calibrated", "is not PARTITION BY symbol"),
+    ("training_set", "is not PARTITION BY symbol"),
+    ("vol_liq_regime", "is not PARTITION BY symbol"),
+    ("volatility_rank", "it looks ahead to the end"),
+];
+
+/// A row by its columns, and how often it was emitted before.
+type Rows = BTreeMap<(String, i64), (Vec<String>, u32)>;
+
+#[derive(Clone, Default)]
+struct Collected(Arc<Mutex<Rows>>);
+
+impl Answers for Collected {
+    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()> {
+        let mut all = self.0.lock().unwrap();
+        for ((key, row), revision) in keyed(rows).into_iter().zip(revisions) {
+            all.insert(key, (row, *revision));
+        }
+        Ok(())
+    }
+}
+
+/// Rows by symbol and time; numbers with so many digits as two ways to compute them agree on.
+fn keyed(rows: &RecordBatch) -> Vec<((String, i64), Vec<String>)> {
+    let column = |name: &str| rows.column_by_name(name).unwrap();
+    let symbols = cast(column("symbol"), &DataType::Utf8).unwrap();
+    let times =
+        cast(column("ts"), &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))).unwrap();
+    let (symbols, times) = (symbols.as_string::<i32>(), times.as_primitive::<TimestampMicrosecondType>());
+    let shown: Vec<Vec<String>> = rows.columns().iter().map(shown).collect();
+    let row = |at: usize| {
+        let values = shown.iter().map(|column| column[at].clone()).collect();
+        ((symbols.value(at).to_string(), times.value(at)), values)
+    };
+    (0..rows.num_rows()).map(row).collect()
+}
+
+fn shown(column: &ArrayRef) -> Vec<String> {
+    if let DataType::Float64 | DataType::Float32 = column.data_type() {
+        let numbers = cast(column, &DataType::Float64).unwrap();
+        let numbers = numbers.as_primitive::<Float64Type>();
+        return numbers.iter().map(|value| value.map_or("null".to_string(), |value| format!("{value:.6e}"))).collect();
+    }
+    let text = arrow::util::display::ArrayFormatter::try_new(column.as_ref(), &Default::default()).unwrap();
+    (0..column.len()).map(|row| text.value(row).to_string()).collect()
+}
+
+fn options(folder: &Path) -> LiveOptions {
+    let mut settings = LiveSettings::default();
+    settings.durable = Durable::None;
+    LiveOptions {
+        timeframe: None,
+        folder: folder.to_path_buf(),
+        keeps_results: false,
+        keeps_candles: false,
+        known_until: Some(FROM),
+        new_symbols: true,
+        drain: Duration::from_secs(60),
+        settings,
+    }
+}
+
+fn pipeline(name: &str, definition: Definition) -> Pipeline {
+    Pipeline { name: name.to_string(), definition, into: name.to_string() }
+}
+
+fn replay() -> [FeedUrl; 1] {
+    [FeedUrl::Replay(Replay { table: "candles_1d".to_string(), from: Some(FROM), to: None, speed: Speed::Max })]
+}
+
+async fn live(session: &Arc<Session>, pipeline: &Pipeline) -> tallow::Result<(Rows, Summary)> {
+    let folder = tempfile::tempdir().unwrap();
+    let live = Live::open(Arc::clone(session), pipeline, options(folder.path())).await?;
+    let collected = Collected::default();
+    let summary = live.run(&replay(), Box::new(collected.clone()), CancellationToken::new()).await?;
+    let rows = std::mem::take(&mut *collected.0.lock().unwrap());
+    Ok((rows, summary))
+}
+
+/// What a query gives from a time on.
+async fn at_once(query: tallow::SessionQuery<'_>, from: i64) -> Rows {
+    let range = Range { from: Some(from), to: None };
+    let options = tallow::QueryOptions { range, ..Default::default() };
+    let batches = query.with_options(options).collect().await.unwrap();
+    batches.iter().flat_map(keyed).map(|(key, row)| (key, (row, 0))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_named_query_gives_live_what_it_gives_at_once_or_is_refused() {
+    let session = Arc::new(session().await);
+    let queries = tallow::named_queries(None).unwrap();
+    let mut refused = BTreeSet::new();
+    for named in queries.iter() {
+        let of_query = Definition::query(named.name.clone());
+        let (rows, summary) = match live(&session, &pipeline(&named.name, of_query)).await {
+            Ok(done) => done,
+            Err(error) => {
+                let known = REFUSED.iter().find(|(name, _)| *name == named.name);
+                let (_, reason) = known.unwrap_or_else(|| panic!("{}: {error}", named.name));
+                assert!(error.to_string().contains(reason), "{}: {error}", named.name);
+                refused.insert(named.name.clone());
+                continue;
+            }
+        };
+        assert_eq!(
+            (summary.counters.rejected(), summary.unreadable, summary.dead_letters),
+            (0, 0, 0),
+            "{}",
+            named.name
+        );
+        let batch = at_once(session.named_query(&named.name).unwrap(), FROM - 90 * crate::common::DAY).await;
+        assert!(!rows.is_empty(), "{}", named.name);
+        let has_all = !summary.notes.iter().any(|note| note.contains("LIMIT"));
+        // What looks ahead is settled later, so that the first rows are of bars before those that were fed.
+        let mut spans: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        for (symbol, ts) in rows.keys() {
+            let span = spans.entry(symbol).or_insert((*ts, *ts));
+            *span = (span.0.min(*ts), span.1.max(*ts));
+        }
+        let within = |(symbol, ts): &(String, i64)| {
+            spans.get(symbol.as_str()).is_some_and(|(first, last)| (first..=last).contains(&ts))
+        };
+        let same: Rows = batch.into_iter().filter(|(key, _)| within(key)).collect();
+        let live: Rows = rows.clone().into_iter().filter(|(key, _)| has_all || same.contains_key(key)).collect();
+        assert_eq!(live.len(), same.len(), "{}", named.name);
+        assert_eq!(live, same, "{}", named.name);
+    }
+    assert_eq!(refused, REFUSED.map(|(name, _)| name.to_string()).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_and_formulas_give_live_what_they_give_at_once() {
+    let session = Arc::new(session().await);
+    for sql in [
+        "select symbol, ts, close from candles where close > 100",
+        "select symbol, ts, sma(rsi(14), 5) s, macd(12, 26, 9).macdhist h from candles qualify s > 50",
+        "select symbol, ts, lag(close, 3) l, avg(volume) over (partition by symbol order by ts rows 9 preceding) v from candles",
+        "select symbol, ts, rsi(14) r, sma(5)@1w w from candles where symbol < 'D'",
+        "select symbol, ts, obv() o, case when close > open then 'up' else 'down' end d from candles",
+        "select symbol, ts, cdlengulfing() e, bbands(20).upperband u from candles where symbol < 'C'",
+    ] {
+        let (rows, _) =
+            live(&session, &pipeline("text", Definition::query(sql))).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
+        assert_eq!(rows, at_once(session.query(sql), FROM).await, "{sql}");
+    }
+    let formula = "rsi(14) < 35 and close < sma(20)".to_string();
+    let scan = Definition::Scan { formula, params: BTreeMap::new(), table: "candles_1d".to_string() };
+    let (rows, _) = live(&session, &pipeline("scan", scan)).await.unwrap();
+    let sql = "select symbol, ts from candles qualify rsi(14) < 35 and close < sma(20)";
+    let found = query(&session, sql).await;
+    let found: BTreeSet<_> = keyed(&found).into_iter().map(|(key, _)| key).filter(|(_, ts)| *ts >= FROM).collect();
+    assert_eq!(rows.into_keys().collect::<BTreeSet<_>>(), found);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_ahead_comes_once_it_is_settled() {
+    let session = Arc::new(session().await);
+    let sql = "select symbol, ts, lead(close, 2) l, close from candles where symbol = 'AAPL'";
+    let (rows, _) = live(&session, &pipeline("ahead", Definition::query(sql))).await.unwrap();
+    let all =
+        query(&session, &format!("select * from ({sql}) where ts >= to_timestamp_micros({FROM}) order by ts")).await;
+    let all = keyed(&all);
+    // The last two bars are open; those before the first that was fed are not, once it has come.
+    let settled: BTreeMap<_, _> = all[..all.len() - 2].iter().cloned().collect();
+    let of_feed: BTreeMap<_, _> =
+        rows.into_iter().filter(|((_, ts), _)| *ts >= FROM).map(|(key, (row, _))| (key, row)).collect();
+    assert_eq!(of_feed, settled);
+}
+
+#[tokio::test]
+async fn what_cannot_run_live_says_why() {
+    let session = Arc::new(session().await);
+    for (sql, said) in [
+        ("select symbol, ts, rank_pct(close) r from candles", "it compares symbols at one time"),
+        ("select symbol, max(ts) ts from candles group by symbol", "it cannot run live"),
+        ("select symbol, ts, sma(5) from candles('1w')", "it makes longer bars of those that are fed"),
+        ("select 1 as symbol, ts from candles", "its column symbol is not that of a table"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let of = pipeline("text", Definition::query(sql));
+        let opened = Live::open(Arc::clone(&session), &of, options(folder.path())).await;
+        let error = opened.err().unwrap_or_else(|| panic!("{sql}")).to_string();
+        assert!(error.contains(said), "{sql}\n{error}");
+    }
+}
+
+/// The program over a lake, listening for candles.
+struct Program {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+const FEATURES: &str = "select symbol, ts, rsi(14) r, ema(10) e, close from candles";
+
+fn program(folder: &Path, flush: &str) -> Program {
+    let port = free_port();
+    let child = Command::new(env!("CARGO_BIN_EXE_tallow"))
+        .args(["--lake", "lake", "live", FEATURES, "--to", "features", "--emit", "none", "--flush", flush])
+        .args(["--feed", &format!("tcp://127.0.0.1:{port}"), "-t", "1d"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    Program { child, port }
+}
+
+impl Program {
+    /// A connection, once the program listens.
+    fn connect(&mut self) -> TcpStream {
+        loop {
+            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+                return stream;
+            }
+            assert!(self.child.try_wait().unwrap().is_none(), "the program ended");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends lines and waits until that many are accepted; how many were, if the program ends before.
+    fn send(&mut self, lines: &[String]) -> usize {
+        let mut stream = self.connect();
+        let replies = BufReader::new(stream.try_clone().unwrap());
+        let text = lines.concat();
+        if stream.write_all(text.as_bytes()).is_err() {
+            return 0;
+        }
+        let mut accepted = 0;
+        for reply in replies.lines() {
+            let Ok(reply) = reply else { break };
+            let reply: serde_json::Value = serde_json::from_str(&reply).unwrap();
+            assert!(reply.get("rejected").is_none(), "{reply}");
+            accepted = reply["accepted"].as_u64().unwrap() as usize;
+            if accepted == lines.len() {
+                break;
+            }
+        }
+        accepted
+    }
+
+    /// Asks it to stop, and waits.
+    fn stop(mut self) {
+        let interrupted = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(interrupted.success() && self.child.wait().unwrap().success());
+    }
+}
+
+/// A lake of three symbols, and the days that come to it.
+async fn begun(folder: &Path) -> Vec<String> {
+    let (mut text, mut lines) = ("symbol,ts,open,high,low,close,volume\n".to_string(), vec![]);
+    for day in 0..400i64 {
+        for symbol in ["A", "B", "C"] {
+            let ts = (crate::common::START + day * crate::common::DAY) / 1_000_000;
+            let close = 100.0 + 10.0 * ((day * (1 + symbol.as_bytes()[0] as i64)) as f64 * 0.37).sin();
+            let (high, low) = (close * 1.01, close * 0.99);
+            if day < 200 {
+                text += &format!("{symbol},{ts},{close},{high},{low},{close},10\n");
+            } else {
+                let line = serde_json::json!({
+                    "symbol": symbol, "ts": ts, "open": close, "high": high, "low": low, "close": close, "volume": 10
+                });
+                lines.push(format!("{line}\n"));
+            }
+        }
+    }
+    let file = folder.join("bars.csv");
+    std::fs::write(&file, text).unwrap();
+    let session = over(folder).await;
+    let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
+    session.ingest("1d".parse().unwrap(), options, &Control::default()).await.unwrap();
+    lines
+}
+
+async fn over(folder: &Path) -> Session {
+    tallow::open(Settings { lake: folder.join("lake").display().to_string(), ..settings() }).await.unwrap()
+}
+
+async fn assert_equal_to_batch(folder: &Path, days: usize) {
+    let session = over(folder).await;
+    let first = crate::common::START + 200 * crate::common::DAY;
+    let batch = format!("select * from ({FEATURES}) where ts >= to_timestamp_micros({first}) order by symbol, ts");
+    let (batch, live) = (
+        query(&session, &batch).await,
+        query(&session, "select symbol, ts, r, e, close from results_features order by symbol, ts").await,
+    );
+    assert_eq!(batch.num_rows(), days * 3);
+    assert_eq!(keyed(&live), keyed(&batch));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_killed_again_and_again_loses_and_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = begun(folder.path()).await;
+    let kills: u64 = if std::env::var_os("TALLOW_LONG").is_some() { 1_000 } else { 12 };
+    let (mut sent, mut dice) = (0, 17u64);
+    for kill in 0..kills {
+        let mut program = program(folder.path(), if kill % 2 == 0 { "20ms" } else { "60s" });
+        let mut next = || {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            dice >> 33
+        };
+        let count = (1 + next() as usize % 40).min(lines.len() - sent);
+        program.connect();
+        let killed = std::thread::spawn({
+            let (id, wait) = (program.child.id(), Duration::from_micros(next() % 60_000));
+            move || {
+                std::thread::sleep(wait);
+                Command::new("kill").args(["-KILL", &id.to_string()]).status().unwrap()
+            }
+        });
+        // What was not accepted is sent again, to whoever listens then.
+        sent += program.send(&lines[sent..sent + count]);
+        killed.join().unwrap();
+        drop(program);
+    }
+    let mut last = program(folder.path(), "60s");
+    assert_eq!(last.send(&lines[sent..]), lines.len() - sent);
+    last.stop();
+    assert_equal_to_batch(folder.path(), 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corrections_late_bars_and_duplicates_end_as_if_they_had_come_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = begun(folder.path()).await;
+    let days = lines.len() / 3;
+    let mut program = program(folder.path(), "60s");
+    let wrong: Vec<String> = lines[30..60].iter().map(|line| line.replace("\"volume\":10", "\"volume\":11")).collect();
+    // Wrong first, then some in reverse, some twice, and those that are right.
+    lines[90..120].reverse();
+    let twice = lines[150..170].to_vec();
+    for part in [&lines[..30], &wrong, &lines[60..], &twice, &lines[30..60]] {
+        assert_eq!(program.send(part), part.len());
+    }
+    program.stop();
+    assert_equal_to_batch(folder.path(), days).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_candle_is_refused_and_disturbs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = begun(folder.path()).await;
+    let mut program = program(folder.path(), "60s");
+    let mut stream = program.connect();
+    let good = |day: usize| lines[day * 3].clone();
+    let bad = [
+        "hello\n".to_string(),
+        "{\"symbol\":\"A\"}\n".to_string(),
+        good(1).replace("\"A\"", "\"NOBODY\""),
+        good(1).replace("\"symbol\"", "\"timeframe\":\"1h\",\"symbol\""),
+        good(1).replace("\"open\":", "\"open\":0.0,\"o\":"),
+        format!("{}\n", "x".repeat(10 << 20)),
+        lines[3].replace("\"ts\":", "\"ts\":9999999999,\"was\":"),
+    ];
+    let text: String = [good(0)].into_iter().chain(bad.iter().cloned()).chain([good(2)]).collect();
+    let mut replies = BufReader::new(stream.try_clone().unwrap()).lines();
+    stream.write_all(text.as_bytes()).unwrap();
+    let (mut rejected, mut accepted) = (vec![], 0);
+    while accepted < 2 || rejected.len() < bad.len() {
+        let reply: serde_json::Value = serde_json::from_str(&replies.next().unwrap().unwrap()).unwrap();
+        match reply["rejected"].as_u64() {
+            Some(line) => rejected.push((line, reply["error"].as_str().unwrap().to_string())),
+            None => accepted = reply["accepted"].as_u64().unwrap(),
+        }
+    }
+    rejected.sort();
+    let lines_of: Vec<u64> = rejected.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines_of, (2..9).collect::<Vec<u64>>(), "{rejected:?}");
+    let said =
+        ["no candle", "missing field", "has no such symbol", "expected 1d", "duplicate field", "a line of", "ts"];
+    for ((_, error), said) in rejected.iter().zip(said) {
+        assert!(error.contains(said), "{error}");
+    }
+    program.stop();
+    let session = over(folder.path()).await;
+    assert_eq!(query(&session, "select * from results_features").await.num_rows(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_of_a_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    begun(folder.path()).await;
+    let mut first = program(folder.path(), "60s");
+    first.connect();
+    let second = Command::new(env!("CARGO_BIN_EXE_tallow"))
+        .args(["--lake", "lake", "live", FEATURES, "-t", "1d"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another live run keeps its journal in"));
+}
