@@ -113,7 +113,9 @@ impl Run for LiveArgs {
         };
         let live = Live::open(session, &pipeline, options).await?;
         if !cx.config.quiet {
-            live.notes().iter().for_each(|said| note(format_args!("note: {said}")));
+            // Of a formula, the order is not the user's.
+            let notes = live.notes().iter().filter(|_| !matches!(pipeline.definition, Definition::Scan { .. }));
+            notes.for_each(|said| note(format_args!("note: {said}")));
             let (symbols, bars) = live.known();
             let kept = bars.map_or_else(|| "all bars".to_string(), |bars| format!("{bars} bars"));
             note(format_args!("{}: {symbols} symbols are known, {kept} of each are kept", live.table()));

@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 const MESSAGES: usize = 16;
 /// No more is taken from feeds once so large a part of what may wait does: they are held up, not refused.
 const HELD_UP: f64 = 0.7;
+/// A batch of so few candles is computed where it is: to hand it to another thread would take as long.
+const SMALL: usize = 16;
 /// Lines that are no candles are told of one by one up to so many.
 const TOLD: u64 = 20;
 
@@ -247,6 +249,7 @@ impl Live {
             unflushed: Unflushed::default(),
             computing: FuturesUnordered::new(),
             flushing: None,
+            here: None,
             waiting: VecDeque::new(),
             line: 0,
             accepted: HashMap::new(),
@@ -274,6 +277,14 @@ async fn reached(session: &Session, target: &Target, table: &str) -> Result<(Seq
     Ok((of(0), of(1)))
 }
 
+/// A worker is back from a batch.
+struct Done {
+    at: usize,
+    worker: Worker,
+    batch: Vec<Work>,
+    computed: Computed,
+}
+
 /// A run in its course.
 struct Running {
     live: Live,
@@ -282,8 +293,10 @@ struct Running {
     answers: Box<dyn Sink>,
     replies: Replies,
     unflushed: Unflushed,
-    computing: FuturesUnordered<JoinHandle<(usize, Worker, Vec<Work>, Computed)>>,
+    computing: FuturesUnordered<JoinHandle<Done>>,
     flushing: Option<JoinHandle<(Flushing, Result<()>)>>,
+    /// A small batch that is computed next, on this thread.
+    here: Option<(usize, Vec<Work>)>,
     /// Lines of feeds that are held up.
     waiting: VecDeque<(Feed, Result<Raw, Unreadable>)>,
     /// In which line of its feed the candle stood that is being decided on.
@@ -299,14 +312,14 @@ impl Running {
         for (sequence, candle) in std::mem::take(&mut self.live.replayed) {
             self.step(Event::Replayed { sequence, candle })?;
         }
-        self.turn()?;
+        self.turn().await?;
         let mut is_stopped = false;
         while self.left.is_none() {
             let due = self.live.core.due().map(|due| Duration::from_micros((due - now()).max(0) as u64));
             let takes = self.waiting.is_empty();
             tokio::select! {
                 Some(done) = self.computing.next(), if !self.computing.is_empty() => {
-                    let (at, worker, batch, computed) = done.map_err(|e| Error::invalid(format!("a worker stopped: {e}")))?;
+                    let Done { at, worker, batch, computed } = done.map_err(|e| Error::invalid(format!("a worker stopped: {e}")))?;
                     self.computed(at, worker, batch, computed).await?;
                 }
                 done = async { self.flushing.as_mut()?.await.ok() }, if self.flushing.is_some() => {
@@ -333,7 +346,7 @@ impl Running {
                 is_stopped = true;
                 self.stop()?;
             }
-            self.turn()?;
+            self.turn().await?;
         }
         let counters = self.live.core.counters().clone();
         let dead_letters = self.live.core.dead_letters().filter(|letter| letter.gone_with.is_none()).count();
@@ -413,8 +426,15 @@ impl Running {
         Ok((Candle { feed, offset: None, symbol, bar: raw.bar, priority: raw.priority }, raw.line))
     }
 
-    fn turn(&mut self) -> Result<()> {
+    async fn turn(&mut self) -> Result<()> {
         self.step(Event::Turn)?;
+        while let Some((at, batch)) = self.here.take() {
+            let Some(mut worker) = self.live.workers[at].take() else { break };
+            let names = Arc::clone(&self.live.names);
+            let computed = worker.compute(&batch, &names).await;
+            self.computed(at, worker, batch, computed).await?;
+            self.step(Event::Turn)?;
+        }
         if !self.accepted.is_empty() {
             self.replies.accepted(&std::mem::take(&mut self.accepted));
         }
@@ -458,11 +478,15 @@ impl Running {
                 self.step(Event::Synced { through })?;
             }
             Action::Compute { worker: at, batch } => {
+                if batch.len() <= SMALL && self.here.is_none() {
+                    self.here = Some((at, batch));
+                    return Ok(());
+                }
                 let Some(mut worker) = self.live.workers[at].take() else { return Ok(()) };
                 let names = Arc::clone(&self.live.names);
                 let task = self.live.session.engine().spawn(async move {
                     let computed = worker.compute(&batch, &names).await;
-                    (at, worker, batch, computed)
+                    Done { at, worker, batch, computed }
                 })?;
                 self.computing.push(task);
             }

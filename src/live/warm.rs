@@ -28,6 +28,9 @@ pub(crate) async fn newest(
     kept: usize,
     symbol: Option<&str>,
 ) -> Result<Vec<OfSymbol>> {
+    if until == Some(i64::MIN) {
+        return Ok(vec![]);
+    }
     let mut sql = format!("select symbol, ts, {} from {}", VALUES.join(", "), quoted(table));
     let mut filters = vec![];
     if let Some(until) = until {

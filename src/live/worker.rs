@@ -53,6 +53,46 @@ pub(crate) enum Computed {
     TooOld(Vec<Symbol>),
 }
 
+/// Rows that a plan is run over at a time: what it makes of them stays in the processor's caches.
+const AT_A_TIME: usize = 1 << 15;
+
+/// Parts that are computed together.
+fn pieces(parts: &[Part]) -> impl Iterator<Item = &[Part]> {
+    let mut rest = parts;
+    std::iter::from_fn(move || {
+        let mut rows = 0;
+        let is_over = |part: &Part| {
+            rows += part.needed.end() + 1 - part.needed.start();
+            rows > AT_A_TIME
+        };
+        let count = rest.iter().position(is_over).unwrap_or(rest.len()).max(1).min(rest.len());
+        let (some, others) = rest.split_at(count);
+        rest = others;
+        (!some.is_empty()).then_some(some)
+    })
+}
+
+/// The rows of a result that are wanted, with their symbols and times.
+fn wanted_rows(
+    rows: &RecordBatch,
+    wanted: &HashMap<&str, (Symbol, Vec<RangeInclusive<i64>>)>,
+) -> Result<(RecordBatch, Vec<(Symbol, i64)>), DataFusionError> {
+    let column = |name: &str| {
+        rows.column_by_name(name).ok_or_else(|| DataFusionError::Plan(format!("the result has no column {name}")))
+    };
+    let symbols = cast(column("symbol")?, &DataType::Utf8View)?;
+    let times = cast(column("ts")?, &timestamp_type())?;
+    let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
+    let (mut keep, mut keys) = (Vec::with_capacity(rows.num_rows()), vec![]);
+    for (symbol, ts) in symbols.iter().zip(times.values()) {
+        let of = symbol.and_then(|symbol| wanted.get(symbol));
+        let of = of.filter(|(_, ranges)| ranges.iter().any(|range| range.contains(ts)));
+        keep.push(of.is_some());
+        keys.extend(of.map(|(symbol, _)| (*symbol, *ts)));
+    }
+    Ok((filter_record_batch(rows, &BooleanArray::from(keep))?, keys))
+}
+
 /// The rows of a symbol that a batch changes, and those that are needed for them.
 struct Part {
     symbol: Symbol,
@@ -129,49 +169,42 @@ impl Worker {
     }
 
     async fn results(&mut self, parts: &[Part]) -> Result<Answers, DataFusionError> {
-        self.slot.put(self.rows(parts)?);
-        let plan = reset_plan_states(Arc::clone(&self.plan))?;
-        let schema = plan.schema();
-        let batches: Vec<RecordBatch> = execute_stream(plan, Arc::clone(&self.context))?.try_collect().await?;
-        let rows = concat_batches(&schema, &batches)?;
-        let mut by_name: HashMap<&str, (Symbol, Vec<RangeInclusive<i64>>)> = HashMap::new();
         let mut ranges = vec![];
+        let mut wanted: HashMap<&str, (Symbol, Vec<RangeInclusive<i64>>)> = HashMap::new();
         for part in parts {
             let Some(series) = self.series.get(&part.symbol) else { continue };
             let times = part.settled.iter().map(|rows| series.times[*rows.start()]..=series.times[*rows.end()]);
             let times: Vec<_> = times.collect();
             ranges.extend(times.iter().map(|times| (part.symbol, *times.start()..times.end() + 1)));
-            by_name.insert(part.name.as_ref(), (part.symbol, times));
+            wanted.insert(part.name.as_ref(), (part.symbol, times));
         }
-        let column = |name: &str| {
-            rows.column_by_name(name).ok_or_else(|| DataFusionError::Plan(format!("the result has no column {name}")))
-        };
-        let symbols = cast(column("symbol")?, &DataType::Utf8View)?;
-        let times = cast(column("ts")?, &timestamp_type())?;
-        let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
-        let (mut keep, mut revisions) = (Vec::with_capacity(rows.num_rows()), vec![]);
-        for (symbol, ts) in symbols.iter().zip(times.values()) {
-            let of = symbol.and_then(|symbol| by_name.get(symbol));
-            let of = of.filter(|(_, ranges)| ranges.iter().any(|range| range.contains(ts)));
-            keep.push(of.is_some());
-            if let Some((symbol, _)) = of {
-                let is_new = self.emitted.get(symbol).is_none_or(|last| ts > last);
-                let revision =
-                    if is_new { 0 } else { self.revisions.get(&(*symbol, *ts)).map_or(1, |known| known + 1) };
-                revisions.push((*symbol, *ts, revision));
+        let (mut batches, mut keys) = (vec![], vec![]);
+        for some in pieces(parts) {
+            self.slot.put(self.rows(some)?);
+            let plan = reset_plan_states(Arc::clone(&self.plan))?;
+            let mut rows = execute_stream(plan, Arc::clone(&self.context))?;
+            while let Some(batch) = rows.try_next().await? {
+                let (kept, of_batch) = wanted_rows(&batch, &wanted)?;
+                batches.push(kept);
+                keys.extend(of_batch);
             }
         }
+        let rows = concat_batches(&self.plan.schema(), &batches)?;
         // From here on nothing fails.
-        let rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
-        for (symbol, ts, revision) in revisions.iter().filter(|(.., revision)| *revision > 0) {
-            self.revisions.insert((*symbol, *ts), *revision);
-        }
+        let revisions = keys.into_iter().map(|(symbol, ts)| self.revision(symbol, ts)).collect();
         for (symbol, range) in &ranges {
             let last = self.emitted.entry(*symbol).or_insert(i64::MIN);
             *last = (*last).max(range.end - 1);
         }
-        let revisions = revisions.into_iter().map(|(.., revision)| revision).collect();
         Ok(Answers { rows, revisions, ranges })
+    }
+
+    /// How often a row was emitted before, now that it is again.
+    fn revision(&mut self, symbol: Symbol, ts: i64) -> u32 {
+        if self.emitted.get(&symbol).is_none_or(|last| ts > *last) {
+            return 0;
+        }
+        *self.revisions.entry((symbol, ts)).and_modify(|known| *known += 1).or_insert(1)
     }
 
     /// The bars that are needed, as rows of the table.

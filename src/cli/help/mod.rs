@@ -53,6 +53,7 @@ topics! {
     "models": [],
     "labels": ["label"],
     "pipelines": ["pipeline"],
+    "live": ["live"],
     "support-resistance": ["levels"],
     "lookahead": ["check"],
     "signals": [],
