@@ -27,8 +27,8 @@ pub(super) struct LiveArgs {
     /// are emitted as they close
     #[arg(value_name = "SQL|NAME|FORMULA")]
     pub what: String,
-    /// Where candles come from: - for lines of JSON on standard input, tcp://HOST:PORT to listen for them, replay://TABLE[?speed=100x&from=..&to=..]
-    /// for bars of the lake; may be repeated
+    /// Where candles come from: - for lines of JSON on standard input, tcp://HOST:PORT to listen for them, an exchange such as
+    /// binance://BTCUSDT,ETHUSDT, replay://TABLE[?speed=100x&from=..&to=..] for bars of the lake; may be repeated
     #[arg(long, value_name = "FEED", default_value = "-", value_parser = parsed::<FeedUrl>)]
     pub feed: Vec<FeedUrl>,
     /// Length of the bars that come, and that stand for `candles` [default: that of the bars which are read, or days]
@@ -89,6 +89,8 @@ impl Run for LiveArgs {
             _ => None,
         });
         let replays: Vec<&Replay> = replays.collect();
+        let names_symbols =
+            self.feed.iter().any(|feed| matches!(feed, FeedUrl::Exchange(of) if !of.symbols.is_empty()));
         let mut settings = Settings::default();
         settings.workers = self.workers.unwrap_or(cx.config.threads()).max(1);
         settings.flush_every = i64::try_from(self.flush.as_micros()).unwrap_or(i64::MAX);
@@ -99,7 +101,7 @@ impl Run for LiveArgs {
             keeps_results: self.to.is_some() || is_stored,
             keeps_candles: !self.drop_candles && replays.is_empty(),
             known_until: replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min(),
-            new_symbols: self.new_symbols || !replays.is_empty(),
+            new_symbols: self.new_symbols || !replays.is_empty() || names_symbols,
             drain: self.drain,
             settings,
         };

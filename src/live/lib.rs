@@ -20,5 +20,5 @@ mod sim;
 
 pub use answers::{Answers, Ndjson, Nobody};
 pub use core::{Counters, Durable, Settings};
-pub use feeds::{FeedUrl, Replay, Speed};
+pub use feeds::{FeedUrl, OfExchange, Replay, Speed};
 pub use run::{Live, LiveOptions, Summary};

@@ -4,7 +4,7 @@ use crate::answers::Answers as Sink;
 use crate::core::{
     Action, Candle, Core, Counters, Durable, Event, Failure, Feed, Micros, Rejection, Sequence, Settings, Symbol, Work,
 };
-use crate::feeds::{FeedUrl, FromFeed, Numbers, Raw, Replies, Unreadable, start};
+use crate::feeds::{FeedUrl, FromFeed, Numbers, Of, Raw, Replies, Unreadable, start};
 use crate::journal::Journal;
 use crate::plan::LivePlan;
 use crate::series::Series;
@@ -180,6 +180,15 @@ impl Live {
         (self.symbols.len(), self.plan.looks.back.map(|_| self.plan.looks.kept()))
     }
 
+    /// The newest bar that is known of each symbol.
+    fn newest(&self) -> HashMap<String, i64> {
+        let of = |(name, symbol): (&String, &Symbol)| {
+            let worker = self.workers.get(symbol.0 as usize % self.workers.len())?.as_ref()?;
+            Some((name.clone(), *worker.series.get(symbol)?.times.last()?))
+        };
+        self.symbols.iter().filter_map(of).collect()
+    }
+
     async fn worker(&self) -> Result<Worker> {
         let (plan, slot) = self.plan.copy(&self.session).await?;
         Ok(Worker {
@@ -236,8 +245,9 @@ impl Live {
         let (into, from) = channel(MESSAGES);
         let (numbers, ended) = (Arc::new(Numbers::default()), CancellationToken::new());
         let mut open = vec![];
+        let of = Of { session: &session, timeframe: self.plan.timeframe, known: self.newest() };
         for url in feeds {
-            open.push(start(url, &session, &numbers, into.clone(), ended.clone())?);
+            open.push(start(url, &of, &numbers, into.clone(), ended.clone())?);
         }
         drop(into);
         let running = Running {

@@ -439,3 +439,140 @@ async fn a_second_run_of_a_name_is_refused() {
     assert!(!second.status.success());
     assert!(String::from_utf8_lossy(&second.stderr).contains("another live run keeps its journal in"));
 }
+
+/// An exchange that tells of minutes, and closes the connection now and then: which of its bars it tells on which connection, and
+/// up to which it knows them by its other interface then.
+struct Mock {
+    first: i64,
+    connections: &'static [(std::ops::Range<i64>, i64)],
+    known: Arc<std::sync::atomic::AtomicI64>,
+}
+
+const MINUTE: i64 = 60_000_000;
+
+impl Mock {
+    fn close(bar: i64) -> f64 {
+        100.0 + (bar * 7 % 13) as f64
+    }
+
+    fn kline(&self, bar: i64, is_closed: bool) -> String {
+        let (t, c) = ((self.first + bar * MINUTE) / 1_000, Mock::close(bar));
+        let k = serde_json::json!({"t": t, "s": "BTCUSDT", "o": c.to_string(), "h": (c + 1.0).to_string(),
+            "l": (c - 1.0).to_string(), "c": c.to_string(), "v": "5", "x": is_closed});
+        serde_json::json!({"e": "kline", "s": "BTCUSDT", "k": k}).to_string()
+    }
+
+    /// Listens for both; the addresses.
+    fn serve(self) -> (String, String) {
+        let sockets = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let pages = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [&sockets, &pages].map(|listener| listener.local_addr().unwrap());
+        let (first, known) = (self.first, Arc::clone(&self.known));
+        std::thread::spawn(move || {
+            for mut stream in pages.incoming().flatten() {
+                let mut request = String::new();
+                BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+                let of = |name: &str| -> i64 {
+                    let rest = request.split(&format!("{name}=")).nth(1).unwrap();
+                    rest.split(['&', ' ']).next().unwrap().parse().unwrap()
+                };
+                let (from, to) = (of("startTime") * 1_000, of("endTime") * 1_000);
+                let bars = (0..=known.load(std::sync::atomic::Ordering::SeqCst)).map(|bar| (bar, first + bar * MINUTE));
+                let rows = bars.filter(|(_, ts)| (from..=to).contains(ts)).map(|(bar, ts)| {
+                    let c = Mock::close(bar);
+                    serde_json::json!([
+                        ts / 1_000,
+                        c.to_string(),
+                        (c + 1.0).to_string(),
+                        (c - 1.0).to_string(),
+                        c.to_string(),
+                        "5",
+                        0,
+                        "0",
+                        1,
+                        "0",
+                        "0",
+                        "0"
+                    ])
+                });
+                let body = serde_json::Value::Array(rows.collect()).to_string();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+                let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
+            }
+        });
+        std::thread::spawn(move || {
+            for (at, stream) in sockets.incoming().flatten().enumerate() {
+                let Some((bars, known)) = self.connections.get(at) else { continue };
+                self.known.store(*known, std::sync::atomic::Ordering::SeqCst);
+                let mut socket = tokio_tungstenite::tungstenite::accept(stream).unwrap();
+                let asked = socket.read().unwrap().into_text().unwrap();
+                assert!(asked.contains("btcusdt@kline_1m"), "{asked}");
+                for bar in bars.clone() {
+                    for text in [self.kline(bar, false), self.kline(bar, true), self.kline(bar, true)] {
+                        socket.send(text.into()).unwrap();
+                    }
+                }
+                if at + 1 < self.connections.len() {
+                    let _ = socket.close(None);
+                }
+                // Until the other side is gone too.
+                while socket.read().is_ok() {}
+            }
+        });
+        (format!("ws://{}", addresses[0]), format!("http://{}", addresses[1]))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_that_are_missed_between_connections_to_an_exchange_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
+    let first = now / MINUTE * MINUTE - 40 * MINUTE;
+    // The lake has the first ten. Some bars are told by the socket, those in between only if they are asked for.
+    let connections = &[(15..17, 14), (23..26, 22), (30..31, 29)];
+    let (url, base) = Mock { first, connections, known: Arc::default() }.serve();
+    let mut text = "symbol,ts,open,high,low,close,volume\n".to_string();
+    for bar in 0..10 {
+        let (ts, c) = ((first + bar * MINUTE) / 1_000_000, Mock::close(bar));
+        text += &format!("BTCUSDT,{ts},{c},{},{},{c},5\n", c + 1.0, c - 1.0);
+    }
+    std::fs::write(folder.path().join("bars.csv"), text).unwrap();
+    let session = over(folder.path()).await;
+    let sources = vec![folder.path().join("bars.csv").display().to_string()];
+    session
+        .ingest("1m".parse().unwrap(), IngestOptions { sources, ..IngestOptions::default() }, &Control::default())
+        .await
+        .unwrap();
+
+    let session = Arc::new(over(folder.path()).await);
+    let of = Pipeline {
+        name: "minutes".to_string(),
+        definition: Definition::Query {
+            query: "select symbol, ts, sma(5) s from candles".to_string(),
+            params: BTreeMap::new(),
+            timeframe: Some("1m".parse().unwrap()),
+        },
+        into: "minutes".to_string(),
+    };
+    let kept = LiveOptions { keeps_results: true, keeps_candles: true, known_until: None, ..options(folder.path()) };
+    let live = Live::open(Arc::clone(&session), &of, kept).await.unwrap();
+    let (collected, stop) = (Collected::default(), CancellationToken::new());
+    let feed: FeedUrl = format!("binance://BTCUSDT?url={url}&base={base}").parse().unwrap();
+    let (answers, stopped) = (Box::new(collected.clone()), stop.clone());
+    let running = tokio::spawn(async move { live.run(&[feed], answers, stopped).await });
+    while collected.0.lock().unwrap().len() < 21 {
+        assert!(!running.is_finished());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.cancel();
+    let summary = running.await.unwrap().unwrap();
+    assert_eq!((summary.counters.rejected(), summary.unreadable, summary.counters.holes), (0, 0, 0));
+    let session = over(folder.path()).await;
+    let bars = query(&session, "select symbol, ts, close from candles_1m order by ts").await;
+    let want: Vec<i64> = (0..31).map(|bar| first + bar * MINUTE).collect();
+    assert_eq!(keyed(&bars).into_iter().map(|((_, ts), _)| ts).collect::<Vec<_>>(), want);
+    let at_once = query(&session, "select symbol, ts, sma(5) s from candles_1m order by symbol, ts").await;
+    let live = query(&session, "select symbol, ts, s from results_minutes order by symbol, ts").await;
+    assert_eq!(keyed(&live), keyed(&at_once)[10..]);
+}

@@ -1,10 +1,12 @@
 //! Where candles come from.
 
+mod exchange;
 mod ndjson;
 mod replay;
 mod stdin;
 mod tcp;
 
+pub use exchange::OfExchange;
 pub use replay::{Replay, Speed};
 
 use crate::core::{Bar, Feed};
@@ -12,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tallow_common::{Error, Result};
 use tallow_pipeline::Session;
+use tallow_udfs::calendar::Timeframe;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +78,8 @@ pub enum FeedUrl {
     Tcp(String),
     /// Bars of a table of the lake.
     Replay(Replay),
+    /// Bars of an exchange, as they close.
+    Exchange(OfExchange),
 }
 
 impl std::str::FromStr for FeedUrl {
@@ -85,8 +90,10 @@ impl std::str::FromStr for FeedUrl {
             None if text == "-" || text == "stdin" => Ok(FeedUrl::Stdin),
             Some(("tcp", address)) if address.contains(':') => Ok(FeedUrl::Tcp(address.to_string())),
             Some(("replay", rest)) => Ok(FeedUrl::Replay(rest.parse()?)),
+            Some((exchange, rest)) if exchange != "tcp" => Ok(FeedUrl::Exchange(OfExchange::parse(exchange, rest)?)),
             _ => Err(Error::invalid(format!(
-                "'{text}' is no feed: expected `-` (standard input), tcp://HOST:PORT, or replay://TABLE"
+                "'{text}' is no feed: expected `-` (standard input), tcp://HOST:PORT, replay://TABLE, or an exchange such as \
+                 binance://BTCUSDT"
             ))),
         }
     }
@@ -104,19 +111,28 @@ impl Numbers {
     }
 }
 
+/// What a feed has to know of the run.
+pub(crate) struct Of<'a> {
+    pub session: &'a Arc<Session>,
+    pub timeframe: Timeframe,
+    /// The newest bar of each symbol that is known.
+    pub known: HashMap<String, i64>,
+}
+
 /// Starts a feed.
 pub(crate) fn start(
     url: &FeedUrl,
-    session: &Arc<Session>,
+    of: &Of<'_>,
     numbers: &Arc<Numbers>,
     into: Sender<FromFeed>,
     stop: CancellationToken,
 ) -> Result<Feed> {
-    let feed = numbers.next();
+    let (feed, session) = (numbers.next(), of.session);
     match url {
         FeedUrl::Stdin => stdin::start(feed, into)?,
         FeedUrl::Tcp(address) => tcp::start(address, feed, session, numbers, into, stop)?,
         FeedUrl::Replay(replay) => replay.start(feed, session, into, stop)?,
+        FeedUrl::Exchange(exchange) => exchange.start(feed, session, of.timeframe, &of.known, into, stop)?,
     }
     Ok(feed)
 }

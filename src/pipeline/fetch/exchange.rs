@@ -1,5 +1,6 @@
 //! What an exchange's interface is like, as data: a TOML file for each.
 
+use super::streams::Stream;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -66,6 +67,8 @@ pub struct Market {
     pub columns: Vec<String>,
     /// Its list of symbols.
     pub symbols: Listing,
+    /// How it tells of bars as they close, where it does.
+    pub stream: Option<Stream>,
 }
 
 /// A list of symbols.
@@ -111,7 +114,10 @@ impl Exchange {
     }
 
     /// What it calls bars of a length.
-    pub(super) fn interval(&self, timeframe: Timeframe) -> Result<&str> {
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn interval(&self, timeframe: Timeframe) -> Result<&str> {
         let known = || self.intervals.keys().cloned().collect::<Vec<_>>().join(", ");
         let found = self.intervals.get(&timeframe.to_string());
         found.map(String::as_str).ok_or_else(|| {
@@ -120,7 +126,10 @@ impl Exchange {
     }
 
     /// One of its markets.
-    pub(super) fn market(&self, name: &str) -> Result<&Market> {
+    ///
+    /// # Errors
+    /// It has none of this name.
+    pub fn market(&self, name: &str) -> Result<&Market> {
         let known = || self.markets.keys().cloned().collect::<Vec<_>>().join(", ");
         let found = self.markets.get(name);
         found.ok_or_else(|| Error::Argument("market", format!(" {name}: expected one of {}", known())))

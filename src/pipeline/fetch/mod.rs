@@ -2,8 +2,10 @@
 
 mod client;
 mod exchange;
+mod streams;
 
 pub use exchange::{Answer, Exchange, Listing, Market};
+pub use streams::{Closed, Fields, Ping, Stream, Told};
 
 use super::control::{Control, Progress, Unit};
 use super::ingest::Ingest;
@@ -150,6 +152,39 @@ impl Fetch {
             found.ingested = Some(ingest.run(session, &Control::default()).await?.0);
         }
         Ok(found)
+    }
+
+    /// The bars of a symbol that began at or after a time, in order, without merging them into the lake: open, high, low, close and
+    /// volume. One that has not ended may be among them.
+    ///
+    /// # Errors
+    /// The exchange does not answer, or not as it should.
+    pub async fn since(&self, symbol: &str, from: i64) -> Result<Vec<(i64, [f64; 5])>> {
+        let market = self.exchange.market(&self.market)?;
+        let client = Client::new(&self.exchange, self.base.clone().unwrap_or_else(|| market.base.clone()), self.wait)?;
+        let folder = tempfile::tempdir().map_err(|error| Error::File("the temporary folder".to_string(), error))?;
+        let of_symbol = Fetch { from: Some(from), ..self.clone() };
+        of_symbol.pages(&client, market, symbol, None, folder.path(), &Control::default()).await?;
+        let header = market.header();
+        let at = |name: &str| header.iter().position(|column| column == name).unwrap_or_default();
+        let places = ["open", "high", "low", "close", "volume"].map(at);
+        let (ts, mut bars) = (at("ts"), BTreeMap::new());
+        let pages =
+            std::fs::read_dir(folder.path()).map_err(|e| Error::File(folder.path().display().to_string(), e))?;
+        for page in pages.flatten() {
+            let text = std::fs::read_to_string(page.path()).map_err(|e| Error::File("a page".to_string(), e))?;
+            for line in text.lines() {
+                // The symbol is quoted, and may hold what separates fields.
+                let values: Vec<&str> = line.rsplit(',').take(header.len() - 1).collect();
+                let value =
+                    |column: usize| values.iter().rev().nth(column.wrapping_sub(1)).copied().unwrap_or_default();
+                let number = |column: usize| value(column).parse().unwrap_or(f64::NAN);
+                if let Some(ts) = tallow_common::time::parse(value(ts)).filter(|ts| *ts >= from) {
+                    bars.insert(ts, places.map(number));
+                }
+            }
+        }
+        Ok(bars.into_iter().collect())
     }
 
     /// The pages of a symbol, newest first, into files whose order is that of time. How many bars they have.
