@@ -7,6 +7,7 @@ mod answers;
 mod core;
 mod feeds;
 mod journal;
+mod others;
 mod plan;
 mod run;
 mod series;

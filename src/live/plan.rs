@@ -1,5 +1,6 @@
 //! What a live run computes: the plan of its text, over candles in memory in the place of one table.
 
+use crate::others::Other;
 use crate::series::Looks;
 use crate::slot::Slot;
 use arrow::datatypes::SchemaRef;
@@ -12,7 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::{Error, Result};
-use tallow_engine::reach::{MadeBars, Scope, reach, scope};
+use tallow_engine::reach::{MadeBars, Scope, Sources, reach, scope};
 use tallow_lake::CandleTable;
 use tallow_lake::properties::{KIND, TIMEFRAME};
 use tallow_pipeline::Session;
@@ -32,6 +33,8 @@ pub(crate) struct LivePlan {
     pub candles: SchemaRef,
     /// How far results look.
     pub looks: Looks,
+    /// Bars of other lengths that it reads.
+    pub others: Vec<Other>,
     /// What of the text has no meaning where rows come as they happen.
     pub notes: Vec<String>,
     plan: LogicalPlan,
@@ -44,31 +47,45 @@ impl LivePlan {
         let mut notes = vec![];
         let plan = without_end(plan, &mut notes);
         let optimized = session.optimized(&plan).await?;
-        let (names, timeframe, candles) = fed(&optimized, timeframe)?;
-        let looks = looks(&optimized, &names)?;
+        let mut tables = tables(&optimized, timeframe)?;
+        let (names, timeframe, candles) = fed(&mut tables, timeframe)?;
+        let total = total(&optimized)?;
+        let looks = looks(&total, &names)?;
+        let other = |(of, (names, schema)): (Timeframe, (BTreeSet<String>, SchemaRef))| {
+            let looks = looks_beside(&total, &names);
+            Other { table: format!("{CANDLES}_{of}"), names, schema, looks }
+        };
+        let others = tables.into_iter().map(other).collect();
         let mut state = session.context().state();
         let options = state.config_mut().options_mut();
         // A worker computes alone, and its plan is run again and again.
         options.execution.target_partitions = 1;
         options.optimizer.enable_dynamic_filter_pushdown = false;
         let table = format!("{CANDLES}_{timeframe}");
-        Ok(LivePlan { table, names, timeframe, candles, looks, notes, plan, state })
+        Ok(LivePlan { table, names, timeframe, candles, looks, others, notes, plan, state })
     }
 
-    /// A copy of the physical plan, with the place that it reads candles from.
-    pub async fn copy(&self, session: &Session) -> Result<(Arc<dyn ExecutionPlan>, Arc<Slot>)> {
+    /// A copy of the physical plan, with the places that it reads candles from: those that are fed, and others.
+    pub async fn copy(&self, session: &Session) -> Result<(Arc<dyn ExecutionPlan>, Arc<Slot>, Vec<Arc<Slot>>)> {
         let slot = Slot::new(Arc::clone(&self.candles));
-        let source = provider_as_source(slot.table()?);
-        let over_slot = self.plan.clone().transform_up_with_subqueries(|node| match &node {
-            LogicalPlan::TableScan(scan) if self.names.contains(scan.table_name.table()) => {
-                let scan = TableScan { source: Arc::clone(&source), ..scan.clone() };
-                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        let others: Vec<Arc<Slot>> = self.others.iter().map(|other| Slot::new(Arc::clone(&other.schema))).collect();
+        let mut sources = vec![(&self.names, provider_as_source(slot.table()?))];
+        for (other, slot) in self.others.iter().zip(&others) {
+            sources.push((&other.names, provider_as_source(slot.table()?)));
+        }
+        let over_slots = self.plan.clone().transform_up_with_subqueries(|node| {
+            let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
+            match sources.iter().find(|(names, _)| names.contains(scan.table_name.table())) {
+                Some((_, source)) => {
+                    let scan = TableScan { source: Arc::clone(source), ..scan.clone() };
+                    Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+                }
+                None => Ok(Transformed::no(node)),
             }
-            _ => Ok(Transformed::no(node)),
         })?;
-        let (state, plan) = (self.state.clone(), over_slot.data);
+        let (state, plan) = (self.state.clone(), over_slots.data);
         let physical = session.engine().run(async move { state.create_physical_plan(&plan).await }).await??;
-        Ok((physical, slot))
+        Ok((physical, slot, others))
     }
 }
 
@@ -88,9 +105,11 @@ fn without_end(plan: LogicalPlan, notes: &mut Vec<String>) -> LogicalPlan {
     }
 }
 
-/// The names under which the table is read that is fed, and the length of its bars.
-fn fed(plan: &LogicalPlan, timeframe: Option<Timeframe>) -> Result<(BTreeSet<String>, Timeframe, SchemaRef)> {
-    let mut tables: BTreeMap<Timeframe, (BTreeSet<String>, SchemaRef)> = BTreeMap::new();
+/// Tables of candles by the length of their bars: the names under which they are read, and their columns.
+type Tables = BTreeMap<Timeframe, (BTreeSet<String>, SchemaRef)>;
+
+fn tables(plan: &LogicalPlan, timeframe: Option<Timeframe>) -> Result<Tables> {
+    let mut tables = Tables::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Some(table) = source_as_provider(&scan.source)?.downcast_ref::<CandleTable>()
@@ -101,21 +120,25 @@ fn fed(plan: &LogicalPlan, timeframe: Option<Timeframe>) -> Result<(BTreeSet<Str
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
+    Ok(tables)
+}
+
+/// Takes the table out that is fed.
+fn fed(tables: &mut Tables, timeframe: Option<Timeframe>) -> Result<(BTreeSet<String>, Timeframe, SchemaRef)> {
     let read = tables.keys().map(Timeframe::to_string).collect::<Vec<_>>().join(", ");
-    if let Some(timeframe) = timeframe {
-        tables.retain(|of, _| *of == timeframe);
-    }
-    let only = tables.pop_first();
-    match (only, tables.is_empty(), timeframe) {
-        (Some((of, (names, schema))), true, _) => Ok((names, of, schema)),
-        (Some(_), false, _) => Err(Error::invalid(format!(
-            "it reads bars of several lengths, {read}: name that of the bars which are fed"
-        ))
-        .with_hint("the option `timeframe`")),
-        (None, _, Some(timeframe)) if !read.is_empty() => {
+    let only = tables.keys().next().copied().filter(|_| tables.len() == 1);
+    let taken = timeframe.or(only).and_then(|of| Some((of, tables.remove(&of)?)));
+    match (taken, timeframe) {
+        (Some((of, (names, schema))), _) => Ok((names, of, schema)),
+        (None, _) if read.is_empty() => Err(Error::invalid("it reads no candles of the lake")),
+        (None, Some(timeframe)) => {
             Err(Error::invalid(format!("it reads bars of {read}: expected {timeframe}, which are fed")))
         }
-        (None, ..) => Err(Error::invalid("it reads no candles of the lake")),
+        (None, None) => {
+            let said = "name that of the bars which are fed";
+            Err(Error::invalid(format!("it reads bars of several lengths, {read}: {said}"))
+                .with_hint("the option `timeframe`"))
+        }
     }
 }
 
@@ -133,8 +156,8 @@ fn bars_of(name: &str, table: &CandleTable, given: Option<Timeframe>) -> Option<
     }
 }
 
-/// How far results look in the table that is fed, if they can be computed from bars around them.
-fn looks(plan: &LogicalPlan, names: &BTreeSet<String>) -> Result<Looks> {
+/// How far results look, if they can be computed from bars around them.
+fn total(plan: &LogicalPlan) -> Result<Sources> {
     let refused = |reason: String| Error::invalid(format!("it cannot run live: {reason}"));
     if MadeBars::of(plan)?.is_some() {
         return Err(refused("it makes longer bars of those that are fed".to_string()));
@@ -151,16 +174,32 @@ fn looks(plan: &LogicalPlan, names: &BTreeSet<String>) -> Result<Looks> {
     if scope.time.is_none() || !found.is_of_bars {
         return Err(refused("its column ts is not the time of a table's bars".to_string()));
     }
-    let total = found.total();
-    let of_table = total.tables().filter(|(name, _)| names.contains(*name)).map(|(_, reach)| reach);
-    let of_table = of_table.reduce(Reach::and);
-    let of_table = of_table.ok_or_else(|| refused("nothing of the bars that are fed is in its result".to_string()))?;
-    let back = match of_table.back {
+    Ok(found.total())
+}
+
+/// How far results look in the tables of these names.
+fn reach_in(total: &Sources, names: &BTreeSet<String>) -> Option<Reach> {
+    total.tables().filter(|(name, _)| names.contains(*name)).map(|(_, reach)| reach).reduce(Reach::and)
+}
+
+fn back(reach: Reach) -> Option<usize> {
+    match reach.back {
         Bars::Count(bars) => Some(bars),
         Bars::Since(..) | Bars::Unbounded => None,
-    };
-    match of_table.ahead {
-        Bars::Count(ahead) => Ok(Looks { back, ahead }),
-        _ => Err(refused("it looks ahead to the end".to_string())),
     }
+}
+
+/// How far they look in the table that is fed.
+fn looks(total: &Sources, names: &BTreeSet<String>) -> Result<Looks> {
+    let refused = |reason: &str| Error::invalid(format!("it cannot run live: {reason}"));
+    let reach = reach_in(total, names).ok_or_else(|| refused("nothing of the bars that are fed is in its result"))?;
+    match reach.ahead {
+        Bars::Count(ahead) => Ok(Looks { back: back(reach), ahead }),
+        _ => Err(refused("it looks ahead to the end")),
+    }
+}
+
+/// How far they look in another; what is not known is all.
+fn looks_beside(total: &Sources, names: &BTreeSet<String>) -> Looks {
+    Looks { back: reach_in(total, names).and_then(back), ahead: 0 }
 }

@@ -6,6 +6,7 @@ use crate::core::{
 };
 use crate::feeds::{FeedUrl, FromFeed, Numbers, Of, Raw, Replies, Unreadable, start};
 use crate::journal::Journal;
+use crate::others::Kept;
 use crate::plan::LivePlan;
 use crate::series::Series;
 use crate::store::{Flushing, Target, Unflushed, read_letters, write};
@@ -33,6 +34,8 @@ const MESSAGES: usize = 16;
 const HELD_UP: f64 = 0.7;
 /// A batch of so few candles is computed where it is: to hand it to another thread would take as long.
 const SMALL: usize = 16;
+/// How often the lake is asked for newer bars of other lengths.
+const LOOK: Duration = Duration::from_secs(30);
 /// Lines that are no candles are told of one by one up to so many.
 const TOLD: u64 = 20;
 
@@ -86,6 +89,8 @@ pub struct Live {
     symbols: HashMap<String, Symbol>,
     names: Arc<HashMap<Symbol, Arc<str>>>,
     grid: Option<Grid>,
+    /// Bars of other lengths.
+    others: Vec<Arc<Kept>>,
     /// Candles of the journal that the lake does not have.
     replayed: Vec<(Sequence, Candle)>,
 }
@@ -147,12 +152,16 @@ impl Live {
             symbols: HashMap::new(),
             names: Arc::default(),
             grid,
+            others: vec![],
             replayed: vec![],
         };
         for _ in 0..workers {
             live.workers.push(Some(live.worker().await?));
         }
         live.warm_up().await?;
+        for other in &live.plan.others {
+            live.others.push(Arc::new(Kept::read(&live.session, other).await?));
+        }
         let last = entries.last().map_or(0, |entry| entry.sequence).max(through);
         live.core.begin_at(last + 1, flushed);
         let path = live.target.dead_letters.clone();
@@ -190,12 +199,13 @@ impl Live {
     }
 
     async fn worker(&self) -> Result<Worker> {
-        let (plan, slot) = self.plan.copy(&self.session).await?;
+        let (plan, slot, others) = self.plan.copy(&self.session).await?;
         Ok(Worker {
             looks: self.plan.looks,
             series: HashMap::new(),
             plan,
             slot,
+            others,
             candles: Arc::clone(&self.plan.candles),
             context: self.session.context().task_ctx(),
             emitted: HashMap::new(),
@@ -259,6 +269,8 @@ impl Live {
             unflushed: Unflushed::default(),
             computing: FuturesUnordered::new(),
             flushing: None,
+            looking: None,
+            looked: tokio::time::Instant::now(),
             here: None,
             waiting: VecDeque::new(),
             line: 0,
@@ -305,6 +317,9 @@ struct Running {
     unflushed: Unflushed,
     computing: FuturesUnordered<JoinHandle<Done>>,
     flushing: Option<JoinHandle<(Flushing, Result<()>)>>,
+    /// Bars of other lengths that are being looked for in the lake.
+    looking: Option<JoinHandle<Result<Vec<Arc<Kept>>>>>,
+    looked: tokio::time::Instant,
     /// A small batch that is computed next, on this thread.
     here: Option<(usize, Vec<Work>)>,
     /// Lines of feeds that are held up.
@@ -345,6 +360,17 @@ impl Running {
                     }
                     None => self.open.clear(),
                 },
+                found = async { self.looking.as_mut()?.await.ok() }, if self.looking.is_some() => {
+                    self.looking = None;
+                    match found {
+                        Some(Ok(others)) => self.live.others = others,
+                        Some(Err(error)) => tracing::warn!("bars of other lengths are those of before: {error}"),
+                        None => {}
+                    }
+                }
+                () = tokio::time::sleep_until(self.looked + LOOK), if !self.live.others.is_empty() && self.looking.is_none() => {
+                    self.look()?;
+                }
                 () = tokio::time::sleep(due.unwrap_or(Duration::from_secs(3_600))), if due.is_some() => {}
                 () = stop.cancelled(), if !is_stopped => {
                     self.open.clear();
@@ -363,6 +389,23 @@ impl Running {
         let left = self.left.unwrap_or_default();
         let notes = self.live.plan.notes.clone();
         Ok(Summary { counters, notes, unreadable: self.unreadable, rows: self.rows, left, dead_letters })
+    }
+
+    /// Looks whether the lake has newer bars of other lengths.
+    fn look(&mut self) -> Result<()> {
+        self.looked = tokio::time::Instant::now();
+        let (session, of_plan, mut kept) =
+            (Arc::clone(&self.live.session), self.live.plan.others.clone(), self.live.others.clone());
+        let task = self.live.session.engine().spawn(async move {
+            for (other, known) in of_plan.iter().zip(&mut kept) {
+                if known.is_old(&session, other).await? {
+                    *known = Arc::new(Kept::read(&session, other).await?);
+                }
+            }
+            Ok(kept)
+        })?;
+        self.looking = Some(task);
+        Ok(())
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -440,8 +483,8 @@ impl Running {
         self.step(Event::Turn)?;
         while let Some((at, batch)) = self.here.take() {
             let Some(mut worker) = self.live.workers[at].take() else { break };
-            let names = Arc::clone(&self.live.names);
-            let computed = worker.compute(&batch, &names).await;
+            let (names, others) = (Arc::clone(&self.live.names), self.live.others.clone());
+            let computed = worker.compute(&batch, &names, &others).await;
             self.computed(at, worker, batch, computed).await?;
             self.step(Event::Turn)?;
         }
@@ -493,9 +536,9 @@ impl Running {
                     return Ok(());
                 }
                 let Some(mut worker) = self.live.workers[at].take() else { return Ok(()) };
-                let names = Arc::clone(&self.live.names);
+                let (names, others) = (Arc::clone(&self.live.names), self.live.others.clone());
                 let task = self.live.session.engine().spawn(async move {
-                    let computed = worker.compute(&batch, &names).await;
+                    let computed = worker.compute(&batch, &names, &others).await;
                     Done { at, worker, batch, computed }
                 })?;
                 self.computing.push(task);
@@ -528,13 +571,13 @@ impl Running {
                     Err(error) => failed = Some(error),
                 }
             }
-            let names = Arc::clone(&self.live.names);
+            let (names, others) = (Arc::clone(&self.live.names), self.live.others.clone());
             let again = match failed {
                 Some(error) => {
                     let message = format!("bars of the lake cannot be read: {error}");
                     Computed::Failed(Failure { is_transient: true, message })
                 }
-                None => worker.compute(&batch, &names).await,
+                None => worker.compute(&batch, &names, &others).await,
             };
             return self.settled(at, worker, batch, again);
         }

@@ -1,6 +1,7 @@
 //! A worker: the bars of its symbols, a copy of the plan, and how a batch of candles becomes results.
 
 use crate::core::{Bar, Batch, Failure, Symbol};
+use crate::others::Kept;
 use crate::series::{Before, Looks, Series};
 use crate::slot::Slot;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringViewBuilder};
@@ -27,6 +28,8 @@ pub(crate) struct Worker {
     pub series: HashMap<Symbol, Series>,
     pub plan: Arc<dyn ExecutionPlan>,
     pub slot: Arc<Slot>,
+    /// Where it reads bars of other lengths from.
+    pub others: Vec<Arc<Slot>>,
     pub candles: SchemaRef,
     pub context: Arc<TaskContext>,
     /// Up to when rows of a symbol were emitted, and how often those that were corrected.
@@ -103,14 +106,19 @@ struct Part {
 
 impl Worker {
     /// Computes a batch. If that fails, the worker is what it was.
-    pub async fn compute(&mut self, batch: &Batch, names: &HashMap<Symbol, Arc<str>>) -> Computed {
+    pub async fn compute(
+        &mut self,
+        batch: &Batch,
+        names: &HashMap<Symbol, Arc<str>>,
+        others: &[Arc<Kept>],
+    ) -> Computed {
         let mut undo: Vec<(Symbol, Before)> = vec![];
         for work in batch {
             let series = self.series.entry(work.candle.symbol).or_default();
             undo.push((work.candle.symbol, series.put(&work.candle.bar)));
         }
         let computed = match self.parts(batch, names) {
-            Ok(parts) => match self.results(&parts).await {
+            Ok(parts) => match self.results(&parts, others).await {
                 Ok(answers) => Computed::Answers(answers),
                 Err(error) => Computed::Failed(Failure {
                     is_transient: matches!(code_of(&error), Code::Resources | Code::Unavailable | Code::Timeout),
@@ -168,7 +176,7 @@ impl Worker {
         if too_old.is_empty() { Ok(parts) } else { Err(too_old) }
     }
 
-    async fn results(&mut self, parts: &[Part]) -> Result<Answers, DataFusionError> {
+    async fn results(&mut self, parts: &[Part], others: &[Arc<Kept>]) -> Result<Answers, DataFusionError> {
         let mut ranges = vec![];
         let mut wanted: HashMap<&str, (Symbol, Vec<RangeInclusive<i64>>)> = HashMap::new();
         for part in parts {
@@ -181,6 +189,9 @@ impl Worker {
         let (mut batches, mut keys) = (vec![], vec![]);
         for some in pieces(parts) {
             self.slot.put(self.rows(some)?);
+            for (kept, slot) in others.iter().zip(&self.others) {
+                kept.put(some.iter().map(|part| part.name.as_ref()), slot)?;
+            }
             let plan = reset_plan_states(Arc::clone(&self.plan))?;
             let mut rows = execute_stream(plan, Arc::clone(&self.context))?;
             while let Some(batch) = rows.try_next().await? {

@@ -232,40 +232,36 @@ impl Drop for Program {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 const FEATURES: &str = "select symbol, ts, rsi(14) r, ema(10) e, close from candles";
 
+/// Starts it; it chooses a port, and says which.
 fn program(folder: &Path, flush: &str) -> Program {
-    let port = free_port();
-    let child = Command::new(env!("CARGO_BIN_EXE_tallow"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tallow"))
         .args(["--lake", "lake", "live", FEATURES, "--to", "features", "--emit", "none", "--flush", flush])
-        .args(["--feed", &format!("tcp://127.0.0.1:{port}"), "-t", "1d"])
+        .args(["--feed", "tcp://127.0.0.1:0", "-t", "1d"])
+        .env("TALLOW_LOG", "tallow_live=info")
         .current_dir(folder)
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let address = said.find_map(|line| Some(line.split_once("listening on 127.0.0.1:")?.1.to_string())).unwrap();
+    let port = address.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
+    // What it says is read, so that it is not held up.
+    std::thread::spawn(move || said.for_each(drop));
     Program { child, port }
 }
 
 impl Program {
-    /// A connection, once the program listens.
-    fn connect(&mut self) -> TcpStream {
-        loop {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-                return stream;
-            }
-            assert!(self.child.try_wait().unwrap().is_none(), "the program ended");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    /// A connection.
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect(("127.0.0.1", self.port))
     }
 
     /// Sends lines and waits until that many are accepted; how many were, if the program ends before.
-    fn send(&mut self, lines: &[String]) -> usize {
-        let mut stream = self.connect();
+    fn send(&self, lines: &[String]) -> usize {
+        let Ok(mut stream) = self.connect() else { return 0 };
         let replies = BufReader::new(stream.try_clone().unwrap());
         let text = lines.concat();
         if stream.write_all(text.as_bytes()).is_err() {
@@ -340,7 +336,7 @@ async fn a_run_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     let kills: u64 = if std::env::var_os("TALLOW_LONG").is_some() { 1_000 } else { 12 };
     let (mut sent, mut dice) = (0, 17u64);
     for kill in 0..kills {
-        let mut program = program(folder.path(), if kill % 2 == 0 { "20ms" } else { "60s" });
+        let program = program(folder.path(), if kill % 2 == 0 { "20ms" } else { "60s" });
         let mut next = || {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             dice >> 33
@@ -348,7 +344,6 @@ async fn a_run_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         // A long run has few lines for each kill.
         let most = if kills > 100 { 1 } else { 40 };
         let count = (1 + next() as usize % most).min(lines.len() - sent);
-        program.connect();
         let killed = std::thread::spawn({
             let (id, wait) = (program.child.id(), Duration::from_micros(next() % 60_000));
             move || {
@@ -361,7 +356,7 @@ async fn a_run_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         killed.join().unwrap();
         drop(program);
     }
-    let mut last = program(folder.path(), "60s");
+    let last = program(folder.path(), "60s");
     assert_eq!(last.send(&lines[sent..]), lines.len() - sent);
     last.stop();
     assert_equal_to_batch(folder.path(), 200).await;
@@ -372,7 +367,7 @@ async fn corrections_late_bars_and_duplicates_end_as_if_they_had_come_in_order()
     let folder = tempfile::tempdir().unwrap();
     let mut lines = begun(folder.path()).await;
     let days = lines.len() / 3;
-    let mut program = program(folder.path(), "60s");
+    let program = program(folder.path(), "60s");
     let wrong: Vec<String> = lines[30..60].iter().map(|line| line.replace("\"volume\":10", "\"volume\":11")).collect();
     // Wrong first, then some in reverse, some twice, and those that are right.
     lines[90..120].reverse();
@@ -388,8 +383,8 @@ async fn corrections_late_bars_and_duplicates_end_as_if_they_had_come_in_order()
 async fn what_is_no_candle_is_refused_and_disturbs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let lines = begun(folder.path()).await;
-    let mut program = program(folder.path(), "60s");
-    let mut stream = program.connect();
+    let program = program(folder.path(), "60s");
+    let mut stream = program.connect().unwrap();
     let good = |day: usize| lines[day * 3].clone();
     let bad = [
         "hello\n".to_string(),
@@ -428,8 +423,7 @@ async fn what_is_no_candle_is_refused_and_disturbs_nothing() {
 async fn a_second_run_of_a_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     begun(folder.path()).await;
-    let mut first = program(folder.path(), "60s");
-    first.connect();
+    let first = program(folder.path(), "60s");
     let second = Command::new(env!("CARGO_BIN_EXE_tallow"))
         .args(["--lake", "lake", "live", FEATURES, "-t", "1d"])
         .current_dir(folder.path())
@@ -438,6 +432,7 @@ async fn a_second_run_of_a_name_is_refused() {
         .unwrap();
     assert!(!second.status.success());
     assert!(String::from_utf8_lossy(&second.stderr).contains("another live run keeps its journal in"));
+    drop(first);
 }
 
 /// An exchange that tells of minutes, and closes the connection now and then: which of its bars it tells on which connection, and
@@ -575,4 +570,44 @@ async fn bars_that_are_missed_between_connections_to_an_exchange_are_asked_for()
     let at_once = query(&session, "select symbol, ts, sma(5) s from candles_1m order by symbol, ts").await;
     let live = query(&session, "select symbol, ts, s from results_minutes order by symbol, ts").await;
     assert_eq!(keyed(&live), keyed(&at_once)[10..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn longer_bars_that_the_lake_has_are_read_beside_those_that_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = crate::common::DAY / 24;
+    let session = over(folder.path()).await;
+    for (timeframe, hours) in [("1h", 1), ("4h", 4)] {
+        let mut text = "symbol,ts,open,high,low,close,volume\n".to_string();
+        for bar in 0..600 / hours {
+            for symbol in ["A", "B"] {
+                let ts = (crate::common::START + bar * hours * hour) / 1_000_000;
+                let close = 100.0 + 10.0 * ((bar * hours * (1 + symbol.as_bytes()[0] as i64)) as f64 * 0.37).sin();
+                text += &format!("{symbol},{ts},{close},{},{},{close},10\n", close * 1.01, close * 0.99);
+            }
+        }
+        let file = folder.path().join(format!("{timeframe}.csv"));
+        std::fs::write(&file, text).unwrap();
+        let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
+        session.ingest(timeframe.parse().unwrap(), options, &Control::default()).await.unwrap();
+    }
+    let session = Arc::new(over(folder.path()).await);
+    let timeframe = Some("1h".parse().unwrap());
+    let sql = "select symbol, ts, rsi(14) r, sma(close, 3)@4h s, close@4h c from candles";
+    let query = Definition::Query { query: sql.to_string(), params: BTreeMap::new(), timeframe };
+    let from = crate::common::START + 500 * hour;
+    let replay = Replay { table: "candles_1h".to_string(), from: Some(from), to: None, speed: Speed::Max };
+    let of_hours = LiveOptions { timeframe, known_until: Some(from), ..options(folder.path()) };
+    let live = Live::open(Arc::clone(&session), &pipeline("hours", query.clone()), of_hours).await.unwrap();
+    let collected = Collected::default();
+    let feeds = [FeedUrl::Replay(replay)];
+    live.run(&feeds, Box::new(collected.clone()), CancellationToken::new()).await.unwrap();
+    let range = Range { from: Some(from), to: None };
+    let options_of = tallow::QueryOptions { range, timeframe, ..Default::default() };
+    let batches = session.query(sql).with_options(options_of).collect().await.unwrap();
+    let batch: Rows = batches.iter().flat_map(keyed).map(|(key, row)| (key, (row, 0))).collect();
+    assert_eq!(batch.len(), 200);
+    assert_eq!(*collected.0.lock().unwrap(), batch);
+    let unnamed = Live::open(session, &pipeline("hours", query), options(folder.path())).await.err().unwrap();
+    assert!(unnamed.to_string().contains("it reads bars of several lengths, 1h, 4h"), "{unnamed}");
 }
