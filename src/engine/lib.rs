@@ -29,4 +29,4 @@ pub mod unnested;
 mod within;
 
 pub use engine::{Engine, EngineOptions, Extend};
-pub use within::within;
+pub use within::{ShiftingRanges, within, within_shifting};

@@ -13,7 +13,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use prost::Message;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, PoisonError, RwLock};
 use tallow_common::codec::{FunctionKind, read};
 use tallow_common::time::timestamp_type;
 use tallow_common::{Ranges, Times};
@@ -26,6 +27,63 @@ pub fn within(symbol: Expr, ts: Expr, ranges: &Arc<Ranges>) -> Expr {
     ScalarUDF::from(Within::new(Arc::clone(ranges))).call(vec![symbol, ts])
 }
 
+/// The same, of ranges that are others each time that a plan is run.
+pub fn within_shifting(symbol: Expr, ts: Expr, ranges: &Arc<ShiftingRanges>) -> Expr {
+    ScalarUDF::from(Within::of(Source::Shifting(Arc::clone(ranges)))).call(vec![symbol, ts])
+}
+
+/// Ranges of a plan that is kept: they are set before each run of it.
+#[derive(Debug, Default)]
+pub struct ShiftingRanges(RwLock<Arc<Ranges>>);
+
+impl ShiftingRanges {
+    /// Sets them.
+    pub fn set(&self, ranges: Ranges) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ranges);
+    }
+
+    fn get(&self) -> Arc<Ranges> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Where the ranges of a condition are.
+#[derive(Debug)]
+enum Source {
+    Fixed(Arc<Ranges>),
+    Shifting(Arc<ShiftingRanges>),
+}
+
+impl Source {
+    fn ranges(&self) -> Arc<Ranges> {
+        match self {
+            Source::Fixed(ranges) => Arc::clone(ranges),
+            Source::Shifting(ranges) => ranges.get(),
+        }
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Source) -> bool {
+        match (self, other) {
+            (Source::Fixed(one), Source::Fixed(other)) => one == other,
+            (Source::Shifting(one), Source::Shifting(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Source {}
+
+impl Hash for Source {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Source::Fixed(ranges) => ranges.hash(state),
+            Source::Shifting(ranges) => Arc::as_ptr(ranges).hash(state),
+        }
+    }
+}
+
 /// Whether an expression is such a condition.
 pub(super) fn is_within(expr: &Arc<dyn PhysicalExpr>) -> bool {
     let call = expr.downcast_ref::<ScalarFunctionExpr>();
@@ -34,7 +92,7 @@ pub(super) fn is_within(expr: &Arc<dyn PhysicalExpr>) -> bool {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Within {
-    ranges: Arc<Ranges>,
+    ranges: Source,
     signature: Signature,
 }
 
@@ -71,10 +129,15 @@ impl Within {
         let bounds = |times: &Times| times.iter().flat_map(|range| [range.start, range.end]).collect();
         let of_symbol =
             |(symbol, times): (&str, &Times)| OfSymbol { symbol: symbol.to_string(), bounds: bounds(times) };
-        Written { everywhere: bounds(self.ranges.of_all()), by_symbol: self.ranges.symbols().map(of_symbol).collect() }
+        let ranges = self.ranges.ranges();
+        Written { everywhere: bounds(ranges.of_all()), by_symbol: ranges.symbols().map(of_symbol).collect() }
     }
 
     fn new(ranges: Arc<Ranges>) -> Within {
+        Within::of(Source::Fixed(ranges))
+    }
+
+    fn of(ranges: Source) -> Within {
         Within { ranges, signature: Signature::any(2, Volatility::Immutable) }
     }
 }
@@ -111,6 +174,7 @@ impl Within {
         let symbols = cast(symbols, &DataType::Utf8View)?;
         let times = cast(times, &timestamp_type())?;
         let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
+        let ranges = self.ranges.ranges();
         let valid = NullBuffer::union(symbols.nulls(), times.nulls());
         // Rows of a symbol mostly follow each other, and short texts are equal if their views are.
         let mut known: Option<(u128, Times)> = None;
@@ -118,7 +182,7 @@ impl Within {
             let view = symbols.views()[row];
             let of_symbol = match &mut known {
                 Some((of, times)) if *of == view => times,
-                known => &mut known.insert((view, self.ranges.of(symbols.value(row)))).1,
+                known => &mut known.insert((view, ranges.of(symbols.value(row)))).1,
             };
             of_symbol.contains(times.value(row))
         });

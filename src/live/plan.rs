@@ -5,20 +5,33 @@ use crate::series::Looks;
 use crate::slot::Slot;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::reach::{MadeBars, Scope, Sources, reach, scope};
+use tallow_engine::{ShiftingRanges, within_shifting};
 use tallow_lake::CandleTable;
 use tallow_lake::properties::{KIND, TIMEFRAME};
 use tallow_pipeline::Session;
 use tallow_udfs::calendar::Timeframe;
 use tallow_udfs::series::{Bars, Reach};
+
+/// A copy of a plan.
+pub(crate) struct Copied {
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// The candles that are fed.
+    pub slot: Arc<Slot>,
+    /// Those of other lengths.
+    pub others: Vec<Arc<Slot>>,
+    /// The rows that are kept.
+    pub kept: Arc<ShiftingRanges>,
+}
 
 const CANDLES: &str = "candles";
 
@@ -65,8 +78,8 @@ impl LivePlan {
         Ok(LivePlan { table, names, timeframe, candles, looks, others, notes, plan, state })
     }
 
-    /// A copy of the physical plan, with the places that it reads candles from: those that are fed, and others.
-    pub async fn copy(&self, session: &Session) -> Result<(Arc<dyn ExecutionPlan>, Arc<Slot>, Vec<Arc<Slot>>)> {
+    /// A copy of the physical plan, with what is to be set before each run of it.
+    pub async fn copy(&self, session: &Session) -> Result<Copied> {
         let slot = Slot::new(Arc::clone(&self.candles));
         let others: Vec<Arc<Slot>> = self.others.iter().map(|other| Slot::new(Arc::clone(&other.schema))).collect();
         let mut sources = vec![(&self.names, provider_as_source(slot.table()?))];
@@ -83,10 +96,24 @@ impl LivePlan {
                 None => Ok(Transformed::no(node)),
             }
         })?;
-        let (state, plan) = (self.state.clone(), over_slots.data);
-        let physical = session.engine().run(async move { state.create_physical_plan(&plan).await }).await??;
-        Ok((physical, slot, others))
+        // The operators below compute what is kept, and nothing else.
+        let kept = Arc::<ShiftingRanges>::default();
+        let [symbol, ts] = keys(&over_slots.data)?;
+        let plan = LogicalPlanBuilder::from(over_slots.data).filter(within_shifting(symbol, ts, &kept))?.build()?;
+        let state = self.state.clone();
+        let plan = session.engine().run(async move { state.create_physical_plan(&plan).await }).await??;
+        Ok(Copied { plan, slot, others, kept })
     }
+}
+
+/// The columns symbol and ts of a plan.
+fn keys(plan: &LogicalPlan) -> Result<[Expr; 2]> {
+    let column = |name: &str| {
+        let at = plan.schema().fields().iter().position(|field| field.name() == name);
+        let at = at.ok_or_else(|| Error::invalid(format!("its result has no column {name}")))?;
+        Ok::<_, Error>(Expr::Column(Column::from(plan.schema().qualified_field(at))))
+    };
+    Ok([column("symbol")?, column("ts")?])
 }
 
 /// A plan without the order and the limit of its rows.

@@ -199,13 +199,11 @@ impl Live {
     }
 
     async fn worker(&self) -> Result<Worker> {
-        let (plan, slot, others) = self.plan.copy(&self.session).await?;
+        let copied = self.plan.copy(&self.session).await?;
         Ok(Worker {
             looks: self.plan.looks,
             series: HashMap::new(),
-            plan,
-            slot,
-            others,
+            copied,
             candles: Arc::clone(&self.plan.candles),
             context: self.session.context().task_ctx(),
             emitted: HashMap::new(),

@@ -2,22 +2,25 @@
 
 use crate::core::{Bar, Batch, Failure, Symbol};
 use crate::others::Kept;
+use crate::plan::Copied;
 use crate::series::{Before, Looks, Series};
-use crate::slot::Slot;
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringViewBuilder};
-use arrow::array::{TimestampMicrosecondArray, new_null_array};
-use arrow::compute::{cast, concat_batches, filter_record_batch};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    UInt32Array, new_null_array,
+};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{cast, concat_batches, filter_record_batch, take};
 use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::DataFusionError;
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use tallow_common::time::timestamp_type;
-use tallow_common::{Code, code_of, readable};
+use tallow_common::{Code, Ranges, code_of, readable};
 
 /// The columns of candles, beside symbol and ts.
 pub(crate) const VALUES: [&str; 5] = ["open", "high", "low", "close", "volume"];
@@ -26,10 +29,7 @@ pub(crate) const VALUES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 pub(crate) struct Worker {
     pub looks: Looks,
     pub series: HashMap<Symbol, Series>,
-    pub plan: Arc<dyn ExecutionPlan>,
-    pub slot: Arc<Slot>,
-    /// Where it reads bars of other lengths from.
-    pub others: Vec<Arc<Slot>>,
+    pub copied: Copied,
     pub candles: SchemaRef,
     pub context: Arc<TaskContext>,
     /// Up to when rows of a symbol were emitted, and how often those that were corrected.
@@ -73,6 +73,17 @@ fn pieces(parts: &[Part]) -> impl Iterator<Item = &[Part]> {
         rest = others;
         (!some.is_empty()).then_some(some)
     })
+}
+
+/// The rows that are wanted of some symbols.
+fn ranges_of(parts: &[Part], wanted: &HashMap<&str, (Symbol, Vec<RangeInclusive<i64>>)>) -> Ranges {
+    let mut ranges = Ranges::default();
+    for part in parts {
+        if let Some((_, times)) = wanted.get(part.name.as_ref()) {
+            ranges.add(&part.name, &times.iter().map(|times| *times.start()..times.end() + 1).collect());
+        }
+    }
+    ranges
 }
 
 /// The rows of a result that are wanted, with their symbols and times.
@@ -188,11 +199,12 @@ impl Worker {
         }
         let (mut batches, mut keys) = (vec![], vec![]);
         for some in pieces(parts) {
-            self.slot.put(self.rows(some)?);
-            for (kept, slot) in others.iter().zip(&self.others) {
+            self.copied.slot.put(self.rows(some)?);
+            self.copied.kept.set(ranges_of(some, &wanted));
+            for (kept, slot) in others.iter().zip(&self.copied.others) {
                 kept.put(some.iter().map(|part| part.name.as_ref()), slot)?;
             }
-            let plan = reset_plan_states(Arc::clone(&self.plan))?;
+            let plan = reset_plan_states(Arc::clone(&self.copied.plan))?;
             let mut rows = execute_stream(plan, Arc::clone(&self.context))?;
             while let Some(batch) = rows.try_next().await? {
                 let (kept, of_batch) = wanted_rows(&batch, &wanted)?;
@@ -200,7 +212,7 @@ impl Worker {
                 keys.extend(of_batch);
             }
         }
-        let rows = concat_batches(&self.plan.schema(), &batches)?;
+        let rows = concat_batches(&self.copied.plan.schema(), &batches)?;
         // From here on nothing fails.
         let revisions = keys.into_iter().map(|(symbol, ts)| self.revision(symbol, ts)).collect();
         for (symbol, range) in &ranges {
@@ -223,22 +235,22 @@ impl Worker {
         let all: Vec<(&Part, &Series)> =
             parts.iter().filter_map(|part| Some((part, self.series.get(&part.symbol)?))).collect();
         let count = all.iter().map(|(part, _)| part.needed.end() + 1 - part.needed.start()).sum();
-        let (mut symbols, mut times) = (StringViewBuilder::with_capacity(count), Vec::with_capacity(count));
-        for (part, series) in &all {
-            let rows = part.needed.clone();
-            let view = symbols.append_block(part.name.as_bytes().to_vec().into());
-            for _ in rows.clone() {
-                symbols.try_append_view(view, 0, part.name.len() as u32)?;
-            }
-            times.extend_from_slice(&series.times[rows]);
+        let (mut of_symbol, mut times) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for (at, (part, series)) in all.iter().enumerate() {
+            let rows = &series.times[part.needed.clone()];
+            of_symbol.resize(of_symbol.len() + rows.len(), at as u32);
+            times.extend_from_slice(rows);
         }
+        let names = StringViewArray::from_iter_values(all.iter().map(|(part, _)| part.name.as_ref()));
         let mut columns: HashMap<&str, ArrayRef> = HashMap::new();
-        columns.insert("symbol", Arc::new(symbols.finish()));
+        columns.insert("symbol", take(&names, &UInt32Array::from(of_symbol), None)?);
         columns.insert("ts", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")));
         for (i, name) in VALUES.iter().enumerate() {
-            let values = all.iter().flat_map(|(part, series)| &series.values[i][part.needed.clone()]);
-            let values: Float64Array = values.map(|value| (!value.is_nan()).then_some(*value)).collect();
-            columns.insert(name, Arc::new(values));
+            let mut values = Vec::with_capacity(count);
+            all.iter().for_each(|(part, series)| values.extend_from_slice(&series.values[i][part.needed.clone()]));
+            let has_nulls = values.iter().any(|value| value.is_nan());
+            let valid = has_nulls.then(|| values.iter().map(|value| !value.is_nan()).collect::<NullBuffer>());
+            columns.insert(name, Arc::new(Float64Array::new(values.into(), valid)));
         }
         let column = |field: &Arc<arrow::datatypes::Field>| match columns.get(field.name().as_str()) {
             Some(column) => cast(column, field.data_type()),

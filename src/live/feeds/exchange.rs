@@ -211,7 +211,7 @@ impl Connection {
         self.forming.clear();
         let missed: Vec<(String, i64)> =
             self.newest.iter().filter_map(|(symbol, newest)| Some((symbol.clone(), (*newest)?))).collect();
-        let (fetch, grid) = (self.fetch.clone(), self.grid.clone());
+        let (fetch, grid) = (self.fetch.clone(), self.grid);
         let mut backfill = Box::pin(backfill(fetch, grid, missed));
         // What comes before the bars that were missed are known is held.
         let (mut held, mut is_filled, mut has_told) = (vec![], false, false);
