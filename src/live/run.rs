@@ -19,7 +19,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tallow_common::{Error, Result};
-use tallow_lake::ResultKind;
 use tallow_lake::properties::ORIGIN;
 use tallow_pipeline::Session;
 use tallow_pipeline::incremental::Pipeline;
@@ -109,18 +108,14 @@ impl Live {
     /// # Errors
     /// What is computed cannot run live; another run of the same name is there; or the lake cannot be read.
     pub async fn open(session: Arc<Session>, pipeline: &Pipeline, options: LiveOptions) -> Result<Live> {
-        let (plan, properties) = pipeline.planned_live(&session).await?;
-        let plan = LivePlan::of(&session, plan, options.timeframe).await?;
+        let plan = LivePlan::of(&session, pipeline.logical(&session).await?, options.timeframe).await?;
         let folder = options.folder.join(&pipeline.name);
         let origin = origin_of(&session, &plan.table).await?;
         let grid = origin.parse::<Origin>().ok().map(|origin| Grid::new(plan.timeframe, origin));
         let results = match options.keeps_results {
-            true => Some((pipeline.table()?, pipeline.result_kind().unwrap_or(ResultKind::Results), properties)),
+            true => Some(pipeline.result_table(&session).await?),
             false => None,
         };
-        if let Some((table, kind, properties)) = results.clone() {
-            session.on_lake(move |lake| async move { lake.check_overwrite(&table, kind, &properties).await }).await?;
-        }
         let target = Target {
             name: pipeline.name.clone(),
             results,

@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tallow_common::time::timestamp_type;
 use tallow_common::{Error, Ranges, Result, Times};
-use tallow_lake::{Effort, Replacement, ResultKind};
+use tallow_lake::{Effort, Replacement};
 use tallow_pipeline::Session;
+use tallow_pipeline::materialize::ResultTable;
 use tallow_udfs::calendar::Timeframe;
 
 /// Where a run keeps what it computes.
@@ -29,8 +30,8 @@ use tallow_udfs::calendar::Timeframe;
 pub(crate) struct Target {
     /// The name of the run, under which its progress is recorded.
     pub name: String,
-    /// The table of results, if they are kept, what they are, and what the table is to remember of them.
-    pub results: Option<(String, ResultKind, HashMap<String, String>)>,
+    /// The table of results, if they are kept.
+    pub results: Option<ResultTable>,
     /// The table of candles, if they are kept: its bars and where these begin.
     pub candles: Option<(Timeframe, String)>,
     /// The file of dead letters.
@@ -147,22 +148,22 @@ pub(crate) struct Flushing {
 /// Writes it; what was not written is to be put back.
 pub(crate) async fn write(session: &Session, target: &Target, flushing: &Flushing) -> Result<()> {
     write_letters(&target.dead_letters, &flushing.dead_letters, &flushing.names)?;
-    if let Some((table, kind, properties)) = &target.results
+    if let Some(table) = &target.results
         && let Some((rows, ranges)) = flushing.rows.results(&flushing.names)?
     {
         let replacement = Replacement {
             effort: Effort::begin(rows.num_rows() as u64),
             rows: plan_of(rows)?,
             ranges: Arc::new(ranges),
-            kind: *kind,
-            properties: properties.clone(),
+            kind: table.kind,
+            properties: table.properties.clone(),
             sources: vec![],
             whole_symbols: false,
             open_from: i64::MIN,
             once: false,
             progress: Box::new(|_| ()),
         };
-        let table = table.clone();
+        let table = table.name.clone();
         session.on_lake(move |lake| async move { lake.replace(&table, replacement).await }).await?;
     }
     if let Some((timeframe, origin)) = target.candles.clone() {
@@ -212,6 +213,9 @@ fn write_letters(path: &Path, letters: &[DeadLetter], names: &HashMap<Symbol, Ar
         };
         serde_json::to_writer(&mut text, &line).map_err(|e| failed(path, e.into()))?;
         text.push(b'\n');
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
     }
     let new = path.with_extension("new");
     let mut file = std::fs::File::create(&new).map_err(|e| failed(&new, e))?;

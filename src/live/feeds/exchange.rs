@@ -16,12 +16,14 @@ use tallow_pipeline::Session;
 use tallow_pipeline::fetch::{Exchange, Fetch, Stream, Told};
 use tallow_udfs::calendar::{Grid, Origin, Timeframe};
 use tokio::sync::mpsc::Sender;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 /// The first and the longest wait before it connects again.
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// So long it may take to connect.
+const CONNECT: Duration = Duration::from_secs(15);
 /// A connection on which nothing comes for so long is given up.
 const SILENT: Duration = Duration::from_secs(90);
 /// After the end of a bar that the next one would close, so long is waited for it: where nobody trades there is no next.
@@ -199,9 +201,10 @@ impl Connection {
     /// One connection, up to its end.
     async fn connected(&mut self) -> Ended {
         let broken = |error: &dyn std::fmt::Display| Ended::Broken(error.to_string(), false);
-        let mut socket = match tokio_tungstenite::connect_async(self.url.as_str()).await {
-            Ok((socket, _)) => socket,
-            Err(error) => return broken(&error),
+        let mut socket = match timeout(CONNECT, tokio_tungstenite::connect_async(self.url.as_str())).await {
+            Ok(Ok((socket, _))) => socket,
+            Ok(Err(error)) => return broken(&error),
+            Err(_) => return broken(&format!("no connection within {} s", CONNECT.as_secs())),
         };
         for message in &self.messages {
             if let Err(error) = socket.send(Message::text(message.clone())).await {
@@ -215,6 +218,7 @@ impl Connection {
         let mut backfill = Box::pin(backfill(fetch, grid, missed));
         // What comes before the bars that were missed are known is held.
         let (mut held, mut is_filled, mut has_told) = (vec![], false, false);
+        let mut clock = interval(Duration::from_secs(1));
         let (mut heard, mut pinged) = (Instant::now(), Instant::now());
         loop {
             let ping = self.stream.ping.as_ref().map(|ping| (pinged + Duration::from_secs(ping.seconds), &ping.text));
@@ -261,7 +265,7 @@ impl Connection {
                         return Ended::Broken(error.to_string(), has_told);
                     }
                 }
-                () = sleep(Duration::from_secs(1)), if !self.forming.is_empty() && is_filled => {
+                _ = clock.tick(), if !self.forming.is_empty() && is_filled => {
                     let closed = self.closed_by_the_clock(now());
                     has_told |= !closed.is_empty();
                     if !self.tell(closed).await {

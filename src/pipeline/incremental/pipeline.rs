@@ -9,7 +9,7 @@ use super::{labelled, resampled};
 use crate::Session;
 use crate::control::{Control, Progress};
 use crate::fingerprint::fingerprint;
-use crate::materialize::result_table;
+use crate::materialize::{ResultTable, result_table};
 use crate::outcome::Skipped;
 use crate::query::Query;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -118,18 +118,26 @@ impl Pipeline {
         self.definition.result_kind()
     }
 
-    /// What its results are; `None`: candles.
-    pub fn result_kind(&self) -> Option<ResultKind> {
-        self.kind()
-    }
-
-    /// The plan of its results, and what its table is to remember of them: for a run that gets bars from elsewhere than a table.
+    /// The plan of its results, for a run that gets bars from elsewhere than a table.
     ///
     /// # Errors
     /// What it computes is wrong, or depends on more than rows.
-    pub async fn planned_live(&self, session: &Session) -> Result<(LogicalPlan, HashMap<String, String>)> {
-        let Prepared { plan, properties } = self.prepared(session).await?;
-        Ok((plan, properties))
+    pub async fn logical(&self, session: &Session) -> Result<LogicalPlan> {
+        Ok(self.prepared(session).await?.plan)
+    }
+
+    /// The table that such a run keeps results in.
+    ///
+    /// # Errors
+    /// It was made by another definition, or is no table of results.
+    pub async fn result_table(&self, session: &Session) -> Result<ResultTable> {
+        let (name, kind) = (self.table()?, self.kind().unwrap_or(ResultKind::Results));
+        let query = self.definition.as_query(session).await?;
+        let properties = self.properties(session, &query).await?;
+        self.check_fingerprint(&name, &self.known(session).await?, &properties)?;
+        let table = ResultTable { name, kind, properties };
+        table.check(session).await?;
+        Ok(table)
     }
 
     /// What a run would do.
