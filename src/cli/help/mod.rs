@@ -53,7 +53,7 @@ topics! {
     "models": [],
     "labels": ["label"],
     "pipelines": ["pipeline"],
-    "live": ["live"],
+    "feeds": ["live"],
     "support-resistance": ["levels"],
     "lookahead": ["check"],
     "signals": [],
