@@ -5,6 +5,7 @@
 
 mod answers;
 mod core;
+mod decoded;
 mod feeds;
 mod journal;
 mod others;

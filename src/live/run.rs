@@ -94,7 +94,8 @@ pub struct Live {
     replayed: Vec<(Sequence, Candle)>,
 }
 
-fn now() -> Micros {
+/// The time.
+pub(crate) fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

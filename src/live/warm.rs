@@ -1,14 +1,11 @@
 //! What is known before the first candle: the newest bars of the lake.
 
 use crate::core::Bar;
-use crate::worker::VALUES;
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
+use crate::decoded::{columns, each};
+use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use std::collections::VecDeque;
 use tallow_common::Result;
-use tallow_common::time::timestamp_type;
 use tallow_pipeline::Session;
 use tallow_pipeline::quoting::quoted;
 
@@ -31,7 +28,7 @@ pub(crate) async fn newest(
     if until == Some(i64::MIN) {
         return Ok(vec![]);
     }
-    let mut sql = format!("select symbol, ts, {} from {}", VALUES.join(", "), quoted(table));
+    let mut sql = format!("select {} from {}", columns(), quoted(table));
     let mut filters = vec![];
     if let Some(until) = until {
         filters.push(format!("ts < to_timestamp_micros({until})"));
@@ -53,23 +50,15 @@ pub(crate) async fn newest(
 }
 
 fn add(all: &mut Vec<OfSymbol>, batch: &RecordBatch, kept: usize) -> Result<()> {
-    let symbols = cast(batch.column(0), &DataType::Utf8View)?;
-    let times = cast(batch.column(1), &timestamp_type())?;
-    let values = (2..7).map(|i| cast(batch.column(i), &DataType::Float64)).collect::<Result<Vec<_>, _>>()?;
-    let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
-    let values: Vec<_> = values.iter().map(|column| column.as_primitive::<Float64Type>()).collect();
-    for row in 0..batch.num_rows() {
-        let symbol = symbols.value(row);
+    each(batch, |symbol, bar| {
         if all.last().is_none_or(|last| last.symbol != symbol) {
             all.push(OfSymbol { symbol: symbol.to_string(), bars: VecDeque::new(), is_cut: false });
         }
-        let Some(of) = all.last_mut() else { continue };
+        let Some(of) = all.last_mut() else { return };
         if of.bars.len() >= kept {
             of.bars.pop_front();
             of.is_cut = true;
         }
-        let value = |i: usize| if values[i].is_null(row) { f64::NAN } else { values[i].value(row) };
-        of.bars.push_back(Bar { ts: times.value(row), values: std::array::from_fn(value) });
-    }
-    Ok(())
+        of.bars.push_back(bar);
+    })
 }

@@ -5,6 +5,7 @@
 
 use super::{FromFeed, Raw};
 use crate::core::{Bar, Feed};
+use crate::run::now;
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -325,11 +326,6 @@ impl Connection {
         }
         self.into.send(FromFeed::Lines(self.feed, lines)).await.is_ok()
     }
-}
-
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The bars that have closed since the newest that is known of each symbol, in the order of their times. What cannot be had is told of:

@@ -1,15 +1,14 @@
 //! Bars of a table of the lake, as if they came now.
 
 use super::{FromFeed, Raw};
-use crate::core::{Bar, Feed};
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
+use crate::core::Feed;
+use crate::decoded::{columns, each};
+use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use tallow_common::time::{instant, timestamp_type};
+use tallow_common::time::instant;
 use tallow_common::{Error, Result};
 use tallow_pipeline::Session;
 use tallow_pipeline::quoting::quoted;
@@ -88,7 +87,7 @@ impl Replay {
     }
 
     async fn run(&self, feed: Feed, session: &Session, into: &Sender<FromFeed>) -> Result<()> {
-        let mut sql = format!("select symbol, ts, open, high, low, close, volume from {}", quoted(&self.table));
+        let mut sql = format!("select {} from {}", columns(), quoted(&self.table));
         let limit = |sign: &str, at: Option<i64>| at.map(|at| format!("ts {sign} to_timestamp_micros({at})"));
         let filters: Vec<String> = [limit(">=", self.from), limit("<", self.to)].into_iter().flatten().collect();
         if !filters.is_empty() {
@@ -122,18 +121,12 @@ impl Replay {
 }
 
 fn candles(batch: &RecordBatch, line: &mut u64) -> Result<Vec<Raw>> {
-    let symbols = cast(batch.column(0), &DataType::Utf8View)?;
-    let times = cast(batch.column(1), &timestamp_type())?;
-    let values = (2..7).map(|i| cast(batch.column(i), &DataType::Float64)).collect::<Result<Vec<_>, _>>()?;
-    let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
-    let values: Vec<_> = values.iter().map(|column| column.as_primitive::<Float64Type>()).collect();
-    let candle = |row: usize| {
+    let mut candles = Vec::with_capacity(batch.num_rows());
+    each(batch, |symbol, bar| {
         *line += 1;
-        let value = |i: usize| if values[i].is_null(row) { f64::NAN } else { values[i].value(row) };
-        let bar = Bar { ts: times.value(row), values: std::array::from_fn(value) };
-        Raw { symbol: symbols.value(row).to_string(), bar, priority: 0, timeframe: None, line: *line }
-    };
-    Ok((0..batch.num_rows()).map(candle).collect())
+        candles.push(Raw { symbol: symbol.to_string(), bar, priority: 0, timeframe: None, line: *line });
+    })?;
+    Ok(candles)
 }
 
 #[cfg(test)]

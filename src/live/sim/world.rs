@@ -47,7 +47,6 @@ enum Happening {
         life: u64,
         through: Sequence,
         works: bool,
-        writes: bool,
         jitter: u32,
     },
     Crash,
@@ -85,19 +84,17 @@ pub struct World {
     poison: BTreeSet<(Symbol, Micros)>,
     /// The feed with offsets: what it has, in order, and since when.
     log: Vec<(Micros, Candle)>,
-    /// Candles of the pushed feed that its sender knows to be accepted or refused for good.
+    /// Candles that their senders know to be accepted.
     settled: BTreeSet<Key>,
-    accepted_ever: BTreeSet<Key>,
     // The run.
     core: Option<Core>,
     life: u64,
     settings: Settings,
     memory: Candles,
     unflushed: Unflushed,
-    flushing: Option<(Unflushed, BTreeMap<Feed, u64>)>,
+    flushing: Option<Unflushed>,
     keys: BTreeMap<Sequence, Key>,
     computing: BTreeMap<Symbol, usize>,
-    last_computed: BTreeMap<Symbol, Sequence>,
     finished: bool,
     replayed: usize,
     /// Whether so many candles waited since the queue was nearly empty that some may be refused.
@@ -160,7 +157,6 @@ impl World {
             poison: BTreeSet::new(),
             log: vec![],
             settled: BTreeSet::new(),
-            accepted_ever: BTreeSet::new(),
             core: None,
             life: 0,
             settings,
@@ -169,7 +165,6 @@ impl World {
             flushing: None,
             keys: BTreeMap::new(),
             computing: BTreeMap::new(),
-            last_computed: BTreeMap::new(),
             finished: false,
             replayed: 0,
             was_high: false,
@@ -344,13 +339,12 @@ impl World {
                     self.step(event)?;
                 }
             }
-            Happening::FlushEnds { life, through, works, writes, jitter } => {
+            Happening::FlushEnds { life, through, works, jitter } => {
                 if life != self.life || self.core.is_none() {
                     // The store may have got it before the process was killed.
                     return Ok(());
                 }
-                let Some((rows, offsets)) = self.flushing.take() else { return Ok(()) };
-                let _ = offsets;
+                let Some(rows) = self.flushing.take() else { return Ok(()) };
                 if works {
                     self.step(Event::Flushed { through })?;
                 } else {
@@ -360,7 +354,6 @@ impl World {
                         self.unflushed.candles.entry(symbol).or_default().extend(bars);
                     }
                     self.unflushed.results.extend(newer.results);
-                    let _ = writes;
                     self.step(Event::FlushFailed { jitter })?;
                 }
             }
@@ -406,7 +399,6 @@ impl World {
         self.unflushed = Unflushed::default();
         self.flushing = None;
         self.computing.clear();
-        self.last_computed.clear();
         self.keys.clear();
         self.was_high = false;
         self.stop_at = None;
@@ -475,7 +467,6 @@ impl World {
             Action::Accepted { sequence, .. } => {
                 if let Some(key) = self.keys.get(&sequence) {
                     self.settled.insert(*key);
-                    self.accepted_ever.insert(*key);
                 }
             }
             Action::Rejected { candle, rejection } => self.rejected(candle, rejection)?,
@@ -568,7 +559,6 @@ impl World {
             bars.insert(bar.ts, bar);
             self.unflushed.results.extend(affected(symbol, bars, bar.ts));
             self.unflushed.candles.entry(symbol).or_default().insert(bar.ts, bar);
-            self.last_computed.insert(symbol, work.sequence);
         }
     }
 
@@ -590,9 +580,9 @@ impl World {
         if writes {
             self.store.write_candles(&rows, flush, through, &offsets);
         }
-        self.flushing = Some((rows, offsets));
+        self.flushing = Some(rows);
         let life = self.life;
-        self.at(self.now + takes, Happening::FlushEnds { life, through, works, writes, jitter });
+        self.at(self.now + takes, Happening::FlushEnds { life, through, works, jitter });
         Ok(())
     }
 
@@ -615,7 +605,7 @@ impl World {
 
     fn check_end(&self) -> Outcome {
         let dead: BTreeSet<(Symbol, Micros)> = self.store.dead().map(|d| (d.candle.symbol, d.candle.bar.ts)).collect();
-        for (symbol, ts, _) in &self.accepted_ever {
+        for (symbol, ts, _) in &self.settled {
             let is_stored = self.store.candles.get(symbol).is_some_and(|bars| bars.contains_key(ts));
             if !is_stored && !dead.contains(&(*symbol, *ts)) {
                 return Err(format!("{symbol:?} {ts} was accepted and is lost"));
