@@ -3,7 +3,8 @@
 use super::CANDLES;
 use crate::calendar::{Anchor, Grid, Origin, Timeframe};
 use crate::series::{
-    Input, Inputs, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature, Text, Time,
+    Input, Inputs, NO_TIME, Number, Output, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature, Standing,
+    Text, Time,
 };
 use datafusion_common::Result;
 
@@ -61,24 +62,71 @@ impl SeriesFunction for SessionVwap {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.get(self.vwap) {
-            let days = Grid::new(Timeframe::Day, params.get(self.origin).parse()?).floor(inputs.get(self.ts));
-            let prices = [self.high, self.low, self.close].map(|price| inputs.get(price));
-            session_vwap(&days, prices, inputs.get(self.volume), out);
-        }
-        Ok(())
+        self.averages(inputs, params, outputs).map(|_| ())
+    }
+
+    fn stands_after(&self, _: &Params) -> Option<usize> {
+        Some(1)
+    }
+
+    fn stand(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<Box<dyn Standing>> {
+        Ok(Box::new(self.averages(inputs, params, outputs)?))
     }
 }
 
-fn session_vwap(days: &[i64], [high, low, close]: [&[f64]; 3], volume: &[f64], out: &mut [f64]) {
-    let (mut value, mut weight) = (0.0, 0.0);
-    for i in 0..days.len() {
-        if i > 0 && days[i] != days[i - 1] {
-            (value, weight) = (0.0, 0.0);
+impl SessionVwap {
+    /// Writes the averages, and is what the next bar is added to.
+    fn averages(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<Average> {
+        let mut average = Average::new(Grid::new(Timeframe::Day, params.get(self.origin).parse()?));
+        let times = inputs.get(self.ts);
+        let [high, low, close] = [self.high, self.low, self.close].map(|price| inputs.get(price));
+        let volume = inputs.get(self.volume);
+        let mut out = outputs.get(self.vwap);
+        for i in 0..times.len() {
+            let value = average.add(times[i], [high[i], low[i], close[i]], volume[i]);
+            if let Some(out) = &mut out {
+                out[i] = value;
+            }
         }
-        value += (high[i] + low[i] + close[i]) / 3.0 * volume[i];
-        weight += volume[i];
-        out[i] = value / weight;
+        Ok(average)
+    }
+}
+
+/// The average in the course of a session.
+#[derive(Debug, Clone)]
+struct Average {
+    days: Grid,
+    /// When the session ends.
+    until: i64,
+    value: f64,
+    weight: f64,
+}
+
+impl Average {
+    fn new(days: Grid) -> Self {
+        Self { days, until: NO_TIME, value: 0.0, weight: 0.0 }
+    }
+
+    fn add(&mut self, ts: i64, [high, low, close]: [f64; 3], volume: f64) -> f64 {
+        if ts >= self.until {
+            (self.until, self.value, self.weight) = (self.days.bar(ts).1, 0.0, 0.0);
+        }
+        self.value += (high + low + close) / 3.0 * volume;
+        self.weight += volume;
+        self.value / self.weight
+    }
+}
+
+impl Standing for Average {
+    fn push(&mut self, bar: &[f64], values: &mut [f64]) -> Result<()> {
+        if let &[ts, high, low, close, volume] = bar {
+            values[0] = self.add(ts as i64, [high, low, close], volume);
+        }
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Standing> {
+        Box::new(self.clone())
     }
 }
 
@@ -88,9 +136,10 @@ mod tests {
 
     #[test]
     fn starts_anew_with_the_day_and_needs_volume() {
-        let price: &[f64] = &[1.0, 2.0, 5.0, 6.0];
-        let mut out = [0.0; 4];
-        session_vwap(&[0, 0, 1, 1], [price, price, price], &[1.0, 3.0, 0.0, 2.0], &mut out);
+        const DAY: i64 = 86_400_000_000;
+        let mut average = Average::new(Grid::new(Timeframe::Day, "utc".parse().unwrap()));
+        let bars = [(0, 1.0, 1.0), (1, 2.0, 3.0), (DAY, 5.0, 0.0), (DAY + 1, 6.0, 2.0)];
+        let out = bars.map(|(ts, price, volume)| average.add(ts, [price; 3], volume));
         assert_eq!(out[..2], [1.0, 1.75]);
         assert!(out[2].is_nan());
         assert_eq!(out[3], 6.0);

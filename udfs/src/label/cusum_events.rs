@@ -1,7 +1,7 @@
 //! `cusum_events(close, threshold)`.
 
 use crate::series::{
-    Input, Inputs, Number, Output, Outputs, Param, ParamValue, Params, Reach, SeriesFunction, SeriesSignature,
+    Input, Inputs, Number, Output, Outputs, Param, ParamValue, Params, Reach, SeriesFunction, SeriesSignature, Standing,
 };
 use datafusion_common::Result;
 
@@ -42,30 +42,75 @@ impl SeriesFunction for CusumEvents {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.get(self.event) {
-            cusum_events(inputs.get(self.real), params.get(self.threshold), out);
-        }
+        self.events(inputs, params, outputs);
         Ok(())
+    }
+
+    fn stands_after(&self, _: &Params) -> Option<usize> {
+        Some(1)
+    }
+
+    fn stand(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<Box<dyn Standing>> {
+        Ok(Box::new(self.events(inputs, params, outputs)))
     }
 }
 
-fn cusum_events(x: &[f64], threshold: f64, out: &mut [Option<bool>]) {
-    let (mut up, mut down) = (0.0f64, 0.0f64);
-    for (pair, out) in x.windows(2).zip(out.iter_mut().skip(1)) {
-        let step = (pair[1] / pair[0]).ln();
+impl CusumEvents {
+    fn events(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Cusum {
+        let mut cusum = Cusum::new(params.get(self.threshold));
+        let mut out = outputs.get(self.event);
+        for (row, x) in inputs.get(self.real).iter().enumerate() {
+            let event = cusum.add(*x);
+            if let Some(out) = &mut out {
+                out[row] = event;
+            }
+        }
+        cusum
+    }
+}
+
+/// The sums of both sides.
+#[derive(Debug, Clone)]
+struct Cusum {
+    threshold: f64,
+    last: f64,
+    up: f64,
+    down: f64,
+}
+
+impl Cusum {
+    fn new(threshold: f64) -> Self {
+        Self { threshold, last: f64::NAN, up: 0.0, down: 0.0 }
+    }
+
+    /// Whether a bar is an event; `None`: it has no return.
+    fn add(&mut self, x: f64) -> Option<bool> {
+        let step = (x / std::mem::replace(&mut self.last, x)).ln();
         if !step.is_finite() {
-            continue;
+            return None;
         }
-        up = (up + step).max(0.0);
-        down = (down + step).min(0.0);
-        *out = Some(true);
-        if down < -threshold {
-            down = 0.0;
-        } else if up > threshold {
-            up = 0.0;
+        self.up = (self.up + step).max(0.0);
+        self.down = (self.down + step).min(0.0);
+        if self.down < -self.threshold {
+            self.down = 0.0;
+        } else if self.up > self.threshold {
+            self.up = 0.0;
         } else {
-            *out = Some(false);
+            return Some(false);
         }
+        Some(true)
+    }
+}
+
+impl Standing for Cusum {
+    fn push(&mut self, bar: &[f64], values: &mut [f64]) -> Result<()> {
+        let event = bar.first().and_then(|x| self.add(*x));
+        values[0] = event.map_or(f64::NAN, |event| f64::from(u8::from(event)));
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Standing> {
+        Box::new(self.clone())
     }
 }
 
@@ -76,8 +121,8 @@ mod tests {
     #[test]
     fn each_side_starts_anew_after_its_event() {
         let x = [0.0f64, 0.03, 0.06, 0.05, 0.02, -0.01, -0.01].map(f64::exp);
-        let mut out = [None; 7];
-        cusum_events(&x, 0.05, &mut out);
+        let mut cusum = Cusum::new(0.05);
+        let out = x.map(|x| cusum.add(x));
         let some = |b| Some(b);
         assert_eq!(out, [None, some(false), some(true), some(false), some(false), some(true), some(false)]);
     }

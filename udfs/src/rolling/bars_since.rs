@@ -1,7 +1,9 @@
 //! `bars_since(condition)`.
 
 use super::EVENTS;
-use crate::series::{Condition, Input, Inputs, Output, Outputs, Params, Reach, SeriesFunction, SeriesSignature};
+use crate::series::{
+    Condition, Input, Inputs, Output, Outputs, Params, Reach, SeriesFunction, SeriesSignature, Standing,
+};
 use datafusion_common::Result;
 
 /// Bars since a condition was last true.
@@ -36,17 +38,51 @@ impl SeriesFunction for BarsSince {
     }
 
     fn evaluate(&self, inputs: &Inputs<'_>, _: &Params, outputs: &mut Outputs<'_>) -> Result<()> {
-        if let Some(out) = outputs.get(self.bars) {
-            let mut last = None;
-            for (row, (hit, out)) in inputs.get(self.condition).iter().zip(out).enumerate() {
-                if *hit {
-                    last = Some(row);
-                }
-                if let Some(bars) = last.and_then(|at| i32::try_from(row - at).ok()) {
-                    *out = bars;
-                }
+        self.count(inputs, outputs);
+        Ok(())
+    }
+
+    fn stands_after(&self, _: &Params) -> Option<usize> {
+        Some(1)
+    }
+
+    fn stand(&self, inputs: &Inputs<'_>, _: &Params, outputs: &mut Outputs<'_>) -> Result<Box<dyn Standing>> {
+        Ok(Box::new(self.count(inputs, outputs)))
+    }
+}
+
+impl BarsSince {
+    fn count(&self, inputs: &Inputs<'_>, outputs: &mut Outputs<'_>) -> Since {
+        let mut since = Since(None);
+        let mut out = outputs.get(self.bars);
+        for (row, hit) in inputs.get(self.condition).iter().enumerate() {
+            since.add(*hit);
+            if let (Some(out), Some(bars)) = (&mut out, since.0) {
+                out[row] = bars;
             }
         }
+        since
+    }
+}
+
+/// Bars since the condition was last true, if it ever was.
+#[derive(Debug, Clone)]
+struct Since(Option<i32>);
+
+impl Since {
+    fn add(&mut self, hit: bool) {
+        self.0 = if hit { Some(0) } else { self.0.map(|bars| bars.saturating_add(1)) };
+    }
+}
+
+impl Standing for Since {
+    fn push(&mut self, bar: &[f64], values: &mut [f64]) -> Result<()> {
+        self.add(bar.first().is_some_and(|hit| *hit != 0.0));
+        values[0] = self.0.map_or(f64::NAN, f64::from);
         Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Standing> {
+        Box::new(self.clone())
     }
 }

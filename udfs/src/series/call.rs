@@ -95,6 +95,11 @@ impl SeriesCall {
         &self.requested
     }
 
+    /// Which of the optional series are among the arguments.
+    pub(super) fn given(&self) -> &[bool] {
+        &self.given
+    }
+
     /// How far it looks.
     pub fn reach(&self) -> Reach {
         self.function.reach(&self.params)
@@ -156,7 +161,7 @@ impl SeriesCall {
         self.fill(&self.requested, args, read, read, out)
     }
 
-    fn check_args(&self, args: &[ArrayRef], rows: usize) -> Result<()> {
+    pub(super) fn check_args(&self, args: &[ArrayRef], rows: usize) -> Result<()> {
         let signature = self.function.signature();
         let given = self.given.iter().filter(|given| **given).count();
         if args.len() != signature.inputs.len() + given || args.iter().any(|a| a.len() != rows) {
@@ -222,7 +227,7 @@ impl SeriesCall {
     }
 
     /// The arguments, required ones first, then all optional ones.
-    fn columns<'a>(&self, args: &'a [ArrayRef]) -> Result<Vec<Column<'a>>> {
+    pub(super) fn columns<'a>(&self, args: &'a [ArrayRef]) -> Result<Vec<Column<'a>>> {
         let signature = self.function.signature();
         let (required, mut optional) = args.split_at(signature.inputs.len());
         let required = required.iter().zip(&signature.inputs).map(|(array, input)| Column::of(array, input.kind));
@@ -250,5 +255,12 @@ impl OutputBuilder {
     /// An empty builder for the outputs of a call, with room for `rows`.
     pub fn with_capacity(call: &SeriesCall, rows: usize) -> Self {
         OutputBuilder::new(call.function.signature(), &call.requested, rows)
+    }
+
+    /// Rows without values for the outputs of a call.
+    pub fn of_rows(call: &SeriesCall, rows: usize) -> Self {
+        let mut builder = Self::with_capacity(call, rows);
+        builder.grow(rows);
+        builder
     }
 }

@@ -177,6 +177,28 @@ pub(super) fn all_finite(values: &[f64]) -> bool {
     values.iter().fold(true, |all, v| all & v.is_finite())
 }
 
+/// The rows where every argument has a value; `None`: all.
+pub(super) fn valid_rows(columns: &[Column<'_>], rows: usize) -> Option<BooleanBuffer> {
+    let mut valid: Option<BooleanBuffer> = None;
+    let mut only = |bits: &BooleanBuffer| {
+        valid = Some(match valid.take() {
+            Some(known) => &known & bits,
+            None => bits.clone(),
+        });
+    };
+    for column in columns {
+        if let Some(nulls) = column.nulls() {
+            only(nulls.inner());
+        }
+        if let Column::Number(values, _) = column
+            && !all_finite(values)
+        {
+            only(&BooleanBuffer::collect_bool(rows, |row| values[row].is_finite()));
+        }
+    }
+    valid
+}
+
 /// The rows where every argument has a value.
 #[derive(Debug, PartialEq)]
 pub(super) enum ValidRows {
@@ -190,24 +212,7 @@ pub(super) enum ValidRows {
 
 impl ValidRows {
     pub fn of(columns: &[Column<'_>], rows: usize) -> ValidRows {
-        let mut valid: Option<BooleanBuffer> = None;
-        let mut only = |bits: &BooleanBuffer| {
-            valid = Some(match valid.take() {
-                Some(known) => &known & bits,
-                None => bits.clone(),
-            });
-        };
-        for column in columns {
-            if let Some(nulls) = column.nulls() {
-                only(nulls.inner());
-            }
-            if let Column::Number(values, _) = column
-                && !all_finite(values)
-            {
-                only(&BooleanBuffer::collect_bool(rows, |row| values[row].is_finite()));
-            }
-        }
-        let Some(valid) = valid else { return ValidRows::All };
+        let Some(valid) = valid_rows(columns, rows) else { return ValidRows::All };
         let mut runs = valid.set_slices();
         match (runs.next(), runs.next()) {
             (None, _) => ValidRows::Range(0..0),

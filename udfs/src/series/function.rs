@@ -5,7 +5,8 @@ use super::outputs::Outputs;
 use super::params::Params;
 use super::reach::Reach;
 use super::signature::SeriesSignature;
-use datafusion_common::Result;
+use super::standing::Standing;
+use datafusion_common::{Result, internal_err};
 use std::any::Any;
 use std::fmt::Debug;
 
@@ -45,4 +46,16 @@ pub trait SeriesFunction: Debug + Send + Sync + Any {
     /// `outputs` has that length and starts out as "no value" ([`f64::NAN`], [`NO_INT`](super::NO_INT), `None`, ...); what the function
     /// leaves untouched, or fills with a value that is not finite, becomes null.
     fn evaluate(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<()>;
+
+    /// After how many bars the function can [stay](SeriesFunction::stand) at the end of a series; `None`: it cannot, and each bar
+    /// is computed from those that its reach names.
+    fn stands_after(&self, _params: &Params) -> Option<usize> {
+        None
+    }
+
+    /// Computes one whole series as [`SeriesFunction::evaluate`] does, and stays at its end. The bars are at least as many as
+    /// [`SeriesFunction::stands_after`] says.
+    fn stand(&self, _inputs: &Inputs<'_>, _params: &Params, _outputs: &mut Outputs<'_>) -> Result<Box<dyn Standing>> {
+        internal_err!("{} does not stay at the end of a series", self.signature().name)
+    }
 }

@@ -23,6 +23,8 @@ mod params;
 mod reach;
 mod records;
 mod signature;
+mod standing;
+mod state;
 mod window;
 
 pub use call::SeriesCall;
@@ -39,5 +41,7 @@ pub use params::{Choice, Param, ParamKind, ParamType, ParamValue, Parameter, Par
 pub use reach::{Bars, Reach};
 pub use records::{RecordField, RecordKind, RecordSlice, Records};
 pub use signature::SeriesSignature;
+pub use standing::Standing;
+pub use state::{Arguments, CallState};
 pub use window::SeriesWindow;
 pub(crate) use window::{check_window, literal};

@@ -150,6 +150,19 @@ impl OutputBuilder {
         )
     }
 
+    /// Writes the values of one of the last `rows` rows, as [`Standing`](super::Standing) gives them.
+    pub(super) fn put(&mut self, rows: usize, row: usize, values: &[f64]) {
+        let at = self.rows - rows + row;
+        for (column, value) in self.columns.iter_mut().zip(values) {
+            match column {
+                Buffer::Float(cells) => cells[at] = *value,
+                Buffer::Int(cells) => cells[at] = if value.is_finite() { *value as i32 } else { NO_INT },
+                Buffer::Bool(cells) => cells[at] = value.is_finite().then_some(*value != 0.0),
+                _ => {}
+            }
+        }
+    }
+
     /// Writes the rows of `dense` from `first` on to the positions `at` of the last `rows` rows.
     pub(super) fn scatter(&mut self, dense: &OutputBuilder, first: usize, at: &[usize], rows: usize) {
         let from = self.rows - rows;

@@ -3,9 +3,11 @@
 use super::talib::TaLib;
 use crate::calendar::Anchor;
 use crate::series::{
-    Inputs, OptionDefault, Optional, Outputs, Param, Params, Reach, SeriesFunction, SeriesSignature, Text, Time,
+    InputSlice, Inputs, OptionDefault, Optional, OutputSlice, Outputs, Param, Params, Reach, SeriesFunction,
+    SeriesSignature, Standing, Text, Time,
 };
 use datafusion_common::{Result, plan_err};
+use std::sync::Arc;
 
 /// The functions, by TA-Lib's names.
 const RUNNING: [&str; 3] = ["CUMSUM", "OBV", "VWAP"];
@@ -15,7 +17,7 @@ const ANCHOR: &str = "anchor";
 /// A running sum of TA-Lib.
 #[derive(Debug)]
 pub(super) struct Anchored {
-    sum: TaLib,
+    sum: Arc<TaLib>,
     signature: SeriesSignature,
     anchor: Param<Text>,
     origin: Param<Text>,
@@ -46,7 +48,7 @@ impl Anchored {
             "Where a session day begins: utc, forex_utc1, ny_17 or session:HH:MM@Zone",
         );
         let ts = signature.option_for("ts", OptionDefault::TimeWith(ANCHOR), &[], "time of a bar, for an anchor");
-        Self { sum, signature, anchor, origin, ts }
+        Self { sum: Arc::new(sum), signature, anchor, origin, ts }
     }
 
     fn anchor(&self, params: &Params) -> Result<Option<Anchor>> {
@@ -84,6 +86,54 @@ impl SeriesFunction for Anchored {
             inputs.at(rows, |inputs| self.sum.evaluate(inputs, params, &mut cells))?;
         }
         Ok(())
+    }
+
+    fn stands_after(&self, params: &Params) -> Option<usize> {
+        self.sum.stands_after(params)
+    }
+
+    fn stand(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<Box<dyn Standing>> {
+        let Some(anchor) = self.anchor(params)? else { return self.sum.stand(inputs, params, outputs) };
+        self.evaluate(inputs, params, outputs)?;
+        let times = inputs.optional(self.ts).unwrap_or_default();
+        let (Some(last), Some(ts)) = (anchor.runs(times).pop(), times.last()) else {
+            return plan_err!("{}: an anchor needs the times of the bars: add ts => ..", self.signature.name);
+        };
+        let mut cells = outputs.at(&last);
+        let running = inputs.at(last, |inputs| self.sum.stand(inputs, params, &mut cells))?;
+        let (sum, params) = (Arc::clone(&self.sum), params.clone());
+        Ok(Box::new(Since { sum, params, anchor, until: anchor.around(*ts).end, running }))
+    }
+}
+
+/// A sum in the course of its period.
+#[derive(Debug)]
+struct Since {
+    sum: Arc<TaLib>,
+    params: Params,
+    anchor: Anchor,
+    /// When the period ends.
+    until: i64,
+    running: Box<dyn Standing>,
+}
+
+impl Standing for Since {
+    fn push(&mut self, bar: &[f64], values: &mut [f64]) -> Result<()> {
+        let Some((ts, bar)) = bar.split_last().map(|(ts, bar)| (*ts as i64, bar)) else { return Ok(()) };
+        if ts < self.until {
+            return self.running.push(bar, values);
+        }
+        let inputs: Vec<_> = bar.iter().map(|value| InputSlice::Number(std::slice::from_ref(value))).collect();
+        let outputs = values.iter_mut().map(|value| OutputSlice::Float(std::slice::from_mut(value)));
+        let mut outputs = Outputs::new(outputs.collect());
+        self.running = self.sum.stand(&Inputs::new(&inputs, &[], 1), &self.params, &mut outputs)?;
+        self.until = self.anchor.around(ts).end;
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Standing> {
+        let (sum, params, running) = (Arc::clone(&self.sum), self.params.clone(), self.running.fork());
+        Box::new(Since { sum, params, anchor: self.anchor, until: self.until, running })
     }
 }
 

@@ -3,6 +3,7 @@
 mod anchored;
 mod atr;
 mod names;
+mod streams;
 mod talib;
 
 pub(crate) use atr::{atr, atr_back};

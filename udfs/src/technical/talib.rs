@@ -1,9 +1,9 @@
 //! Every TA-Lib function as a series function, built from TA-Lib's own metadata.
 
-use super::names;
+use super::{names, streams};
 use crate::series::{
     Input, Inputs, NO_INT, Number, OutputField, OutputKind, OutputSlice, Outputs, ParamKind, ParamValue, Parameter,
-    Params, Reach, SeriesFunction, SeriesSignature,
+    Params, Reach, SeriesFunction, SeriesSignature, Standing,
 };
 use datafusion_common::{Result, exec_err, internal_err, plan_err};
 use std::sync::LazyLock;
@@ -123,6 +123,12 @@ impl TaLib {
         self.call(core, params)?.lookback().or_else(|code| self.refused(code, params))
     }
 
+    /// The outputs that TA-Lib gives as indexes into the series.
+    fn positions(&self) -> impl Iterator<Item = usize> + '_ {
+        let outputs = self.info.outputs.iter().enumerate();
+        outputs.filter(|(_, output)| names::is_position(self.info.name, output.param_name)).map(|(index, _)| index)
+    }
+
     fn refused<T>(&self, code: RetCode, params: &Params) -> Result<T> {
         let given: Vec<_> = params.values().iter().map(ToString::to_string).collect();
         plan_err!(
@@ -222,14 +228,59 @@ impl SeriesFunction for TaLib {
                 range.beg_idx
             );
         }
-        for (index, output) in self.info.outputs.iter().enumerate() {
-            if names::is_position(self.info.name, output.param_name)
-                && let OutputSlice::Int(values) = &mut outputs.slices()[index]
-            {
+        for index in self.positions() {
+            if let OutputSlice::Int(values) = &mut outputs.slices()[index] {
                 bars_ago(&mut values[warm_up..], warm_up);
             }
         }
         Ok(())
+    }
+
+    fn stands_after(&self, params: &Params) -> Option<usize> {
+        Some(self.lookback(&CORE, params).ok()? + 1)
+    }
+
+    fn stand(&self, inputs: &Inputs<'_>, params: &Params, outputs: &mut Outputs<'_>) -> Result<Box<dyn Standing>> {
+        let warm_up = self.lookback(&CORE, params)?;
+        let series: Vec<_> = self.slots.iter().map(|slot| inputs.get(slot.series)).collect();
+        let params_of = &params.values()[..self.info.opt_inputs.len()];
+        let opened = streams::open(&CORE, self.info.name, &series, params_of, warm_up, outputs.slices());
+        let stream = opened.or_else(|code| self.refused(code, params))?;
+        let positions: Vec<usize> = self.positions().collect();
+        if positions.is_empty() {
+            return Ok(stream);
+        }
+        for &index in &positions {
+            if let OutputSlice::Int(values) = &mut outputs.slices()[index] {
+                bars_ago(&mut values[warm_up..], warm_up);
+            }
+        }
+        Ok(Box::new(BarsAgo { stream, positions, bars: inputs.len() }))
+    }
+}
+
+/// A stream that gives indexes into its series, which are turned into distances from the bar.
+#[derive(Debug)]
+struct BarsAgo {
+    stream: Box<dyn Standing>,
+    /// Which of the outputs are indexes.
+    positions: Vec<usize>,
+    bars: usize,
+}
+
+impl Standing for BarsAgo {
+    fn push(&mut self, bar: &[f64], values: &mut [f64]) -> Result<()> {
+        self.stream.push(bar, values)?;
+        for &index in &self.positions {
+            let ago = self.bars as f64 - values[index];
+            values[index] = if values[index] >= 0.0 && ago >= 0.0 { ago } else { f64::NAN };
+        }
+        self.bars += 1;
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Standing> {
+        Box::new(BarsAgo { stream: self.stream.fork(), positions: self.positions.clone(), bars: self.bars })
     }
 }
 
