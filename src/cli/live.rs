@@ -58,6 +58,9 @@ pub(super) struct LiveArgs {
     /// Take symbols that the lake does not have
     #[arg(long)]
     pub new_symbols: bool,
+    /// Compute every result anew from all the bars that it looks at, as a check: slower
+    #[arg(long)]
+    pub recompute: bool,
     /// How many compute at the same time [default: the threads]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
@@ -103,6 +106,7 @@ impl Run for LiveArgs {
             known_until: replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min(),
             new_symbols: self.new_symbols || !replays.is_empty() || names_symbols,
             drain: self.drain,
+            recompute: self.recompute,
             settings,
         };
         let answers: Box<dyn Answers> = match self.emit.as_str() {

@@ -23,6 +23,7 @@ pub mod resources;
 pub mod series_aggregate;
 pub mod series_exec;
 mod series_order;
+pub mod standing;
 pub mod symbol_guard;
 pub mod tally;
 pub mod unnested;

@@ -4,16 +4,20 @@
 //! happen. Around it stand workers that compute, a journal, the store and feeds.
 
 mod answers;
+mod candles;
 mod core;
-mod decoded;
 mod feeds;
 mod journal;
+mod oracle;
 mod others;
 mod plan;
+mod prepared;
 mod run;
 mod series;
 mod slot;
+mod standing;
 mod store;
+mod symbols;
 mod warm;
 mod worker;
 
@@ -23,4 +27,5 @@ mod sim;
 pub use answers::{Answers, Ndjson, Nobody};
 pub use core::{Counters, Durable, Settings};
 pub use feeds::{FeedUrl, OfExchange, Replay, Speed};
-pub use run::{Live, LiveOptions, Summary};
+pub use prepared::{Live, LiveOptions};
+pub use run::Summary;

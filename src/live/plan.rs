@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tallow_common::{Error, Result};
 use tallow_engine::reach::{MadeBars, Scope, Sources, reach, scope};
+use tallow_engine::standing::Chain;
 use tallow_engine::{ShiftingRanges, within_shifting};
 use tallow_lake::CandleTable;
 use tallow_lake::properties::{KIND, TIMEFRAME};
@@ -78,8 +79,34 @@ impl LivePlan {
         Ok(LivePlan { table, names, timeframe, candles, looks, others, notes, plan, state })
     }
 
+    /// The plan as a chain that bars are pushed through one by one.
+    ///
+    /// # Errors
+    /// What of it cannot be computed so.
+    pub async fn chain(&self, session: &Session) -> Result<Result<Arc<Chain>, String>> {
+        if self.looks.ahead > 0 {
+            return Ok(Err("results that look ahead".to_string()));
+        }
+        let (plan, ..) = self.over_slots()?;
+        let state = self.state.clone();
+        let plan = session.engine().run(async move { state.create_physical_plan(&plan).await }).await??;
+        Ok(Chain::of(&plan).map(Arc::new))
+    }
+
     /// A copy of the physical plan, with what is to be set before each run of it.
     pub async fn copy(&self, session: &Session) -> Result<Copied> {
+        let (plan, slot, others) = self.over_slots()?;
+        // The operators below compute what is kept, and nothing else.
+        let kept = Arc::<ShiftingRanges>::default();
+        let [symbol, ts] = keys(&plan)?;
+        let plan = LogicalPlanBuilder::from(plan).filter(within_shifting(symbol, ts, &kept))?.build()?;
+        let state = self.state.clone();
+        let plan = session.engine().run(async move { state.create_physical_plan(&plan).await }).await??;
+        Ok(Copied { plan, slot, others, kept })
+    }
+
+    /// The plan over slots in the place of tables: of the one that is fed, and of the others.
+    fn over_slots(&self) -> Result<(LogicalPlan, Arc<Slot>, Vec<Arc<Slot>>)> {
         let slot = Slot::new(Arc::clone(&self.candles));
         let others: Vec<Arc<Slot>> = self.others.iter().map(|other| Slot::new(Arc::clone(&other.schema))).collect();
         let mut sources = vec![(&self.names, provider_as_source(slot.table()?))];
@@ -96,13 +123,7 @@ impl LivePlan {
                 None => Ok(Transformed::no(node)),
             }
         })?;
-        // The operators below compute what is kept, and nothing else.
-        let kept = Arc::<ShiftingRanges>::default();
-        let [symbol, ts] = keys(&over_slots.data)?;
-        let plan = LogicalPlanBuilder::from(over_slots.data).filter(within_shifting(symbol, ts, &kept))?.build()?;
-        let state = self.state.clone();
-        let plan = session.engine().run(async move { state.create_physical_plan(&plan).await }).await??;
-        Ok(Copied { plan, slot, others, kept })
+        Ok((over_slots.data, slot, others))
     }
 }
 

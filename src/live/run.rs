@@ -1,28 +1,20 @@
 //! A live run: the shell around the decisions of [`Core`](crate::core::Core).
 
 use crate::answers::Answers as Sink;
-use crate::core::{
-    Action, Candle, Core, Counters, Durable, Event, Failure, Feed, Micros, Rejection, Sequence, Settings, Symbol, Work,
-};
+use crate::core::{Action, Candle, Core, Counters, Event, Failure, Feed, Micros, Rejection, Sequence, Symbol, Work};
 use crate::feeds::{FeedUrl, FromFeed, Numbers, Of, Raw, Replies, Unreadable, start};
-use crate::journal::Journal;
 use crate::others::Kept;
-use crate::plan::LivePlan;
-use crate::series::Series;
-use crate::store::{Flushing, Target, Unflushed, read_letters, write};
-use crate::warm::newest;
+use crate::prepared::Live;
+use crate::store::{Flushing, Unflushed, write};
+use crate::warm::{Wanted, read};
 use crate::worker::{Computed, Worker};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tallow_common::{Error, Result};
-use tallow_lake::properties::ORIGIN;
-use tallow_pipeline::Session;
-use tallow_pipeline::incremental::Pipeline;
-use tallow_udfs::calendar::{Grid, Origin, Timeframe};
+use tallow_udfs::calendar::Timeframe;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -37,27 +29,6 @@ const SMALL: usize = 16;
 const LOOK: Duration = Duration::from_secs(30);
 /// Lines that are no candles are told of one by one up to so many.
 const TOLD: u64 = 20;
-
-/// How a live run is done.
-#[derive(Debug, Clone)]
-pub struct LiveOptions {
-    /// The length of the bars that are fed, where the text reads bars of several lengths.
-    pub timeframe: Option<Timeframe>,
-    /// Where journal and dead letters are kept, a folder for each run.
-    pub folder: PathBuf,
-    /// Whether results are kept in the lake.
-    pub keeps_results: bool,
-    /// Whether candles are: a feed that replays a table need not be.
-    pub keeps_candles: bool,
-    /// Bars of the lake before this time are known at the start; by default all.
-    pub known_until: Option<i64>,
-    /// Whether symbols that the lake does not have are taken.
-    pub new_symbols: bool,
-    /// How long the run goes on once it is stopped, to do what it has accepted.
-    pub drain: Duration,
-    /// Sizes and times.
-    pub settings: Settings,
-}
 
 /// What a live run did.
 #[derive(Debug, Clone)]
@@ -76,170 +47,13 @@ pub struct Summary {
     pub dead_letters: usize,
 }
 
-/// A live run that can begin.
-pub struct Live {
-    session: Arc<Session>,
-    plan: LivePlan,
-    target: Target,
-    options: LiveOptions,
-    core: Core,
-    journal: Option<Journal>,
-    workers: Vec<Option<Worker>>,
-    symbols: HashMap<String, Symbol>,
-    names: Arc<HashMap<Symbol, Arc<str>>>,
-    grid: Option<Grid>,
-    /// Bars of other lengths.
-    others: Vec<Arc<Kept>>,
-    /// Candles of the journal that the lake does not have.
-    replayed: Vec<(Sequence, Candle)>,
-}
-
 /// The time.
 pub(crate) fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Candles that a run before this one left.
-const JOURNAL: Feed = Feed(0);
-
 impl Live {
-    /// Prepares a run: plans it, takes its journal, and reads the bars that it needs from the lake.
-    ///
-    /// # Errors
-    /// What is computed cannot run live; another run of the same name is there; or the lake cannot be read.
-    pub async fn open(session: Arc<Session>, pipeline: &Pipeline, options: LiveOptions) -> Result<Live> {
-        let plan = LivePlan::of(&session, pipeline.logical(&session).await?, options.timeframe).await?;
-        let folder = options.folder.join(&pipeline.name);
-        let origin = origin_of(&session, &plan.table).await?;
-        let grid = origin.parse::<Origin>().ok().map(|origin| Grid::new(plan.timeframe, origin));
-        let results = match options.keeps_results {
-            true => Some(pipeline.result_table(&session).await?),
-            false => None,
-        };
-        let target = Target {
-            name: pipeline.name.clone(),
-            results,
-            candles: options.keeps_candles.then_some((plan.timeframe, origin)),
-            dead_letters: folder.join("dead_letters.ndjson"),
-        };
-        let mut settings = options.settings.clone();
-        settings.step = plan.timeframe.fixed_length().filter(|_| plan.timeframe < Timeframe::Day);
-        if !options.keeps_candles {
-            settings.durable = Durable::None;
-        }
-        let (journal, entries) = match settings.durable {
-            Durable::Batch => {
-                let (journal, entries) = Journal::open(&folder)?;
-                (Some(journal), entries)
-            }
-            Durable::None => (None, vec![]),
-        };
-        let (through, flushed) = reached(&session, &target, &plan.table).await?;
-        let workers = settings.workers;
-        let mut live = Live {
-            core: Core::new(settings),
-            session,
-            plan,
-            target,
-            options,
-            journal,
-            workers: vec![],
-            symbols: HashMap::new(),
-            names: Arc::default(),
-            grid,
-            others: vec![],
-            replayed: vec![],
-        };
-        for _ in 0..workers {
-            live.workers.push(Some(live.worker().await?));
-        }
-        live.warm_up().await?;
-        for other in &live.plan.others {
-            live.others.push(Arc::new(Kept::read(&live.session, other).await?));
-        }
-        let last = entries.last().map_or(0, |entry| entry.sequence).max(through);
-        live.core.begin_at(last + 1, flushed);
-        let path = live.target.dead_letters.clone();
-        let letters = read_letters(&path, JOURNAL, flushed, |name| live.number(name))?;
-        live.core.bury(now(), letters);
-        for entry in entries.iter().filter(|entry| entry.sequence > through) {
-            let symbol = live.number(&entry.symbol);
-            live.replayed.push((entry.sequence, entry.candle(JOURNAL, symbol)));
-        }
-        Ok(live)
-    }
-
-    /// What of the text has no meaning in a live run.
-    pub fn notes(&self) -> &[String] {
-        &self.plan.notes
-    }
-
-    /// The table whose bars are fed.
-    pub fn table(&self) -> &str {
-        &self.plan.table
-    }
-
-    /// How many symbols are known, and how many bars of each are kept; `None`: all.
-    pub fn known(&self) -> (usize, Option<usize>) {
-        (self.symbols.len(), self.plan.looks.back.map(|_| self.plan.looks.kept()))
-    }
-
-    /// The newest bar that is known of each symbol.
-    fn newest(&self) -> HashMap<String, i64> {
-        let of = |(name, symbol): (&String, &Symbol)| {
-            let worker = self.workers.get(symbol.0 as usize % self.workers.len())?.as_ref()?;
-            Some((name.clone(), *worker.series.get(symbol)?.times.last()?))
-        };
-        self.symbols.iter().filter_map(of).collect()
-    }
-
-    async fn worker(&self) -> Result<Worker> {
-        let copied = self.plan.copy(&self.session).await?;
-        Ok(Worker {
-            looks: self.plan.looks,
-            series: HashMap::new(),
-            copied,
-            candles: Arc::clone(&self.plan.candles),
-            context: self.session.context().task_ctx(),
-            emitted: HashMap::new(),
-            revisions: HashMap::new(),
-        })
-    }
-
-    async fn warm_up(&mut self) -> Result<()> {
-        let kept = self.plan.looks.kept();
-        let known = newest(&self.session, &self.plan.table, self.options.known_until, kept, None).await?;
-        for of in known {
-            let symbol = self.number(&of.symbol);
-            let newest: Vec<_> = of.bars.iter().rev().take(64).rev().copied().collect();
-            self.core.know(symbol, &newest);
-            let mut series = Series { is_cut: of.is_cut, ..Series::default() };
-            for bar in &of.bars {
-                series.put(bar);
-            }
-            let ahead = self.plan.looks.ahead;
-            let settled = series.times.len().checked_sub(ahead + 1).map(|last| series.times[last]);
-            let at = symbol.0 as usize % self.workers.len();
-            if let Some(worker) = self.workers[at].as_mut() {
-                worker.emitted.insert(symbol, settled.unwrap_or(i64::MIN));
-                worker.series.insert(symbol, series);
-            }
-        }
-        Ok(())
-    }
-
-    /// The number of a symbol, which gets one if it has none.
-    fn number(&mut self, name: &str) -> Symbol {
-        if let Some(known) = self.symbols.get(name) {
-            return *known;
-        }
-        let symbol = Symbol(u32::try_from(self.symbols.len()).unwrap_or(u32::MAX));
-        self.symbols.insert(name.to_string(), symbol);
-        Arc::make_mut(&mut self.names).insert(symbol, name.into());
-        symbol
-    }
-
     /// Runs until all feeds have ended, or until it is stopped, and then until what was accepted is done.
     ///
     /// # Errors
@@ -279,20 +93,6 @@ impl Live {
     }
 }
 
-async fn origin_of(session: &Session, table: &str) -> Result<String> {
-    let name = table.to_string();
-    let table = session.on_lake(move |lake| async move { lake.candle_table(&name).await }).await?;
-    Ok(table.and_then(|table| table.property(ORIGIN).map(str::to_string)).unwrap_or_else(|| "utc".to_string()))
-}
-
-/// Up to which candle, and up to which flush, the lake has what a run of this name made.
-async fn reached(session: &Session, target: &Target, table: &str) -> Result<(Sequence, u64)> {
-    let (table, applications) = (table.to_string(), target.applications().to_vec());
-    let reached = session.on_lake(move |lake| async move { lake.reached(&table, None, applications).await }).await?;
-    let of = |at: usize| reached.get(at).copied().flatten().unwrap_or_default();
-    Ok((of(0), of(1)))
-}
-
 /// A worker is back from a batch.
 struct Done {
     at: usize,
@@ -310,7 +110,7 @@ struct Running {
     replies: Replies,
     unflushed: Unflushed,
     computing: FuturesUnordered<JoinHandle<Done>>,
-    flushing: Option<JoinHandle<(Flushing, Result<()>)>>,
+    flushing: Option<(Arc<Flushing>, JoinHandle<Result<()>>)>,
     /// Bars of other lengths that are being looked for in the lake.
     looking: Option<JoinHandle<Result<Vec<Arc<Kept>>>>>,
     looked: tokio::time::Instant,
@@ -341,9 +141,10 @@ impl Running {
                     let Done { at, worker, batch, computed } = done.map_err(|e| Error::invalid(format!("a worker stopped: {e}")))?;
                     self.computed(at, worker, batch, computed).await?;
                 }
-                done = async { self.flushing.as_mut()?.await.ok() }, if self.flushing.is_some() => {
-                    self.flushing = None;
-                    self.flushed(done)?;
+                written = async { (&mut self.flushing.as_mut()?.1).await.ok() }, if self.flushing.is_some() => {
+                    if let Some((flushing, _)) = self.flushing.take() {
+                        self.flushed(flushing, written)?;
+                    }
                 }
                 told = self.from.recv(), if takes && !is_stopped => match told {
                     Some(told) => {
@@ -466,10 +267,10 @@ impl Running {
             let shown = tallow_common::time::shown(raw.bar.ts);
             return Err(wrong(format!("`ts` is {shown}: no bar of {} begins then", live.plan.timeframe)));
         }
-        if !live.options.new_symbols && !live.symbols.contains_key(&raw.symbol) {
+        if !live.options.new_symbols && live.symbols.known(&raw.symbol).is_none() {
             return Err(wrong(format!("`symbol` is '{}': `{}` has no such symbol", raw.symbol, live.plan.table)));
         }
-        let symbol = live.number(&raw.symbol);
+        let symbol = live.symbols.number(&raw.symbol);
         Ok((Candle { feed, offset: None, symbol, bar: raw.bar, priority: raw.priority }, raw.line))
     }
 
@@ -477,7 +278,7 @@ impl Running {
         self.step(Event::Turn)?;
         while let Some((at, batch)) = self.here.take() {
             let Some(mut worker) = self.live.workers[at].take() else { break };
-            let (names, others) = (Arc::clone(&self.live.names), self.live.others.clone());
+            let (names, others) = (self.live.symbols.names().clone(), self.live.others.clone());
             let computed = worker.compute(&batch, &names, &others).await;
             self.computed(at, worker, batch, computed).await?;
             self.step(Event::Turn)?;
@@ -508,14 +309,14 @@ impl Running {
                 }
             }
             Action::Hole { symbol, from, until } => {
-                let name = self.live.names.get(&symbol).cloned().unwrap_or_default();
+                let name = self.live.symbols.names().of(symbol);
                 let [from, until] = [from, until].map(tallow_common::time::shown);
                 tracing::debug!("{name}: bars are missing from {from} to {until}");
             }
             Action::Append { sequence, candle } => {
-                let name = self.live.names.get(&candle.symbol).cloned().unwrap_or_default();
+                let name = self.live.symbols.names().of(candle.symbol);
                 if let Some(journal) = &mut self.live.journal {
-                    journal.append(sequence, &candle, &name);
+                    journal.append(sequence, &candle, name);
                 }
             }
             Action::Sync { through } => {
@@ -530,7 +331,7 @@ impl Running {
                     return Ok(());
                 }
                 let Some(mut worker) = self.live.workers[at].take() else { return Ok(()) };
-                let (names, others) = (Arc::clone(&self.live.names), self.live.others.clone());
+                let (names, others) = (self.live.symbols.names().clone(), self.live.others.clone());
                 let task = self.live.session.engine().spawn(async move {
                     let computed = worker.compute(&batch, &names, &others).await;
                     Done { at, worker, batch, computed }
@@ -552,30 +353,38 @@ impl Running {
 
     async fn computed(&mut self, at: usize, mut worker: Worker, batch: Vec<Work>, computed: Computed) -> Result<()> {
         if let Computed::TooOld(symbols) = &computed {
-            let (live, kept) = (&self.live, usize::MAX);
-            let mut failed = None;
-            for symbol in symbols {
-                let name = live.names.get(symbol).cloned().unwrap_or_default();
-                let until = live.options.known_until;
-                match newest(&live.session, &live.plan.table, until, kept, Some(&name)).await {
-                    Ok(found) => {
-                        let bars: Vec<_> = found.into_iter().flat_map(|of| of.bars).collect();
-                        worker.rebuild(*symbol, &bars);
-                    }
-                    Err(error) => failed = Some(error),
-                }
-            }
-            let (names, others) = (Arc::clone(&self.live.names), self.live.others.clone());
-            let again = match failed {
-                Some(error) => {
+            let (names, others) = (self.live.symbols.names().clone(), self.live.others.clone());
+            let again = match self.rebuild(&mut worker, symbols).await {
+                Ok(()) => worker.compute(&batch, &names, &others).await,
+                Err(error) => {
                     let message = format!("bars of the lake cannot be read: {error}");
                     Computed::Failed(Failure { is_transient: true, message })
                 }
-                None => worker.compute(&batch, &names, &others).await,
             };
             return self.settled(at, worker, batch, again);
         }
         self.settled(at, worker, batch, computed)
+    }
+
+    /// Reads all bars of some symbols, for a change from a time on.
+    async fn rebuild(&mut self, worker: &mut Worker, symbols: &[(Symbol, i64)]) -> Result<()> {
+        let (live, names) = (&self.live, self.live.symbols.names());
+        for (symbol, from) in symbols {
+            let mut bars = BTreeMap::new();
+            // Of a table that is replayed, the bars that came are those up to the newest.
+            let until = worker.newest(*symbol).map(|newest| newest + 1);
+            let wanted = Wanted { until, kept: usize::MAX, symbol: Some(names.of(*symbol)) };
+            read(&live.session, &live.plan.table, wanted, |of| {
+                bars.extend(of.bars.into_iter().map(|bar| (bar.ts, bar)));
+                Ok(())
+            })
+            .await?;
+            let flushing = self.flushing.iter().flat_map(|(flushing, _)| flushing.rows.bars_of(*symbol));
+            bars.extend(flushing.chain(self.unflushed.bars_of(*symbol)).map(|bar| (bar.ts, bar)));
+            let bars: Vec<_> = bars.into_values().collect();
+            worker.rebuild(*symbol, &bars, *from, names)?;
+        }
+        Ok(())
     }
 
     fn settled(&mut self, at: usize, worker: Worker, batch: Vec<Work>, computed: Computed) -> Result<()> {
@@ -589,10 +398,11 @@ impl Running {
                     taken.map_err(|error| Error::File("results".to_string(), error))?;
                 }
                 self.rows += rows as u64;
-                let live = &self.live;
-                if live.target.results.is_some() || live.target.candles.is_some() {
-                    let kept = live.target.results.is_some().then_some(answers);
-                    self.unflushed.add(batch.iter().map(|work| &work.candle), kept, &live.names);
+                if self.live.target.results.is_some() {
+                    self.unflushed.add_answers(answers);
+                }
+                if self.live.target.candles.is_some() {
+                    self.unflushed.add_candles(batch.iter().map(|work| &work.candle));
                 }
                 self.step(Event::Computed { worker: at, batch, rows })
             }
@@ -609,24 +419,22 @@ impl Running {
     }
 
     fn flush(&mut self, flush: u64, through: Sequence) -> Result<()> {
-        let flushing = Flushing {
+        let flushing = Arc::new(Flushing {
             rows: std::mem::take(&mut self.unflushed),
-            names: Arc::clone(&self.live.names),
+            names: self.live.symbols.names().clone(),
             dead_letters: self.live.core.dead_letters().cloned().collect(),
             flush,
             through,
-        };
-        let (session, target) = (Arc::clone(&self.live.session), self.live.target.clone());
-        let task = self.live.session.engine().spawn(async move {
-            let written = write(&session, &target, &flushing).await;
-            (flushing, written)
-        })?;
-        self.flushing = Some(task);
+        });
+        let (session, target, of_task) =
+            (Arc::clone(&self.live.session), self.live.target.clone(), Arc::clone(&flushing));
+        let task = self.live.session.engine().spawn(async move { write(&session, &target, &of_task).await })?;
+        self.flushing = Some((flushing, task));
         Ok(())
     }
 
-    fn flushed(&mut self, done: Option<(Flushing, Result<()>)>) -> Result<()> {
-        let Some((flushing, written)) = done else {
+    fn flushed(&mut self, flushing: Arc<Flushing>, written: Option<Result<()>>) -> Result<()> {
+        let (Some(flushing), Some(written)) = (Arc::into_inner(flushing), written) else {
             return Err(Error::invalid(
                 "writing to the lake stopped at a bug: what is not in the lake is in the journal",
             ));

@@ -38,6 +38,13 @@ pub(crate) struct Before {
     values: Option<[f64; 5]>,
 }
 
+impl Before {
+    /// Whether there was no bar of this time.
+    pub fn is_new(&self) -> bool {
+        self.values.is_none()
+    }
+}
+
 impl Series {
     /// Puts a bar among the others.
     pub fn put(&mut self, bar: &Bar) -> Before {
@@ -52,6 +59,26 @@ impl Series {
             None
         };
         Before { ts: bar.ts, values }
+    }
+
+    /// Puts bars among the others.
+    pub fn extend(&mut self, bars: impl IntoIterator<Item = Bar>) {
+        for bar in bars {
+            self.put(&bar);
+        }
+    }
+
+    /// The bars.
+    pub fn bars(&self) -> impl Iterator<Item = Bar> + '_ {
+        let value = |at: usize| std::array::from_fn(|i| self.values[i][at]);
+        self.times.iter().enumerate().map(move |(at, ts)| Bar { ts: *ts, values: value(at) })
+    }
+
+    /// Forgets so many of the oldest bars.
+    pub fn forget(&mut self, over: usize) {
+        self.times.drain(..over);
+        self.values.iter_mut().for_each(|column| drop(column.drain(..over)));
+        self.is_cut |= over > 0;
     }
 
     /// Puts back what was there before a bar.
@@ -71,10 +98,7 @@ impl Series {
     /// Forgets the oldest bars but so many; not each time that one comes, since the others have to be moved for it.
     pub fn trim(&mut self, kept: usize) {
         if self.times.len() > kept.saturating_mul(2) {
-            let over = self.times.len() - kept;
-            self.times.drain(..over);
-            self.values.iter_mut().for_each(|column| drop(column.drain(..over)));
-            self.is_cut = true;
+            self.forget(self.times.len() - kept);
         }
     }
 

@@ -3,13 +3,13 @@
 //! Three steps, of which a crash may leave any number undone: dead letters, results, and at last the candles, whose commit also
 //! records how far the run has come. A candle whose results are not in the lake is not there either, so that it is computed again.
 
-use crate::core::{Candle, DeadLetter, Feed, Sequence, Symbol};
-use crate::worker::{Answers, VALUES};
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
-};
+use crate::candles::{Columns, VALUES};
+use crate::core::{Bar, Candle, DeadLetter, Feed, Sequence, Symbol};
+use crate::symbols::Names;
+use crate::worker::Answers;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{SortColumn, cast, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
@@ -45,26 +45,27 @@ impl Target {
     }
 }
 
-/// Results and candles that are not in the lake.
+/// Results and candles that are not in the lake, in the order in which they came.
 #[derive(Default)]
 pub(crate) struct Unflushed {
     answers: Vec<Answers>,
-    candles: BTreeMap<(Arc<str>, i64), [f64; 5]>,
+    candles: Vec<(Symbol, Bar)>,
 }
 
 impl Unflushed {
-    /// Adds what candles gave.
-    pub fn add<'a>(
-        &mut self,
-        candles: impl Iterator<Item = &'a Candle>,
-        answers: Option<Answers>,
-        names: &HashMap<Symbol, Arc<str>>,
-    ) {
-        for candle in candles {
-            let name = names.get(&candle.symbol).cloned().unwrap_or_default();
-            self.candles.insert((name, candle.bar.ts), candle.bar.values);
-        }
-        self.answers.extend(answers);
+    /// Adds candles.
+    pub fn add_candles<'a>(&mut self, candles: impl Iterator<Item = &'a Candle>) {
+        self.candles.extend(candles.map(|candle| (candle.symbol, candle.bar)));
+    }
+
+    /// Adds what they gave.
+    pub fn add_answers(&mut self, answers: Answers) {
+        self.answers.push(answers);
+    }
+
+    /// The bars of a symbol that are here.
+    pub fn bars_of(&self, symbol: Symbol) -> impl Iterator<Item = Bar> + '_ {
+        self.candles.iter().filter(move |(of, _)| *of == symbol).map(|(_, bar)| *bar)
     }
 
     /// What was to be written and was not, before what came since.
@@ -75,14 +76,13 @@ impl Unflushed {
     }
 
     /// The newest rows by (symbol, ts), which are the first columns, and the times of which they are all rows.
-    fn results(&self, names: &HashMap<Symbol, Arc<str>>) -> Result<Option<(RecordBatch, Ranges)>> {
+    fn results(&self, names: &Names) -> Result<Option<(RecordBatch, Ranges)>> {
         let Some(schema) = self.answers.first().map(|answers| answers.rows.schema()) else { return Ok(None) };
         let mut computed: HashMap<&str, Vec<(usize, Range<i64>)>> = HashMap::new();
         let mut ranges = Ranges::default();
         for (at, answers) in self.answers.iter().enumerate() {
             for (symbol, times) in &answers.ranges {
-                let name = names.get(symbol).map(Arc::as_ref).unwrap_or_default();
-                computed.entry(name).or_default().push((at, times.clone()));
+                computed.entry(names.of(*symbol)).or_default().push((at, times.clone()));
             }
         }
         for (name, of_symbol) in &computed {
@@ -110,16 +110,19 @@ impl Unflushed {
         Ok(Some((sorted.project(&[symbol, ts].into_iter().chain(rest).collect::<Vec<_>>())?, ranges)))
     }
 
-    fn candles(&self) -> Result<RecordBatch> {
-        let symbols: StringViewArray = self.candles.keys().map(|(symbol, _)| Some(symbol.as_ref())).collect();
-        let times = TimestampMicrosecondArray::from_iter_values(self.candles.keys().map(|(_, ts)| *ts));
-        let mut columns: Vec<(&str, ArrayRef)> =
-            vec![("symbol", Arc::new(symbols)), ("ts", Arc::new(times.with_timezone("UTC")))];
-        for (i, name) in VALUES.iter().enumerate() {
-            let values = self.candles.values().map(|values| Some(values[i]).filter(|value| !value.is_nan()));
-            columns.push((name, Arc::new(values.collect::<Float64Array>())));
+    /// The candles by (symbol, ts), of several of one time the last.
+    fn candles(&self, names: &Names) -> Result<RecordBatch> {
+        let mut last: BTreeMap<(&Arc<str>, i64), &Bar> = BTreeMap::new();
+        last.extend(self.candles.iter().map(|(symbol, bar)| ((names.of(*symbol), bar.ts), bar)));
+        let mut columns = Columns::with_capacity(last.len());
+        for ((name, _), bar) in last {
+            columns.push(bar);
+            columns.end(name);
         }
-        Ok(RecordBatch::try_from_iter(columns)?)
+        let field = |name: &str| Field::new(name, DataType::Float64, true);
+        let keys = [Field::new("symbol", DataType::Utf8View, false), Field::new("ts", timestamp_type(), false)];
+        let schema = Schema::new(keys.into_iter().chain(VALUES.map(field)).collect::<Vec<_>>());
+        Ok(columns.rows(&Arc::new(schema))?)
     }
 }
 
@@ -139,7 +142,7 @@ fn plan_of(rows: RecordBatch) -> Result<Arc<dyn ExecutionPlan>> {
 /// A flush: what is written, and what is recorded with it.
 pub(crate) struct Flushing {
     pub rows: Unflushed,
-    pub names: Arc<HashMap<Symbol, Arc<str>>>,
+    pub names: Names,
     pub dead_letters: Vec<DeadLetter>,
     pub flush: u64,
     pub through: Sequence,
@@ -167,7 +170,7 @@ pub(crate) async fn write(session: &Session, target: &Target, flushing: &Flushin
         session.on_lake(move |lake| async move { lake.replace(&table, replacement).await }).await?;
     }
     if let Some((timeframe, origin)) = target.candles.clone() {
-        let plan = plan_of(flushing.rows.candles()?)?;
+        let plan = plan_of(flushing.rows.candles(&flushing.names)?)?;
         let [journal, flush] = target.applications();
         let sources = [(journal, flushing.through), (flush, flushing.flush)];
         session
@@ -194,7 +197,7 @@ fn failed(path: &Path, error: std::io::Error) -> Error {
     Error::File(path.display().to_string(), error)
 }
 
-fn write_letters(path: &Path, letters: &[DeadLetter], names: &HashMap<Symbol, Arc<str>>) -> Result<()> {
+fn write_letters(path: &Path, letters: &[DeadLetter], names: &Names) -> Result<()> {
     if letters.is_empty() && !path.exists() {
         return Ok(());
     }
@@ -202,7 +205,7 @@ fn write_letters(path: &Path, letters: &[DeadLetter], names: &HashMap<Symbol, Ar
     for letter in letters {
         let DeadLetter { candle, error, attempts, since, gone_with } = letter.clone();
         let line = Letter {
-            symbol: names.get(&candle.symbol).map(|name| name.to_string()).unwrap_or_default(),
+            symbol: names.of(candle.symbol).to_string(),
             ts: candle.bar.ts,
             values: candle.bar.values.map(|value| Some(value).filter(|value| !value.is_nan())),
             priority: candle.priority,

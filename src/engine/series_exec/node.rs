@@ -121,6 +121,14 @@ impl SeriesExec {
         self.computations.iter().map(of).collect()
     }
 
+    /// The calls behind the window expressions, with their arguments; `None`: it is none of ours.
+    pub fn calls(&self) -> impl Iterator<Item = Option<(&SeriesCall, &[Arc<dyn PhysicalExpr>])>> {
+        self.computations.iter().map(|computation| match computation {
+            Computation::Series { call, args } => Some((call.as_ref(), args.as_slice())),
+            Computation::Window(_) => None,
+        })
+    }
+
     /// Which rows the plan above keeps, where that is known.
     pub fn rows(&self) -> Option<&KeptRows> {
         self.rows.as_ref()

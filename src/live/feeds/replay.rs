@@ -1,8 +1,8 @@
 //! Bars of a table of the lake, as if they came now.
 
 use super::{FromFeed, Raw};
+use crate::candles::{columns, each};
 use crate::core::Feed;
-use crate::decoded::{columns, each};
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use std::str::FromStr;

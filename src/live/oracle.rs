@@ -1,15 +1,17 @@
-//! A worker: the bars of its symbols, a copy of the plan, and how a batch of candles becomes results.
+//! Results by running the whole plan over all the bars that they look at.
+//!
+//! That is slower than to go on from what is kept of the functions, and is how every plan can be computed that runs live at all: it
+//! is what the faster ways are compared with.
 
-use crate::core::{Bar, Batch, Failure, Symbol};
+use crate::candles::Columns;
+use crate::core::{Bar, Batch, Symbol};
 use crate::others::Kept;
 use crate::plan::Copied;
 use crate::series::{Before, Looks, Series};
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
-    UInt32Array, new_null_array,
-};
-use arrow::buffer::NullBuffer;
-use arrow::compute::{cast, concat_batches, filter_record_batch, take};
+use crate::symbols::Names;
+use crate::worker::{Answers, Computed, Emitted, Known};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::DataFusionError;
 use datafusion::execution::TaskContext;
@@ -17,43 +19,18 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use futures::TryStreamExt;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use tallow_common::Ranges;
 use tallow_common::time::timestamp_type;
-use tallow_common::{Code, Ranges, code_of, readable};
 
-/// The columns of candles, beside symbol and ts.
-pub(crate) const VALUES: [&str; 5] = ["open", "high", "low", "close", "volume"];
-
-/// A worker.
-pub(crate) struct Worker {
+/// The bars of symbols, and a copy of the plan.
+pub(crate) struct Oracle {
     pub looks: Looks,
     pub series: HashMap<Symbol, Series>,
     pub copied: Copied,
     pub candles: SchemaRef,
     pub context: Arc<TaskContext>,
-    /// Up to when rows of a symbol were emitted, and how often those that were corrected.
-    pub emitted: HashMap<Symbol, i64>,
-    pub revisions: HashMap<(Symbol, i64), u32>,
-}
-
-/// What a batch gave.
-#[derive(Debug)]
-pub(crate) struct Answers {
-    /// The rows that are new or changed.
-    pub rows: RecordBatch,
-    /// For each row, how often it was emitted before.
-    pub revisions: Vec<u32>,
-    /// The times whose rows were computed: what is not among the rows is not there any more.
-    pub ranges: Vec<(Symbol, Range<i64>)>,
-}
-
-/// What came of a batch.
-pub(crate) enum Computed {
-    Answers(Answers),
-    Failed(Failure),
-    /// Symbols whose bars have to be looked up in the lake first.
-    TooOld(Vec<Symbol>),
 }
 
 /// Rows that a plan is run over at a time: what it makes of them stays in the processor's caches.
@@ -115,13 +92,22 @@ struct Part {
     settled: Vec<RangeInclusive<usize>>,
 }
 
-impl Worker {
-    /// Computes a batch. If that fails, the worker is what it was.
+impl Oracle {
+    pub fn warm(&mut self, Known { symbol, bars, is_cut }: Known, emitted: &mut Emitted) {
+        let mut series = Series { is_cut, ..Series::default() };
+        series.extend(bars);
+        if let Some(last) = series.times.len().checked_sub(self.looks.ahead + 1) {
+            emitted.through(symbol, series.times[last]);
+        }
+        self.series.insert(symbol, series);
+    }
+
     pub async fn compute(
         &mut self,
         batch: &Batch,
-        names: &HashMap<Symbol, Arc<str>>,
+        names: &Names,
         others: &[Arc<Kept>],
+        emitted: &mut Emitted,
     ) -> Computed {
         let mut undo: Vec<(Symbol, Before)> = vec![];
         for work in batch {
@@ -129,12 +115,9 @@ impl Worker {
             undo.push((work.candle.symbol, series.put(&work.candle.bar)));
         }
         let computed = match self.parts(batch, names) {
-            Ok(parts) => match self.results(&parts, others).await {
+            Ok(parts) => match self.results(&parts, others, emitted).await {
                 Ok(answers) => Computed::Answers(answers),
-                Err(error) => Computed::Failed(Failure {
-                    is_transient: matches!(code_of(&error), Code::Resources | Code::Unavailable | Code::Timeout),
-                    message: readable(&error),
-                }),
+                Err(error) => Computed::failed(&error),
             },
             Err(too_old) => Computed::TooOld(too_old),
         };
@@ -155,13 +138,16 @@ impl Worker {
         computed
     }
 
+    pub fn newest(&self, symbol: Symbol) -> Option<i64> {
+        self.series.get(&symbol)?.times.last().copied()
+    }
+
     /// Symbols in the order of their names, with what has to be computed of each.
-    fn parts(&self, batch: &Batch, names: &HashMap<Symbol, Arc<str>>) -> Result<Vec<Part>, Vec<Symbol>> {
+    fn parts(&self, batch: &Batch, names: &Names) -> Result<Vec<Part>, Vec<(Symbol, i64)>> {
         let mut changed: BTreeMap<Arc<str>, (Symbol, Vec<i64>)> = BTreeMap::new();
         for work in batch {
             let symbol = work.candle.symbol;
-            let name = names.get(&symbol).cloned().unwrap_or_default();
-            changed.entry(name).or_insert((symbol, vec![])).1.push(work.candle.bar.ts);
+            changed.entry(Arc::clone(names.of(symbol))).or_insert((symbol, vec![])).1.push(work.candle.bar.ts);
         }
         let (mut parts, mut too_old) = (vec![], vec![]);
         for (name, (symbol, mut times)) in changed {
@@ -181,13 +167,18 @@ impl Worker {
             let (Some(first), Some(last)) = (settled.first(), settled.last()) else { continue };
             match series.needed(&(*first.start()..=*last.end()), self.looks) {
                 Some(needed) => parts.push(Part { symbol, name, needed, settled }),
-                None => too_old.push(symbol),
+                None => too_old.push((symbol, series.times[*first.start()])),
             }
         }
         if too_old.is_empty() { Ok(parts) } else { Err(too_old) }
     }
 
-    async fn results(&mut self, parts: &[Part], others: &[Arc<Kept>]) -> Result<Answers, DataFusionError> {
+    async fn results(
+        &mut self,
+        parts: &[Part],
+        others: &[Arc<Kept>],
+        emitted: &mut Emitted,
+    ) -> Result<Answers, DataFusionError> {
         let mut ranges = vec![];
         let mut wanted: HashMap<&str, (Symbol, Vec<RangeInclusive<i64>>)> = HashMap::new();
         for part in parts {
@@ -214,63 +205,30 @@ impl Worker {
         }
         let rows = concat_batches(&self.copied.plan.schema(), &batches)?;
         // From here on nothing fails.
-        let revisions = keys.into_iter().map(|(symbol, ts)| self.revision(symbol, ts)).collect();
-        for (symbol, range) in &ranges {
-            let last = self.emitted.entry(*symbol).or_insert(i64::MIN);
-            *last = (*last).max(range.end - 1);
-        }
+        let revisions = keys.into_iter().map(|(symbol, ts)| emitted.revision(symbol, ts)).collect();
+        ranges.iter().for_each(|(symbol, range)| emitted.through(*symbol, range.end - 1));
         Ok(Answers { rows, revisions, ranges })
-    }
-
-    /// How often a row was emitted before, now that it is again.
-    fn revision(&mut self, symbol: Symbol, ts: i64) -> u32 {
-        if self.emitted.get(&symbol).is_none_or(|last| ts > *last) {
-            return 0;
-        }
-        *self.revisions.entry((symbol, ts)).and_modify(|known| *known += 1).or_insert(1)
     }
 
     /// The bars that are needed, as rows of the table.
     fn rows(&self, parts: &[Part]) -> Result<RecordBatch, DataFusionError> {
-        let all: Vec<(&Part, &Series)> =
-            parts.iter().filter_map(|part| Some((part, self.series.get(&part.symbol)?))).collect();
-        let count = all.iter().map(|(part, _)| part.needed.end() + 1 - part.needed.start()).sum();
-        let (mut of_symbol, mut times) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for (at, (part, series)) in all.iter().enumerate() {
-            let rows = &series.times[part.needed.clone()];
-            of_symbol.resize(of_symbol.len() + rows.len(), at as u32);
-            times.extend_from_slice(rows);
+        let count = parts.iter().map(|part| part.needed.end() + 1 - part.needed.start()).sum();
+        let mut columns = Columns::with_capacity(count);
+        for part in parts {
+            let Some(series) = self.series.get(&part.symbol) else { continue };
+            let values = series.values.each_ref().map(|values| &values[part.needed.clone()]);
+            columns.extend(&series.times[part.needed.clone()], values);
+            columns.end(&part.name);
         }
-        let names = StringViewArray::from_iter_values(all.iter().map(|(part, _)| part.name.as_ref()));
-        let mut columns: HashMap<&str, ArrayRef> = HashMap::new();
-        columns.insert("symbol", take(&names, &UInt32Array::from(of_symbol), None)?);
-        columns.insert("ts", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")));
-        for (i, name) in VALUES.iter().enumerate() {
-            let mut values = Vec::with_capacity(count);
-            all.iter().for_each(|(part, series)| values.extend_from_slice(&series.values[i][part.needed.clone()]));
-            let has_nulls = values.iter().any(|value| value.is_nan());
-            let valid = has_nulls.then(|| values.iter().map(|value| !value.is_nan()).collect::<NullBuffer>());
-            columns.insert(name, Arc::new(Float64Array::new(values.into(), valid)));
-        }
-        let column = |field: &Arc<arrow::datatypes::Field>| match columns.get(field.name().as_str()) {
-            Some(column) => cast(column, field.data_type()),
-            // Further columns of the table are not delivered.
-            None => Ok(new_null_array(field.data_type(), count)),
-        };
-        let columns = self.candles.fields().iter().map(column).collect::<Result<_, _>>()?;
-        Ok(RecordBatch::try_new(Arc::clone(&self.candles), columns)?)
+        columns.rows(&self.candles)
     }
 
-    /// The whole bars of a symbol from the lake, in the place of those that are kept; the latter count where both are there.
+    /// Takes all bars of a symbol in the place of those that are kept; the latter count where both are there.
     pub fn rebuild(&mut self, symbol: Symbol, bars: &[Bar]) {
         let kept = self.series.remove(&symbol).unwrap_or_default();
         let mut whole = Series::default();
-        for bar in bars {
-            whole.put(bar);
-        }
-        for (at, ts) in kept.times.iter().enumerate() {
-            whole.put(&Bar { ts: *ts, values: std::array::from_fn(|i| kept.values[i][at]) });
-        }
+        whole.extend(bars.iter().copied());
+        whole.extend(kept.bars());
         self.series.insert(symbol, whole);
     }
 }
