@@ -1,0 +1,217 @@
+//! A live run before it begins: its plan, its journal, and what it knows of the lake.
+
+use crate::core::{Candle, Core, Durable, Feed, Sequence, Settings, Symbol};
+use crate::journal::Journal;
+use crate::oracle::Oracle;
+use crate::others::Kept;
+use crate::plan::LivePlan;
+use crate::run::now;
+use crate::standing::Standing;
+use crate::store::{Target, read_letters};
+use crate::symbols::Symbols;
+use crate::warm::{Wanted, read};
+use crate::worker::{Emitted, How, Known, Worker};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tallow_common::Result;
+use tallow_engine::standing::Chain;
+use tallow_lake::properties::ORIGIN;
+use tallow_pipeline::Session;
+use tallow_pipeline::incremental::Pipeline;
+use tallow_udfs::calendar::{Grid, Origin, Timeframe};
+
+/// How a live run is done.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// The length of the bars that are fed, where the text reads bars of several lengths.
+    pub timeframe: Option<Timeframe>,
+    /// Where journal and dead letters are kept, a folder for each run.
+    pub folder: PathBuf,
+    /// Whether results are kept in the lake.
+    pub keeps_results: bool,
+    /// Whether candles are: a feed that replays a table need not be.
+    pub keeps_candles: bool,
+    /// Bars of the lake before this time are known at the start; by default all.
+    pub known_until: Option<i64>,
+    /// Whether symbols that the lake does not have are taken.
+    pub new_symbols: bool,
+    /// How long the run goes on once it is stopped, to do what it has accepted.
+    pub drain: Duration,
+    /// Whether every result is computed anew from all the bars that it looks at: slower, and a check of what is kept of functions.
+    pub recompute: bool,
+    /// Sizes and times.
+    pub settings: Settings,
+}
+
+/// A live run that can begin.
+pub struct Live {
+    pub(crate) session: Arc<Session>,
+    pub(crate) plan: LivePlan,
+    pub(crate) target: Target,
+    pub(crate) options: LiveOptions,
+    pub(crate) core: Core,
+    pub(crate) journal: Option<Journal>,
+    pub(crate) workers: Vec<Option<Worker>>,
+    pub(crate) symbols: Symbols,
+    /// The plan as a chain, where it is one.
+    chain: Option<Arc<Chain>>,
+    pub(crate) grid: Option<Grid>,
+    /// Bars of other lengths.
+    pub(crate) others: Vec<Arc<Kept>>,
+    /// Candles of the journal that the lake does not have.
+    pub(crate) replayed: Vec<(Sequence, Candle)>,
+}
+
+/// Candles that a run before this one left.
+const JOURNAL: Feed = Feed(0);
+
+impl Live {
+    /// Prepares a run: plans it, takes its journal, and reads the bars that it needs from the lake.
+    ///
+    /// # Errors
+    /// What is computed cannot run live; another run of the same name is there; or the lake cannot be read.
+    pub async fn open(session: Arc<Session>, pipeline: &Pipeline, options: LiveOptions) -> Result<Live> {
+        let plan = LivePlan::of(&session, pipeline.logical(&session).await?, options.timeframe).await?;
+        let folder = options.folder.join(&pipeline.name);
+        let origin = origin_of(&session, &plan.table).await?;
+        let grid = origin.parse::<Origin>().ok().map(|origin| Grid::new(plan.timeframe, origin));
+        let results = match options.keeps_results {
+            true => Some(pipeline.result_table(&session).await?),
+            false => None,
+        };
+        let target = Target {
+            name: pipeline.name.clone(),
+            results,
+            candles: options.keeps_candles.then_some((plan.timeframe, origin)),
+            dead_letters: folder.join("dead_letters.ndjson"),
+        };
+        let mut settings = options.settings.clone();
+        settings.step = plan.timeframe.fixed_length().filter(|_| plan.timeframe < Timeframe::Day);
+        if !options.keeps_candles {
+            settings.durable = Durable::None;
+        }
+        let (journal, entries) = match settings.durable {
+            Durable::Batch => {
+                let (journal, entries) = Journal::open(&folder)?;
+                (Some(journal), entries)
+            }
+            Durable::None => (None, vec![]),
+        };
+        let (through, flushed) = reached(&session, &target, &plan.table).await?;
+        let chain = match options.recompute {
+            true => Err("it was asked for".to_string()),
+            false => plan.chain(&session).await?,
+        };
+        if let Err(reason) = &chain {
+            tracing::info!("every result is computed anew from the bars that it looks at: {reason}");
+        }
+        let workers = settings.workers;
+        let mut live = Live {
+            core: Core::new(settings),
+            session,
+            plan,
+            target,
+            options,
+            journal,
+            workers: vec![],
+            symbols: Symbols::default(),
+            chain: chain.ok(),
+            grid,
+            others: vec![],
+            replayed: vec![],
+        };
+        for _ in 0..workers {
+            live.workers.push(Some(live.worker().await?));
+        }
+        live.warm_up().await?;
+        for other in &live.plan.others {
+            live.others.push(Arc::new(Kept::read(&live.session, other).await?));
+        }
+        let last = entries.last().map_or(0, |entry| entry.sequence).max(through);
+        live.core.begin_at(last + 1, flushed);
+        let path = live.target.dead_letters.clone();
+        let letters = read_letters(&path, JOURNAL, flushed, |name| live.symbols.number(name))?;
+        live.core.bury(now(), letters);
+        for entry in entries.iter().filter(|entry| entry.sequence > through) {
+            let symbol = live.symbols.number(&entry.symbol);
+            live.replayed.push((entry.sequence, entry.candle(JOURNAL, symbol)));
+        }
+        Ok(live)
+    }
+
+    /// What of the text has no meaning in a live run.
+    pub fn notes(&self) -> &[String] {
+        &self.plan.notes
+    }
+
+    /// The table whose bars are fed.
+    pub fn table(&self) -> &str {
+        &self.plan.table
+    }
+
+    /// How many symbols are known, and how many bars of each are kept; `None`: all.
+    pub fn known(&self) -> (usize, Option<usize>) {
+        (self.symbols.len(), self.plan.looks.back.map(|_| self.plan.looks.kept()))
+    }
+
+    /// The newest bar that is known of each symbol.
+    pub(crate) fn newest(&self) -> HashMap<String, i64> {
+        let newest = |symbol: Symbol| self.workers.get(self.worker_of(symbol))?.as_ref()?.newest(symbol);
+        self.symbols.all().filter_map(|(name, symbol)| Some((name.to_string(), newest(symbol)?))).collect()
+    }
+
+    fn worker_of(&self, symbol: Symbol) -> usize {
+        symbol.0 as usize % self.workers.len()
+    }
+
+    async fn worker(&self) -> Result<Worker> {
+        let how = match &self.chain {
+            Some(chain) => {
+                // Bars that come from a table, or are written into one, can be read there.
+                let is_read_again = self.options.keeps_candles || self.options.known_until.is_some();
+                let kept = if is_read_again { 0 } else { self.plan.looks.kept() };
+                How::Standing(Standing::new(Arc::clone(chain), self.plan.looks, kept))
+            }
+            None => How::Oracle(Oracle {
+                looks: self.plan.looks,
+                series: HashMap::new(),
+                copied: self.plan.copy(&self.session).await?,
+                candles: Arc::clone(&self.plan.candles),
+                context: self.session.context().task_ctx(),
+            }),
+        };
+        Ok(Worker { how, emitted: Emitted::default() })
+    }
+
+    async fn warm_up(&mut self) -> Result<()> {
+        let (session, table) = (Arc::clone(&self.session), self.plan.table.clone());
+        let wanted = Wanted { until: self.options.known_until, kept: self.plan.looks.kept(), symbol: None };
+        read(&session, &table, wanted, |of| {
+            let symbol = self.symbols.number(&of.symbol);
+            let newest: Vec<_> = of.bars.iter().rev().take(64).rev().copied().collect();
+            self.core.know(symbol, &newest);
+            let (at, names) = (self.worker_of(symbol), self.symbols.names().clone());
+            if let Some(worker) = self.workers[at].as_mut() {
+                worker.warm(Known { symbol, bars: of.bars, is_cut: of.is_cut }, &names)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn origin_of(session: &Session, table: &str) -> Result<String> {
+    let name = table.to_string();
+    let table = session.on_lake(move |lake| async move { lake.candle_table(&name).await }).await?;
+    Ok(table.and_then(|table| table.property(ORIGIN).map(str::to_string)).unwrap_or_else(|| "utc".to_string()))
+}
+
+/// Up to which candle, and up to which flush, the lake has what a run of this name made.
+async fn reached(session: &Session, target: &Target, table: &str) -> Result<(Sequence, u64)> {
+    let (table, applications) = (table.to_string(), target.applications().to_vec());
+    let reached = session.on_lake(move |lake| async move { lake.reached(&table, None, applications).await }).await?;
+    let of = |at: usize| reached.get(at).copied().flatten().unwrap_or_default();
+    Ok((of(0), of(1)))
+}

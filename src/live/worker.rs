@@ -1,0 +1,124 @@
+//! A worker: what it keeps of its symbols, and how a batch of candles becomes results.
+
+use crate::core::{Bar, Batch, Failure, Symbol};
+use crate::oracle::Oracle;
+use crate::others::Kept;
+use crate::standing::Standing;
+use crate::symbols::Names;
+use arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use tallow_common::{Code, code_of, readable};
+
+/// A worker.
+pub(crate) struct Worker {
+    pub how: How,
+    pub emitted: Emitted,
+}
+
+/// How results are computed.
+pub(crate) enum How {
+    /// The whole plan, over all the bars that they look at.
+    Oracle(Oracle),
+    /// Bar by bar.
+    Standing(Standing),
+}
+
+/// Bars of a symbol, from before the first candle.
+pub(crate) struct Known {
+    pub symbol: Symbol,
+    pub bars: VecDeque<Bar>,
+    /// Whether there were more before.
+    pub is_cut: bool,
+}
+
+/// What a batch gave.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    /// The rows that are new or changed.
+    pub rows: RecordBatch,
+    /// For each row, how often it was emitted before.
+    pub revisions: Vec<u32>,
+    /// The times whose rows were computed: what is not among the rows is not there any more.
+    pub ranges: Vec<(Symbol, Range<i64>)>,
+}
+
+/// What came of a batch.
+pub(crate) enum Computed {
+    Answers(Answers),
+    Failed(Failure),
+    /// Symbols whose bars have to be looked up in the lake first, and from when on they change.
+    TooOld(Vec<(Symbol, i64)>),
+}
+
+impl Computed {
+    pub fn failed(error: &DataFusionError) -> Computed {
+        Computed::Failed(Failure {
+            is_transient: matches!(code_of(error), Code::Resources | Code::Unavailable | Code::Timeout),
+            message: readable(error),
+        })
+    }
+}
+
+/// Which rows were emitted.
+#[derive(Default)]
+pub(crate) struct Emitted {
+    /// Up to when, by symbol.
+    until: HashMap<Symbol, i64>,
+    /// How often those that were corrected.
+    revisions: HashMap<(Symbol, i64), u32>,
+}
+
+impl Emitted {
+    /// How often a row was emitted before, now that it is again.
+    pub fn revision(&mut self, symbol: Symbol, ts: i64) -> u32 {
+        if self.until.get(&symbol).is_none_or(|until| ts > *until) {
+            return 0;
+        }
+        *self.revisions.entry((symbol, ts)).and_modify(|known| *known += 1).or_insert(1)
+    }
+
+    /// Says that all rows up to one are.
+    pub fn through(&mut self, symbol: Symbol, ts: i64) {
+        let until = self.until.entry(symbol).or_insert(i64::MIN);
+        *until = (*until).max(ts);
+    }
+}
+
+impl Worker {
+    /// Takes bars that are known before the first candle.
+    pub fn warm(&mut self, known: Known, names: &Names) -> Result<(), DataFusionError> {
+        match &mut self.how {
+            How::Oracle(oracle) => oracle.warm(known, &mut self.emitted),
+            How::Standing(standing) => standing.warm(known, names, &mut self.emitted)?,
+        }
+        Ok(())
+    }
+
+    /// Computes a batch. If that fails, the worker is what it was.
+    pub async fn compute(&mut self, batch: &Batch, names: &Names, others: &[Arc<Kept>]) -> Computed {
+        match &mut self.how {
+            How::Oracle(oracle) => oracle.compute(batch, names, others, &mut self.emitted).await,
+            How::Standing(standing) => standing.compute(batch, names, &mut self.emitted),
+        }
+    }
+
+    /// All bars of a symbol that are known, from the oldest on, which change from a time on.
+    pub fn rebuild(&mut self, symbol: Symbol, bars: &[Bar], from: i64, names: &Names) -> Result<(), DataFusionError> {
+        match &mut self.how {
+            How::Oracle(oracle) => oracle.rebuild(symbol, bars),
+            How::Standing(standing) => standing.rebuild(symbol, bars, from, names)?,
+        }
+        Ok(())
+    }
+
+    /// The newest bar of a symbol.
+    pub fn newest(&self, symbol: Symbol) -> Option<i64> {
+        match &self.how {
+            How::Oracle(oracle) => oracle.newest(symbol),
+            How::Standing(standing) => standing.newest(symbol),
+        }
+    }
+}
