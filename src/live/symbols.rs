@@ -17,7 +17,7 @@ impl Names {
 /// The symbols of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Symbols {
-    numbers: HashMap<Arc<str>, Symbol>,
+    numbers: HashMap<Arc<str>, Symbol, foldhash::fast::RandomState>,
     names: Names,
 }
 

@@ -65,8 +65,8 @@ impl Computed {
 /// Which rows were emitted.
 #[derive(Default)]
 pub(crate) struct Emitted {
-    /// Up to when, by symbol.
-    until: HashMap<Symbol, i64>,
+    /// Up to when, by the numbers of symbols.
+    until: Vec<Option<i64>>,
     /// How often those that were corrected.
     revisions: HashMap<(Symbol, i64), u32>,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Emitted {
 impl Emitted {
     /// How often a row was emitted before, now that it is again.
     pub fn revision(&mut self, symbol: Symbol, ts: i64) -> u32 {
-        if self.until.get(&symbol).is_none_or(|until| ts > *until) {
+        if self.until.get(symbol.0 as usize).is_none_or(|until| Some(ts) > *until) {
             return 0;
         }
         *self.revisions.entry((symbol, ts)).and_modify(|known| *known += 1).or_insert(1)
@@ -82,8 +82,11 @@ impl Emitted {
 
     /// Says that all rows up to one are.
     pub fn through(&mut self, symbol: Symbol, ts: i64) {
-        let until = self.until.entry(symbol).or_insert(i64::MIN);
-        *until = (*until).max(ts);
+        let at = symbol.0 as usize;
+        if self.until.len() <= at {
+            self.until.resize(at + 1, None);
+        }
+        self.until[at] = self.until[at].max(Some(ts));
     }
 }
 

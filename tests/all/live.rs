@@ -114,6 +114,7 @@ fn options(folder: &Path) -> LiveOptions {
         known_until: Some(FROM),
         new_symbols: true,
         drain: Duration::from_secs(60),
+        recompute: false,
         settings,
     }
 }
@@ -127,8 +128,17 @@ fn replay() -> [FeedUrl; 1] {
 }
 
 async fn live(session: &Arc<Session>, pipeline: &Pipeline) -> tallow::Result<(Rows, Summary)> {
+    let one = live_by(session, pipeline, false).await?;
+    let (other, _) = live_by(session, pipeline, true).await?;
+    assert_same(&one.0, &other, &format!("{}, bar by bar", pipeline.name));
+    Ok(one)
+}
+
+/// With all results computed anew, or bar by bar where that can be done.
+async fn live_by(session: &Arc<Session>, pipeline: &Pipeline, recompute: bool) -> tallow::Result<(Rows, Summary)> {
     let folder = tempfile::tempdir().unwrap();
-    let live = Live::open(Arc::clone(session), pipeline, options(folder.path())).await?;
+    let options = LiveOptions { recompute, ..options(folder.path()) };
+    let live = Live::open(Arc::clone(session), pipeline, options).await?;
     let collected = Collected::default();
     let summary = live.run(&replay(), Box::new(collected.clone()), CancellationToken::new()).await?;
     let rows = std::mem::take(&mut *collected.0.lock().unwrap());

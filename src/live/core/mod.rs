@@ -30,7 +30,7 @@ use progress::Progress;
 use queue::Queue;
 use retry::QUERY;
 use series::{Arrival, Series};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The state of a live run.
 pub struct Core {
@@ -356,7 +356,9 @@ impl Core {
 
     /// Symbols of a batch that is over may be computed again.
     fn release(&mut self, now: Micros, batch: &[Work]) {
-        let symbols: BTreeSet<Symbol> = batch.iter().map(|work| work.candle.symbol).collect();
+        let mut symbols: Vec<Symbol> = batch.iter().map(|work| work.candle.symbol).collect();
+        symbols.sort_unstable();
+        symbols.dedup();
         for symbol in symbols {
             let worker = self.worker_of(symbol);
             let of = self.series_of(symbol);

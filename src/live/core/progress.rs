@@ -1,13 +1,13 @@
 //! How far a run has come: which candles are accepted, done and in the lake.
 
 use super::event::{Action, Candle, Feed, Sequence};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Candles that are not done, and what of each feed is.
 #[derive(Default)]
 pub(super) struct Progress {
     /// Candles that are neither answered nor dead.
-    open: BTreeSet<Sequence>,
+    open: Open,
     /// Candles whose feeds wait to hear that they are accepted.
     unsynced: BTreeMap<Sequence, Feed>,
     feeds: BTreeMap<Feed, Offsets>,
@@ -15,6 +15,40 @@ pub(super) struct Progress {
     offsets: BTreeMap<Sequence, (Feed, u64)>,
     /// The offsets that are being written.
     flushing: BTreeMap<Feed, u64>,
+}
+
+/// The candles that are not done, which are done nearly in the order of their numbers.
+#[derive(Default)]
+struct Open {
+    /// From the first that is not done on, whether each is not.
+    is_open: VecDeque<bool>,
+    first: Sequence,
+}
+
+impl Open {
+    fn insert(&mut self, sequence: Sequence) {
+        if self.is_open.is_empty() {
+            self.first = sequence;
+        }
+        let at = (sequence - self.first) as usize;
+        if self.is_open.len() <= at {
+            self.is_open.resize(at + 1, false);
+        }
+        self.is_open[at] = true;
+    }
+
+    fn remove(&mut self, sequence: Sequence) {
+        let at = sequence.checked_sub(self.first).and_then(|at| self.is_open.get_mut(at as usize));
+        at.into_iter().for_each(|is_open| *is_open = false);
+        while self.is_open.front() == Some(&false) {
+            self.is_open.pop_front();
+            self.first += 1;
+        }
+    }
+
+    fn first(&self) -> Option<Sequence> {
+        (!self.is_open.is_empty()).then_some(self.first)
+    }
 }
 
 /// The offsets of a feed.
@@ -79,7 +113,7 @@ impl Progress {
 
     /// A candle is answered or dead.
     pub fn done(&mut self, sequence: Sequence) {
-        self.open.remove(&sequence);
+        self.open.remove(sequence);
         if let Some((feed, offset)) = self.offsets.remove(&sequence)
             && let Some(of) = self.feeds.get_mut(&feed)
         {

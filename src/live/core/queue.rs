@@ -1,7 +1,7 @@
 //! The symbols that wait for a worker, the most urgent first.
 
 use super::event::{Micros, Symbol};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// How long a symbol waits to rise by one priority.
 const RISE: Micros = 50_000;
@@ -15,23 +15,25 @@ const HIGHEST: u8 = 10;
 #[derive(Default)]
 pub(super) struct Queue {
     order: BTreeSet<(Micros, Symbol)>,
-    places: HashMap<Symbol, Micros>,
+    /// Where each symbol stands, by its number.
+    places: Vec<Option<Micros>>,
 }
 
 impl Queue {
     /// Adds a symbol, or makes one that waits more urgent.
     pub fn put(&mut self, symbol: Symbol, now: Micros, priority: u8) {
         let place = now - RISE * Micros::from(priority.min(HIGHEST));
-        match self.places.get(&symbol) {
-            Some(known) if *known <= place => {}
-            known => {
-                if let Some(known) = known {
-                    self.order.remove(&(*known, symbol));
-                }
-                self.order.insert((place, symbol));
-                self.places.insert(symbol, place);
-            }
+        let at = symbol.0 as usize;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, None);
         }
+        match self.places[at] {
+            Some(known) if known <= place => return,
+            Some(known) => drop(self.order.remove(&(known, symbol))),
+            None => {}
+        }
+        self.order.insert((place, symbol));
+        self.places[at] = Some(place);
     }
 
     /// The most urgent symbol.
@@ -41,7 +43,7 @@ impl Queue {
 
     /// Takes a symbol out.
     pub fn take(&mut self, symbol: Symbol) {
-        if let Some(place) = self.places.remove(&symbol) {
+        if let Some(place) = self.places.get_mut(symbol.0 as usize).and_then(Option::take) {
             self.order.remove(&(place, symbol));
         }
     }

@@ -40,15 +40,16 @@ impl Series {
     /// Notes a bar and says what it is.
     pub fn arrival(&mut self, bar: &Bar, step: Option<Micros>) -> Arrival {
         let newest = self.last;
+        if newest.is_none_or(|newest| bar.ts > newest) {
+            let due = newest.zip(step).map(|(newest, step)| newest.saturating_add(step));
+            self.note(*bar);
+            return Arrival::New { hole: due.filter(|due| *due < bar.ts).map(|due| (due, bar.ts)) };
+        }
         let known = self.recent.iter().find(|known| known.ts == bar.ts).copied();
-        let arrival = match (known, newest) {
-            (Some(known), _) if known == *bar => Arrival::Duplicate,
-            (Some(_), _) => Arrival::Restated,
-            (None, Some(newest)) if bar.ts <= newest => Arrival::Late,
-            (None, newest) => {
-                let due = newest.zip(step).map(|(newest, step)| newest.saturating_add(step));
-                Arrival::New { hole: due.filter(|due| *due < bar.ts).map(|due| (due, bar.ts)) }
-            }
+        let arrival = match known {
+            Some(known) if known == *bar => Arrival::Duplicate,
+            Some(_) => Arrival::Restated,
+            None => Arrival::Late,
         };
         self.note(*bar);
         arrival
@@ -60,11 +61,15 @@ impl Series {
     }
 
     fn note(&mut self, bar: Bar) {
-        self.last = Some(self.last.map_or(bar.ts, |last| last.max(bar.ts)));
-        let at = self.recent.partition_point(|known| known.ts < bar.ts);
-        match self.recent.get_mut(at) {
-            Some(known) if known.ts == bar.ts => *known = bar,
-            _ => self.recent.insert(at, bar),
+        if self.last.is_none_or(|last| bar.ts > last) {
+            self.last = Some(bar.ts);
+            self.recent.push_back(bar);
+        } else {
+            let at = self.recent.partition_point(|known| known.ts < bar.ts);
+            match self.recent.get_mut(at) {
+                Some(known) if known.ts == bar.ts => *known = bar,
+                _ => self.recent.insert(at, bar),
+            }
         }
         if self.recent.len() > RING {
             self.recent.pop_front();

@@ -150,13 +150,11 @@ impl Replies {
         self.0.remove(&feed);
     }
 
-    /// Tells how many candles of each feed are accepted now, given those that newly are.
-    pub fn accepted(&mut self, feeds: &HashMap<Feed, u64>) {
-        for (feed, more) in feeds {
-            if let Some((to, count)) = self.0.get_mut(feed) {
-                *count += more;
-                let _ = to.send(Reply::Accepted(*count));
-            }
+    /// Tells a feed how many of its candles are accepted, now that so many more are.
+    pub fn accepted(&mut self, feed: Feed, more: u64) {
+        if let Some((to, count)) = self.0.get_mut(&feed) {
+            *count += more;
+            let _ = to.send(Reply::Accepted(*count));
         }
     }
 
