@@ -19,6 +19,13 @@ impl Looks {
     pub fn kept(self) -> usize {
         self.back.map_or(usize::MAX, |back| back.saturating_add(self.ahead).saturating_add(RING))
     }
+
+    /// The rows, of so many, whose results change with the bar of one.
+    pub fn affected(self, at: usize, rows: usize) -> RangeInclusive<usize> {
+        let last = rows.saturating_sub(1);
+        let end = self.back.map_or(last, |back| at.saturating_add(back).min(last));
+        at.saturating_sub(self.ahead)..=end
+    }
 }
 
 /// The bars of a symbol in the order of their times, as far back as they are kept.
@@ -36,13 +43,6 @@ pub(crate) struct Series {
 pub(crate) struct Before {
     ts: Micros,
     values: Option<[f64; 5]>,
-}
-
-impl Before {
-    /// Whether there was no bar of this time.
-    pub fn is_new(&self) -> bool {
-        self.values.is_none()
-    }
 }
 
 impl Series {
@@ -104,10 +104,7 @@ impl Series {
 
     /// The rows whose results change with a bar of this time that is among them.
     pub fn affected(&self, ts: Micros, looks: Looks) -> RangeInclusive<usize> {
-        let at = self.times.partition_point(|known| *known < ts);
-        let last = self.times.len().saturating_sub(1);
-        let end = looks.back.map_or(last, |back| at.saturating_add(back).min(last));
-        at.saturating_sub(looks.ahead)..=end
+        looks.affected(self.times.partition_point(|known| *known < ts), self.times.len())
     }
 
     /// The rows that results of these look at; `None`: they look further back than bars are kept.

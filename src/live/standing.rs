@@ -7,7 +7,7 @@
 
 use crate::candles::Columns;
 use crate::core::{Bar, Batch, Symbol, Work};
-use crate::series::{Looks, Series};
+use crate::series::Looks;
 use crate::symbols::Names;
 use crate::worker::{Answers, Computed, Emitted, Known};
 use arrow::array::{AsArray, RecordBatch};
@@ -36,8 +36,9 @@ pub(crate) struct Standing {
 
 /// What is kept of one symbol.
 struct OfSymbol {
-    /// The bars behind the first place.
-    bars: Series,
+    /// The bars behind the first place, and whether there are others before it.
+    bars: Bars,
+    is_cut: bool,
     /// The first place: before these bars.
     first: ChainState,
     /// The second place, and how many of the bars are before it.
@@ -45,6 +46,33 @@ struct OfSymbol {
     before: usize,
     /// Behind the newest bar; `None`: a batch failed.
     end: Option<ChainState>,
+}
+
+/// Bars in the order of their times.
+#[derive(Debug, Clone, Default)]
+struct Bars(Vec<Bar>);
+
+impl Bars {
+    /// How many are before a time.
+    fn before(&self, ts: i64) -> usize {
+        self.0.partition_point(|bar| bar.ts < ts)
+    }
+
+    /// Puts a bar among the others; whether there was none of its time.
+    fn put(&mut self, bar: Bar) -> bool {
+        if self.0.last().is_none_or(|last| last.ts < bar.ts) {
+            self.0.push(bar);
+            return true;
+        }
+        let at = self.before(bar.ts);
+        let is_new = self.0.get(at).is_none_or(|known| known.ts != bar.ts);
+        if is_new {
+            self.0.insert(at, bar)
+        } else {
+            self.0[at] = bar
+        }
+        is_new
+    }
 }
 
 /// The bars of one symbol in a batch.
@@ -66,7 +94,7 @@ impl Standing {
     }
 
     pub fn newest(&self, symbol: Symbol) -> Option<i64> {
-        self.series.get(symbol.0 as usize)?.as_ref()?.bars.times.last().copied()
+        Some(self.series.get(symbol.0 as usize)?.as_ref()?.bars.0.last()?.ts)
     }
 
     /// Takes bars that are known before the first candle.
@@ -82,13 +110,12 @@ impl Standing {
 
     /// Takes all bars of a symbol; those from a time on change.
     pub fn rebuild(&mut self, symbol: Symbol, bars: &[Bar], from: i64, names: &Names) -> Result<()> {
-        let mut whole = Series::default();
-        whole.extend(bars.iter().copied());
-        if let Some(of) = self.series.get(symbol.0 as usize).and_then(Option::as_ref) {
-            whole.extend(of.bars.bars());
+        let mut whole = Bars::default();
+        let kept = self.series.get(symbol.0 as usize).and_then(Option::as_ref);
+        for bar in bars.iter().chain(kept.into_iter().flat_map(|of| &of.bars.0)) {
+            whole.put(*bar);
         }
-        let bars: Vec<Bar> = whole.bars().collect();
-        let of = self.begun(symbol, &bars, bars.partition_point(|bar| bar.ts < from), false, names)?;
+        let of = self.begun(symbol, &whole.0, whole.before(from), false, names)?;
         self.put(symbol, Box::new(of));
         Ok(())
     }
@@ -96,12 +123,11 @@ impl Standing {
     /// What is kept of a symbol with these bars, the first place before one of them.
     fn begun(&self, symbol: Symbol, bars: &[Bar], from: usize, is_cut: bool, names: &Names) -> Result<OfSymbol> {
         let mut first = self.chain.begin();
-        self.push(symbol, bars[..from].iter().copied(), &mut first, names)?;
-        let mut kept = Series { is_cut: is_cut || from > 0, ..Series::default() };
-        kept.extend(bars[from..].iter().copied());
+        self.push(symbol, &bars[..from], &mut first, names)?;
         let (second, mut end) = (first.fork(), first.fork());
-        self.push(symbol, bars[from..].iter().copied(), &mut end, names)?;
-        Ok(OfSymbol { bars: kept, first, second, before: 0, end: Some(end) })
+        self.push(symbol, &bars[from..], &mut end, names)?;
+        let kept = Bars(bars[from..].to_vec());
+        Ok(OfSymbol { bars: kept, is_cut: is_cut || from > 0, first, second, before: 0, end: Some(end) })
     }
 
     /// Computes a batch. If that fails, everything is what it was.
@@ -117,7 +143,7 @@ impl Standing {
             }
             let oldest = times().min().unwrap_or(i64::MAX);
             match self.series.get(symbol.0 as usize).and_then(Option::as_ref) {
-                Some(of) if of.bars.is_cut && of.bars.times.first().is_none_or(|first| oldest < *first) => {
+                Some(of) if of.is_cut && of.bars.0.first().is_none_or(|first| oldest < first.ts) => {
                     too_old.push((symbol, oldest));
                 }
                 _ => others.push(run),
@@ -156,7 +182,7 @@ impl Standing {
         for (symbol, Corrected { of, rows, times, ranges: changed }) in corrected {
             revisions.extend(times.into_iter().map(|ts| emitted.revision(symbol, ts)));
             batches.push(rows);
-            of.bars.times.last().into_iter().for_each(|newest| emitted.through(symbol, *newest));
+            of.bars.0.last().into_iter().for_each(|newest| emitted.through(symbol, newest.ts));
             ranges.extend(changed.into_iter().map(|times| (symbol, times)));
             self.put(symbol, of);
         }
@@ -234,34 +260,34 @@ impl Standing {
         let mut times: Vec<i64> = run.iter().map(|work| work.candle.bar.ts).collect();
         times.sort_unstable();
         let oldest = times[0];
-        let is_before = of.bars.times[..of.before].last().is_some_and(|last| oldest <= *last);
+        let is_before = of.bars.0[..of.before].last().is_some_and(|last| oldest <= last.ts);
         for Work { candle, .. } in run {
-            let at = of.bars.times.partition_point(|known| *known < candle.bar.ts);
-            if of.bars.put(&candle.bar).is_new() && at < of.before {
+            let at = of.bars.before(candle.bar.ts);
+            if of.bars.put(candle.bar) && at < of.before {
                 of.before += 1;
             }
         }
         let mut batches = vec![];
         let mut end = if is_before {
             let mut state = of.first.fork();
-            batches.push(self.push(symbol, of.bars.bars().take(of.before), &mut state, names)?);
+            batches.push(self.push(symbol, &of.bars.0[..of.before], &mut state, names)?);
             of.second = state.fork();
             state
         } else {
             of.second.fork()
         };
-        batches.push(self.push(symbol, of.bars.bars().skip(of.before), &mut end, names)?);
+        batches.push(self.push(symbol, &of.bars.0[of.before..], &mut end, names)?);
         of.end = Some(end);
         let mut affected: Vec<Range<usize>> = vec![];
         for ts in times {
-            let rows = of.bars.affected(ts, self.looks);
+            let rows = self.looks.affected(of.bars.before(ts), of.bars.0.len());
             match affected.last_mut() {
                 Some(last) if *rows.start() <= last.end => last.end = last.end.max(rows.end() + 1),
                 _ => affected.push(*rows.start()..rows.end() + 1),
             }
         }
         let ranges: Vec<Range<i64>> =
-            affected.iter().map(|rows| of.bars.times[rows.start]..of.bars.times[rows.end - 1] + 1).collect();
+            affected.iter().map(|rows| of.bars.0[rows.start].ts..of.bars.0[rows.end - 1].ts + 1).collect();
         let rows = concat_batches(self.chain.output(), &batches)?;
         let is_affected = |ts: &i64| ranges.iter().any(|times| times.contains(ts));
         let mut times = times_of(&rows)?;
@@ -278,7 +304,7 @@ impl Standing {
             None => self.put(symbol, Box::new(OfSymbol::new(&self.chain))),
             Some(of) if of.end.is_none() => {
                 let mut end = of.second.fork();
-                self.push(symbol, of.bars.bars().skip(of.before), &mut end, names)?;
+                self.push(symbol, &of.bars.0[of.before..], &mut end, names)?;
                 if let Some(of) = self.of_mut(symbol) {
                     of.end = Some(end);
                 }
@@ -289,15 +315,9 @@ impl Standing {
     }
 
     /// Pushes bars of one symbol.
-    fn push(
-        &self,
-        symbol: Symbol,
-        bars: impl Iterator<Item = Bar>,
-        state: &mut ChainState,
-        names: &Names,
-    ) -> Result<RecordBatch> {
-        let mut columns = Columns::default();
-        bars.for_each(|bar| columns.push(&bar));
+    fn push(&self, symbol: Symbol, bars: &[Bar], state: &mut ChainState, names: &Names) -> Result<RecordBatch> {
+        let mut columns = Columns::with_capacity(bars.len());
+        bars.iter().for_each(|bar| columns.push(bar));
         columns.end(names.of(symbol));
         let rows = 0..columns.len();
         Ok(self.chain.push(columns.rows(self.chain.input())?, vec![rows], &mut [state])?.0)
@@ -320,29 +340,30 @@ impl OfSymbol {
     fn new(chain: &Chain) -> OfSymbol {
         let first = chain.begin();
         let (second, end) = (first.fork(), first.fork());
-        OfSymbol { bars: Series::default(), first, second, before: 0, end: Some(end) }
+        OfSymbol { bars: Bars::default(), is_cut: false, first, second, before: 0, end: Some(end) }
     }
 
     fn fork(&self) -> OfSymbol {
         let (first, second) = (self.first.fork(), self.second.fork());
-        OfSymbol { bars: self.bars.clone(), first, second, before: self.before, end: None }
+        OfSymbol { bars: self.bars.clone(), is_cut: self.is_cut, first, second, before: self.before, end: None }
     }
 
     /// Takes bars that the end is behind by now.
     fn append(&mut self, run: Run<'_>, stride: usize) {
-        self.bars.extend(run.iter().map(|work| work.candle.bar));
+        self.bars.0.extend(run.iter().map(|work| work.candle.bar));
         self.trim(stride);
     }
 
     /// Moves the places on, once there are bars enough behind the second.
     fn trim(&mut self, stride: usize) {
-        if self.bars.times.len() - self.before < stride {
+        if self.bars.0.len() - self.before < stride {
             return;
         }
         if let Some(end) = &self.end {
             self.first = std::mem::replace(&mut self.second, end.fork());
-            self.bars.forget(self.before);
-            self.before = self.bars.times.len();
+            self.is_cut |= self.before > 0;
+            self.bars.0.drain(..self.before);
+            self.before = self.bars.0.len();
         }
     }
 }

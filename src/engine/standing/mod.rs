@@ -5,6 +5,7 @@
 //! new rows: what they have to know of those before is kept by symbol, as a [`ChainState`].
 
 mod series;
+mod window;
 
 use crate::series_exec::SeriesExec;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -16,10 +17,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::streaming::StreamingTableExec;
-use series::SeriesStep;
+use series::{SeriesStep, State};
 use std::ops::Range;
 use std::sync::Arc;
-use tallow_udfs::series::CallState;
 
 /// The operators of a plan, from the rows that come to the rows that go.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Chain {
 
 /// What a chain keeps of one series.
 #[derive(Debug)]
-pub struct ChainState(Vec<CallState>);
+pub struct ChainState(Vec<State>);
 
 #[derive(Debug)]
 enum Step {
@@ -129,7 +129,7 @@ impl Chain {
 impl ChainState {
     /// Another one that goes on from here by itself.
     pub fn fork(&self) -> ChainState {
-        ChainState(self.0.iter().map(CallState::fork).collect())
+        ChainState(self.0.iter().map(State::fork).collect())
     }
 }
 

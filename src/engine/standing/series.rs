@@ -1,5 +1,6 @@
 //! The functions of one operator over series, bar by bar.
 
+use super::window::{WindowCall, WindowState};
 use super::{ChainState, evaluated};
 use crate::series_exec::SeriesExec;
 use arrow::array::{ArrayRef, RecordBatch};
@@ -12,11 +13,36 @@ use std::ops::Range;
 use std::sync::Arc;
 use tallow_udfs::series::{CallState, OutputBuilder, SeriesCall};
 
-/// A call, with its arguments as places among those of the step.
+/// A function.
 #[derive(Debug)]
-struct Bound {
-    call: SeriesCall,
-    args: Vec<usize>,
+enum Bound {
+    /// One of ours, with its arguments as places among those of the step.
+    Series { call: Box<SeriesCall>, args: Vec<usize> },
+    /// Any other.
+    Window(WindowCall),
+}
+
+/// What a function keeps of a series.
+#[derive(Debug)]
+pub(super) enum State {
+    Series(CallState),
+    Window(WindowState),
+}
+
+impl State {
+    fn window(&mut self) -> Option<&mut WindowState> {
+        match self {
+            State::Window(state) => Some(state),
+            State::Series(_) => None,
+        }
+    }
+
+    pub fn fork(&self) -> State {
+        match self {
+            State::Series(state) => State::Series(state.fork()),
+            State::Window(state) => State::Window(state.clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -42,9 +68,6 @@ impl SeriesStep {
         }
         let (mut args, mut bound) = (Vec::<Arc<dyn PhysicalExpr>>::new(), vec![]);
         for (expr, call) in series.window_expr().iter().zip(series.calls()) {
-            let Some((call, exprs)) = call.filter(|(call, _)| call.begin().is_some()) else {
-                return Err(expr.name().to_string());
-            };
             let place = |expr: &Arc<dyn PhysicalExpr>| match args.iter().position(|known| known == expr) {
                 Some(place) => place,
                 None => {
@@ -52,13 +75,19 @@ impl SeriesStep {
                     args.len() - 1
                 }
             };
-            bound.push(Bound { args: exprs.iter().map(place).collect(), call: call.clone() });
+            let found = match call {
+                Some((call, exprs)) if call.begin().is_some() => {
+                    Some(Bound::Series { args: exprs.iter().map(place).collect(), call: Box::new(call.clone()) })
+                }
+                Some(_) => None,
+                None => {
+                    let call = WindowCall::of(expr, &series.input().schema()).map_err(|error| error.to_string())?;
+                    call.map(Bound::Window)
+                }
+            };
+            bound.push(found.ok_or_else(|| expr.name().to_string())?);
         }
         Ok(SeriesStep { args, bound, schema: series.schema(), first: 0 })
-    }
-
-    pub fn calls(&self) -> impl Iterator<Item = &SeriesCall> {
-        self.bound.iter().map(|bound| &bound.call)
     }
 
     /// Says where its states begin, and gives where those of the next step do.
@@ -67,8 +96,11 @@ impl SeriesStep {
         first + self.bound.len()
     }
 
-    pub fn begin(&self) -> impl Iterator<Item = CallState> {
-        self.calls().filter_map(SeriesCall::begin)
+    pub fn begin(&self) -> impl Iterator<Item = State> {
+        self.bound.iter().filter_map(|bound| match bound {
+            Bound::Series { call, .. } => call.begin().map(State::Series),
+            Bound::Window(call) => Some(State::Window(call.begin())),
+        })
     }
 
     pub fn push(
@@ -81,13 +113,25 @@ impl SeriesStep {
         let args = evaluated(&self.args, rows)?;
         let mut columns = rows.columns().to_vec();
         for (at, bound) in self.bound.iter().enumerate() {
-            let args: Vec<ArrayRef> = bound.args.iter().map(|&arg| Arc::clone(&args[arg])).collect();
-            let args = bound.call.arguments(&args, count)?;
-            let mut out = OutputBuilder::of_rows(&bound.call, count);
-            for (range, state) in ranges.iter().zip(states.iter_mut()).filter(|(range, _)| !range.is_empty()) {
-                state.0[self.first + at].push(&bound.call, &args, range.clone(), &mut out)?;
-            }
-            columns.push(out.finish());
+            let at = self.first + at;
+            let column = match bound {
+                Bound::Series { call, args: places } => {
+                    let args: Vec<ArrayRef> = places.iter().map(|&place| Arc::clone(&args[place])).collect();
+                    let args = call.arguments(&args, count)?;
+                    let mut out = OutputBuilder::of_rows(call, count);
+                    for (range, state) in ranges.iter().zip(states.iter_mut()).filter(|(range, _)| !range.is_empty()) {
+                        if let State::Series(state) = &mut state.0[at] {
+                            state.push(call, &args, range.clone(), &mut out)?;
+                        }
+                    }
+                    out.finish()
+                }
+                Bound::Window(call) => {
+                    let own = states.iter_mut().map(|state| state.0[at].window());
+                    call.push(rows, ranges, own)?
+                }
+            };
+            columns.push(column);
         }
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }

@@ -13,6 +13,8 @@ use datafusion_expr::function::{
 use datafusion_expr::{Documentation, Expr, LimitEffect, PartitionEvaluator, Signature, WindowUDFImpl};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Most bars between two values.
@@ -92,6 +94,60 @@ impl LagBars {
     }
 }
 
+impl LagBars {
+    /// How many bars a bound call looks, and what stands where there are not that many.
+    fn bound(&self, args: &[Arc<dyn PhysicalExpr>], series: Option<&FieldRef>) -> Result<(usize, Option<ScalarValue>)> {
+        let value = |i: usize| args.get(i).map(|e| e.downcast_ref::<Literal>().map(Literal::value));
+        let bars = self.offset(value(1).map(|v| v.and_then(ParamValue::from_scalar)))?;
+        let default = match (value(2), series) {
+            (Some(Some(value)), Some(field)) if !value.is_null() => Some(value.cast_to(field.data_type())?),
+            (Some(None), _) => {
+                return plan_err!("`default` of {} is no literal, expected one: {}", self.name(), self.usage());
+            }
+            _ => None,
+        };
+        Ok((bars, default))
+    }
+
+    /// A bound call at the beginning of a series, to be handed its bars one by one; `None`: it looks ahead.
+    pub fn begin(&self, args: &[Arc<dyn PhysicalExpr>], series: &FieldRef) -> Result<Option<Lagged>> {
+        if self.ahead {
+            return Ok(None);
+        }
+        let (bars, default) = self.bound(args, Some(series))?;
+        let null = ScalarValue::try_from(series.data_type())?;
+        Ok(Some(Lagged { bars, default: default.unwrap_or_else(|| null.clone()), null, held: VecDeque::new() }))
+    }
+}
+
+/// A call of `lag_bars` in the course of a series.
+#[derive(Debug, Clone)]
+pub struct Lagged {
+    bars: usize,
+    default: ScalarValue,
+    null: ScalarValue,
+    /// The last values, as many as it looks back.
+    held: VecDeque<ScalarValue>,
+}
+
+impl Lagged {
+    /// The values of the next bars, which are some rows of a column.
+    pub fn push(&mut self, values: &ArrayRef, rows: Range<usize>, out: &mut Vec<ScalarValue>) -> Result<()> {
+        let values = values.slice(rows.start, rows.len());
+        let first = out.len();
+        out.resize(first + rows.len(), self.null.clone());
+        for row in valid_rows(&values) {
+            let value = ScalarValue::try_from_array(&values, row)?;
+            out[first + row] = match self.held.len() == self.bars {
+                true => self.held.pop_front().unwrap_or_else(|| self.null.clone()),
+                false => self.default.clone(),
+            };
+            self.held.push_back(value);
+        }
+        Ok(())
+    }
+}
+
 const LAG: &str = "lag_bars(expr, offset => 1, default => null)";
 const LEAD: &str = "lead_bars(expr, offset => 1, default => null)";
 
@@ -110,15 +166,7 @@ impl WindowUDFImpl for LagBars {
     }
 
     fn partition_evaluator(&self, args: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
-        let value = |i: usize| args.input_exprs().get(i).map(|e| e.downcast_ref::<Literal>().map(Literal::value));
-        let bars = self.offset(value(1).map(|v| v.and_then(ParamValue::from_scalar)))?;
-        let default = match (value(2), args.input_fields().first()) {
-            (Some(Some(value)), Some(field)) if !value.is_null() => Some(value.cast_to(field.data_type())?),
-            (Some(None), _) => {
-                return plan_err!("`default` of {} is no literal, expected one: {}", self.name(), self.usage());
-            }
-            _ => None,
-        };
+        let (bars, default) = self.bound(args.input_exprs(), args.input_fields().first())?;
         Ok(Box::new(Evaluator { bars, ahead: self.ahead, default }))
     }
 
@@ -224,6 +272,25 @@ mod tests {
         let x = [Some(1.0), None, Some(2.0)];
         assert_eq!(shifted(&x, 1, false, Some(7.0)), [Some(7.0), None, Some(1.0)]);
         assert_eq!(shifted(&x, 1, true, Some(7.0)), [Some(2.0), None, Some(7.0)]);
+    }
+
+    #[test]
+    fn bar_by_bar_is_as_at_once() {
+        let x: ArrayRef =
+            Arc::new(Float64Array::from(vec![Some(1.0), None, Some(2.0), Some(f64::NAN), Some(3.0), Some(4.0)]));
+        let field = Arc::new(arrow::datatypes::Field::new("x", DataType::Float64, true));
+        let column = Arc::new(datafusion_physical_expr::expressions::Column::new("x", 0)) as Arc<dyn PhysicalExpr>;
+        for bars in 1..4 {
+            let args = [Arc::clone(&column), Arc::new(Literal::new(ScalarValue::Int64(Some(bars))))];
+            let mut lagged = LagBars::lag().begin(&args, &field).unwrap().unwrap();
+            let mut out = vec![];
+            for rows in [0..1, 1..1, 1..4, 4..5, 5..6] {
+                lagged.push(&x, rows, &mut out).unwrap();
+            }
+            let whole = shift(&x, bars as usize, false, None).unwrap();
+            assert_eq!(&ScalarValue::iter_to_array(out).unwrap(), &whole, "{bars}");
+        }
+        assert!(LagBars::lead().begin(&[column], &field).unwrap().is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod returns;
 mod z_score;
 
 pub(crate) use ewm_std::{ewm_std, ewm_std_back};
-pub use lag_bars::LagBars;
+pub use lag_bars::{LagBars, Lagged};
 
 use crate::family::Family;
 use std::sync::Arc;
