@@ -1,6 +1,6 @@
 //! How much memory and how many threads a session may use.
 
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System, get_current_pid};
 use tallow_common::{Error, Result};
 
 /// Share of the machine's memory, or of the container's, that a session takes by default.
@@ -14,6 +14,29 @@ pub fn default_memory() -> usize {
     let system = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()));
     let total = system.cgroup_limits().map_or(system.total_memory(), |c| c.total_memory.min(system.total_memory()));
     (total as f64 * DEFAULT_SHARE) as usize
+}
+
+/// What this process uses.
+pub struct Usage {
+    system: System,
+    process: Option<Pid>,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Usage { system: System::new(), process: get_current_pid().ok() }
+    }
+}
+
+impl Usage {
+    /// Bytes of memory, and what it used of all processors since this was last asked, of a hundred; 0 where it is not known.
+    pub fn now(&mut self) -> (u64, f64) {
+        let Some(pid) = self.process else { return (0, 0.0) };
+        let what = ProcessRefreshKind::nothing().with_memory().with_cpu();
+        self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
+        let processors = default_threads() as f64;
+        self.system.process(pid).map_or((0, 0.0), |of| (of.memory(), f64::from(of.cpu_usage()) / processors))
+    }
 }
 
 /// The number of threads by default.

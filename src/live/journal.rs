@@ -39,17 +39,22 @@ fn failed(path: &Path, error: std::io::Error) -> Error {
     Error::File(path.display().to_string(), error)
 }
 
+/// Keeps all other runs out of a folder for as long as what is given back is there.
+pub(crate) fn lock(folder: &Path) -> Result<File> {
+    std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+    let path = folder.join(LOCK);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| failed(&path, e))?;
+    lock.try_lock().map_err(|_| {
+        Error::conflict(format!("another live run keeps its journal in {}", folder.display()))
+            .with_hint("stop it first, or give this one a name of its own")
+    })?;
+    Ok(lock)
+}
+
 impl Journal {
     /// Opens the journal in a folder, which no other run has open, and reads what it holds.
     pub fn open(folder: &Path) -> Result<(Journal, Vec<Entry>)> {
-        std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-        let path = folder.join(LOCK);
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| failed(&path, e))?;
-        lock.try_lock().map_err(|_| {
-            Error::conflict(format!("another live run keeps its journal in {}", folder.display()))
-                .with_hint("stop it first, or give this one a name of its own")
-        })?;
+        let lock = lock(folder)?;
         let listed = std::fs::read_dir(folder).map_err(|e| failed(folder, e))?;
         let mut segments: Vec<PathBuf> = listed.filter_map(|entry| Some(entry.ok()?.path())).collect();
         segments.retain(|path| path.extension().is_some_and(|ending| ending == ENDING));

@@ -3,11 +3,14 @@
 //! `core/` decides everything and knows no clock, no thread and no chance; a simulation (`sim/`) drives it through whatever may
 //! happen. Around it stand workers that compute, a journal, the store and feeds.
 
+mod alerts;
 mod answers;
 mod candles;
 mod core;
+mod door;
 mod feeds;
 mod journal;
+mod letters;
 mod oracle;
 mod others;
 mod plan;
@@ -19,13 +22,18 @@ mod standing;
 mod store;
 mod symbols;
 mod warm;
+mod watch;
 mod worker;
 
 #[cfg(test)]
 mod sim;
 
-pub use answers::{Answers, Ndjson, Nobody};
+pub use alerts::{Baseline, save_baseline};
+pub use answers::{Answers, Callback, Ndjson, Nobody, Several, Tcp, Webhook};
 pub use core::{Counters, Durable, Settings};
+pub use door::{Door, Letter, Rejected, Submitted};
 pub use feeds::{FeedUrl, OfExchange, Replay, Speed};
+pub use letters::{drop_stored, retry_stored, stored_letters};
 pub use prepared::{Live, LiveOptions};
 pub use run::Summary;
+pub use watch::{Alert, BOUNDS, Health, Recent, Severity, Status, Times};

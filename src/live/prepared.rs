@@ -1,13 +1,16 @@
 //! A live run before it begins: its plan, its journal, and what it knows of the lake.
 
 use crate::core::{Candle, Core, Durable, Feed, Sequence, Settings, Symbol};
+use crate::door::{Ask, Door};
+use crate::feeds::{FromFeed, Numbers};
 use crate::journal::Journal;
+use crate::letters::{self, read_letters};
 use crate::oracle::Oracle;
 use crate::others::Kept;
 use crate::plan::LivePlan;
 use crate::run::now;
 use crate::standing::Standing;
-use crate::store::{Target, read_letters};
+use crate::store::Target;
 use crate::symbols::Symbols;
 use crate::warm::{Wanted, read};
 use crate::worker::{Emitted, How, Known, Worker};
@@ -21,6 +24,7 @@ use tallow_lake::properties::ORIGIN;
 use tallow_pipeline::Session;
 use tallow_pipeline::incremental::Pipeline;
 use tallow_udfs::calendar::{Grid, Origin, Timeframe};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// How a live run is done.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct LiveOptions {
     pub drain: Duration,
     /// Whether every result is computed anew from all the bars that it looks at: slower, and a check of what is kept of functions.
     pub recompute: bool,
+    /// Whether it is told what passes a limit.
+    pub alerts: bool,
     /// Sizes and times.
     pub settings: Settings,
 }
@@ -62,7 +68,15 @@ pub struct Live {
     pub(crate) others: Vec<Arc<Kept>>,
     /// Candles of the journal that the lake does not have.
     pub(crate) replayed: Vec<(Sequence, Candle)>,
+    /// Where feeds put what they read, and where it is taken from; where it is asked for, and how.
+    pub(crate) channel: Option<(Sender<FromFeed>, Receiver<FromFeed>)>,
+    pub(crate) asked: Option<Receiver<Ask>>,
+    asks: Sender<Ask>,
+    pub(crate) numbers: Arc<Numbers>,
 }
+
+/// Messages of feeds that wait; each holds many candles.
+const MESSAGES: usize = 16;
 
 /// Candles that a run before this one left.
 const JOURNAL: Feed = Feed(0);
@@ -85,7 +99,7 @@ impl Live {
             name: pipeline.name.clone(),
             results,
             candles: options.keeps_candles.then_some((plan.timeframe, origin)),
-            dead_letters: folder.join("dead_letters.ndjson"),
+            dead_letters: letters::file(&folder),
         };
         let mut settings = options.settings.clone();
         settings.step = plan.timeframe.fixed_length().filter(|_| plan.timeframe < Timeframe::Day);
@@ -108,6 +122,7 @@ impl Live {
             tracing::info!("every result is computed anew from the bars that it looks at: {reason}");
         }
         let workers = settings.workers;
+        let (asks, asked) = channel(MESSAGES);
         let mut live = Live {
             core: Core::new(settings),
             session,
@@ -121,6 +136,10 @@ impl Live {
             grid,
             others: vec![],
             replayed: vec![],
+            channel: Some(channel(MESSAGES)),
+            asked: Some(asked),
+            asks,
+            numbers: Arc::default(),
         };
         for _ in 0..workers {
             live.workers.push(Some(live.worker().await?));
@@ -154,6 +173,22 @@ impl Live {
     /// How many symbols are known, and how many bars of each are kept; `None`: all.
     pub fn known(&self) -> (usize, Option<usize>) {
         (self.symbols.len(), self.plan.looks.back.map(|_| self.plan.looks.kept()))
+    }
+
+    /// How others speak with the run once it goes on; `None`: it has begun.
+    pub fn door(&self) -> Option<Door> {
+        let (into, _) = self.channel.as_ref()?;
+        Some(Door { asks: self.asks.clone(), into: into.clone(), numbers: Arc::clone(&self.numbers) })
+    }
+
+    /// The folder of the run.
+    pub fn folder(&self) -> PathBuf {
+        self.options.folder.join(&self.target.name)
+    }
+
+    /// Whether results are computed bar by bar.
+    pub(crate) fn is_bar_by_bar(&self) -> bool {
+        self.chain.is_some()
     }
 
     /// The newest bar that is known of each symbol.

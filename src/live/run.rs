@@ -1,32 +1,37 @@
 //! A live run: the shell around the decisions of [`Core`](crate::core::Core).
 
+use crate::alerts::{Loads, Told, WORSE, alerts, baseline, regressions};
 use crate::answers::Answers as Sink;
 use crate::core::{Action, Candle, Core, Counters, Event, Failure, Feed, Micros, Rejection, Sequence, Symbol, Work};
-use crate::feeds::{FeedUrl, FromFeed, Numbers, Of, Raw, Replies, Unreadable, start};
+use crate::door::{Ask, Letter};
+use crate::feeds::{FeedUrl, FromFeed, Of, Raw, Replies, Unreadable, start};
 use crate::others::Kept;
 use crate::prepared::Live;
 use crate::store::{Flushing, Unflushed, write};
 use crate::warm::{Wanted, read};
+use crate::watch::{Alert, Recent, Severity, Status, WINDOW, Watch, health, named};
 use crate::worker::{Computed, Worker};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tallow_common::time::shown;
 use tallow_common::{Error, Result};
+use tallow_engine::resources::Usage;
 use tallow_udfs::calendar::Timeframe;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::{Receiver, UnboundedSender, channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Messages of feeds that wait; each holds many candles.
-const MESSAGES: usize = 16;
 /// No more is taken from feeds once so large a part of what may wait does: they are held up, not refused.
 const HELD_UP: f64 = 0.7;
 /// A batch of so few candles is computed where it is: to hand it to another thread would take as long.
 const SMALL: usize = 16;
 /// How often the lake is asked for newer bars of other lengths.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long servers are told what the lake has, once the run has ended.
+const LAST: Duration = Duration::from_secs(5);
 /// Lines that are no candles are told of one by one up to so many.
 const TOLD: u64 = 20;
 
@@ -58,22 +63,41 @@ impl Live {
     ///
     /// # Errors
     /// A feed cannot be opened, the journal not written, or results not be handed on.
-    pub async fn run(self, feeds: &[FeedUrl], answers: Box<dyn Sink>, stop: CancellationToken) -> Result<Summary> {
+    pub async fn run(mut self, feeds: &[FeedUrl], answers: Box<dyn Sink>, stop: CancellationToken) -> Result<Summary> {
         let session = Arc::clone(&self.session);
-        let (into, from) = channel(MESSAGES);
-        let (numbers, ended) = (Arc::new(Numbers::default()), CancellationToken::new());
-        let mut open = vec![];
-        let of = Of { session: &session, timeframe: self.plan.timeframe, known: self.newest() };
+        let (Some((into, from)), Some(asked)) = (self.channel.take(), self.asked.take()) else {
+            return Err(Error::invalid("the run has begun already"));
+        };
+        let (numbers, ended) = (Arc::clone(&self.numbers), CancellationToken::new());
+        let (mut open, mut positions) = (vec![], HashMap::new());
+        let (alive, mut all_ended) = channel(1);
+        let known = self.newest();
         for url in feeds {
-            open.push(start(url, &of, &numbers, into.clone(), ended.clone())?);
+            let mut after = 0;
+            let position = url.position().map(|key| self.target.application(&key));
+            if let Some(application) = &position {
+                after = self.after(application).await?;
+            }
+            let (known, alive, name) = (known.clone(), alive.clone(), self.target.name.as_str());
+            let of = Of { session: &session, timeframe: self.plan.timeframe, known, name, after, alive };
+            let feed = start(url, &of, &numbers, into.clone(), ended.clone())?;
+            open.push(feed);
+            positions.extend(position.map(|application| (feed, application)));
         }
+        drop(alive);
         drop(into);
         let running = Running {
+            watch: Watch::new(now())?,
+            usage: Usage::default(),
+            told: Told::default(),
             live: self,
             from,
+            asked,
             open,
             answers,
             replies: Replies::default(),
+            acknowledges: HashMap::new(),
+            positions,
             unflushed: Unflushed::default(),
             computing: FuturesUnordered::new(),
             flushing: None,
@@ -88,10 +112,27 @@ impl Live {
             unreadable: 0,
             rows: 0,
             left: None,
+            unflushed_since: None,
+            flushing_since: None,
         };
         let done = session.engine().run(running.run(stop)).await?;
         ended.cancel();
+        // Servers are still told what the lake has.
+        let _ = tokio::time::timeout(LAST, all_ended.recv()).await;
         done
+    }
+
+    /// Up to which offset the lake has what came of a feed.
+    async fn after(&self, application: &str) -> Result<u64> {
+        if self.target.candles.is_none() {
+            return Err(Error::invalid(
+                "how far a feed from Postgres has come is recorded with its candles, which are not kept",
+            ));
+        }
+        let (table, applications) = (self.plan.table.clone(), vec![application.to_string()]);
+        let reached =
+            self.session.on_lake(move |lake| async move { lake.reached(&table, None, applications).await }).await?;
+        Ok(reached.first().copied().flatten().unwrap_or_default())
     }
 }
 
@@ -107,9 +148,16 @@ struct Done {
 struct Running {
     live: Live,
     from: Receiver<FromFeed>,
+    asked: Receiver<Ask>,
+    watch: Watch,
+    usage: Usage,
+    told: Told,
     open: Vec<Feed>,
     answers: Box<dyn Sink>,
     replies: Replies,
+    /// Feeds that are told what the lake has, and by what positions of others are recorded there.
+    acknowledges: HashMap<Feed, UnboundedSender<u64>>,
+    positions: HashMap<Feed, String>,
     unflushed: Unflushed,
     computing: FuturesUnordered<JoinHandle<Done>>,
     flushing: Option<(Arc<Flushing>, JoinHandle<Result<()>>)>,
@@ -130,6 +178,9 @@ struct Running {
     unreadable: u64,
     rows: u64,
     left: Option<(usize, usize)>,
+    /// Since when the oldest results wait that are not being written, and those that are.
+    unflushed_since: Option<Micros>,
+    flushing_since: Option<Micros>,
 }
 
 impl Running {
@@ -139,6 +190,8 @@ impl Running {
         }
         self.turn().await?;
         let mut is_stopped = false;
+        let mut look = tokio::time::interval(Duration::from_micros(WINDOW.unsigned_abs()));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.left.is_none() {
             let due = self.live.core.due().map(|due| Duration::from_micros((due - now()).max(0) as u64));
             let takes = self.waiting.is_empty();
@@ -172,6 +225,8 @@ impl Running {
                 () = tokio::time::sleep_until(self.looked + LOOK), if !self.live.others.is_empty() && self.looking.is_none() => {
                     self.look()?;
                 }
+                Some(ask) = self.asked.recv() => self.answer(ask)?,
+                _ = look.tick(), if self.live.options.alerts => self.alert(),
                 () = tokio::time::sleep(due.unwrap_or(Duration::from_secs(3_600))), if due.is_some() => {}
                 () = stop.cancelled(), if !is_stopped => {
                     self.open.clear();
@@ -190,6 +245,110 @@ impl Running {
         let left = self.left.unwrap_or_default();
         let notes = self.live.plan.notes.clone();
         Ok(Summary { counters, notes, unreadable: self.unreadable, rows: self.rows, left, dead_letters })
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<()> {
+        match ask {
+            Ask::Status(to) => drop(to.send(self.status())),
+            Ask::DeadLetters(to) => drop(to.send(self.letters(None).collect())),
+            Ask::Retry(symbol, to) => {
+                let count = self.letters(symbol.as_deref()).count();
+                match symbol.map(|name| self.live.symbols.known(&name)) {
+                    // There is no letter of a symbol that is not known.
+                    Some(None) => {}
+                    symbol => self.step(Event::Retry { symbol: symbol.flatten() })?,
+                }
+                let _ = to.send(count);
+            }
+            Ask::Drop(symbol, to) => {
+                let count = self.letters(symbol.as_deref()).count();
+                match symbol.map(|name| self.live.symbols.known(&name)) {
+                    Some(None) => {}
+                    symbol => self.step(Event::Drop { symbol: symbol.flatten() })?,
+                }
+                let _ = to.send(count);
+            }
+        }
+        Ok(())
+    }
+
+    /// Dead letters, of a symbol or all.
+    fn letters(&self, symbol: Option<&str>) -> impl Iterator<Item = Letter> {
+        let names = self.live.symbols.names();
+        let letters = self.live.core.dead_letters().filter(|letter| letter.gone_with.is_none());
+        let all = letters.map(|letter| Letter {
+            symbol: names.of(letter.candle.symbol).to_string(),
+            ts: shown(letter.candle.bar.ts),
+            bar: letter.candle.bar.values.map(|value| Some(value).filter(|value| !value.is_nan())),
+            error: letter.error.clone(),
+            attempts: letter.attempts,
+            since: shown(letter.since),
+        });
+        all.filter(move |letter| symbol.is_none_or(|symbol| letter.symbol == symbol))
+    }
+
+    fn status(&mut self) -> Status {
+        let (now, core) = (now(), &self.live.core);
+        let since = |then: Option<Micros>| then.map_or(0.0, |then| (now - then).max(0) as f64 / 1e6);
+        let recent = self.watch.recent(now);
+        let (memory, cpu) = self.usage.now();
+        let loads = self.loads(memory, cpu);
+        Status {
+            name: self.live.target.name.clone(),
+            table: self.live.plan.table.clone(),
+            uptime: since(Some(self.watch.begun)),
+            symbols: self.live.symbols.len(),
+            bar_by_bar: self.live.is_bar_by_bar(),
+            queue: core.pending(),
+            queue_capacity: core.capacity(),
+            oldest_ms: since(core.oldest()) * 1e3,
+            unflushed: core.unflushed(),
+            flush_lag: since(self.flushing_since.or(self.unflushed_since)),
+            dead_letters: core.dead_letters().filter(|letter| letter.gone_with.is_none()).count(),
+            unreadable: self.unreadable,
+            rows: self.rows,
+            rebuilds: self.watch.rebuilds,
+            counters: named(core.counters()),
+            latency: self.watch.latency(),
+            queue_time: self.watch.queue_time(),
+            memory: memory as f64 / (1 << 20) as f64,
+            health: health(&recent, loads.waits),
+            alerts: self.found(now, &recent, &loads),
+            recent,
+        }
+    }
+
+    fn loads(&self, memory: u64, cpu: f64) -> Loads {
+        let core = &self.live.core;
+        let may = self.live.session.engine().memory().max(1) as f64;
+        Loads {
+            queue: 100.0 * core.pending() as f64 / core.capacity().max(1) as f64,
+            memory: 100.0 * memory as f64 / may,
+            cpu,
+            waits: core.pending() > 0,
+        }
+    }
+
+    /// What is not as it should be.
+    fn found(&self, now: Micros, recent: &Recent, loads: &Loads) -> Vec<Alert> {
+        let mut found = alerts(recent, loads);
+        if let Some(baseline) = baseline(&self.live.folder()) {
+            found.extend(regressions(&baseline, &self.watch.last(now, WORSE)));
+        }
+        found
+    }
+
+    /// Tells what is not as it should be.
+    fn alert(&mut self) {
+        let now = now();
+        let (memory, cpu) = self.usage.now();
+        let found = self.found(now, &self.watch.recent(now), &self.loads(memory, cpu));
+        for Alert { what, severity, value, limit } in self.told.news(now, &found) {
+            match severity {
+                Severity::Warning => tracing::warn!("{what}: {value:.1}, which passes {limit}"),
+                Severity::Critical => tracing::error!("{what}: {value:.1}, which passes {limit}"),
+            }
+        }
     }
 
     /// Looks whether the lake has newer bars of other lengths.
@@ -217,6 +376,7 @@ impl Running {
     fn told(&mut self, told: FromFeed) -> Result<()> {
         match told {
             FromFeed::Opened(feed, to) => self.replies.open(feed, to),
+            FromFeed::Acknowledges(feed, to) => drop(self.acknowledges.insert(feed, to)),
             FromFeed::Closed(feed) => {
                 self.replies.close(feed);
                 self.open.retain(|open| *open != feed);
@@ -246,7 +406,12 @@ impl Running {
                     self.line = line;
                     self.step_at(self.now, Event::Candle(candle))?;
                 }
-                Err(Unreadable { line, error }) => self.unreadable(feed, line, &error),
+                Err(Unreadable { line, error, offset }) => {
+                    self.unreadable(feed, line, &error);
+                    if let Some(offset) = offset {
+                        self.step_at(self.now, Event::Skipped { feed, offset })?;
+                    }
+                }
             }
         }
         Ok(())
@@ -263,7 +428,7 @@ impl Running {
     /// What a feed reads, as a candle of the run.
     fn candle(&mut self, feed: Feed, raw: Raw) -> Result<(Candle, u64), Unreadable> {
         let live = &mut self.live;
-        let wrong = |error: String| Unreadable { line: raw.line, error };
+        let wrong = |error: String| Unreadable { line: raw.line, error, offset: raw.offset };
         if let Some(given) = raw.timeframe.as_deref()
             && given.parse::<Timeframe>().ok() != Some(live.plan.timeframe)
         {
@@ -272,14 +437,14 @@ impl Running {
         if let Some(grid) = &live.grid
             && grid.bar(raw.bar.ts).0 != raw.bar.ts
         {
-            let shown = tallow_common::time::shown(raw.bar.ts);
+            let shown = shown(raw.bar.ts);
             return Err(wrong(format!("`ts` is {shown}: no bar of {} begins then", live.plan.timeframe)));
         }
         if !live.options.new_symbols && live.symbols.known(&raw.symbol).is_none() {
             return Err(wrong(format!("`symbol` is '{}': `{}` has no such symbol", raw.symbol, live.plan.table)));
         }
         let symbol = live.symbols.number(&raw.symbol);
-        Ok((Candle { feed, offset: None, symbol, bar: raw.bar, priority: raw.priority }, raw.line))
+        Ok((Candle { feed, offset: raw.offset, symbol, bar: raw.bar, priority: raw.priority }, raw.line))
     }
 
     async fn turn(&mut self) -> Result<()> {
@@ -327,7 +492,7 @@ impl Running {
             }
             Action::Hole { symbol, from, until } => {
                 let name = self.live.symbols.names().of(symbol);
-                let [from, until] = [from, until].map(tallow_common::time::shown);
+                let [from, until] = [from, until].map(shown);
                 tracing::debug!("{name}: bars are missing from {from} to {until}");
             }
             Action::Append { sequence, candle } => {
@@ -343,6 +508,7 @@ impl Running {
                 self.step(Event::Synced { through })?;
             }
             Action::Compute { worker: at, batch } => {
+                self.watch.begins(now(), &batch);
                 if batch.len() <= SMALL && self.here.is_none() {
                     self.here = Some((at, batch));
                     return Ok(());
@@ -355,9 +521,16 @@ impl Running {
                 })?;
                 self.computing.push(task);
             }
-            // The feeds that there are have no offsets.
-            Action::Flush { flush, through, .. } => self.flush(flush, through)?,
-            Action::Ack { .. } => {}
+            Action::Flush { flush, through, offsets } => {
+                let recorded = |(feed, offset)| Some((self.positions.get(&feed)?.clone(), offset));
+                let positions = offsets.into_iter().filter_map(recorded).collect();
+                self.flush(flush, through, positions)?;
+            }
+            Action::Ack { feed, offset } => {
+                if let Some(to) = self.acknowledges.get(&feed) {
+                    let _ = to.send(offset);
+                }
+            }
             Action::Truncate { through } => {
                 if let Some(journal) = &mut self.live.journal {
                     journal.truncate(through)?;
@@ -385,6 +558,7 @@ impl Running {
 
     /// Reads all bars of some symbols, for a change from a time on.
     async fn rebuild(&mut self, worker: &mut Worker, symbols: &[(Symbol, i64)]) -> Result<()> {
+        self.watch.rebuilt(now(), symbols.len());
         let (live, names) = (&self.live, self.live.symbols.names());
         for (symbol, from) in symbols {
             let mut bars = BTreeMap::new();
@@ -415,6 +589,8 @@ impl Running {
                     taken.map_err(|error| Error::File("results".to_string(), error))?;
                 }
                 self.rows += rows as u64;
+                self.watch.answered(now(), &batch);
+                self.unflushed_since.get_or_insert_with(now);
                 if self.live.target.results.is_some() {
                     self.unflushed.add_answers(answers);
                 }
@@ -425,28 +601,33 @@ impl Running {
             }
             Computed::Failed(failure) => {
                 tracing::warn!("a batch of {} candles failed: {}", batch.len(), failure.message);
+                self.watch.failed(now(), &batch);
                 self.step(Event::Failed { worker: at, batch, failure, jitter })
             }
             Computed::TooOld(_) => {
                 let message = "bars before it are neither kept nor in the lake".to_string();
+                self.watch.failed(now(), &batch);
                 let failure = Failure { is_transient: false, message };
                 self.step(Event::Failed { worker: at, batch, failure, jitter })
             }
         }
     }
 
-    fn flush(&mut self, flush: u64, through: Sequence) -> Result<()> {
+    fn flush(&mut self, flush: u64, through: Sequence, positions: Vec<(String, u64)>) -> Result<()> {
         let flushing = Arc::new(Flushing {
             rows: std::mem::take(&mut self.unflushed),
             names: self.live.symbols.names().clone(),
             dead_letters: self.live.core.dead_letters().cloned().collect(),
             flush,
             through,
+            positions,
         });
+        let since = self.unflushed_since.take();
         let (session, target, of_task) =
             (Arc::clone(&self.live.session), self.live.target.clone(), Arc::clone(&flushing));
         let task = self.live.session.engine().spawn(async move { write(&session, &target, &of_task).await })?;
         self.flushing = Some((flushing, task));
+        self.flushing_since = since;
         Ok(())
     }
 
@@ -457,9 +638,13 @@ impl Running {
             ));
         };
         match written {
-            Ok(()) => self.step(Event::Flushed { through: flushing.through }),
+            Ok(()) => {
+                self.flushing_since = None;
+                self.step(Event::Flushed { through: flushing.through })
+            }
             Err(error) => {
                 tracing::warn!("results are not written yet: {error}");
+                self.unflushed_since = self.flushing_since.take().or(self.unflushed_since);
                 self.unflushed.put_back(flushing.rows);
                 self.step(Event::FlushFailed { jitter: (now() as u32).wrapping_mul(2_654_435_761) })
             }

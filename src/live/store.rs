@@ -4,7 +4,8 @@
 //! records how far the run has come. A candle whose results are not in the lake is not there either, so that it is computed again.
 
 use crate::candles::{Columns, VALUES};
-use crate::core::{Bar, Candle, DeadLetter, Feed, Sequence, Symbol};
+use crate::core::{Bar, Candle, DeadLetter, Sequence, Symbol};
+use crate::letters::write_letters;
 use crate::symbols::Names;
 use crate::worker::Answers;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -12,11 +13,9 @@ use arrow::compute::{SortColumn, cast, concat_batches, filter_record_batch, lexs
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::physical_plan::ExecutionPlan;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tallow_common::time::timestamp_type;
 use tallow_common::{Error, Ranges, Result, Times};
@@ -41,7 +40,12 @@ pub(crate) struct Target {
 impl Target {
     /// Under which names the candles' table records how far the run has come: the journal, and the flushes.
     pub fn applications(&self) -> [String; 2] {
-        ["journal", "flush"].map(|of| format!("tallow/live/{}/{of}", self.name))
+        ["journal", "flush"].map(|of| self.application(of))
+    }
+
+    /// Under which name it records how far something has come.
+    pub fn application(&self, of: &str) -> String {
+        format!("tallow/live/{}/{of}", self.name)
     }
 }
 
@@ -146,6 +150,8 @@ pub(crate) struct Flushing {
     pub dead_letters: Vec<DeadLetter>,
     pub flush: u64,
     pub through: Sequence,
+    /// How far feeds have come that are asked from there on.
+    pub positions: Vec<(String, u64)>,
 }
 
 /// Writes it; what was not written is to be put back.
@@ -172,79 +178,11 @@ pub(crate) async fn write(session: &Session, target: &Target, flushing: &Flushin
     if let Some((timeframe, origin)) = target.candles.clone() {
         let plan = plan_of(flushing.rows.candles(&flushing.names)?)?;
         let [journal, flush] = target.applications();
-        let sources = [(journal, flushing.through), (flush, flushing.flush)];
+        let mut sources = vec![(journal, flushing.through), (flush, flushing.flush)];
+        sources.extend(flushing.positions.iter().cloned());
         session
             .on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan, "LIVE", &sources).await })
             .await?;
     }
     Ok(())
-}
-
-/// A dead letter as a line of a file.
-#[derive(Serialize, Deserialize)]
-struct Letter {
-    symbol: String,
-    ts: i64,
-    values: [Option<f64>; 5],
-    priority: u8,
-    error: String,
-    attempts: u32,
-    since: i64,
-    gone_with: Option<u64>,
-}
-
-fn failed(path: &Path, error: std::io::Error) -> Error {
-    Error::File(path.display().to_string(), error)
-}
-
-fn write_letters(path: &Path, letters: &[DeadLetter], names: &Names) -> Result<()> {
-    if letters.is_empty() && !path.exists() {
-        return Ok(());
-    }
-    let mut text = vec![];
-    for letter in letters {
-        let DeadLetter { candle, error, attempts, since, gone_with } = letter.clone();
-        let line = Letter {
-            symbol: names.of(candle.symbol).to_string(),
-            ts: candle.bar.ts,
-            values: candle.bar.values.map(|value| Some(value).filter(|value| !value.is_nan())),
-            priority: candle.priority,
-            error,
-            attempts,
-            since,
-            gone_with,
-        };
-        serde_json::to_writer(&mut text, &line).map_err(|e| failed(path, e.into()))?;
-        text.push(b'\n');
-    }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-    }
-    let new = path.with_extension("new");
-    let mut file = std::fs::File::create(&new).map_err(|e| failed(&new, e))?;
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| failed(&new, e))?;
-    std::fs::rename(&new, path).map_err(|e| failed(path, e))
-}
-
-/// The dead letters of a file; none where there is no file. `number` gives symbols their numbers.
-pub(crate) fn read_letters(
-    path: &Path,
-    feed: Feed,
-    flushed: u64,
-    mut number: impl FnMut(&str) -> Symbol,
-) -> Result<Vec<DeadLetter>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(failed(path, error)),
-    };
-    let letter = |line: &str| -> Result<DeadLetter> {
-        let Letter { symbol, ts, values, priority, error, attempts, since, gone_with } =
-            serde_json::from_str(line).map_err(|e| failed(path, e.into()))?;
-        let bar = crate::core::Bar { ts, values: values.map(|value| value.unwrap_or(f64::NAN)) };
-        let candle = Candle { feed, offset: None, symbol: number(&symbol), bar, priority };
-        Ok(DeadLetter { candle, error, attempts, since, gone_with })
-    };
-    let all = text.lines().map(letter).collect::<Result<Vec<_>>>()?;
-    Ok(all.into_iter().filter(|letter| letter.gone_with.is_none_or(|flush| flush > flushed)).collect())
 }

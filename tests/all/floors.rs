@@ -5,17 +5,26 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The crates, and which of the others each may name.
-const FLOORS: [(&str, &str, &[&str]); 7] = [
+const FLOORS: [(&str, &str, &[&str]); 8] = [
     ("udfs", "tallow-udfs", &[]),
     ("src/common", "tallow-common", &[]),
     ("src/engine", "tallow-engine", &["tallow-udfs", "tallow-common"]),
     ("src/lake", "tallow-lake", &["tallow-udfs", "tallow-common"]),
     ("src/pipeline", "tallow-pipeline", &["tallow-udfs", "tallow-common", "tallow-engine", "tallow-lake"]),
     ("src/live", "tallow-live", &["tallow-udfs", "tallow-common", "tallow-engine", "tallow-lake", "tallow-pipeline"]),
+    ("src/serve", "tallow-serve", &["tallow-common", "tallow-live"]),
     (
         ".",
         "tallow",
-        &["tallow-udfs", "tallow-common", "tallow-engine", "tallow-lake", "tallow-pipeline", "tallow-live"],
+        &[
+            "tallow-udfs",
+            "tallow-common",
+            "tallow-engine",
+            "tallow-lake",
+            "tallow-pipeline",
+            "tallow-live",
+            "tallow-serve",
+        ],
     ),
 ];
 

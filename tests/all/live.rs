@@ -115,6 +115,7 @@ fn options(folder: &Path) -> LiveOptions {
         new_symbols: true,
         drain: Duration::from_secs(60),
         recompute: false,
+        alerts: false,
         settings,
     }
 }
@@ -253,9 +254,9 @@ async fn what_cannot_run_live_says_why() {
 }
 
 /// The program over a lake, listening for candles.
-struct Program {
+pub(crate) struct Program {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Drop for Program {
@@ -269,24 +270,35 @@ const FEATURES: &str = "select symbol, ts, rsi(14) r, ema(10) e, close from cand
 
 /// Starts it; it chooses a port, and says which.
 fn program(folder: &Path, flush: &str) -> Program {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tallow"))
-        .args(["--lake", "lake", "live", FEATURES, "--to", "features", "--emit", "none", "--flush", flush])
-        .args(["--feed", "tcp://127.0.0.1:0", "-t", "1d"])
-        .env("TALLOW_LOG", "tallow_live=info")
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let address = said.find_map(|line| Some(line.split_once("listening on 127.0.0.1:")?.1.to_string())).unwrap();
-    let port = address.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
-    // What it says is read, so that it is not held up.
-    std::thread::spawn(move || said.for_each(drop));
-    Program { child, port }
+    Program::begun(folder, &["--feed", "tcp://127.0.0.1:0", "--flush", flush], "listening on 127.0.0.1:")
 }
 
 impl Program {
+    /// Starts a run over the lake of a folder, and waits until it says something; a port may follow.
+    pub fn begun(folder: &Path, args: &[&str], says: &str) -> Program {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tallow"))
+            .args(["--lake", "lake", "live", FEATURES, "--to", "features", "--emit", "none", "-t", "1d"])
+            .args(args)
+            .env("TALLOW_LOG", "tallow_live=info")
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let rest = said.find_map(|line| Some(line.split_once(says)?.1.to_string())).unwrap();
+        let port = rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or_default();
+        // What it says is read, so that it is not held up.
+        std::thread::spawn(move || said.for_each(drop));
+        Program { child, port }
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// A connection.
     fn connect(&self) -> std::io::Result<TcpStream> {
         TcpStream::connect(("127.0.0.1", self.port))
@@ -314,14 +326,14 @@ impl Program {
     }
 
     /// Asks it to stop, and waits.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         let interrupted = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(interrupted.success() && self.child.wait().unwrap().success());
     }
 }
 
 /// A lake of three symbols, and the days that come to it.
-async fn begun(folder: &Path) -> Vec<String> {
+pub(crate) async fn begun(folder: &Path) -> Vec<String> {
     let (mut text, mut lines) = ("symbol,ts,open,high,low,close,volume\n".to_string(), vec![]);
     for day in 0..400i64 {
         for symbol in ["A", "B", "C"] {
@@ -346,11 +358,11 @@ async fn begun(folder: &Path) -> Vec<String> {
     lines
 }
 
-async fn over(folder: &Path) -> Session {
+pub(crate) async fn over(folder: &Path) -> Session {
     tallow::open(Settings { lake: folder.join("lake").display().to_string(), ..settings() }).await.unwrap()
 }
 
-async fn assert_equal_to_batch(folder: &Path, days: usize) {
+pub(crate) async fn assert_equal_to_batch(folder: &Path, days: usize) {
     let session = over(folder).await;
     let first = crate::common::START + 200 * crate::common::DAY;
     let batch = format!("select * from ({FEATURES}) where ts >= to_timestamp_micros({first}) order by symbol, ts");

@@ -1,6 +1,6 @@
 //! What is counted.
 
-use super::event::{Micros, Rejection};
+use super::event::Rejection;
 
 /// Counts of what happened since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,8 +45,6 @@ pub struct Counters {
     pub flushes: u64,
     /// Times at which they could not be.
     pub flush_failures: u64,
-    /// The longest time from when a candle came until it was answered.
-    pub slowest: Micros,
 }
 
 impl Counters {
@@ -58,10 +56,6 @@ impl Counters {
             Rejection::StoreBehind => &mut self.rejected_store,
             Rejection::ShuttingDown => &mut self.rejected_shutdown,
         } += 1;
-    }
-
-    pub(super) fn latency(&mut self, took: Micros) {
-        self.slowest = self.slowest.max(took);
     }
 
     /// Candles that were rejected, whatever the reason.

@@ -24,6 +24,8 @@ pub(super) struct DeadLetters {
     numbers: HashMap<(Symbol, Micros), u64>,
     /// When they are tried again.
     due: BTreeSet<(Micros, u64)>,
+    /// Those in whose place another bar came, which are never tried again.
+    replaced: BTreeSet<u64>,
     next: u64,
     /// Letters that are answered, until the answers are in the lake.
     answered: Vec<DeadLetter>,
@@ -88,6 +90,7 @@ impl DeadLetters {
     pub fn replaced(&mut self, candle: &Candle) {
         if let Some(number) = self.numbers.get(&key(candle)) {
             self.due.retain(|(_, due)| due != number);
+            self.replaced.insert(*number);
         }
     }
 
@@ -97,7 +100,34 @@ impl DeadLetters {
         }
         let number = self.numbers.remove(&key(candle))?;
         self.due.retain(|(_, due)| *due != number);
+        self.replaced.remove(&number);
         self.letters.remove(&number)
+    }
+
+    /// Makes letters due, of one symbol or all; how many.
+    pub fn retry(&mut self, now: Micros, symbol: Option<Symbol>) -> usize {
+        let numbers: BTreeSet<u64> = self.of(symbol).difference(&self.replaced).copied().collect();
+        self.due.retain(|(_, number)| !numbers.contains(number));
+        self.due.extend(numbers.iter().map(|number| (now, *number)));
+        numbers.len()
+    }
+
+    /// Forgets letters, of one symbol or all; how many.
+    pub fn forget(&mut self, symbol: Option<Symbol>) -> usize {
+        let numbers = self.of(symbol);
+        self.due.retain(|(_, number)| !numbers.contains(number));
+        for number in &numbers {
+            if let Some(letter) = self.letters.remove(number) {
+                self.numbers.remove(&key(&letter.candle));
+            }
+            self.replaced.remove(number);
+        }
+        numbers.len()
+    }
+
+    fn of(&self, symbol: Option<Symbol>) -> BTreeSet<u64> {
+        let is_meant = |letter: &DeadLetter| symbol.is_none_or(|symbol| letter.candle.symbol == symbol);
+        self.letters.iter().filter(|(_, letter)| is_meant(letter)).map(|(number, _)| *number).collect()
     }
 
     /// When the next is tried again.

@@ -111,6 +111,19 @@ pub enum Event {
     FlushFailed {
         jitter: u32,
     },
+    /// What stands at an offset of a feed is no candle.
+    Skipped {
+        feed: Feed,
+        offset: u64,
+    },
+    /// Dead letters are to be tried again now, of one symbol or all.
+    Retry {
+        symbol: Option<Symbol>,
+    },
+    /// They are to be forgotten.
+    Drop {
+        symbol: Option<Symbol>,
+    },
     /// Nothing more is accepted; what is not done by the deadline is left.
     Stop {
         deadline: Micros,

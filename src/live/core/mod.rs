@@ -104,6 +104,16 @@ impl Core {
         self.pending
     }
 
+    /// Since when the candle has waited that waits the longest.
+    pub fn oldest(&self) -> Option<Micros> {
+        self.series.iter().filter_map(|of| of.waiting.front()).map(|work| work.received).min()
+    }
+
+    /// Rows and candles that are not in the lake.
+    pub fn unflushed(&self) -> usize {
+        self.flush.unflushed()
+    }
+
     /// How many candles may wait.
     pub fn capacity(&self) -> usize {
         self.settings.capacity(self.series.len())
@@ -152,6 +162,18 @@ impl Core {
                 self.dead.flushed(false);
                 self.flush.failed(now, jitter);
             }
+            Event::Skipped { feed, offset } => {
+                self.progress.skipped(feed, offset);
+                self.flush.touch(now);
+            }
+            Event::Retry { symbol } => {
+                self.dead.retry(now, symbol);
+            }
+            Event::Drop { symbol } => {
+                if self.dead.forget(symbol) > 0 {
+                    self.flush.touch(now);
+                }
+            }
             Event::Stop { deadline } => self.stopping = Some(self.stopping.unwrap_or(deadline)),
         }
     }
@@ -177,8 +199,13 @@ impl Core {
         self.counters.received += 1;
         if let Err(rejection) = self.admit(now, &candle) {
             self.counters.reject(&rejection);
-            if !matches!(rejection, Rejection::Invalid(_)) {
-                self.progress.refused(&candle);
+            match (&rejection, candle.offset) {
+                (Rejection::Invalid(_), Some(offset)) => {
+                    self.progress.skipped(candle.feed, offset);
+                    self.flush.touch(now);
+                }
+                (Rejection::Invalid(_), None) => {}
+                _ => self.progress.refused(&candle),
             }
             out.push(Action::Rejected { candle, rejection });
             return;
@@ -347,7 +374,6 @@ impl Core {
             self.progress.done(work.sequence);
             self.counters.answered += 1;
             self.dead.answered(&work.candle);
-            self.counters.latency(now - work.received);
         }
         self.pending -= batch.len();
         self.flush.add(now, rows, batch.len());

@@ -86,6 +86,12 @@ impl Progress {
         }
     }
 
+    /// Notes what is not to be delivered again, and nothing came of.
+    pub fn skipped(&mut self, feed: Feed, offset: u64) {
+        let of = self.feeds.entry(feed).or_default();
+        of.last = of.last.max(Some(offset));
+    }
+
     /// Notes a candle that its feed is to deliver again, if it can: what comes after it does not take its place.
     pub fn refused(&mut self, candle: &Candle) {
         if let Some(offset) = candle.offset {

@@ -3,6 +3,7 @@
 //! Every time that it connects, the bars that were missed are asked for by the exchange's other interface, and told before those
 //! that came meanwhile.
 
+use super::again::Again;
 use super::{FromFeed, Raw};
 use crate::core::{Bar, Feed};
 use crate::run::now;
@@ -21,8 +22,6 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
-/// The first and the longest wait before it connects again.
-const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// So long it may take to connect.
 const CONNECT: Duration = Duration::from_secs(15);
 /// A connection on which nothing comes for so long is given up.
@@ -169,7 +168,7 @@ enum Ended {
 
 impl Connection {
     async fn run(mut self, stop: CancellationToken) {
-        let mut wait = WAIT.0;
+        let mut again = Again::default();
         loop {
             let ended = tokio::select! {
                 ended = self.connected() => ended,
@@ -179,20 +178,14 @@ impl Connection {
                 Ended::Unwanted => return,
                 Ended::Broken(reason, has_told) => {
                     if has_told {
-                        wait = WAIT.0;
+                        again.reset();
                     }
-                    // Not all at the same moment.
-                    let jitter = wait.mul_f64(f64::from(now() as u32 % 1_000) / 4_000.0);
-                    tracing::warn!(
-                        "{}: {reason}; connecting again in {:.1} s",
-                        self.url,
-                        (wait + jitter).as_secs_f64()
-                    );
+                    let wait = again.next();
+                    tracing::warn!("{}: {reason}; connecting again in {:.1} s", self.url, wait.as_secs_f64());
                     tokio::select! {
-                        () = sleep(wait + jitter) => {}
+                        () = sleep(wait) => {}
                         () = stop.cancelled() => break,
                     }
-                    wait = (wait * 2).min(WAIT.1);
                 }
             }
         }
@@ -322,7 +315,14 @@ impl Connection {
             if let Some(newest) = self.newest.get_mut(&symbol) {
                 *newest = (*newest).max(Some(ts));
             }
-            lines.push(Ok(Raw { symbol, bar: Bar { ts, values }, priority: 0, timeframe: None, line: 0 }));
+            lines.push(Ok(Raw {
+                symbol,
+                bar: Bar { ts, values },
+                priority: 0,
+                timeframe: None,
+                line: 0,
+                offset: None,
+            }));
         }
         self.into.send(FromFeed::Lines(self.feed, lines)).await.is_ok()
     }

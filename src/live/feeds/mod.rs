@@ -1,12 +1,29 @@
 //! Where candles come from.
 
+mod again;
 mod exchange;
+#[cfg(feature = "nats")]
+mod nats;
 mod ndjson;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod replay;
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+mod server;
 mod stdin;
 mod tcp;
 
+pub(crate) use ndjson::Lines;
+
 pub use exchange::OfExchange;
+#[cfg(feature = "nats")]
+pub use nats::NatsStream;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresTable;
+#[cfg(feature = "redis")]
+pub use redis::RedisStream;
 pub use replay::{Replay, Speed};
 
 use crate::core::{Bar, Feed};
@@ -31,6 +48,8 @@ pub(crate) struct Raw {
     pub timeframe: Option<String>,
     /// The line of the feed that it stands in.
     pub line: u64,
+    /// Where it is in a feed that delivers again what it was not told to be in the lake.
+    pub offset: Option<u64>,
 }
 
 /// A line that is no candle.
@@ -40,6 +59,8 @@ pub(crate) struct Unreadable {
     pub line: u64,
     /// What is wrong with it.
     pub error: String,
+    /// As that of a candle.
+    pub offset: Option<u64>,
 }
 
 /// What feeds tell.
@@ -49,6 +70,8 @@ pub(crate) enum FromFeed {
     Lines(Feed, Vec<Result<Raw, Unreadable>>),
     /// A feed that answers: what became of its candles is told there.
     Opened(Feed, UnboundedSender<Reply>),
+    /// A feed that is told up to which offset the lake has what came of it.
+    Acknowledges(Feed, UnboundedSender<u64>),
     /// Nothing more comes of a feed, or, of one that was opened by another, of this connection.
     Closed(Feed),
     /// A feed cannot go on.
@@ -76,25 +99,72 @@ pub enum FeedUrl {
     Stdin,
     /// Lines of JSON on connections to this address.
     Tcp(String),
+    /// Lines of JSON that are posted to this address.
+    Http(String),
     /// Bars of a table of the lake.
     Replay(Replay),
     /// Bars of an exchange, as they close.
     Exchange(OfExchange),
+    /// Entries of a stream of Redis.
+    #[cfg(feature = "redis")]
+    Redis(RedisStream),
+    /// Messages of a stream of NATS JetStream.
+    #[cfg(feature = "nats")]
+    Nats(NatsStream),
+    /// Rows of a table of Postgres.
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresTable),
 }
+
+/// Kinds of feeds that have a cargo feature, by how their addresses begin.
+const FEATURES: [(&str, &str); 5] =
+    [("redis", "redis"), ("rediss", "redis"), ("nats", "nats"), ("postgres", "postgres"), ("postgresql", "postgres")];
 
 impl std::str::FromStr for FeedUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<FeedUrl> {
-        match text.split_once("://") {
-            None if text == "-" || text == "stdin" => Ok(FeedUrl::Stdin),
-            Some(("tcp", address)) if address.contains(':') => Ok(FeedUrl::Tcp(address.to_string())),
-            Some(("replay", rest)) => Ok(FeedUrl::Replay(rest.parse()?)),
-            Some((exchange, rest)) if exchange != "tcp" => Ok(FeedUrl::Exchange(OfExchange::parse(exchange, rest)?)),
-            _ => Err(Error::invalid(format!(
-                "'{text}' is no feed: expected `-` (standard input), tcp://HOST:PORT, replay://TABLE, or an exchange such as \
-                 binance://BTCUSDT"
-            ))),
+        let Some((kind, rest)) = text.split_once("://") else {
+            return if text == "-" || text == "stdin" { Ok(FeedUrl::Stdin) } else { Err(unknown(text)) };
+        };
+        let address = || {
+            let address = rest.trim_end_matches('/');
+            if address.contains(':') { Ok(address.to_string()) } else { Err(unknown(text)) }
+        };
+        match kind {
+            "tcp" => Ok(FeedUrl::Tcp(address()?)),
+            "http" => Ok(FeedUrl::Http(address()?)),
+            "replay" => Ok(FeedUrl::Replay(rest.parse()?)),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" => Ok(FeedUrl::Redis(RedisStream::parse(text)?)),
+            #[cfg(feature = "nats")]
+            "nats" => Ok(FeedUrl::Nats(NatsStream::parse(text)?)),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => Ok(FeedUrl::Postgres(PostgresTable::parse(text)?)),
+            exchange => match FEATURES.iter().find(|(kind, _)| *kind == exchange) {
+                Some((_, feature)) => Err(Error::invalid(format!(
+                    "feeds from {kind}:// are not in this build: it lacks the cargo feature `{feature}`"
+                ))),
+                None => Ok(FeedUrl::Exchange(OfExchange::parse(exchange, rest)?)),
+            },
+        }
+    }
+}
+
+fn unknown(text: &str) -> Error {
+    Error::invalid(format!(
+        "'{text}' is no feed: expected `-` (standard input), tcp://HOST:PORT, http://HOST:PORT, replay://TABLE, redis://, nats://, \
+         postgres://, or an exchange such as binance://BTCUSDT"
+    ))
+}
+
+impl FeedUrl {
+    /// What the position of a feed is recorded by in the lake, where it does not know that itself.
+    pub(crate) fn position(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "postgres")]
+            FeedUrl::Postgres(table) => Some(table.key()),
+            _ => None,
         }
     }
 }
@@ -117,6 +187,12 @@ pub(crate) struct Of<'a> {
     pub timeframe: Timeframe,
     /// The newest bar of each symbol that is known.
     pub known: HashMap<String, i64>,
+    /// The name of the run.
+    pub name: &'a str,
+    /// Up to which offset the lake has what came of the feed.
+    pub after: u64,
+    /// Held for as long as a feed has something to tell its server.
+    pub alive: Sender<()>,
 }
 
 /// Starts a feed.
@@ -130,11 +206,39 @@ pub(crate) fn start(
     let (feed, session) = (numbers.next(), of.session);
     match url {
         FeedUrl::Stdin => stdin::start(feed, into)?,
+        // Whoever serves the run hands candles in through its door.
+        FeedUrl::Http(_) => {}
         FeedUrl::Tcp(address) => tcp::start(address, feed, session, numbers, into, stop)?,
         FeedUrl::Replay(replay) => replay.start(feed, session, into, stop)?,
         FeedUrl::Exchange(exchange) => exchange.start(feed, session, of.timeframe, &of.known, into, stop)?,
+        #[cfg(feature = "redis")]
+        FeedUrl::Redis(stream) => {
+            let run = stream.clone().run(of.name.to_string(), feed, into, stop);
+            spawn(of, run)?;
+        }
+        #[cfg(feature = "nats")]
+        FeedUrl::Nats(stream) => {
+            let run = stream.clone().run(of.name.to_string(), feed, into, stop);
+            spawn(of, run)?;
+        }
+        #[cfg(feature = "postgres")]
+        FeedUrl::Postgres(table) => {
+            let run = table.clone().run(of.after, feed, into, stop);
+            spawn(of, run)?;
+        }
     }
     Ok(feed)
+}
+
+/// Runs a feed that still has something to tell its server when the run has ended.
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+fn spawn(of: &Of<'_>, run: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    let alive = of.alive.clone();
+    of.session.engine().spawn(async move {
+        run.await;
+        drop(alive);
+    })?;
+    Ok(())
 }
 
 /// The connections that wait for replies, and what of their candles is accepted.

@@ -75,7 +75,7 @@ impl Scalar<'_> {
 /// # Errors
 /// It is no candle; in words.
 pub(super) fn read(text: &[u8], line: u64) -> Result<Raw, Unreadable> {
-    candle(text, line).map_err(|error| Unreadable { line, error })
+    candle(text, line).map_err(|error| Unreadable { line, error, offset: None })
 }
 
 fn candle(text: &[u8], line: u64) -> Result<Raw, String> {
@@ -98,12 +98,13 @@ fn candle(text: &[u8], line: u64) -> Result<Raw, String> {
         priority: of.priority,
         timeframe: of.timeframe.map(Cow::into_owned),
         line,
+        offset: None,
     })
 }
 
 /// Cuts bytes into lines; what is longer than a line may be is skipped up to its end.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     rest: Vec<u8>,
     line: u64,
     /// Bytes of a line that is too long.
@@ -152,7 +153,7 @@ impl Lines {
         let skipped = std::mem::take(&mut self.skipped);
         if skipped > 0 {
             let error = format!("a line of {skipped} bytes: expected at most {LONGEST}");
-            into.push(Err(Unreadable { line: self.line, error }));
+            into.push(Err(Unreadable { line: self.line, error, offset: None }));
         } else if !text.trim_ascii().is_empty() {
             into.push(read(text.trim_ascii(), self.line));
         }
@@ -173,6 +174,7 @@ mod tests {
             priority: 0,
             timeframe: None,
             line: 7,
+            offset: None,
         };
         for text in [
             r#"{"symbol":"BTCUSDT","ts":"2024-01-31T09:30Z","open":1.5,"high":2,"low":1,"close":1.75,"volume":300}"#,

@@ -124,7 +124,7 @@ fn candles(batch: &RecordBatch, line: &mut u64) -> Result<Vec<Raw>> {
     let mut candles = Vec::with_capacity(batch.num_rows());
     each(batch, |symbol, bar| {
         *line += 1;
-        candles.push(Raw { symbol: symbol.to_string(), bar, priority: 0, timeframe: None, line: *line });
+        candles.push(Raw { symbol: symbol.to_string(), bar, priority: 0, timeframe: None, line: *line, offset: None });
     })?;
     Ok(candles)
 }

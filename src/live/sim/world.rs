@@ -52,6 +52,8 @@ enum Happening {
     Crash,
     Start,
     Stop,
+    /// Somebody asks for dead letters to be tried again.
+    Retry,
     Heal,
 }
 
@@ -233,6 +235,10 @@ impl World {
             let when = begin + self.dice.below((end - begin) as u64) as Micros;
             self.at(when, Happening::Stop);
         }
+        if self.dice.often(300) {
+            let when = begin + self.dice.below((end - begin) as u64) as Micros;
+            self.at(when, Happening::Retry);
+        }
         self.at(begin + (bars + 40) * STEP, Happening::Heal);
         self.at(begin + (bars + 60) * STEP, Happening::Stop);
     }
@@ -311,6 +317,12 @@ impl World {
                         self.step(Event::Stop { deadline })?;
                     }
                     None => self.at(self.now + SECOND, Happening::Stop),
+                }
+            }
+            Happening::Retry => {
+                if self.core.is_some() {
+                    self.tell(|| "dead letters are to be tried again".to_string());
+                    self.step(Event::Retry { symbol: None })?;
                 }
             }
             Happening::Delivery { candle } => {

@@ -1,34 +1,45 @@
 //! `tallow live`.
 
+mod asked;
+mod emit;
+mod seen;
+
 use super::Failure;
 use super::args::values::parsed;
 use super::commands::{Context, Run};
 use super::output::note;
-use crate::live::{Answers, Durable, FeedUrl, Live, LiveOptions, Ndjson, Nobody, Replay, Settings, Summary};
+use crate::live::{Durable, FeedUrl, Live, LiveOptions, Replay, Settings, Summary};
 use crate::pipeline::incremental::{Definition, Pipeline, all};
 use crate::pipeline::named::NamedQueries;
 use crate::{Error, Session};
+use asked::{Address, LiveCommand};
 use clap::{Args as ClapArgs, ValueEnum};
+use emit::Emit;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufWriter;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tallow_common::time::parse_duration;
+use tallow_serve::listen;
 use tallow_udfs::calendar::Timeframe;
+use tokio_util::sync::CancellationToken;
 
 /// The name of a run that nothing gives one.
 const UNNAMED: &str = "live";
 
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct LiveArgs {
+    #[command(subcommand)]
+    pub command: Option<LiveCommand>,
     /// What is computed: SQL with the columns symbol and ts, the name of a named query or of a pipeline, or a formula, whose bars
     /// are emitted as they close
-    #[arg(value_name = "SQL|NAME|FORMULA")]
-    pub what: String,
-    /// Where candles come from: - for lines of JSON on standard input, tcp://HOST:PORT to listen for them, an exchange such as
-    /// binance://BTCUSDT,ETHUSDT, replay://TABLE[?speed=100x&from=..&to=..] for bars of the lake; may be repeated
+    #[arg(value_name = "SQL|NAME|FORMULA", required = true)]
+    pub what: Option<String>,
+    /// Where candles come from: - for lines of JSON on standard input, tcp://HOST:PORT to listen for them, http://HOST:PORT to have
+    /// them posted, an exchange such as binance://BTCUSDT,ETHUSDT, replay://TABLE[?speed=100x&from=..&to=..] for bars of the lake;
+    /// may be repeated
     #[arg(long, value_name = "FEED", default_value = "-", value_parser = parsed::<FeedUrl>)]
     pub feed: Vec<FeedUrl>,
     /// Length of the bars that come, and that stand for `candles` [default: that of the bars which are read, or days]
@@ -40,9 +51,16 @@ pub(super) struct LiveArgs {
     /// Keep results in this table too: NAME for results_NAME, ./folder or a URL [default: a pipeline's own, otherwise none]
     #[arg(long, value_name = "TABLE")]
     pub to: Option<String>,
-    /// Where results go as they happen, as lines of JSON: - for standard output, a file, or none
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    pub emit: String,
+    /// Where results go as they happen, as lines of JSON: - for standard output, a file, tcp://HOST:PORT where somebody listens, a
+    /// web address that they are posted to, or none; may be repeated
+    #[arg(long, value_name = "WHERE", default_value = "-", value_parser = parsed::<Emit>)]
+    pub emit: Vec<Emit>,
+    /// Serve metrics, health and what else is known of the run at HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Show how the run is doing
+    #[arg(long)]
+    pub watch: bool,
     /// Name of the run, under which it goes on after a stop or a crash [default: that of the query, or `live`]
     #[arg(long)]
     pub name: Option<String>,
@@ -83,7 +101,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Run for LiveArgs {
-    async fn run(self, cx: &Context) -> Result<(), Failure> {
+    async fn run(mut self, cx: &Context) -> Result<(), Failure> {
+        if let Some(command) = self.command.take() {
+            return command.run(cx).await;
+        }
         let session = Arc::new(cx.config.session().await?);
         let pipeline = self.pipeline(&session).await?;
         let is_stored = self.to.is_none() && pipeline.into != UNNAMED;
@@ -107,17 +128,12 @@ impl Run for LiveArgs {
             new_symbols: self.new_symbols || !replays.is_empty() || names_symbols,
             drain: self.drain,
             recompute: self.recompute,
+            // Bars of the past come as fast as they can be computed, and wait for that.
+            alerts: replays.len() < self.feed.len(),
             settings,
         };
-        let answers: Box<dyn Answers> = match self.emit.as_str() {
-            "-" => Box::new(Ndjson(std::io::stdout())),
-            "none" => Box::new(Nobody),
-            path => {
-                let file = File::create(path).map_err(|error| Error::File(path.to_string(), error))?;
-                Box::new(Ndjson(BufWriter::new(file)))
-            }
-        };
-        let live = Live::open(session, &pipeline, options).await?;
+        let answers = emit::open(&self.emit)?;
+        let live = Live::open(Arc::clone(&session), &pipeline, options).await?;
         if !cx.config.quiet {
             // Of a formula, the order is not the user's.
             let notes = live.notes().iter().filter(|_| !matches!(pipeline.definition, Definition::Scan { .. }));
@@ -126,7 +142,29 @@ impl Run for LiveArgs {
             let kept = bars.map_or_else(|| "all bars".to_string(), |bars| format!("{bars} bars"));
             note(format_args!("{}: {symbols} symbols are known, {kept} of each are kept", live.table()));
         }
-        let summary = live.run(&self.feed, answers, cx.cancel.clone()).await?;
+        let ended = CancellationToken::new();
+        let posted = self.feed.iter().filter_map(|feed| match feed {
+            FeedUrl::Http(address) => Some(address),
+            _ => None,
+        });
+        let mut served = None;
+        for address in posted.chain(&self.listen) {
+            let listening = listen(address).await?;
+            note(format_args!("listening on http://{}", listening.address()));
+            served.get_or_insert(Address::keep(&live.folder(), listening.address())?);
+            if let Some(door) = live.door() {
+                session.engine().spawn(listening.serve(door, ended.clone()))?;
+            }
+        }
+        if self.watch
+            && std::io::stderr().is_terminal()
+            && let Some(door) = live.door()
+        {
+            session.engine().spawn(seen::show(door, ended.clone()))?;
+        }
+        let summary = live.run(&self.feed, answers, cx.cancel.clone()).await;
+        ended.cancel();
+        let summary = summary?;
         if !cx.config.quiet {
             say(&summary);
         }
@@ -138,7 +176,7 @@ impl LiveArgs {
     /// What is computed, as a pipeline.
     async fn pipeline(&self, session: &Session) -> Result<Pipeline, Error> {
         let params = self.params()?;
-        let text = self.what.trim();
+        let text = self.what.as_deref().unwrap_or_default().trim();
         let stored = all(session).await?.into_iter().find(|pipeline| pipeline.name == text);
         let is_named = session.extension::<NamedQueries>()?.get(text).is_some();
         let first = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();

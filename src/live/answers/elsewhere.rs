@@ -1,0 +1,177 @@
+//! Results that go elsewhere, as lines of JSON: to a port that somebody listens on, or to a web address.
+//!
+//! A thread delivers them. As long as nobody takes them it tries again, and once many wait, the run waits too: results are late, and
+//! not lost. Only a run that ends does not wait for ever.
+
+use super::{Answers, lines};
+use arrow::array::RecordBatch;
+use std::io::{Error, ErrorKind, Result, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Batches that wait to be delivered; with more, the run waits.
+const WAITING: usize = 256;
+/// The first wait before delivery is tried again, and the longest.
+const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long delivery is tried of results that are left when the run has ended.
+const LAST: Duration = Duration::from_secs(10);
+
+/// Whoever listens on an address gets them.
+pub struct Tcp(Deliveries);
+
+impl Tcp {
+    /// Connects to `host:port`.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn connect(address: &str) -> Result<Tcp> {
+        let (address, mut stream) = (address.to_string(), Some(connected(address)?));
+        let deliver = move |text: &[u8]| {
+            let mut open = match stream.take() {
+                Some(open) => open,
+                None => connected(&address)?,
+            };
+            open.write_all(text)?;
+            stream = Some(open);
+            Ok(())
+        };
+        Ok(Tcp(Deliveries::begin("tcp", deliver)?))
+    }
+}
+
+fn connected(address: &str) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+    Ok(stream)
+}
+
+impl Answers for Tcp {
+    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> Result<()> {
+        self.0.put(lines(rows, revisions)?)
+    }
+}
+
+/// They are posted to a web address.
+pub struct Webhook(Deliveries);
+
+impl Webhook {
+    /// Posts to a URL.
+    ///
+    /// # Errors
+    /// It is no URL.
+    pub fn to(url: &str) -> Result<Webhook> {
+        let other = |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, error.without_url().to_string());
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().map_err(other)?;
+        let request = client.post(url).header("content-type", "application/x-ndjson").build().map_err(other)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let deliver = move |text: &[u8]| {
+            let mut request = request.try_clone().ok_or_else(|| Error::other("the request cannot be sent again"))?;
+            *request.body_mut() = Some(text.to_vec().into());
+            let answer = runtime.block_on(client.execute(request));
+            answer
+                .and_then(reqwest::Response::error_for_status)
+                .map(drop)
+                .map_err(|error| Error::other(error.without_url().to_string()))
+        };
+        Ok(Webhook(Deliveries::begin("webhook", deliver)?))
+    }
+}
+
+impl Answers for Webhook {
+    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> Result<()> {
+        self.0.put(lines(rows, revisions)?)
+    }
+}
+
+/// The thread that delivers, and what it is handed.
+struct Deliveries {
+    waiting: Option<SyncSender<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Deliveries {
+    fn begin(name: &'static str, deliver: impl FnMut(&[u8]) -> Result<()> + Send + 'static) -> Result<Deliveries> {
+        let (waiting, from) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new().name(format!("emit-{name}")).spawn(move || run(&from, deliver))?;
+        Ok(Deliveries { waiting: Some(waiting), thread: Some(thread) })
+    }
+
+    fn put(&mut self, text: Vec<u8>) -> Result<()> {
+        let waiting = self.waiting.as_ref().ok_or(ErrorKind::BrokenPipe)?;
+        waiting.send(text).map_err(|_| Error::from(ErrorKind::BrokenPipe))
+    }
+}
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        self.waiting = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Delivers one text after the other, each until it is taken; those that are left at the end for a while.
+fn run(from: &Receiver<Vec<u8>>, mut deliver: impl FnMut(&[u8]) -> Result<()>) {
+    let mut ended: Option<Instant> = None;
+    let mut next = None;
+    loop {
+        let text = match next.take().map_or_else(|| from.recv().map_err(drop), Ok) {
+            Ok(text) => text,
+            Err(()) => return,
+        };
+        let mut wait = WAITS.0;
+        while let Err(error) = deliver(&text) {
+            tracing::warn!("results are not taken, they are tried again in {} ms: {error}", wait.as_millis());
+            // Whoever ends the run closes the channel, and what is in it is still delivered.
+            if ended.is_none() && next.is_none() {
+                next = match from.recv_timeout(wait) {
+                    Ok(text) => Some(text),
+                    Err(std::sync::mpsc::RecvTimeoutError::Timeout) => None,
+                    Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                        ended = Some(Instant::now());
+                        None
+                    }
+                };
+            } else {
+                std::thread::sleep(wait);
+            }
+            if ended.is_some_and(|ended| ended.elapsed() > LAST) {
+                tracing::error!(
+                    "the run has ended, and results were not taken: they are in the lake if they are kept there"
+                );
+                return;
+            }
+            wait = (wait * 2).min(WAITS.1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn what_is_not_taken_is_tried_again_in_order() {
+        let taken = Arc::new(Mutex::new(vec![]));
+        let (to, mut fails) = (Arc::clone(&taken), 1);
+        let mut deliveries = Deliveries::begin("test", move |text: &[u8]| {
+            if fails > 0 {
+                fails -= 1;
+                return Err(Error::other("nobody there"));
+            }
+            to.lock().unwrap().push(text.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        for text in ["a", "b", "c"] {
+            deliveries.put(text.into()).unwrap();
+        }
+        drop(deliveries);
+        assert_eq!(*taken.lock().unwrap(), [b"a", b"b", b"c"]);
+    }
+}

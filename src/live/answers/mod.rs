@@ -1,0 +1,72 @@
+//! Where results go as they happen.
+
+mod elsewhere;
+
+pub use elsewhere::{Tcp, Webhook};
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::json::LineDelimitedWriter;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Takes results as they happen.
+pub trait Answers: Send {
+    /// Rows, and how often each was emitted before, with other values.
+    ///
+    /// # Errors
+    /// They cannot be taken: the run ends.
+    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()>;
+}
+
+/// Nobody waits for results: they are in the lake later.
+pub struct Nobody;
+
+impl Answers for Nobody {
+    fn take(&mut self, _: &RecordBatch, _: &[u32]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Several take the same results.
+pub struct Several(pub Vec<Box<dyn Answers>>);
+
+impl Answers for Several {
+    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()> {
+        self.0.iter_mut().try_for_each(|answers| answers.take(rows, revisions))
+    }
+}
+
+/// A function is called with them.
+pub struct Callback<F>(pub F);
+
+impl<F: FnMut(&RecordBatch, &[u32]) -> std::io::Result<()> + Send> Answers for Callback<F> {
+    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()> {
+        (self.0)(rows, revisions)
+    }
+}
+
+/// Results as lines of JSON, with a further column `revision`.
+pub struct Ndjson<W>(pub W);
+
+impl<W: Write + Send> Answers for Ndjson<W> {
+    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()> {
+        self.0.write_all(&lines(rows, revisions)?)?;
+        self.0.flush()
+    }
+}
+
+/// Rows as lines of JSON.
+fn lines(rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<Vec<u8>> {
+    let mut fields = rows.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new("revision", DataType::UInt32, false)));
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(UInt32Array::from(revisions.to_vec())));
+    let mut text = Vec::with_capacity(rows.num_rows() * 128);
+    let mut writer = LineDelimitedWriter::new(&mut text);
+    let written = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .and_then(|rows| writer.write(&rows))
+        .and_then(|()| writer.finish());
+    written.map_err(std::io::Error::other)?;
+    Ok(text)
+}

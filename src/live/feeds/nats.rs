@@ -1,0 +1,156 @@
+//! A stream of NATS JetStream, read by a durable consumer: `nats://localhost:4222?stream=candles`.
+//!
+//! A message is a candle as JSON. It is acknowledged once the lake has what came of it; what is not within five minutes is delivered
+//! again, and known to be the same.
+
+use super::FromFeed;
+use super::server::{AT_A_TIME, Acknowledged, Ended, Lines, Server, run};
+use crate::core::Feed;
+use async_nats::jetstream::consumer::pull::{Config, Stream};
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
+use async_nats::jetstream::message::Acker;
+use async_nats::jetstream::{Message, new};
+use futures::StreamExt;
+use std::time::Duration;
+use tallow_common::{Error, Result};
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// What is not acknowledged within this time is delivered again: results are flushed more often.
+const ACKNOWLEDGED: Duration = Duration::from_secs(300);
+/// Messages that may wait to be acknowledged.
+const WAITING: i64 = 1_000_000;
+
+/// A stream and a consumer that reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NatsStream {
+    server: Url,
+    stream: String,
+    consumer: Option<String>,
+    subject: Option<String>,
+}
+
+impl NatsStream {
+    /// Reads `nats://HOST:PORT?stream=NAME&consumer=NAME&subject=FILTER`.
+    ///
+    /// # Errors
+    /// It names no stream, or something else that is not known.
+    pub fn parse(text: &str) -> Result<NatsStream> {
+        let mut server =
+            Url::parse(text).map_err(|error| Error::invalid(format!("'{text}' is no address of NATS: {error}")))?;
+        let (mut stream, mut consumer, mut subject) = (None, None, None);
+        for (name, value) in server.query_pairs() {
+            match name.as_ref() {
+                "stream" => stream = Some(value.into_owned()),
+                "consumer" => consumer = Some(value.into_owned()),
+                "subject" => subject = Some(value.into_owned()),
+                _ => {
+                    let expected = "stream, consumer or subject";
+                    return Err(Error::invalid(format!("'{name}' of a feed from NATS: expected {expected}")));
+                }
+            }
+        }
+        server.set_query(None);
+        let stream = stream.ok_or_else(|| {
+            Error::invalid(
+                "a feed from NATS names no stream: expected one such as nats://localhost:4222?stream=candles",
+            )
+        })?;
+        Ok(NatsStream { server, stream, consumer, subject })
+    }
+
+    /// Runs the feed; the consumer is called like the run, if it has no name.
+    pub(super) async fn run(self, name: String, feed: Feed, into: Sender<FromFeed>, stop: CancellationToken) {
+        let consumer = self.consumer.clone().unwrap_or_else(|| format!("tallow-{name}"));
+        run(Reader { of: self, consumer }, feed, into, stop).await;
+    }
+}
+
+struct Reader {
+    of: NatsStream,
+    consumer: String,
+}
+
+impl Server for Reader {
+    type Receipt = Acker;
+
+    fn name(&self) -> String {
+        let host = self.of.server.host_str().unwrap_or_default();
+        format!("nats://{host}:{} stream {}", self.of.server.port().unwrap_or(4222), self.of.stream)
+    }
+
+    async fn connected(&mut self, lines: &mut Lines<Acker>, acknowledged: &mut Acknowledged<Acker>) -> Ended {
+        match self.connect().await {
+            Ok(messages) => {
+                tokio::select! {
+                    ended = reads(messages, lines) => ended,
+                    ended = tells(acknowledged) => ended,
+                }
+            }
+            Err(error) => Ended::broken(error),
+        }
+    }
+}
+
+impl Reader {
+    async fn connect(&self) -> std::result::Result<Stream, async_nats::Error> {
+        let client = async_nats::connect(self.of.server.as_str()).await?;
+        let stream = new(client).get_stream(&self.of.stream).await?;
+        let config = Config {
+            durable_name: Some(self.consumer.clone()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACKNOWLEDGED,
+            max_ack_pending: WAITING,
+            filter_subject: self.of.subject.clone().unwrap_or_default(),
+            ..Config::default()
+        };
+        let consumer: PullConsumer = stream.get_or_create_consumer(&self.consumer, config).await?;
+        Ok(consumer.messages().await?)
+    }
+}
+
+async fn reads(messages: Stream, lines: &mut Lines<Acker>) -> Ended {
+    let mut messages = messages.ready_chunks(AT_A_TIME);
+    while let Some(messages) = messages.next().await {
+        let mut some = Vec::with_capacity(messages.len());
+        for message in messages {
+            match message.map(Message::split) {
+                Ok((message, acker)) => some.push((acker, message.payload.to_vec())),
+                Err(error) => return Ended::broken(error),
+            }
+        }
+        if !lines.put(some).await {
+            return Ended::Unwanted;
+        }
+    }
+    Ended::broken("the server ended it")
+}
+
+async fn tells(acknowledged: &mut Acknowledged<Acker>) -> Ended {
+    while let Some(ackers) = acknowledged.next().await {
+        let last = ackers.len().saturating_sub(1);
+        for (i, acker) in ackers.iter().enumerate() {
+            // The last one waits for the server to have it, and so all of them.
+            let told = if i == last { acker.double_ack().await } else { acker.ack().await };
+            if let Err(error) = told {
+                return Ended::broken(error);
+            }
+        }
+    }
+    Ended::Unwanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_has_a_name() {
+        let of = NatsStream::parse("nats://localhost:4222?stream=bars&subject=bars.1m").unwrap();
+        assert_eq!((of.stream.as_str(), of.subject.as_deref()), ("bars", Some("bars.1m")));
+        for wrong in ["nats://localhost", "nats://localhost?stream=a&topic=b"] {
+            assert!(NatsStream::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

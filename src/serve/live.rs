@@ -1,0 +1,137 @@
+//! The routes of a live run.
+
+use crate::guard::same_site;
+use crate::metrics;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use std::future::Future;
+use std::net::SocketAddr;
+use tallow_common::{Code, Error, Result};
+use tallow_live::Door;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// A body is not longer.
+const LONGEST: usize = 16 << 20;
+
+/// A port that is listened on.
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Listens on `host:port`; port 0: any that is free.
+///
+/// # Errors
+/// It cannot be listened on.
+pub async fn listen(address: &str) -> Result<Listening> {
+    let named = |error| Error::File(format!("listening on {address}"), error);
+    let listener = TcpListener::bind(address).await.map_err(named)?;
+    let bound = listener.local_addr().map_err(named)?;
+    if !bound.ip().is_loopback() {
+        tracing::warn!("whoever reaches {bound} can read what the run knows and hand candles in");
+    }
+    Ok(Listening { listener, address: bound })
+}
+
+impl Listening {
+    /// Where.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves a live run until it is stopped.
+    pub fn serve(self, door: Door, stop: CancellationToken) -> impl Future<Output = std::io::Result<()>> + Send {
+        let routes = Router::new()
+            .route("/metrics", get(metrics_of))
+            .route("/health/live", get(|| async { "ok\n" }))
+            .route("/health/ready", get(ready))
+            .route("/health/detailed", get(status))
+            .route("/v1/live", get(status))
+            .route("/v1/live/dead-letters", get(dead_letters).delete(drop_letters))
+            .route("/v1/live/dead-letters/retry", post(retry))
+            .route("/v1/candles", post(candles))
+            .layer(DefaultBodyLimit::max(LONGEST))
+            .layer(from_fn_with_state(self.address, same_site))
+            .with_state(door);
+        async move { axum::serve(self.listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await }
+    }
+}
+
+/// An error as an answer.
+struct Failed(Error);
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let Failed(error) = self;
+        let status = match error.code() {
+            Code::Unavailable | Code::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        (status, Json(json!({ "error": { "code": error.code().to_string(), "message": error.to_string() } })))
+            .into_response()
+    }
+}
+
+/// Of which symbol.
+#[derive(Deserialize)]
+struct Which {
+    symbol: Option<String>,
+}
+
+async fn metrics_of(State(door): State<Door>) -> Result<Response, Failed> {
+    let text = metrics::text(door.status().await.map_err(Failed)?);
+    let text = text.map_err(|error| Failed(Error::invalid(format!("metrics cannot be written: {error}"))))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn ready(State(door): State<Door>) -> Result<&'static str, Failed> {
+    door.status().await.map_err(Failed)?;
+    Ok("ok\n")
+}
+
+async fn status(State(door): State<Door>) -> Result<Response, Failed> {
+    Ok(Json(door.status().await.map_err(Failed)?).into_response())
+}
+
+async fn dead_letters(State(door): State<Door>) -> Result<Response, Failed> {
+    Ok(Json(door.dead_letters().await.map_err(Failed)?).into_response())
+}
+
+async fn retry(State(door): State<Door>, Query(which): Query<Which>) -> Result<Response, Failed> {
+    let count = door.retry(which.symbol).await.map_err(Failed)?;
+    Ok(Json(json!({ "retried": count })).into_response())
+}
+
+async fn drop_letters(State(door): State<Door>, Query(which): Query<Which>) -> Result<Response, Failed> {
+    let count = door.drop_letters(which.symbol).await.map_err(Failed)?;
+    Ok(Json(json!({ "dropped": count })).into_response())
+}
+
+/// Candles as lines of JSON, or as one array. What is accepted is kept whatever happens; if nothing is, the status says so.
+async fn candles(State(door): State<Door>, body: Bytes) -> Result<Response, Failed> {
+    let lines = match body.trim_ascii_start().first() {
+        Some(b'[') => {
+            let all: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&body)
+                .map_err(|error| Failed(Error::invalid(format!("the body is no array of candles: {error}"))))?;
+            // Each on a line of its own.
+            all.iter().map(|candle| candle.get().replace('\n', " ") + "\n").collect::<String>().into_bytes()
+        }
+        _ => body.to_vec(),
+    };
+    let submitted = door.submit(&lines).await.map_err(Failed)?;
+    let status = match (submitted.accepted, submitted.rejected.is_empty()) {
+        (0, false) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    };
+    Ok((status, Json(submitted)).into_response())
+}
