@@ -213,7 +213,7 @@ async fn nats_is_read_acknowledged_and_killed() {
         }
     };
     let delivered = |count: u64| {
-        wait_until("all messages are acknowledged", || {
+        wait_until(&format!("the acknowledgement of {count} messages"), || {
             let of = Nats::connect(port).ask("$JS.API.CONSUMER.INFO.BARS.tallow-live", "");
             (of["ack_floor"]["consumer_seq"].as_u64() >= Some(count) && of["num_ack_pending"].as_u64() == Some(0))
                 .then_some(())

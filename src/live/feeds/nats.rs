@@ -10,15 +10,18 @@ use async_nats::jetstream::consumer::pull::{Config, Stream};
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{Message, new};
+use async_nats::{ConnectOptions, Event};
 use futures::StreamExt;
 use std::time::Duration;
 use tallow_common::{Error, Result};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// What is not acknowledged within this time is delivered again: results are flushed more often.
 const ACKNOWLEDGED: Duration = Duration::from_secs(300);
+/// How long it takes until what was left is delivered again.
+const LEFT: Duration = Duration::from_secs(1);
 /// Messages that may wait to be acknowledged.
 const WAITING: i64 = 1_000_000;
 
@@ -81,11 +84,14 @@ impl Server for Reader {
     }
 
     async fn connected(&mut self, lines: &mut Lines<Acker>, acknowledged: &mut Acknowledged<Acker>) -> Ended {
-        match self.connect().await {
+        // The client would connect again by itself, and what the server forgot to be acknowledged would wait.
+        let (lost, mut is_lost) = channel(1);
+        match self.connect(lost).await {
             Ok(messages) => {
                 tokio::select! {
                     ended = reads(messages, lines) => ended,
                     ended = tells(acknowledged) => ended,
+                    _ = is_lost.recv() => Ended::broken("the connection is lost"),
                 }
             }
             Err(error) => Ended::broken(error),
@@ -94,8 +100,14 @@ impl Server for Reader {
 }
 
 impl Reader {
-    async fn connect(&self) -> std::result::Result<Stream, async_nats::Error> {
-        let client = async_nats::connect(self.of.server.as_str()).await?;
+    async fn connect(&self, lost: Sender<()>) -> std::result::Result<Stream, async_nats::Error> {
+        let options = ConnectOptions::new().event_callback(move |event| {
+            if event == Event::Disconnected {
+                let _ = lost.try_send(());
+            }
+            async {}
+        });
+        let client = options.connect(self.of.server.as_str()).await?;
         let stream = new(client).get_stream(&self.of.stream).await?;
         let config = Config {
             durable_name: Some(self.consumer.clone()),
@@ -105,7 +117,13 @@ impl Reader {
             filter_subject: self.of.subject.clone().unwrap_or_default(),
             ..Config::default()
         };
-        let consumer: PullConsumer = stream.get_or_create_consumer(&self.consumer, config).await?;
+        let consumer: PullConsumer = stream.get_or_create_consumer(&self.consumer, config.clone()).await?;
+        if consumer.cached_info().num_ack_pending > 0 {
+            // What a connection before this one left is not waited for until its time is over.
+            stream.create_consumer(Config { ack_wait: LEFT, ..config.clone() }).await?;
+            tokio::time::sleep(2 * LEFT).await;
+            stream.create_consumer(config).await?;
+        }
         Ok(consumer.messages().await?)
     }
 }
