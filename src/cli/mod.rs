@@ -34,6 +34,7 @@ mod portable;
 mod progress;
 mod query;
 mod repl;
+mod replay;
 #[cfg(feature = "report")]
 mod report;
 mod resample;

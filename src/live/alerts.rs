@@ -42,13 +42,15 @@ fn limits(recent: &Recent, loads: &Loads) -> [Limit; 9] {
     let least =
         |what, value, warning, critical, counts| Limit { what, value, warning, critical, is_least: true, counts };
     let any = recent.latency.count > 0;
+    // One of three is no third.
+    let enough = recent.latency.count >= 100;
     [
         most("latency of 99 of 100 candles, in ms", recent.latency.p99, 80.0, 100.0, any),
         most("mean latency, in ms", recent.latency.mean, 40.0, 50.0, any),
         most("time in the queue of 99 of 100 candles, in ms", recent.queue_time.p99, 50.0, 100.0, any),
         least("candles a second while some wait", recent.per_second, 800.0, 500.0, any && loads.waits),
-        least("candles that were computed, of a hundred", recent.success, 99.0, 95.0, any),
-        least("candles for which no bars had to be read, of a hundred", recent.hits, 90.0, 80.0, any),
+        least("candles that were computed, of a hundred", recent.success, 99.0, 95.0, enough),
+        least("candles for which no bars had to be read, of a hundred", recent.hits, 90.0, 80.0, enough),
         most("memory, of a hundred that may be used", loads.memory, 80.0, 95.0, true),
         most("processors, of a hundred", loads.cpu, 60.0, 80.0, true),
         most("candles that wait, of a hundred that may", loads.queue, 70.0, 90.0, true),

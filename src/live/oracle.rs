@@ -138,6 +138,33 @@ impl Oracle {
         computed
     }
 
+    /// What bars would give that are not closed; nothing is kept of it.
+    pub async fn peek(
+        &mut self,
+        bars: &[(Symbol, Bar)],
+        names: &Names,
+        others: &[Arc<Kept>],
+    ) -> Result<RecordBatch, DataFusionError> {
+        let mut parts = vec![];
+        let mut undo = vec![];
+        for (symbol, bar) in bars {
+            let series = self.series.entry(*symbol).or_default();
+            undo.push((*symbol, series.put(bar)));
+            let last = series.times.len() - 1..=series.times.len() - 1;
+            if let Some(needed) = series.needed(&last, self.looks) {
+                parts.push(Part { symbol: *symbol, name: Arc::clone(names.of(*symbol)), needed, settled: vec![last] });
+            }
+        }
+        parts.sort_by(|a, b| a.name.cmp(&b.name));
+        let answers = self.results(&parts, others, &mut Emitted::default()).await;
+        for (symbol, before) in undo.into_iter().rev() {
+            if let Some(series) = self.series.get_mut(&symbol) {
+                series.undo(before);
+            }
+        }
+        Ok(answers?.rows)
+    }
+
     pub fn newest(&self, symbol: Symbol) -> Option<i64> {
         self.series.get(&symbol)?.times.last().copied()
     }

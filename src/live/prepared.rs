@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tallow_common::Result;
+use tallow_common::{Error, Result};
 use tallow_engine::standing::Chain;
 use tallow_lake::properties::ORIGIN;
 use tallow_pipeline::Session;
@@ -43,6 +43,8 @@ pub struct LiveOptions {
     pub new_symbols: bool,
     /// How long the run goes on once it is stopped, to do what it has accepted.
     pub drain: Duration,
+    /// Whether bars are answered that are not closed yet.
+    pub provisional: bool,
     /// Whether every result is computed anew from all the bars that it looks at: slower, and a check of what is kept of functions.
     pub recompute: bool,
     /// Whether it is told what passes a limit.
@@ -89,7 +91,13 @@ impl Live {
     pub async fn open(session: Arc<Session>, pipeline: &Pipeline, options: LiveOptions) -> Result<Live> {
         let plan = LivePlan::of(&session, pipeline.logical(&session).await?, options.timeframe).await?;
         let folder = options.folder.join(&pipeline.name);
-        let origin = origin_of(&session, &plan.table).await?;
+        let (origin, is_plain) = stored(&session, &plan.table).await?;
+        if options.keeps_candles && is_plain {
+            let said = format!("the candles that come cannot be kept: `{}` is made of plain files", plan.table);
+            return Err(Error::conflict(said).with_hint(
+                "ingest them into another lake (the option `lake`), or do not keep what comes (the option `drop-candles`)",
+            ));
+        }
         let grid = origin.parse::<Origin>().ok().map(|origin| Grid::new(plan.timeframe, origin));
         let results = match options.keeps_results {
             true => Some(pipeline.result_table(&session).await?),
@@ -237,10 +245,13 @@ impl Live {
     }
 }
 
-async fn origin_of(session: &Session, table: &str) -> Result<String> {
+/// Where the bars of a table begin, and whether it is made of plain files.
+async fn stored(session: &Session, table: &str) -> Result<(String, bool)> {
     let name = table.to_string();
     let table = session.on_lake(move |lake| async move { lake.candle_table(&name).await }).await?;
-    Ok(table.and_then(|table| table.property(ORIGIN).map(str::to_string)).unwrap_or_else(|| "utc".to_string()))
+    let origin = table.as_ref().and_then(|table| table.property(ORIGIN).map(str::to_string));
+    let is_plain = table.is_some_and(|table| table.version().is_none());
+    Ok((origin.unwrap_or_else(|| "utc".to_string()), is_plain))
 }
 
 /// Up to which candle, and up to which flush, the lake has what a run of this name made.

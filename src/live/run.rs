@@ -2,7 +2,9 @@
 
 use crate::alerts::{Loads, Told, WORSE, alerts, baseline, regressions};
 use crate::answers::Answers as Sink;
-use crate::core::{Action, Candle, Core, Counters, Event, Failure, Feed, Micros, Rejection, Sequence, Symbol, Work};
+use crate::core::{
+    Action, Bar, Candle, Core, Counters, Event, Failure, Feed, Micros, Rejection, Sequence, Symbol, Work,
+};
 use crate::door::{Ask, Letter};
 use crate::feeds::{FeedUrl, FromFeed, Of, Raw, Replies, Unreadable, start};
 use crate::others::Kept;
@@ -79,7 +81,8 @@ impl Live {
                 after = self.after(application).await?;
             }
             let (known, alive, name) = (known.clone(), alive.clone(), self.target.name.as_str());
-            let of = Of { session: &session, timeframe: self.plan.timeframe, known, name, after, alive };
+            let (timeframe, with_forming) = (self.plan.timeframe, self.options.provisional);
+            let of = Of { session: &session, timeframe, known, with_forming, name, after, alive };
             let feed = start(url, &of, &numbers, into.clone(), ended.clone())?;
             open.push(feed);
             positions.extend(position.map(|application| (feed, application)));
@@ -109,6 +112,7 @@ impl Live {
             accepted: None,
             actions: vec![],
             now: 0,
+            formed: BTreeMap::new(),
             unreadable: 0,
             rows: 0,
             left: None,
@@ -175,6 +179,8 @@ struct Running {
     /// What is to be done: kept so that it need not be allocated for each candle.
     actions: Vec<Action>,
     now: Micros,
+    /// The newest bars that are not closed, of symbols for which they were not answered yet.
+    formed: BTreeMap<Symbol, Bar>,
     unreadable: u64,
     rows: u64,
     left: Option<(usize, usize)>,
@@ -401,6 +407,18 @@ impl Running {
         while room(&self.live.core)
             && let Some((feed, line)) = self.waiting.pop_front()
         {
+            if let Ok(raw) = &line
+                && raw.is_forming
+            {
+                let (offset, line) = (raw.offset, self.forming(feed, raw.clone()));
+                if let Err(Unreadable { line, error, .. }) = line {
+                    self.unreadable(feed, line, &error);
+                }
+                if let Some(offset) = offset {
+                    self.step_at(self.now, Event::Skipped { feed, offset })?;
+                }
+                continue;
+            }
             match line.and_then(|raw| self.candle(feed, raw)) {
                 Ok((candle, line)) => {
                     self.line = line;
@@ -447,6 +465,50 @@ impl Running {
         Ok((Candle { feed, offset: raw.offset, symbol, bar: raw.bar, priority: raw.priority }, raw.line))
     }
 
+    /// Notes a bar that is not closed, in the place of the one before.
+    fn forming(&mut self, feed: Feed, raw: Raw) -> Result<(), Unreadable> {
+        let line = raw.line;
+        let wrong = |error: &str| Unreadable { line, error: error.to_string(), offset: None };
+        if !self.live.options.provisional {
+            return Err(wrong("the bar is not complete: expected one that is closed, or the option `provisional`"));
+        }
+        let (candle, _) = self.candle(feed, raw)?;
+        match self.live.core.broken(self.now, &candle.bar) {
+            Some(rule) => Err(wrong(&format!("it is no candle: {rule}"))),
+            None => {
+                self.formed.insert(candle.symbol, candle.bar);
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers bars that are not closed, of symbols whose workers are free.
+    async fn answer_forming(&mut self) -> Result<()> {
+        let workers = self.live.workers.len();
+        for at in 0..workers {
+            let own: Vec<Symbol> = self.formed.keys().filter(|of| of.0 as usize % workers == at).copied().collect();
+            if own.is_empty() {
+                continue;
+            }
+            let Some(mut worker) = self.live.workers[at].take() else { continue };
+            let mut bars: Vec<(Symbol, Bar)> =
+                own.iter().filter_map(|of| Some((*of, self.formed.remove(of)?))).collect();
+            // One that is closed by now is not answered any more.
+            bars.retain(|(symbol, bar)| worker.newest(*symbol).is_none_or(|newest| newest < bar.ts));
+            let rows = worker.peek(&bars, self.live.symbols.names(), &self.live.others).await;
+            self.live.workers[at] = Some(worker);
+            match rows {
+                Ok(rows) if rows.num_rows() > 0 => {
+                    let taken = self.answers.take_forming(&rows);
+                    taken.map_err(|error| Error::File("results".to_string(), error))?;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!("bars that are not closed cannot be computed: {error}"),
+            }
+        }
+        Ok(())
+    }
+
     async fn turn(&mut self) -> Result<()> {
         self.step(Event::Turn)?;
         while let Some((at, batch)) = self.here.take() {
@@ -455,6 +517,9 @@ impl Running {
             let computed = worker.compute(&batch, &names, &others).await;
             self.computed(at, worker, batch, computed).await?;
             self.step(Event::Turn)?;
+        }
+        if !self.formed.is_empty() {
+            self.answer_forming().await?;
         }
         if let Some((feed, count)) = self.accepted.take() {
             self.replies.accepted(feed, count);

@@ -193,6 +193,21 @@ impl Standing {
         Ok(Answers { rows, revisions, ranges })
     }
 
+    /// What bars would give that are not closed; nothing is kept of it.
+    pub fn peek(&mut self, bars: &[(Symbol, Bar)], names: &Names) -> Result<RecordBatch> {
+        let (mut columns, mut states) = (Columns::with_capacity(bars.len()), vec![]);
+        for (symbol, bar) in bars {
+            self.stand(*symbol, names)?;
+            let end = self.of_mut(*symbol).and_then(|of| of.end.as_ref()).map(ChainState::fork);
+            states.push(end.unwrap_or_else(|| self.chain.begin()));
+            columns.push(bar);
+            columns.end(names.of(*symbol));
+        }
+        let ranges = (0..bars.len()).map(|row| row..row + 1).collect();
+        let mut borrowed: Vec<&mut ChainState> = states.iter_mut().collect();
+        Ok(self.chain.push(columns.rows(self.chain.input())?, ranges, &mut borrowed)?.0)
+    }
+
     /// The rows of bars that come in order.
     fn next(&mut self, runs: &[Run<'_>], names: &Names) -> Result<Vec<RecordBatch>> {
         for run in runs {

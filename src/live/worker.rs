@@ -108,6 +108,19 @@ impl Worker {
         }
     }
 
+    /// What bars would give that are not closed, one of each symbol, behind its newest; nothing is kept of it.
+    pub async fn peek(
+        &mut self,
+        bars: &[(Symbol, Bar)],
+        names: &Names,
+        others: &[Arc<Kept>],
+    ) -> Result<RecordBatch, DataFusionError> {
+        match &mut self.how {
+            How::Oracle(oracle) => oracle.peek(bars, names, others).await,
+            How::Standing(standing) => standing.peek(bars, names),
+        }
+    }
+
     /// All bars of a symbol that are known, from the oldest on, which change from a time on.
     pub fn rebuild(&mut self, symbol: Symbol, bars: &[Bar], from: i64, names: &Names) -> Result<(), DataFusionError> {
         match &mut self.how {

@@ -114,6 +114,7 @@ fn options(folder: &Path) -> LiveOptions {
         known_until: Some(FROM),
         new_symbols: true,
         drain: Duration::from_secs(60),
+        provisional: false,
         recompute: false,
         alerts: false,
         settings,

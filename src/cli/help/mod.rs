@@ -54,6 +54,7 @@ topics! {
     "labels": ["label"],
     "pipelines": ["pipeline"],
     "feeds": ["live"],
+    "watching": ["replay"],
     "support-resistance": ["levels"],
     "lookahead": ["check"],
     "signals": [],

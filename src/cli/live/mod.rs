@@ -76,6 +76,9 @@ pub(super) struct LiveArgs {
     /// Take symbols that the lake does not have
     #[arg(long)]
     pub new_symbols: bool,
+    /// Answer bars that are not closed yet, too: marked as not complete, and not kept
+    #[arg(long)]
+    pub provisional: bool,
     /// Compute every result anew from all the bars that it looks at, as a check: slower
     #[arg(long)]
     pub recompute: bool,
@@ -127,6 +130,7 @@ impl Run for LiveArgs {
             known_until: replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min(),
             new_symbols: self.new_symbols || !replays.is_empty() || names_symbols,
             drain: self.drain,
+            provisional: self.provisional,
             recompute: self.recompute,
             // Bars of the past come as fast as they can be computed, and wait for that.
             alerts: replays.len() < self.feed.len(),

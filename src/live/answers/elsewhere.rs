@@ -3,7 +3,7 @@
 //! A thread delivers them. As long as nobody takes them it tries again, and once many wait, the run waits too: results are late, and
 //! not lost. Only a run that ends does not wait for ever.
 
-use super::{Answers, lines};
+use super::{Answers, forming_lines, lines};
 use arrow::array::RecordBatch;
 use std::io::{Error, ErrorKind, Result, Write};
 use std::net::TcpStream;
@@ -52,6 +52,10 @@ impl Answers for Tcp {
     fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> Result<()> {
         self.0.put(lines(rows, revisions)?)
     }
+
+    fn take_forming(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.0.put(forming_lines(rows)?)
+    }
 }
 
 /// They are posted to a web address.
@@ -83,6 +87,10 @@ impl Webhook {
 impl Answers for Webhook {
     fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> Result<()> {
         self.0.put(lines(rows, revisions)?)
+    }
+
+    fn take_forming(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.0.put(forming_lines(rows)?)
     }
 }
 

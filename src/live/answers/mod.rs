@@ -4,8 +4,8 @@ mod elsewhere;
 
 pub use elsewhere::{Tcp, Webhook};
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{Field, Schema};
 use arrow::json::LineDelimitedWriter;
 use std::io::Write;
 use std::sync::Arc;
@@ -17,6 +17,14 @@ pub trait Answers: Send {
     /// # Errors
     /// They cannot be taken: the run ends.
     fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()>;
+
+    /// Rows of bars that are not closed yet: the next ones, or those of the closed bars, take their place.
+    ///
+    /// # Errors
+    /// As [`Answers::take`].
+    fn take_forming(&mut self, _rows: &RecordBatch) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Nobody waits for results: they are in the lake later.
@@ -35,6 +43,10 @@ impl Answers for Several {
     fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()> {
         self.0.iter_mut().try_for_each(|answers| answers.take(rows, revisions))
     }
+
+    fn take_forming(&mut self, rows: &RecordBatch) -> std::io::Result<()> {
+        self.0.iter_mut().try_for_each(|answers| answers.take_forming(rows))
+    }
 }
 
 /// A function is called with them.
@@ -46,7 +58,8 @@ impl<F: FnMut(&RecordBatch, &[u32]) -> std::io::Result<()> + Send> Answers for C
     }
 }
 
-/// Results as lines of JSON, with a further column `revision`.
+/// Results as lines of JSON, with a further column `revision`; those of bars that are not closed have `complete` instead, which is
+/// false.
 pub struct Ndjson<W>(pub W);
 
 impl<W: Write + Send> Answers for Ndjson<W> {
@@ -54,14 +67,28 @@ impl<W: Write + Send> Answers for Ndjson<W> {
         self.0.write_all(&lines(rows, revisions)?)?;
         self.0.flush()
     }
+
+    fn take_forming(&mut self, rows: &RecordBatch) -> std::io::Result<()> {
+        self.0.write_all(&forming_lines(rows)?)?;
+        self.0.flush()
+    }
 }
 
 /// Rows as lines of JSON.
 fn lines(rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<Vec<u8>> {
+    lines_with(rows, "revision", Arc::new(UInt32Array::from(revisions.to_vec())))
+}
+
+/// The same of bars that are not closed.
+fn forming_lines(rows: &RecordBatch) -> std::io::Result<Vec<u8>> {
+    lines_with(rows, "complete", Arc::new(BooleanArray::from(vec![false; rows.num_rows()])))
+}
+
+fn lines_with(rows: &RecordBatch, name: &str, column: ArrayRef) -> std::io::Result<Vec<u8>> {
     let mut fields = rows.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new("revision", DataType::UInt32, false)));
+    fields.push(Arc::new(Field::new(name, column.data_type().clone(), false)));
     let mut columns = rows.columns().to_vec();
-    columns.push(Arc::new(UInt32Array::from(revisions.to_vec())));
+    columns.push(column);
     let mut text = Vec::with_capacity(rows.num_rows() * 128);
     let mut writer = LineDelimitedWriter::new(&mut text);
     let written = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)

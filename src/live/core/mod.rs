@@ -114,6 +114,11 @@ impl Core {
         self.flush.unflushed()
     }
 
+    /// The rule that a bar breaks, if it breaks one.
+    pub fn broken(&self, now: Micros, bar: &Bar) -> Option<&'static str> {
+        self.settings.rules.broken(bar, now)
+    }
+
     /// How many candles may wait.
     pub fn capacity(&self) -> usize {
         self.settings.capacity(self.series.len())

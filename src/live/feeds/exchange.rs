@@ -4,7 +4,7 @@
 //! that came meanwhile.
 
 use super::again::Again;
-use super::{FromFeed, Raw};
+use super::{FromFeed, Of, Raw};
 use crate::core::{Bar, Feed};
 use crate::run::now;
 use futures::{SinkExt, StreamExt};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tallow_common::{Error, Result, short};
 use tallow_pipeline::Session;
 use tallow_pipeline::fetch::{Exchange, Fetch, Stream, Told};
-use tallow_udfs::calendar::{Grid, Origin, Timeframe};
+use tallow_udfs::calendar::{Grid, Origin};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -84,11 +84,11 @@ impl OfExchange {
         &self,
         feed: Feed,
         session: &Arc<Session>,
-        timeframe: Timeframe,
-        known: &HashMap<String, i64>,
+        of: &Of<'_>,
         into: Sender<FromFeed>,
         stop: CancellationToken,
     ) -> Result<()> {
+        let (timeframe, known) = (of.timeframe, &of.known);
         let (exchange, stream) = self.stream()?;
         let of_stream = stream.intervals.as_ref().map(|intervals| intervals.get(&timeframe.to_string()));
         let interval = match of_stream {
@@ -121,6 +121,7 @@ impl OfExchange {
             stream,
             fetch,
             grid: Grid::new(timeframe, Origin::UTC),
+            with_forming: of.with_forming,
             into,
         };
         // Two providers of cryptography are linked, so that rustls has no default of its own.
@@ -153,6 +154,8 @@ struct Connection {
     grid: Grid,
     /// The newest closed bar that was told of each symbol.
     newest: HashMap<String, Option<i64>>,
+    /// Whether bars are told of that are not closed yet.
+    with_forming: bool,
     /// Bars that the next will close.
     forming: HashMap<String, Told>,
     into: Sender<FromFeed>,
@@ -240,7 +243,11 @@ impl Connection {
                         Some(Err(error)) => return Ended::Broken(error.to_string(), has_told),
                         None => return Ended::Broken("the connection ended".to_string(), has_told),
                     };
-                    let closed = self.closed_by(text.as_str());
+                    let mut forming = vec![];
+                    let closed = self.closed_by(text.as_str(), &mut forming);
+                    if !self.tell_as(forming, true).await {
+                        return Ended::Unwanted;
+                    }
                     if is_filled {
                         has_told |= !closed.is_empty();
                         if !self.tell(closed).await {
@@ -270,8 +277,8 @@ impl Connection {
         }
     }
 
-    /// The bars that are closed by a message.
-    fn closed_by(&mut self, text: &str) -> Vec<Told> {
+    /// The bars that are closed by a message; those that it tells of and that are not, if they are wanted, go to `forming`.
+    fn closed_by(&mut self, text: &str, forming: &mut Vec<Told>) -> Vec<Told> {
         let Ok(message) = serde_json::from_str::<Value>(text) else { return vec![] };
         let bars = match self.stream.bars(&message) {
             Ok(bars) => bars,
@@ -282,6 +289,9 @@ impl Connection {
         };
         let mut closed = vec![];
         for bar in bars.into_iter().filter(|bar| self.newest.contains_key(&bar.symbol)) {
+            if self.with_forming && bar.is_closed != Some(true) {
+                forming.push(bar.clone());
+            }
             match bar.is_closed {
                 Some(true) => closed.push(bar),
                 Some(false) => {}
@@ -307,12 +317,16 @@ impl Connection {
 
     /// Tells of closed bars; whether somebody takes them.
     async fn tell(&mut self, bars: Vec<Told>) -> bool {
+        self.tell_as(bars, false).await
+    }
+
+    async fn tell_as(&mut self, bars: Vec<Told>, is_forming: bool) -> bool {
         if bars.is_empty() {
             return true;
         }
         let mut lines = vec![];
         for Told { symbol, ts, values, .. } in bars {
-            if let Some(newest) = self.newest.get_mut(&symbol) {
+            if let Some(newest) = self.newest.get_mut(&symbol).filter(|_| !is_forming) {
                 *newest = (*newest).max(Some(ts));
             }
             lines.push(Ok(Raw {
@@ -322,6 +336,7 @@ impl Connection {
                 timeframe: None,
                 line: 0,
                 offset: None,
+                is_forming,
             }));
         }
         self.into.send(FromFeed::Lines(self.feed, lines)).await.is_ok()

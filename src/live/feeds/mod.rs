@@ -50,6 +50,8 @@ pub(crate) struct Raw {
     pub line: u64,
     /// Where it is in a feed that delivers again what it was not told to be in the lake.
     pub offset: Option<u64>,
+    /// Its bar is not closed yet.
+    pub is_forming: bool,
 }
 
 /// A line that is no candle.
@@ -187,6 +189,8 @@ pub(crate) struct Of<'a> {
     pub timeframe: Timeframe,
     /// The newest bar of each symbol that is known.
     pub known: HashMap<String, i64>,
+    /// Whether bars are wanted that are not closed yet.
+    pub with_forming: bool,
     /// The name of the run.
     pub name: &'a str,
     /// Up to which offset the lake has what came of the feed.
@@ -210,7 +214,7 @@ pub(crate) fn start(
         FeedUrl::Http(_) => {}
         FeedUrl::Tcp(address) => tcp::start(address, feed, session, numbers, into, stop)?,
         FeedUrl::Replay(replay) => replay.start(feed, session, into, stop)?,
-        FeedUrl::Exchange(exchange) => exchange.start(feed, session, of.timeframe, &of.known, into, stop)?,
+        FeedUrl::Exchange(exchange) => exchange.start(feed, session, of, into, stop)?,
         #[cfg(feature = "redis")]
         FeedUrl::Redis(stream) => {
             let run = stream.clone().run(of.name.to_string(), feed, into, stop);

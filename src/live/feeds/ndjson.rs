@@ -30,6 +30,8 @@ struct Line<'a> {
     timeframe: Option<Cow<'a, str>>,
     #[serde(default)]
     priority: u8,
+    #[serde(default)]
+    complete: Option<bool>,
 }
 
 /// A number, which exchanges write as text.
@@ -99,6 +101,7 @@ fn candle(text: &[u8], line: u64) -> Result<Raw, String> {
         timeframe: of.timeframe.map(Cow::into_owned),
         line,
         offset: None,
+        is_forming: !of.complete.unwrap_or(true),
     })
 }
 
@@ -175,6 +178,7 @@ mod tests {
             timeframe: None,
             line: 7,
             offset: None,
+            is_forming: false,
         };
         for text in [
             r#"{"symbol":"BTCUSDT","ts":"2024-01-31T09:30Z","open":1.5,"high":2,"low":1,"close":1.75,"volume":300}"#,

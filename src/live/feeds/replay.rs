@@ -37,6 +37,20 @@ pub struct Replay {
     pub speed: Speed,
 }
 
+impl FromStr for Speed {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Speed> {
+        if text == "max" {
+            return Ok(Speed::Max);
+        }
+        let number = text.trim_end_matches('x').parse::<f64>().ok();
+        let number = number.filter(|times| *times > 0.0 && times.is_finite());
+        let wrong = || Error::invalid(format!("speed '{text}': expected `max`, or a number such as 100x"));
+        Ok(Speed::Times(number.ok_or_else(wrong)?))
+    }
+}
+
 impl FromStr for Replay {
     type Err = Error;
 
@@ -47,13 +61,7 @@ impl FromStr for Replay {
             match option.split_once('=') {
                 Some(("from", time)) => replay.from = Some(instant(time)?),
                 Some(("to", time)) => replay.to = Some(instant(time)?),
-                Some(("speed", "max")) => replay.speed = Speed::Max,
-                Some(("speed", times)) => {
-                    let number = times.trim_end_matches('x').parse::<f64>().ok();
-                    let number = number.filter(|times| *times > 0.0 && times.is_finite());
-                    let wrong = || Error::invalid(format!("speed '{times}': expected `max`, or a number such as 100x"));
-                    replay.speed = Speed::Times(number.ok_or_else(wrong)?);
-                }
+                Some(("speed", speed)) => replay.speed = speed.parse()?,
                 _ => {
                     return Err(Error::invalid(format!("'{option}' in replay://{text}: expected speed, from or to")));
                 }
@@ -67,7 +75,7 @@ impl FromStr for Replay {
 }
 
 impl Replay {
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         feed: Feed,
         session: &Arc<Session>,
@@ -124,7 +132,15 @@ fn candles(batch: &RecordBatch, line: &mut u64) -> Result<Vec<Raw>> {
     let mut candles = Vec::with_capacity(batch.num_rows());
     each(batch, |symbol, bar| {
         *line += 1;
-        candles.push(Raw { symbol: symbol.to_string(), bar, priority: 0, timeframe: None, line: *line, offset: None });
+        candles.push(Raw {
+            symbol: symbol.to_string(),
+            bar,
+            priority: 0,
+            timeframe: None,
+            line: *line,
+            offset: None,
+            is_forming: false,
+        });
     })?;
     Ok(candles)
 }
