@@ -77,6 +77,8 @@ pub struct Live {
     pub(crate) numbers: Arc<Numbers>,
 }
 
+/// Symbols whose bars wait to be taken by a worker.
+const WARMING: usize = 64;
 /// Messages of feeds that wait; each holds many candles.
 const MESSAGES: usize = 16;
 
@@ -211,12 +213,7 @@ impl Live {
 
     async fn worker(&self) -> Result<Worker> {
         let how = match &self.chain {
-            Some(chain) => {
-                // Bars that come from a table, or are written into one, can be read there.
-                let is_read_again = self.options.keeps_candles || self.options.known_until.is_some();
-                let kept = if is_read_again { 0 } else { self.plan.looks.kept() };
-                How::Standing(Standing::new(Arc::clone(chain), self.plan.looks, kept))
-            }
+            Some(chain) => How::Standing(Standing::new(Arc::clone(chain), self.plan.looks)),
             None => How::Oracle(Oracle {
                 looks: self.plan.looks,
                 series: HashMap::new(),
@@ -228,20 +225,39 @@ impl Live {
         Ok(Worker { how, emitted: Emitted::default() })
     }
 
+    /// Reads what is known before the first candle. Each worker takes the bars of its symbols, all at the same time.
     async fn warm_up(&mut self) -> Result<()> {
         let (session, table) = (Arc::clone(&self.session), self.plan.table.clone());
         let wanted = Wanted { until: self.options.known_until, kept: self.plan.looks.kept(), symbol: None };
-        read(&session, &table, wanted, |of| {
+        let (mut known, mut warm) = (vec![], vec![]);
+        for worker in &mut self.workers {
+            let Some(mut worker) = worker.take() else { continue };
+            let (to, mut from) = channel::<(Known, Arc<str>)>(WARMING);
+            known.push(to);
+            warm.push(session.engine().spawn(async move {
+                while let Some((known, name)) = from.recv().await {
+                    worker.warm(known, &name)?;
+                }
+                Ok::<Worker, Error>(worker)
+            })?);
+        }
+        let count = known.len();
+        let mut reading = read(&session, &table, wanted).await?;
+        while let Some(of) = reading.next().await? {
             let symbol = self.symbols.number(&of.symbol);
             let newest: Vec<_> = of.bars.iter().rev().take(64).rev().copied().collect();
             self.core.know(symbol, &newest);
-            let (at, names) = (self.worker_of(symbol), self.symbols.names().clone());
-            if let Some(worker) = self.workers[at].as_mut() {
-                worker.warm(Known { symbol, bars: of.bars, is_cut: of.is_cut }, &names)?;
-            }
-            Ok(())
-        })
-        .await
+            let (name, bars) = (Arc::clone(self.symbols.names().of(symbol)), of.bars);
+            let known_of = Known { symbol, bars, is_cut: of.is_cut };
+            // One that cannot take it has failed, which is told below.
+            let _ = known[symbol.0 as usize % count].send((known_of, name)).await;
+        }
+        drop(known);
+        for (at, warm) in warm.into_iter().enumerate() {
+            let warm = warm.await.map_err(|error| Error::invalid(format!("a worker stopped: {error}")))?;
+            self.workers[at] = Some(warm?);
+        }
+        Ok(())
     }
 }
 

@@ -476,7 +476,10 @@ impl Running {
         match self.live.core.broken(self.now, &candle.bar) {
             Some(rule) => Err(wrong(&format!("it is no candle: {rule}"))),
             None => {
-                self.formed.insert(candle.symbol, candle.bar);
+                let known = self.formed.entry(candle.symbol).or_insert(candle.bar);
+                if known.ts <= candle.bar.ts {
+                    *known = candle.bar;
+                }
                 Ok(())
             }
         }
@@ -607,7 +610,11 @@ impl Running {
     }
 
     async fn computed(&mut self, at: usize, mut worker: Worker, batch: Vec<Work>, computed: Computed) -> Result<()> {
-        if let Computed::TooOld(symbols) = &computed {
+        // Of a table that is replayed, and of one that candles are written into, the bars that came can be read again.
+        let options = &self.live.options;
+        if let Computed::TooOld(symbols) = &computed
+            && (options.keeps_candles || options.known_until.is_some())
+        {
             let (names, others) = (self.live.symbols.names().clone(), self.live.others.clone());
             let again = match self.rebuild(&mut worker, symbols).await {
                 Ok(()) => worker.compute(&batch, &names, &others).await,
@@ -630,11 +637,10 @@ impl Running {
             // Of a table that is replayed, the bars that came are those up to the newest.
             let until = worker.newest(*symbol).map(|newest| newest + 1);
             let wanted = Wanted { until, kept: usize::MAX, symbol: Some(names.of(*symbol)) };
-            read(&live.session, &live.plan.table, wanted, |of| {
+            let mut reading = read(&live.session, &live.plan.table, wanted).await?;
+            while let Some(of) = reading.next().await? {
                 bars.extend(of.bars.into_iter().map(|bar| (bar.ts, bar)));
-                Ok(())
-            })
-            .await?;
+            }
             let flushing = self.flushing.iter().flat_map(|(flushing, _)| flushing.rows.bars_of(*symbol));
             bars.extend(flushing.chain(self.unflushed.bars_of(*symbol)).map(|bar| (bar.ts, bar)));
             let bars: Vec<_> = bars.into_values().collect();
@@ -670,7 +676,8 @@ impl Running {
                 self.step(Event::Failed { worker: at, batch, failure, jitter })
             }
             Computed::TooOld(_) => {
-                let message = "bars before it are neither kept nor in the lake".to_string();
+                let message =
+                    "it is older than the bars that are kept, and those before it are not in the lake".to_string();
                 self.watch.failed(now(), &batch);
                 let failure = Failure { is_transient: false, message };
                 self.step(Event::Failed { worker: at, batch, failure, jitter })

@@ -28,8 +28,6 @@ const AT_A_TIME: usize = 1 << 15;
 pub(crate) struct Standing {
     chain: Arc<Chain>,
     looks: Looks,
-    /// Bars between two places that are kept.
-    stride: usize,
     /// By the numbers of symbols.
     series: Vec<Option<Box<OfSymbol>>>,
 }
@@ -88,9 +86,9 @@ struct Corrected {
 }
 
 impl Standing {
-    /// Nothing is known yet. `kept`: so many bars of a symbol must not be forgotten, since they cannot be read again.
-    pub fn new(chain: Arc<Chain>, looks: Looks, kept: usize) -> Standing {
-        Standing { chain, looks, stride: STRIDE.max(kept), series: vec![] }
+    /// Nothing is known yet.
+    pub fn new(chain: Arc<Chain>, looks: Looks) -> Standing {
+        Standing { chain, looks, series: vec![] }
     }
 
     pub fn newest(&self, symbol: Symbol) -> Option<i64> {
@@ -98,12 +96,12 @@ impl Standing {
     }
 
     /// Takes bars that are known before the first candle.
-    pub fn warm(&mut self, known: Known, names: &Names, emitted: &mut Emitted) -> Result<()> {
+    pub fn warm(&mut self, known: Known, name: &Arc<str>, emitted: &mut Emitted) -> Result<()> {
         let Known { symbol, bars, is_cut } = known;
         bars.back().into_iter().for_each(|last| emitted.through(symbol, last.ts));
         let bars: Vec<Bar> = bars.into();
-        let from = bars.len().saturating_sub(self.stride.saturating_add(self.stride / 2));
-        let of = self.begun(symbol, &bars, from, is_cut, names)?;
+        let from = bars.len().saturating_sub(STRIDE + STRIDE / 2);
+        let of = self.begun(&bars, from, is_cut, name)?;
         self.put(symbol, Box::new(of));
         Ok(())
     }
@@ -115,17 +113,17 @@ impl Standing {
         for bar in bars.iter().chain(kept.into_iter().flat_map(|of| &of.bars.0)) {
             whole.put(*bar);
         }
-        let of = self.begun(symbol, &whole.0, whole.before(from), false, names)?;
+        let of = self.begun(&whole.0, whole.before(from), false, names.of(symbol))?;
         self.put(symbol, Box::new(of));
         Ok(())
     }
 
     /// What is kept of a symbol with these bars, the first place before one of them.
-    fn begun(&self, symbol: Symbol, bars: &[Bar], from: usize, is_cut: bool, names: &Names) -> Result<OfSymbol> {
+    fn begun(&self, bars: &[Bar], from: usize, is_cut: bool, name: &Arc<str>) -> Result<OfSymbol> {
         let mut first = self.chain.begin();
-        self.push(symbol, &bars[..from], &mut first, names)?;
+        self.push(&bars[..from], &mut first, name)?;
         let (second, mut end) = (first.fork(), first.fork());
-        self.push(symbol, &bars[from..], &mut end, names)?;
+        self.push(&bars[from..], &mut end, name)?;
         let kept = Bars(bars[from..].to_vec());
         Ok(OfSymbol { bars: kept, is_cut: is_cut || from > 0, first, second, before: 0, end: Some(end) })
     }
@@ -236,9 +234,8 @@ impl Standing {
             }
         }
         for run in runs {
-            let stride = self.stride;
             if let Some(of) = self.of_mut(run[0].candle.symbol) {
-                of.append(run, stride);
+                of.append(run);
             }
         }
         Ok(pushed)
@@ -285,13 +282,13 @@ impl Standing {
         let mut batches = vec![];
         let mut end = if is_before {
             let mut state = of.first.fork();
-            batches.push(self.push(symbol, &of.bars.0[..of.before], &mut state, names)?);
+            batches.push(self.push(&of.bars.0[..of.before], &mut state, names.of(symbol))?);
             of.second = state.fork();
             state
         } else {
             of.second.fork()
         };
-        batches.push(self.push(symbol, &of.bars.0[of.before..], &mut end, names)?);
+        batches.push(self.push(&of.bars.0[of.before..], &mut end, names.of(symbol))?);
         of.end = Some(end);
         let mut affected: Vec<Range<usize>> = vec![];
         for ts in times {
@@ -308,7 +305,7 @@ impl Standing {
         let mut times = times_of(&rows)?;
         let rows = filter_record_batch(&rows, &times.iter().map(|ts| Some(is_affected(ts))).collect())?;
         times.retain(is_affected);
-        of.trim(self.stride);
+        of.trim();
         Ok(Corrected { of: Box::new(of), rows, times, ranges })
     }
 
@@ -319,7 +316,7 @@ impl Standing {
             None => self.put(symbol, Box::new(OfSymbol::new(&self.chain))),
             Some(of) if of.end.is_none() => {
                 let mut end = of.second.fork();
-                self.push(symbol, &of.bars.0[of.before..], &mut end, names)?;
+                self.push(&of.bars.0[of.before..], &mut end, names.of(symbol))?;
                 if let Some(of) = self.of_mut(symbol) {
                     of.end = Some(end);
                 }
@@ -330,10 +327,10 @@ impl Standing {
     }
 
     /// Pushes bars of one symbol.
-    fn push(&self, symbol: Symbol, bars: &[Bar], state: &mut ChainState, names: &Names) -> Result<RecordBatch> {
+    fn push(&self, bars: &[Bar], state: &mut ChainState, name: &Arc<str>) -> Result<RecordBatch> {
         let mut columns = Columns::with_capacity(bars.len());
         bars.iter().for_each(|bar| columns.push(bar));
-        columns.end(names.of(symbol));
+        columns.end(name);
         let rows = 0..columns.len();
         Ok(self.chain.push(columns.rows(self.chain.input())?, vec![rows], &mut [state])?.0)
     }
@@ -364,14 +361,14 @@ impl OfSymbol {
     }
 
     /// Takes bars that the end is behind by now.
-    fn append(&mut self, run: Run<'_>, stride: usize) {
+    fn append(&mut self, run: Run<'_>) {
         self.bars.0.extend(run.iter().map(|work| work.candle.bar));
-        self.trim(stride);
+        self.trim();
     }
 
     /// Moves the places on, once there are bars enough behind the second.
-    fn trim(&mut self, stride: usize) {
-        if self.bars.0.len() - self.before < stride {
+    fn trim(&mut self) {
+        if self.bars.0.len() - self.before < STRIDE {
             return;
         }
         if let Some(end) = &self.end {

@@ -2,7 +2,9 @@
 
 use crate::candles::{columns, each};
 use crate::core::Bar;
-use futures::TryStreamExt;
+use arrow::array::RecordBatch;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use std::collections::VecDeque;
 use tallow_common::Result;
 use tallow_pipeline::Session;
@@ -27,15 +29,20 @@ pub(crate) struct Wanted<'a> {
     pub symbol: Option<&'a str>,
 }
 
-/// Reads bars of a table, symbol by symbol.
-pub(crate) async fn read(
-    session: &Session,
-    table: &str,
-    wanted: Wanted<'_>,
-    mut take: impl FnMut(OfSymbol) -> Result<()>,
-) -> Result<()> {
+/// Bars of a table, symbol by symbol.
+pub(crate) struct Reading {
+    /// None once all are read.
+    rows: Option<BoxStream<'static, Result<RecordBatch>>>,
+    kept: usize,
+    ended: VecDeque<OfSymbol>,
+    last: Option<OfSymbol>,
+}
+
+/// Begins to read bars of a table.
+pub(crate) async fn read(session: &Session, table: &str, wanted: Wanted<'_>) -> Result<Reading> {
+    let mut reading = Reading { rows: None, kept: wanted.kept, ended: VecDeque::new(), last: None };
     if wanted.until == Some(i64::MIN) {
-        return Ok(());
+        return Ok(reading);
     }
     let mut sql = format!("select {} from {}", columns(), quoted(table));
     let mut filters = vec![];
@@ -50,23 +57,39 @@ pub(crate) async fn read(
     }
     sql += " order by symbol, ts";
     let plan = session.plan(session.sql(&sql).await?).await?;
-    let mut rows = std::pin::pin!(session.execute(plan)?);
-    let mut last: Option<OfSymbol> = None;
-    while let Some(batch) = rows.try_next().await? {
-        let mut ended = vec![];
-        each(&batch, |symbol, bar| {
-            if last.as_ref().is_none_or(|last| last.symbol != symbol) {
-                let next = OfSymbol { symbol: symbol.to_string(), bars: VecDeque::new(), is_cut: false };
-                ended.extend(last.replace(next));
+    reading.rows = Some(session.execute(plan)?.boxed());
+    Ok(reading)
+}
+
+impl Reading {
+    /// The bars of the next symbol.
+    pub async fn next(&mut self) -> Result<Option<OfSymbol>> {
+        while self.ended.is_empty()
+            && let Some(rows) = &mut self.rows
+        {
+            match rows.try_next().await? {
+                Some(batch) => self.add(&batch)?,
+                None => {
+                    self.rows = None;
+                    self.ended.extend(self.last.take());
+                }
             }
-            let Some(of) = &mut last else { return };
-            if of.bars.len() >= wanted.kept {
+        }
+        Ok(self.ended.pop_front())
+    }
+
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        each(batch, |symbol, bar| {
+            if self.last.as_ref().is_none_or(|last| last.symbol != symbol) {
+                let next = OfSymbol { symbol: symbol.to_string(), bars: VecDeque::new(), is_cut: false };
+                self.ended.extend(self.last.replace(next));
+            }
+            let Some(of) = &mut self.last else { return };
+            if of.bars.len() >= self.kept {
                 of.bars.pop_front();
                 of.is_cut = true;
             }
             of.bars.push_back(bar);
-        })?;
-        ended.into_iter().try_for_each(&mut take)?;
+        })
     }
-    last.map_or(Ok(()), take)
 }

@@ -92,10 +92,10 @@ impl Emitted {
 
 impl Worker {
     /// Takes bars that are known before the first candle.
-    pub fn warm(&mut self, known: Known, names: &Names) -> Result<(), DataFusionError> {
+    pub fn warm(&mut self, known: Known, name: &Arc<str>) -> Result<(), DataFusionError> {
         match &mut self.how {
             How::Oracle(oracle) => oracle.warm(known, &mut self.emitted),
-            How::Standing(standing) => standing.warm(known, names, &mut self.emitted)?,
+            How::Standing(standing) => standing.warm(known, name, &mut self.emitted)?,
         }
         Ok(())
     }

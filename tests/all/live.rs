@@ -1,6 +1,7 @@
 //! Live runs: the same text, candle by candle, gives what it gives over all of them.
 
 use crate::common::{query, session, settings};
+use crate::interpreter::{Dice, Node};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
@@ -219,6 +220,113 @@ async fn texts_and_formulas_give_live_what_they_give_at_once() {
     let found = query(&session, sql).await;
     let found: BTreeSet<_> = keyed(&found).into_iter().map(|(key, _)| key).filter(|(_, ts)| *ts >= FROM).collect();
     assert_eq!(rows.into_keys().collect::<BTreeSet<_>>(), found);
+}
+
+/// 500 formulas with `TALLOW_LONG=1`. A condition whose two sides are equal but for rounding may be another, so that few bars may differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn random_formulas_are_live_what_they_are_at_once() {
+    let session = Arc::new(session().await);
+    let count = if std::env::var_os("TALLOW_LONG").is_some() { 500 } else { 25 };
+    let (mut dice, mut found) = (Dice::new(4_219), 0);
+    for _ in 0..count {
+        let formula = Node::condition(&mut dice, 3).to_string();
+        let scan = |recompute| {
+            let scan =
+                Definition::Scan { formula: formula.clone(), params: BTreeMap::new(), table: "candles_1d".into() };
+            let (session, formula) = (Arc::clone(&session), formula.clone());
+            async move {
+                let of = live_by(&session, &pipeline("scan", scan), recompute).await;
+                let (rows, summary) = of.unwrap_or_else(|error| panic!("{formula}\n{error}"));
+                assert_eq!((summary.counters.rejected(), summary.dead_letters), (0, 0), "{formula}");
+                rows.into_keys().collect::<BTreeSet<_>>()
+            }
+        };
+        let (live, recomputed) = (scan(false).await, scan(true).await);
+        let sql = format!("select symbol, ts from candles qualify {formula}");
+        let batch = query(&session, &sql).await;
+        let batch: BTreeSet<_> = keyed(&batch).into_iter().map(|(key, _)| key).filter(|(_, ts)| *ts >= FROM).collect();
+        for other in [&live, &recomputed] {
+            let differ = batch.symmetric_difference(other).count();
+            assert!(differ <= 3, "{formula}: {differ} of {}", batch.len());
+        }
+        found += batch.len();
+    }
+    assert!(found > 1_000 * count / 25, "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_closed_is_answered_and_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = begun(folder.path()).await;
+    let forming = |line: &String| line.replace("\"close\"", "\"complete\":false,\"close\"");
+    // The first day forms twice, and closes.
+    let mut input = [forming(&lines[0]), lines[0].clone(), forming(&lines[3])].concat();
+    input += &forming(&lines[0]);
+    for more in [&[][..], &["--recompute"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tallow"))
+            .args([
+                "--lake",
+                "lake",
+                "live",
+                FEATURES,
+                "-t",
+                "1d",
+                "--drop-candles",
+                "--durable",
+                "none",
+                "--provisional",
+            ])
+            .args(more)
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let rows: Vec<serde_json::Value> =
+            String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let closed: Vec<_> = rows.iter().filter(|row| row.get("revision").is_some()).collect();
+        let open: Vec<_> = rows.iter().filter(|row| row["complete"] == serde_json::json!(false)).collect();
+        assert_eq!(
+            (closed.len(), closed[0]["symbol"].as_str(), closed[0]["revision"].as_u64()),
+            (1, Some("A"), Some(0))
+        );
+        let second: serde_json::Value = serde_json::from_str(&lines[3]).unwrap();
+        let last = open.last().unwrap();
+        assert_eq!((last["symbol"].as_str(), last["close"].as_f64()), (Some("A"), second["close"].as_f64()));
+        assert!(last["r"].is_number(), "{last}");
+    }
+    assert!(rows_of(folder.path()).await == 600);
+}
+
+/// How many bars the lake of a folder has.
+async fn rows_of(folder: &Path) -> usize {
+    query(&over(folder).await, "select symbol from candles").await.num_rows()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_in_disorder_ends_as_if_it_had_come_in_order() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let lines = begun(folder.path()).await;
+    // The same days, as the table of another lake.
+    let file = source.path().join("days.ndjson");
+    std::fs::write(&file, lines.concat()).unwrap();
+    let other = over(source.path()).await;
+    let options = IngestOptions { sources: vec![file.display().to_string()], ..IngestOptions::default() };
+    other.ingest("1d".parse().unwrap(), options, &Control::default()).await.unwrap();
+    let program = program(folder.path(), "100ms");
+    let output = Command::new(env!("CARGO_BIN_EXE_tallow"))
+        .args(["--lake", "lake", "replay", "candles_1d", "--into", &format!("tcp://127.0.0.1:{}", program.port)])
+        .args(["--twice", "50", "--late", "50", "--seed", "5"])
+        .current_dir(source.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("rejected   0") && !said.contains(" 0 late"), "{said}");
+    program.stop();
+    assert_equal_to_batch(folder.path(), 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
