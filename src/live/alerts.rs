@@ -90,12 +90,12 @@ pub(crate) fn regressions(baseline: &Baseline, windows: &[Times]) -> Vec<Alert> 
     if windows.len() < WORSE || windows.iter().any(|window| window.count < CANDLES) {
         return vec![];
     }
-    let compared: [(&str, f64, fn(&Times) -> f64); 2] = [
-        ("mean latency against the baseline, in ms", baseline.mean, |times| times.mean),
-        ("latency of 99 of 100 candles against the baseline, in ms", baseline.p99, |times| times.p99),
+    let least = |of: fn(&Times) -> f64| windows.iter().map(of).fold(f64::INFINITY, f64::min);
+    let compared = [
+        ("mean latency against the baseline, in ms", baseline.mean, least(|times| times.mean)),
+        ("latency of 99 of 100 candles against the baseline, in ms", baseline.p99, least(|times| times.p99)),
     ];
-    let alert = |(what, was, of): (&str, f64, fn(&Times) -> f64)| {
-        let value = windows.iter().map(of).fold(f64::INFINITY, f64::min);
+    let alert = |(what, was, value): (&str, f64, f64)| {
         let (severity, limit) = match () {
             () if value > 1.15 * was => (Severity::Critical, 1.15 * was),
             () if value > 1.10 * was => (Severity::Warning, 1.10 * was),

@@ -19,14 +19,14 @@ enum Bound {
     /// One of ours, with its arguments as places among those of the step.
     Series { call: Box<SeriesCall>, args: Vec<usize> },
     /// Any other.
-    Window(WindowCall),
+    Window(Box<WindowCall>),
 }
 
 /// What a function keeps of a series.
 #[derive(Debug)]
 pub(super) enum State {
     Series(CallState),
-    Window(WindowState),
+    Window(Box<WindowState>),
 }
 
 impl State {
@@ -82,7 +82,7 @@ impl SeriesStep {
                 Some(_) => None,
                 None => {
                     let call = WindowCall::of(expr, &series.input().schema()).map_err(|error| error.to_string())?;
-                    call.map(Bound::Window)
+                    call.map(Box::new).map(Bound::Window)
                 }
             };
             bound.push(found.ok_or_else(|| expr.name().to_string())?);
@@ -99,7 +99,7 @@ impl SeriesStep {
     pub fn begin(&self) -> impl Iterator<Item = State> {
         self.bound.iter().filter_map(|bound| match bound {
             Bound::Series { call, .. } => call.begin().map(State::Series),
-            Bound::Window(call) => Some(State::Window(call.begin())),
+            Bound::Window(call) => Some(State::Window(Box::new(call.begin()))),
         })
     }
 

@@ -11,12 +11,15 @@ use std::iter::Zip;
 use std::slice::{Iter, IterMut};
 use ta_lib::{Core, MAType, RetCode};
 
+/// How a stream takes a bar, and gives its values.
+type Update<S> = fn(&mut S, &[f64], &mut [f64]) -> Result<(), RetCode>;
+
 /// A stream, and how it takes a bar.
 #[derive(Clone)]
 struct Stream<S> {
     name: &'static str,
     stream: S,
-    update: fn(&mut S, &[f64], &mut [f64]) -> Result<(), RetCode>,
+    update: Update<S>,
 }
 
 impl<S> Debug for Stream<S> {
