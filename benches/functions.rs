@@ -18,7 +18,7 @@ use tallow_udfs::{all_aggregate_functions, all_scalar_functions, all_series_func
 const BARS: usize = 10_000;
 
 fn arguments(function: &Arc<dyn SeriesFunction>) -> Vec<ArrayRef> {
-    let candles = Synth { symbols: 1, bars: BARS, timeframe: Timeframe::Day, seed: 7 }.candles(0).unwrap();
+    let candles = Synth { symbols: 1, bars: BARS, ..Synth::default() }.candles(0).unwrap();
     let periods = Arc::new(Float64Array::from_iter_values((0..BARS).map(|i| 5.0 + (i % 20) as f64))) as ArrayRef;
     let inputs = &function.signature().inputs;
     let column = |name: &str| candles.column_by_name(name).unwrap().clone();
@@ -83,7 +83,7 @@ fn examples(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let session = SessionContext::new();
     tallow_udfs::register_all(&mut session.clone()).unwrap();
-    let synth = Synth { symbols: 10, bars: BARS / 10, timeframe: Timeframe::Day, seed: 7 };
+    let synth = Synth { symbols: 10, bars: BARS / 10, ..Synth::default() };
     let candles: Vec<_> = (0..synth.symbols).map(|symbol| synth.candles(symbol).unwrap()).collect();
     let table = MemTable::try_new(candles[0].schema(), vec![candles]).unwrap();
     session.register_table("candles", Arc::new(table)).unwrap();

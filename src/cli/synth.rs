@@ -4,7 +4,7 @@ use super::Failure;
 use super::args::values::parsed;
 use super::commands::{Context, Run};
 use super::progress::Progress;
-use crate::pipeline::synth::Synth;
+use crate::pipeline::synth::{Kind, Synth};
 use clap::Args as ClapArgs;
 use std::path::PathBuf;
 use tallow_udfs::calendar::Timeframe;
@@ -25,12 +25,22 @@ pub(super) struct SynthArgs {
     /// The same seed makes the same candles
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub seed: u64,
+    /// How prices move: walk, trend or range
+    #[arg(long, default_value = "walk", value_parser = parsed::<Kind>)]
+    pub kind: Kind,
+    /// Of a thousand bars so many are missing
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub gaps: u32,
+    /// Of a thousand bars so many stand behind others that follow them
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub late: u32,
 }
 
 impl Run for SynthArgs {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         let timeframe = self.timeframe;
-        let synth = Synth { symbols: self.symbols as usize, bars: self.bars as usize, timeframe, seed: self.seed };
+        let (symbols, bars, seed) = (self.symbols as usize, self.bars as usize, self.seed);
+        let synth = Synth { symbols, bars, timeframe, seed, kind: self.kind, gaps: self.gaps, late: self.late };
         let progress = Progress::new(&cx.config, Some(self.symbols.into()), "symbols");
         let each = |done: usize| progress.set(done as u64);
         if self.out.extension().is_some_and(|e| e == "parquet") {

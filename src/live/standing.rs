@@ -13,7 +13,7 @@ use crate::worker::{Answers, Computed, Emitted, Known};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
-use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::common::{Result, exec_datafusion_err, internal_datafusion_err};
 use std::ops::Range;
 use std::sync::Arc;
 use tallow_common::time::timestamp_type;
@@ -249,8 +249,9 @@ impl Standing {
             run.iter().for_each(|work| columns.push(&work.candle.bar));
             columns.end(names.of(symbol));
             ranges.push(first..columns.len());
+            // Each symbol is there once.
             let end = self.of_mut(symbol).and_then(|of| of.end.take());
-            states.push(end.unwrap_or_else(|| self.chain.begin()));
+            states.push(end.ok_or_else(|| internal_datafusion_err!("{} is twice in a batch", names.of(symbol)))?);
         }
         let mut borrowed: Vec<&mut ChainState> = states.iter_mut().collect();
         let (rows, _) = self.chain.push(columns.rows(self.chain.input())?, ranges, &mut borrowed)?;

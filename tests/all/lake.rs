@@ -131,7 +131,7 @@ async fn counts_and_ends_come_from_statistics_and_a_symbol_reads_its_rows_only()
     let folder = tempfile::tempdir().unwrap();
     let session = lake(folder.path()).await;
     let path = folder.path().join("synthetic.parquet");
-    Synth { symbols: 800, bars: 1250, timeframe: "1d".parse().unwrap(), seed: 7 }.write_file(&path, |_| ()).unwrap();
+    Synth { symbols: 800, ..Synth::default() }.write_file(&path, |_| ()).unwrap();
     ingest(&session, "1d", from(&path)).await.unwrap();
     let plan_of = plan(&session, "select count(*), min(ts), max(ts) from candles").await;
     assert!(plan_of.contains("PlaceholderRowExec") && !plan_of.contains("DataSourceExec"), "{plan_of}");

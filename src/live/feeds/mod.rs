@@ -10,7 +10,7 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod replay;
-#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+#[cfg(feature = "servers")]
 mod server;
 mod stdin;
 mod tcp;
@@ -73,6 +73,7 @@ pub(crate) enum FromFeed {
     /// A feed that answers: what became of its candles is told there.
     Opened(Feed, UnboundedSender<Reply>),
     /// A feed that is told up to which offset the lake has what came of it.
+    #[cfg_attr(not(feature = "servers"), expect(dead_code, reason = "no feed is"))]
     Acknowledges(Feed, UnboundedSender<u64>),
     /// Nothing more comes of a feed, or, of one that was opened by another, of this connection.
     Closed(Feed),
@@ -192,10 +193,13 @@ pub(crate) struct Of<'a> {
     /// Whether bars are wanted that are not closed yet.
     pub with_forming: bool,
     /// The name of the run.
+    #[cfg_attr(not(feature = "servers"), expect(dead_code, reason = "no feed asks"))]
     pub name: &'a str,
     /// Up to which offset the lake has what came of the feed.
+    #[cfg_attr(not(feature = "servers"), expect(dead_code, reason = "no feed asks"))]
     pub after: u64,
     /// Held for as long as a feed has something to tell its server.
+    #[cfg_attr(not(feature = "servers"), expect(dead_code, reason = "no feed has"))]
     pub alive: Sender<()>,
 }
 
@@ -235,7 +239,7 @@ pub(crate) fn start(
 }
 
 /// Runs a feed that still has something to tell its server when the run has ended.
-#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+#[cfg(feature = "servers")]
 fn spawn(of: &Of<'_>, run: impl Future<Output = ()> + Send + 'static) -> Result<()> {
     let alive = of.alive.clone();
     of.session.engine().spawn(async move {

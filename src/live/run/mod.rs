@@ -1,17 +1,18 @@
 //! A live run: the shell around the decisions of [`Core`](crate::core::Core).
 
-use crate::alerts::{Loads, Told, WORSE, alerts, baseline, regressions};
+mod asked;
+mod forming;
+mod results;
+
+use crate::alerts::Told;
 use crate::answers::Answers as Sink;
-use crate::core::{
-    Action, Bar, Candle, Core, Counters, Event, Failure, Feed, Micros, Rejection, Sequence, Symbol, Work,
-};
-use crate::door::{Ask, Letter};
+use crate::core::{Action, Bar, Candle, Core, Counters, Event, Feed, Micros, Rejection, Symbol, Work};
+use crate::door::Ask;
 use crate::feeds::{FeedUrl, FromFeed, Of, Raw, Replies, Unreadable, start};
 use crate::others::Kept;
 use crate::prepared::Live;
-use crate::store::{Flushing, Unflushed, write};
-use crate::warm::{Wanted, read};
-use crate::watch::{Alert, Recent, Severity, Status, WINDOW, Watch, health, named};
+use crate::store::{Flushing, Unflushed};
+use crate::watch::{WINDOW, Watch};
 use crate::worker::{Computed, Worker};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -253,110 +254,6 @@ impl Running {
         Ok(Summary { counters, notes, unreadable: self.unreadable, rows: self.rows, left, dead_letters })
     }
 
-    fn answer(&mut self, ask: Ask) -> Result<()> {
-        match ask {
-            Ask::Status(to) => drop(to.send(self.status())),
-            Ask::DeadLetters(to) => drop(to.send(self.letters(None).collect())),
-            Ask::Retry(symbol, to) => {
-                let count = self.letters(symbol.as_deref()).count();
-                match symbol.map(|name| self.live.symbols.known(&name)) {
-                    // There is no letter of a symbol that is not known.
-                    Some(None) => {}
-                    symbol => self.step(Event::Retry { symbol: symbol.flatten() })?,
-                }
-                let _ = to.send(count);
-            }
-            Ask::Drop(symbol, to) => {
-                let count = self.letters(symbol.as_deref()).count();
-                match symbol.map(|name| self.live.symbols.known(&name)) {
-                    Some(None) => {}
-                    symbol => self.step(Event::Drop { symbol: symbol.flatten() })?,
-                }
-                let _ = to.send(count);
-            }
-        }
-        Ok(())
-    }
-
-    /// Dead letters, of a symbol or all.
-    fn letters(&self, symbol: Option<&str>) -> impl Iterator<Item = Letter> {
-        let names = self.live.symbols.names();
-        let letters = self.live.core.dead_letters().filter(|letter| letter.gone_with.is_none());
-        let all = letters.map(|letter| Letter {
-            symbol: names.of(letter.candle.symbol).to_string(),
-            ts: shown(letter.candle.bar.ts),
-            bar: letter.candle.bar.values.map(|value| Some(value).filter(|value| !value.is_nan())),
-            error: letter.error.clone(),
-            attempts: letter.attempts,
-            since: shown(letter.since),
-        });
-        all.filter(move |letter| symbol.is_none_or(|symbol| letter.symbol == symbol))
-    }
-
-    fn status(&mut self) -> Status {
-        let (now, core) = (now(), &self.live.core);
-        let since = |then: Option<Micros>| then.map_or(0.0, |then| (now - then).max(0) as f64 / 1e6);
-        let recent = self.watch.recent(now);
-        let (memory, cpu) = self.usage.now();
-        let loads = self.loads(memory, cpu);
-        Status {
-            name: self.live.target.name.clone(),
-            table: self.live.plan.table.clone(),
-            uptime: since(Some(self.watch.begun)),
-            symbols: self.live.symbols.len(),
-            bar_by_bar: self.live.is_bar_by_bar(),
-            queue: core.pending(),
-            queue_capacity: core.capacity(),
-            oldest_ms: since(core.oldest()) * 1e3,
-            unflushed: core.unflushed(),
-            flush_lag: since(self.flushing_since.or(self.unflushed_since)),
-            dead_letters: core.dead_letters().filter(|letter| letter.gone_with.is_none()).count(),
-            unreadable: self.unreadable,
-            rows: self.rows,
-            rebuilds: self.watch.rebuilds,
-            counters: named(core.counters()),
-            latency: self.watch.latency(),
-            queue_time: self.watch.queue_time(),
-            memory: memory as f64 / (1 << 20) as f64,
-            health: health(&recent, loads.waits),
-            alerts: self.found(now, &recent, &loads),
-            recent,
-        }
-    }
-
-    fn loads(&self, memory: u64, cpu: f64) -> Loads {
-        let core = &self.live.core;
-        let may = self.live.session.engine().memory().max(1) as f64;
-        Loads {
-            queue: 100.0 * core.pending() as f64 / core.capacity().max(1) as f64,
-            memory: 100.0 * memory as f64 / may,
-            cpu,
-            waits: core.pending() > 0,
-        }
-    }
-
-    /// What is not as it should be.
-    fn found(&self, now: Micros, recent: &Recent, loads: &Loads) -> Vec<Alert> {
-        let mut found = alerts(recent, loads);
-        if let Some(baseline) = baseline(&self.live.folder()) {
-            found.extend(regressions(&baseline, &self.watch.last(now, WORSE)));
-        }
-        found
-    }
-
-    /// Tells what is not as it should be.
-    fn alert(&mut self) {
-        let now = now();
-        let (memory, cpu) = self.usage.now();
-        let found = self.found(now, &self.watch.recent(now), &self.loads(memory, cpu));
-        for Alert { what, severity, value, limit } in self.told.news(now, &found) {
-            match severity {
-                Severity::Warning => tracing::warn!("{what}: {value:.1}, which passes {limit}"),
-                Severity::Critical => tracing::error!("{what}: {value:.1}, which passes {limit}"),
-            }
-        }
-    }
-
     /// Looks whether the lake has newer bars of other lengths.
     fn look(&mut self) -> Result<()> {
         self.looked = tokio::time::Instant::now();
@@ -465,53 +362,6 @@ impl Running {
         Ok((Candle { feed, offset: raw.offset, symbol, bar: raw.bar, priority: raw.priority }, raw.line))
     }
 
-    /// Notes a bar that is not closed, in the place of the one before.
-    fn forming(&mut self, feed: Feed, raw: Raw) -> Result<(), Unreadable> {
-        let line = raw.line;
-        let wrong = |error: &str| Unreadable { line, error: error.to_string(), offset: None };
-        if !self.live.options.provisional {
-            return Err(wrong("the bar is not complete: expected one that is closed, or the option `provisional`"));
-        }
-        let (candle, _) = self.candle(feed, raw)?;
-        match self.live.core.broken(self.now, &candle.bar) {
-            Some(rule) => Err(wrong(&format!("it is no candle: {rule}"))),
-            None => {
-                let known = self.formed.entry(candle.symbol).or_insert(candle.bar);
-                if known.ts <= candle.bar.ts {
-                    *known = candle.bar;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Answers bars that are not closed, of symbols whose workers are free.
-    async fn answer_forming(&mut self) -> Result<()> {
-        let workers = self.live.workers.len();
-        for at in 0..workers {
-            let own: Vec<Symbol> = self.formed.keys().filter(|of| of.0 as usize % workers == at).copied().collect();
-            if own.is_empty() {
-                continue;
-            }
-            let Some(mut worker) = self.live.workers[at].take() else { continue };
-            let mut bars: Vec<(Symbol, Bar)> =
-                own.iter().filter_map(|of| Some((*of, self.formed.remove(of)?))).collect();
-            // One that is closed by now is not answered any more.
-            bars.retain(|(symbol, bar)| worker.newest(*symbol).is_none_or(|newest| newest < bar.ts));
-            let rows = worker.peek(&bars, self.live.symbols.names(), &self.live.others).await;
-            self.live.workers[at] = Some(worker);
-            match rows {
-                Ok(rows) if rows.num_rows() > 0 => {
-                    let taken = self.answers.take_forming(&rows);
-                    taken.map_err(|error| Error::File("results".to_string(), error))?;
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!("bars that are not closed cannot be computed: {error}"),
-            }
-        }
-        Ok(())
-    }
-
     async fn turn(&mut self) -> Result<()> {
         self.step(Event::Turn)?;
         while let Some((at, batch)) = self.here.take() {
@@ -607,120 +457,6 @@ impl Running {
             Action::Finished { pending, unflushed } => self.left = Some((pending, unflushed)),
         }
         Ok(())
-    }
-
-    async fn computed(&mut self, at: usize, mut worker: Worker, batch: Vec<Work>, computed: Computed) -> Result<()> {
-        // Of a table that is replayed, and of one that candles are written into, the bars that came can be read again.
-        let options = &self.live.options;
-        if let Computed::TooOld(symbols) = &computed
-            && (options.keeps_candles || options.known_until.is_some())
-        {
-            let (names, others) = (self.live.symbols.names().clone(), self.live.others.clone());
-            let again = match self.rebuild(&mut worker, symbols).await {
-                Ok(()) => worker.compute(&batch, &names, &others).await,
-                Err(error) => {
-                    let message = format!("bars of the lake cannot be read: {error}");
-                    Computed::Failed(Failure { is_transient: true, message })
-                }
-            };
-            return self.settled(at, worker, batch, again);
-        }
-        self.settled(at, worker, batch, computed)
-    }
-
-    /// Reads all bars of some symbols, for a change from a time on.
-    async fn rebuild(&mut self, worker: &mut Worker, symbols: &[(Symbol, i64)]) -> Result<()> {
-        self.watch.rebuilt(now(), symbols.len());
-        let (live, names) = (&self.live, self.live.symbols.names());
-        for (symbol, from) in symbols {
-            let mut bars = BTreeMap::new();
-            // Of a table that is replayed, the bars that came are those up to the newest.
-            let until = worker.newest(*symbol).map(|newest| newest + 1);
-            let wanted = Wanted { until, kept: usize::MAX, symbol: Some(names.of(*symbol)) };
-            let mut reading = read(&live.session, &live.plan.table, wanted).await?;
-            while let Some(of) = reading.next().await? {
-                bars.extend(of.bars.into_iter().map(|bar| (bar.ts, bar)));
-            }
-            let flushing = self.flushing.iter().flat_map(|(flushing, _)| flushing.rows.bars_of(*symbol));
-            bars.extend(flushing.chain(self.unflushed.bars_of(*symbol)).map(|bar| (bar.ts, bar)));
-            let bars: Vec<_> = bars.into_values().collect();
-            worker.rebuild(*symbol, &bars, *from, names)?;
-        }
-        Ok(())
-    }
-
-    fn settled(&mut self, at: usize, worker: Worker, batch: Vec<Work>, computed: Computed) -> Result<()> {
-        self.live.workers[at] = Some(worker);
-        let jitter = (now() as u32).wrapping_mul(2_654_435_761);
-        match computed {
-            Computed::Answers(answers) => {
-                let rows = answers.rows.num_rows();
-                if rows > 0 {
-                    let taken = self.answers.take(&answers.rows, &answers.revisions);
-                    taken.map_err(|error| Error::File("results".to_string(), error))?;
-                }
-                self.rows += rows as u64;
-                self.watch.answered(now(), &batch);
-                self.unflushed_since.get_or_insert_with(now);
-                if self.live.target.results.is_some() {
-                    self.unflushed.add_answers(answers);
-                }
-                if self.live.target.candles.is_some() {
-                    self.unflushed.add_candles(batch.iter().map(|work| &work.candle));
-                }
-                self.step(Event::Computed { worker: at, batch, rows })
-            }
-            Computed::Failed(failure) => {
-                tracing::warn!("a batch of {} candles failed: {}", batch.len(), failure.message);
-                self.watch.failed(now(), &batch);
-                self.step(Event::Failed { worker: at, batch, failure, jitter })
-            }
-            Computed::TooOld(_) => {
-                let message =
-                    "it is older than the bars that are kept, and those before it are not in the lake".to_string();
-                self.watch.failed(now(), &batch);
-                let failure = Failure { is_transient: false, message };
-                self.step(Event::Failed { worker: at, batch, failure, jitter })
-            }
-        }
-    }
-
-    fn flush(&mut self, flush: u64, through: Sequence, positions: Vec<(String, u64)>) -> Result<()> {
-        let flushing = Arc::new(Flushing {
-            rows: std::mem::take(&mut self.unflushed),
-            names: self.live.symbols.names().clone(),
-            dead_letters: self.live.core.dead_letters().cloned().collect(),
-            flush,
-            through,
-            positions,
-        });
-        let since = self.unflushed_since.take();
-        let (session, target, of_task) =
-            (Arc::clone(&self.live.session), self.live.target.clone(), Arc::clone(&flushing));
-        let task = self.live.session.engine().spawn(async move { write(&session, &target, &of_task).await })?;
-        self.flushing = Some((flushing, task));
-        self.flushing_since = since;
-        Ok(())
-    }
-
-    fn flushed(&mut self, flushing: Arc<Flushing>, written: Option<Result<()>>) -> Result<()> {
-        let (Some(flushing), Some(written)) = (Arc::into_inner(flushing), written) else {
-            return Err(Error::invalid(
-                "writing to the lake stopped at a bug: what is not in the lake is in the journal",
-            ));
-        };
-        match written {
-            Ok(()) => {
-                self.flushing_since = None;
-                self.step(Event::Flushed { through: flushing.through })
-            }
-            Err(error) => {
-                tracing::warn!("results are not written yet: {error}");
-                self.unflushed_since = self.flushing_since.take().or(self.unflushed_since);
-                self.unflushed.put_back(flushing.rows);
-                self.step(Event::FlushFailed { jitter: (now() as u32).wrapping_mul(2_654_435_761) })
-            }
-        }
     }
 }
 
