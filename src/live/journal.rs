@@ -62,6 +62,11 @@ impl Journal {
         let (mut entries, mut closed) = (vec![], vec![]);
         for path in segments {
             let of_segment = read(&path)?;
+            if of_segment.is_empty() {
+                // A run that was killed before the first candle in it was on disk: the next one has its number, and so its name.
+                std::fs::remove_file(&path).map_err(|e| failed(&path, e))?;
+                continue;
+            }
             closed.push((path, of_segment.last().map_or(0, |entry| entry.sequence)));
             entries.extend(of_segment);
         }
@@ -194,9 +199,20 @@ mod tests {
         let segment = folder.path().join("00000000000000000001.journal");
         let whole = std::fs::read(&segment).unwrap();
         for cut in 0..whole.len() {
-            std::fs::write(&segment, &whole[..cut]).unwrap();
-            let (_, entries) = Journal::open(folder.path()).unwrap();
-            assert_eq!(sequences(&entries), (1..=(cut * 3 / whole.len()) as u64).collect::<Vec<_>>(), "{cut}");
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(segment.file_name().unwrap()), &whole[..cut]).unwrap();
+            let (mut journal, entries) = Journal::open(folder.path()).unwrap();
+            let kept = (cut * 3 / whole.len()) as u64;
+            assert_eq!(sequences(&entries), (1..=kept).collect::<Vec<_>>(), "{cut}");
+            // The run goes on behind what is there.
+            journal.append(kept + 1, &candle(9), "A");
+            journal.sync().unwrap();
+            drop(journal);
+            assert_eq!(
+                sequences(&Journal::open(folder.path()).unwrap().1),
+                (1..=kept + 1).collect::<Vec<_>>(),
+                "{cut}"
+            );
         }
         let mut damaged = whole.clone();
         damaged[whole.len() / 3 + 20] ^= 1;

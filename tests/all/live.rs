@@ -366,12 +366,16 @@ async fn what_cannot_run_live_says_why() {
 pub(crate) struct Program {
     child: Child,
     pub port: u16,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the program said:\n{}", self.said.lock().unwrap().join("\n"));
+        }
     }
 }
 
@@ -397,9 +401,11 @@ impl Program {
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let rest = said.find_map(|line| Some(line.split_once(says)?.1.to_string())).unwrap();
         let port = rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or_default();
-        // What it says is read, so that it is not held up.
-        std::thread::spawn(move || said.for_each(drop));
-        Program { child, port }
+        // What it says is read, so that it is not held up, and shown if the test fails.
+        let kept = Arc::new(Mutex::new(vec![format!("{says}{rest}")]));
+        let into = Arc::clone(&kept);
+        std::thread::spawn(move || said.for_each(|line| into.lock().unwrap().push(line)));
+        Program { child, port, said: kept }
     }
 
     /// Kills it.

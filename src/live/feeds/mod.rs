@@ -249,30 +249,62 @@ fn spawn(of: &Of<'_>, run: impl Future<Output = ()> + Send + 'static) -> Result<
     Ok(())
 }
 
-/// The connections that wait for replies, and what of their candles is accepted.
+/// The connections that wait for replies.
 #[derive(Default)]
-pub(crate) struct Replies(HashMap<Feed, (UnboundedSender<Reply>, u64)>);
+pub(crate) struct Replies(HashMap<Feed, Waiting>);
+
+/// What a connection waits for.
+struct Waiting {
+    to: UnboundedSender<Reply>,
+    /// Its candles that are accepted.
+    accepted: u64,
+    /// Lines that are not decided on.
+    open: u64,
+    /// Nothing more comes of it: once all are decided on, it is over.
+    is_closed: bool,
+}
 
 impl Replies {
     pub fn open(&mut self, feed: Feed, to: UnboundedSender<Reply>) {
-        self.0.insert(feed, (to, 0));
+        self.0.insert(feed, Waiting { to, accepted: 0, open: 0, is_closed: false });
     }
 
+    /// Lines of a feed came.
+    pub fn came(&mut self, feed: Feed, lines: usize) {
+        if let Some(of) = self.0.get_mut(&feed) {
+            of.open += lines as u64;
+        }
+    }
+
+    /// Nothing more comes of a feed.
     pub fn close(&mut self, feed: Feed) {
-        self.0.remove(&feed);
+        if let Some(of) = self.0.get_mut(&feed) {
+            of.is_closed = true;
+            self.end(feed);
+        }
+    }
+
+    fn end(&mut self, feed: Feed) {
+        if self.0.get(&feed).is_some_and(|of| of.is_closed && of.open == 0) {
+            self.0.remove(&feed);
+        }
     }
 
     /// Tells a feed how many of its candles are accepted, now that so many more are.
     pub fn accepted(&mut self, feed: Feed, more: u64) {
-        if let Some((to, count)) = self.0.get_mut(&feed) {
-            *count += more;
-            let _ = to.send(Reply::Accepted(*count));
+        if let Some(of) = self.0.get_mut(&feed) {
+            of.accepted += more;
+            of.open = of.open.saturating_sub(more);
+            let _ = of.to.send(Reply::Accepted(of.accepted));
+            self.end(feed);
         }
     }
 
-    pub fn rejected(&self, feed: Feed, line: u64, error: &str) {
-        if let Some((to, _)) = self.0.get(&feed) {
-            let _ = to.send(Reply::Rejected { line, error: error.to_string() });
+    pub fn rejected(&mut self, feed: Feed, line: u64, error: &str) {
+        if let Some(of) = self.0.get_mut(&feed) {
+            of.open = of.open.saturating_sub(1);
+            let _ = of.to.send(Reply::Rejected { line, error: error.to_string() });
+            self.end(feed);
         }
     }
 }

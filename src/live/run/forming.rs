@@ -21,6 +21,7 @@ impl Running {
                 if known.ts <= candle.bar.ts {
                     *known = candle.bar;
                 }
+                self.replies.accepted(feed, 1);
                 Ok(())
             }
         }

@@ -291,7 +291,10 @@ impl Running {
                     return Err(error);
                 }
             }
-            FromFeed::Lines(feed, lines) => self.waiting.extend(lines.into_iter().map(|line| (feed, line))),
+            FromFeed::Lines(feed, lines) => {
+                self.replies.came(feed, lines.len());
+                self.waiting.extend(lines.into_iter().map(|line| (feed, line)));
+            }
         }
         Ok(())
     }
