@@ -11,7 +11,7 @@ use datafusion::prelude::SessionContext;
 use std::hint::black_box;
 use std::sync::Arc;
 use tallow::pipeline::synth::Synth;
-use tallow_udfs::calendar::{Grid, Timeframe};
+use tallow_udfs::calendar::Grid;
 use tallow_udfs::series::{InputKind, ParamValue, SeriesCall, SeriesFunction};
 use tallow_udfs::{all_aggregate_functions, all_scalar_functions, all_series_functions};
 

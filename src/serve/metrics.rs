@@ -96,7 +96,7 @@ fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: f64) ->
 }
 
 fn histogram(encoder: &mut DescriptorEncoder, name: &str, help: &str, times: &Times) -> Result<(), Error> {
-    let bounds = BOUNDS.iter().map(|ms| ms / 1e3).chain([f64::MAX]);
+    let bounds = BOUNDS.iter().map(|ms| ms / 1e3).chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(times.buckets.iter().copied()).collect();
     let sum = times.mean * times.count as f64 / 1e3;
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
