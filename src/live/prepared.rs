@@ -197,7 +197,7 @@ impl Live {
     }
 
     /// Whether results are computed bar by bar.
-    pub(crate) fn is_bar_by_bar(&self) -> bool {
+    pub fn is_bar_by_bar(&self) -> bool {
         self.chain.is_some()
     }
 

@@ -143,8 +143,12 @@ impl Run for LiveArgs {
             let notes = live.notes().iter().filter(|_| !matches!(pipeline.definition, Definition::Scan { .. }));
             notes.for_each(|said| note(format_args!("note: {said}")));
             let (symbols, bars) = live.known();
-            let kept = bars.map_or_else(|| "all bars".to_string(), |bars| format!("{bars} bars"));
-            note(format_args!("{}: {symbols} symbols are known, {kept} of each are kept", live.table()));
+            let how = match (live.is_bar_by_bar(), bars) {
+                (true, _) => "results come bar by bar".to_string(),
+                (false, Some(bars)) => format!("{bars} bars of each are kept"),
+                (false, None) => "all bars of each are kept".to_string(),
+            };
+            note(format_args!("{}: {symbols} symbols are known, {how}", live.table()));
         }
         let ended = CancellationToken::new();
         let posted = self.feed.iter().filter_map(|feed| match feed {
@@ -155,7 +159,9 @@ impl Run for LiveArgs {
         for address in posted.chain(&self.listen) {
             let listening = listen(address).await?;
             note(format_args!("listening on http://{}", listening.address()));
-            served.get_or_insert(Address::keep(&live.folder(), listening.address())?);
+            if served.is_none() {
+                served = Some(Address::keep(&live.folder(), listening.address())?);
+            }
             if let Some(door) = live.door() {
                 session.engine().spawn(listening.serve(door, ended.clone()))?;
             }

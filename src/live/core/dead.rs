@@ -40,18 +40,17 @@ impl DeadLetters {
         self.letters.values().chain(&self.answered)
     }
 
-    /// A flush begins: what is answered by now is gone with it.
+    /// A flush begins: what is answered by now is gone with it. One that failed may be in the lake all the same, and what is written
+    /// after it has its answers too: the first flush is the one that counts.
     pub fn flushing(&mut self, flush: u64) {
-        self.answered.iter_mut().for_each(|letter| letter.gone_with = Some(flush));
+        for letter in &mut self.answered {
+            letter.gone_with.get_or_insert(flush);
+        }
     }
 
-    /// The flush that was begun has ended.
-    pub fn flushed(&mut self, works: bool) {
-        if works {
-            self.answered.retain(|letter| letter.gone_with.is_none());
-        } else {
-            self.answered.iter_mut().for_each(|letter| letter.gone_with = None);
-        }
+    /// The flush that was begun is in the lake.
+    pub fn flushed(&mut self) {
+        self.answered.retain(|letter| letter.gone_with.is_none());
     }
 
     /// A candle is answered, and so is the letter of its bar.

@@ -164,7 +164,6 @@ impl Core {
             Event::Flushed { through } => self.flushed(through, out),
             Event::FlushFailed { jitter } => {
                 self.counters.flush_failures += 1;
-                self.dead.flushed(false);
                 self.flush.failed(now, jitter);
             }
             Event::Skipped { feed, offset } => {
@@ -471,7 +470,7 @@ impl Core {
     fn flushed(&mut self, through: Sequence, out: &mut Vec<Action>) {
         self.counters.flushes += 1;
         self.flush.done();
-        self.dead.flushed(true);
+        self.dead.flushed();
         self.acknowledge(out);
         out.push(Action::Truncate { through });
     }
