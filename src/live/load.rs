@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_pipeline::Session;
+use tallow_pipeline::random::Random;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::channel;
@@ -36,9 +37,9 @@ pub struct Sent {
     pub late: u64,
     /// How many were accepted.
     pub accepted: u64,
-    /// How many were not, and why the first of them was not.
+    /// How many were not.
     pub rejected: u64,
-    /// See there.
+    /// Why the first of them was not.
     pub reason: Option<String>,
     /// How long it took until all were accepted or rejected.
     pub took: Duration,
@@ -56,24 +57,12 @@ struct Line<'a> {
 }
 
 /// How far behind a late line is, at most.
-const BEHIND: u64 = 1_000;
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
+const BEHIND: usize = 1_000;
 
 /// Lines in the order in which they are sent.
 struct Lines {
     disorder: Disorder,
-    dice: Dice,
+    random: Random,
     /// Lines that are held, and after how many others they are sent.
     held: VecDeque<(u64, Vec<u8>)>,
     sent: Sent,
@@ -86,14 +75,14 @@ impl Lines {
         let line = Line { symbol: &raw.symbol, ts, open, high, low, close, volume };
         let mut text = serde_json::to_vec(&line).map_err(|error| Error::invalid(error.to_string()))?;
         text.push(b'\n');
-        if self.dice.below(1_000) < u64::from(self.disorder.late) {
-            let after = self.sent.lines + 1 + self.dice.below(BEHIND);
+        if self.random.below(1_000) < self.disorder.late as usize {
+            let after = self.sent.lines + 1 + self.random.below(BEHIND) as u64;
             let at = self.held.partition_point(|(due, _)| *due <= after);
             self.held.insert(at, (after, text));
             self.sent.late += 1;
             return Ok(());
         }
-        if self.dice.below(1_000) < u64::from(self.disorder.twice) {
+        if self.random.below(1_000) < self.disorder.twice as usize {
             self.put(&text, out);
             self.sent.twice += 1;
         }
@@ -129,7 +118,7 @@ pub async fn load(session: &Arc<Session>, replay: &Replay, address: &str, disord
     let stop = CancellationToken::new();
     replay.start(Feed(0), session, into, stop.clone())?;
     let begun = Instant::now();
-    let mut lines = Lines { disorder, dice: Dice(disorder.seed), held: VecDeque::new(), sent: Sent::default() };
+    let mut lines = Lines { disorder, random: Random(disorder.seed), held: VecDeque::new(), sent: Sent::default() };
     let sends = async {
         let mut text = vec![];
         while let Some(told) = from.recv().await {
@@ -185,7 +174,7 @@ mod tests {
     fn a_seed_decides_what_comes_twice_and_late_and_nothing_is_missing() {
         let sent = |seed| {
             let disorder = Disorder { seed, twice: 50, late: 50 };
-            let mut lines = Lines { disorder, dice: Dice(seed), held: VecDeque::new(), sent: Sent::default() };
+            let mut lines = Lines { disorder, random: Random(seed), held: VecDeque::new(), sent: Sent::default() };
             let mut text = vec![];
             for ts in 0..5_000 {
                 let bar = Bar { ts: ts * 1_000_000, values: [1.0; 5] };

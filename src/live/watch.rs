@@ -80,15 +80,15 @@ pub struct Status {
     pub symbols: usize,
     /// Whether results are computed bar by bar.
     pub bar_by_bar: bool,
-    /// Candles that wait or are being computed, and how many may.
+    /// Candles that wait or are being computed.
     pub queue: usize,
-    /// See there.
+    /// How many may.
     pub queue_capacity: usize,
     /// How long the candle waits that waits the longest, in milliseconds.
     pub oldest_ms: f64,
-    /// Rows that are not in the lake, and how old the oldest of them is, in seconds.
+    /// Rows that are not in the lake.
     pub unflushed: usize,
-    /// See there.
+    /// How old the oldest of them is, in seconds.
     pub flush_lag: f64,
     /// Candles that could not be computed.
     pub dead_letters: usize,

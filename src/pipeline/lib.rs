@@ -37,7 +37,7 @@ mod over_rows;
 pub mod patterns;
 pub mod query;
 pub mod quoting;
-mod random;
+pub mod random;
 mod range;
 mod relation;
 #[cfg(feature = "report")]

@@ -4,7 +4,7 @@
 //! again, and known to be the same.
 
 use super::FromFeed;
-use super::server::{AT_A_TIME, Acknowledged, Ended, Lines, Server, run};
+use super::server::{AT_A_TIME, Acknowledged, Address, Ended, Lines, Server, run};
 use crate::core::Feed;
 use async_nats::jetstream::consumer::pull::{Config, Stream};
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
@@ -13,7 +13,7 @@ use async_nats::jetstream::{Message, new};
 use async_nats::{ConnectOptions, Event};
 use futures::StreamExt;
 use std::time::Duration;
-use tallow_common::{Error, Result};
+use tallow_common::Result;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -40,27 +40,9 @@ impl NatsStream {
     /// # Errors
     /// It names no stream, or something else that is not known.
     pub fn parse(text: &str) -> Result<NatsStream> {
-        let mut server =
-            Url::parse(text).map_err(|error| Error::invalid(format!("'{text}' is no address of NATS: {error}")))?;
-        let (mut stream, mut consumer, mut subject) = (None, None, None);
-        for (name, value) in server.query_pairs() {
-            match name.as_ref() {
-                "stream" => stream = Some(value.into_owned()),
-                "consumer" => consumer = Some(value.into_owned()),
-                "subject" => subject = Some(value.into_owned()),
-                _ => {
-                    let expected = "stream, consumer or subject";
-                    return Err(Error::invalid(format!("'{name}' of a feed from NATS: expected {expected}")));
-                }
-            }
-        }
-        server.set_query(None);
-        let stream = stream.ok_or_else(|| {
-            Error::invalid(
-                "a feed from NATS names no stream: expected one such as nats://localhost:4222?stream=candles",
-            )
-        })?;
-        Ok(NatsStream { server, stream, consumer, subject })
+        let mut of = Address::of_plain(text, &["stream", "consumer", "subject"])?;
+        let stream = of.required("stream")?;
+        Ok(NatsStream { stream, consumer: of.take("consumer"), subject: of.take("subject"), server: of.server })
     }
 
     /// Runs the feed; the consumer is called like the run, if it has no name.

@@ -5,12 +5,12 @@
 //! that: what it writes may have smaller numbers. Up to which row the lake has what came of them is recorded there.
 
 use super::FromFeed;
-use super::server::{AT_A_TIME, Acknowledged, Ended, Lines, Server, run};
+use super::server::{AT_A_TIME, Acknowledged, Address, Ended, Lines, Server, run};
 use crate::core::Feed;
 use futures::stream::poll_fn;
 use futures::{FutureExt, StreamExt};
 use std::time::Duration;
-use tallow_common::{Error, Result};
+use tallow_common::Result;
 use tallow_pipeline::quoting::quoted;
 use tokio::sync::mpsc::Sender;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
@@ -34,26 +34,8 @@ impl PostgresTable {
     /// # Errors
     /// It names no table.
     pub fn parse(text: &str) -> Result<PostgresTable> {
-        let mut server =
-            Url::parse(text).map_err(|error| Error::invalid(format!("'{text}' is no address of Postgres: {error}")))?;
-        let (mut table, mut channel, mut rest) = (None, None, vec![]);
-        for (name, value) in server.query_pairs() {
-            match name.as_ref() {
-                "table" => table = Some(value.into_owned()),
-                "channel" => channel = Some(value.into_owned()),
-                _ => rest.push((name.into_owned(), value.into_owned())),
-            }
-        }
-        server.set_query(None);
-        if !rest.is_empty() {
-            server.query_pairs_mut().extend_pairs(rest);
-        }
-        let table = table.ok_or_else(|| {
-            Error::invalid(
-                "a feed from Postgres names no table: expected one such as postgres://localhost/db?table=candles",
-            )
-        })?;
-        Ok(PostgresTable { server, table, channel })
+        let mut of = Address::of(text, &["table", "channel"])?;
+        Ok(PostgresTable { table: of.required("table")?, channel: of.take("channel"), server: of.server })
     }
 
     /// What its position is recorded by in the lake.

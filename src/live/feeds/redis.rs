@@ -4,14 +4,14 @@
 //! the lake has what came of it. What another member of the group, or this one before a crash, has left for a minute is claimed.
 
 use super::FromFeed;
-use super::server::{AT_A_TIME, Acknowledged, Ended, Lines, Server, run};
+use super::server::{AT_A_TIME, Acknowledged, Address, Ended, Lines, Server, run};
 use crate::core::Feed;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 use redis::{AsyncConnectionConfig, Client, RedisResult, Value, cmd};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tallow_common::{Error, Result};
+use tallow_common::Result;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -39,27 +39,9 @@ impl RedisStream {
     /// # Errors
     /// It names no stream, or something else that is not known.
     pub fn parse(text: &str) -> Result<RedisStream> {
-        let mut server =
-            Url::parse(text).map_err(|error| Error::invalid(format!("'{text}' is no address of Redis: {error}")))?;
-        let (mut stream, mut group, mut consumer) = (None, None, "tallow".to_string());
-        for (name, value) in server.query_pairs() {
-            match name.as_ref() {
-                "stream" => stream = Some(value.into_owned()),
-                "group" => group = Some(value.into_owned()),
-                "consumer" => consumer = value.into_owned(),
-                _ => {
-                    let expected = "stream, group or consumer";
-                    return Err(Error::invalid(format!("'{name}' of a feed from Redis: expected {expected}")));
-                }
-            }
-        }
-        server.set_query(None);
-        let stream = stream.ok_or_else(|| {
-            Error::invalid(
-                "a feed from Redis names no stream: expected one such as redis://localhost:6379?stream=candles",
-            )
-        })?;
-        Ok(RedisStream { server, stream, group, consumer })
+        let mut of = Address::of_plain(text, &["stream", "group", "consumer"])?;
+        let consumer = of.take("consumer").unwrap_or_else(|| "tallow".to_string());
+        Ok(RedisStream { stream: of.required("stream")?, group: of.take("group"), consumer, server: of.server })
     }
 
     /// Runs the feed; the group is called like the run, if it has no name.

@@ -5,12 +5,14 @@ use super::again::Again;
 use super::ndjson::read;
 use super::{FromFeed, Raw, Unreadable};
 use crate::core::Feed;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use tallow_common::{Error, Result};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 /// Lines that are told of at a time.
 pub(super) const AT_A_TIME: usize = 1_000;
@@ -34,6 +36,59 @@ pub(super) trait Server: Send + 'static {
         lines: &mut Lines<Self::Receipt>,
         acknowledged: &mut Acknowledged<Self::Receipt>,
     ) -> impl Future<Output = Ended> + Send;
+}
+
+/// The address of a server, of which what is the feed's own is taken out.
+pub(super) struct Address {
+    /// Without it.
+    pub server: Url,
+    options: HashMap<String, String>,
+}
+
+impl Address {
+    /// Reads `kind://server?name=value`: these names are the feed's own, others stay with the server.
+    pub fn of(text: &str, own: &[&str]) -> Result<Address> {
+        let mut server =
+            Url::parse(text).map_err(|error| Error::invalid(format!("'{text}' is no address of a server: {error}")))?;
+        let (mut options, mut rest) = (HashMap::new(), vec![]);
+        for (name, value) in server.query_pairs().into_owned() {
+            if own.contains(&name.as_str()) {
+                options.insert(name, value);
+            } else {
+                rest.push((name, value));
+            }
+        }
+        server.set_query(None);
+        if !rest.is_empty() {
+            server.query_pairs_mut().extend_pairs(rest);
+        }
+        Ok(Address { server, options })
+    }
+
+    /// The same of a server that has no parameters of its own.
+    pub fn of_plain(text: &str, own: &[&str]) -> Result<Address> {
+        let address = Address::of(text, own)?;
+        match address.server.query_pairs().next() {
+            Some((name, _)) => {
+                let kind = address.server.scheme();
+                Err(Error::invalid(format!("'{name}' of a feed {kind}://: expected {}", own.join(", "))))
+            }
+            None => Ok(address),
+        }
+    }
+
+    /// Takes an option.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.options.remove(name)
+    }
+
+    /// Takes one that has to be there.
+    pub fn required(&mut self, name: &str) -> Result<String> {
+        self.take(name).ok_or_else(|| {
+            let kind = self.server.scheme();
+            Error::invalid(format!("a feed {kind}:// names no {name}: expected {name}=.. behind a question mark"))
+        })
+    }
 }
 
 /// Why a connection ended.
