@@ -92,6 +92,12 @@ struct Part {
     settled: Vec<RangeInclusive<usize>>,
 }
 
+/// Runs a plan over what is in its slots.
+pub(crate) async fn run(copied: &Copied, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>, DataFusionError> {
+    let plan = reset_plan_states(Arc::clone(&copied.plan))?;
+    execute_stream(plan, Arc::clone(context))?.try_collect().await
+}
+
 impl Oracle {
     pub fn warm(&mut self, Known { symbol, bars, is_cut }: Known, emitted: &mut Emitted) {
         let mut series = Series { is_cut, ..Series::default() };
@@ -222,9 +228,7 @@ impl Oracle {
             for (kept, slot) in others.iter().zip(&self.copied.others) {
                 kept.put(some.iter().map(|part| part.name.as_ref()), slot)?;
             }
-            let plan = reset_plan_states(Arc::clone(&self.copied.plan))?;
-            let mut rows = execute_stream(plan, Arc::clone(&self.context))?;
-            while let Some(batch) = rows.try_next().await? {
+            for batch in run(&self.copied, &self.context).await? {
                 let (kept, of_batch) = wanted_rows(&batch, &wanted)?;
                 batches.push(kept);
                 keys.extend(of_batch);
@@ -234,7 +238,8 @@ impl Oracle {
         // From here on nothing fails.
         let revisions = keys.into_iter().map(|(symbol, ts)| emitted.revision(symbol, ts)).collect();
         ranges.iter().for_each(|(symbol, range)| emitted.through(*symbol, range.end - 1));
-        Ok(Answers { rows, revisions, ranges })
+        let ranges = ranges.into_iter().map(|(symbol, range)| (Some(symbol), range)).collect();
+        Ok(Answers { rows, revisions, partial: vec![], ranges })
     }
 
     /// The bars that are needed, as rows of the table.
@@ -253,9 +258,6 @@ impl Oracle {
     /// Takes all bars of a symbol in the place of those that are kept; the latter count where both are there.
     pub fn rebuild(&mut self, symbol: Symbol, bars: &[Bar]) {
         let kept = self.series.remove(&symbol).unwrap_or_default();
-        let mut whole = Series::default();
-        whole.extend(bars.iter().copied());
-        whole.extend(kept.bars());
-        self.series.insert(symbol, whole);
+        self.series.insert(symbol, kept.within(bars));
     }
 }

@@ -69,6 +69,13 @@ impl Kept {
         Ok(version_of(session, &other.table).await? != self.version)
     }
 
+    /// Puts the rows of all symbols into a slot.
+    pub fn put_all(&self, slot: &Slot) -> datafusion::common::Result<()> {
+        let mut symbols: Vec<&str> = self.rows.keys().map(String::as_str).collect();
+        symbols.sort_unstable();
+        self.put(symbols.into_iter(), slot)
+    }
+
     /// Puts the rows of these symbols, which are in order, into a slot.
     pub fn put<'a>(&self, symbols: impl Iterator<Item = &'a str>, slot: &Slot) -> datafusion::common::Result<()> {
         let rows = symbols.filter_map(|symbol| self.rows.get(symbol)).flatten();

@@ -1,5 +1,6 @@
 //! What a live run computes: the plan of its text, over candles in memory in the place of one table.
 
+use crate::newest::each_is_newest;
 use crate::others::Other;
 use crate::series::Looks;
 use crate::slot::Slot;
@@ -30,7 +31,7 @@ pub(crate) struct Copied {
     pub slot: Arc<Slot>,
     /// Those of other lengths.
     pub others: Vec<Arc<Slot>>,
-    /// The rows that are kept.
+    /// The rows that are kept, where these are chosen by symbol.
     pub kept: Arc<ShiftingRanges>,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct LivePlan {
     pub candles: SchemaRef,
     /// How far results look.
     pub looks: Looks,
+    /// Whether they are computed of the bars of all symbols together.
+    pub compares: bool,
     /// Bars of other lengths that it reads.
     pub others: Vec<Other>,
     /// What of the text has no meaning where rows come as they happen.
@@ -60,11 +63,18 @@ impl LivePlan {
     pub async fn of(session: &Session, plan: LogicalPlan, timeframe: Option<Timeframe>) -> Result<LivePlan> {
         let mut notes = vec![];
         let plan = without_end(plan, &mut notes);
+        let (plan, asked_for_newest) = each_is_newest(plan)?;
+        if asked_for_newest {
+            notes.push("the newest bar is each one when it comes".to_string());
+        }
         let optimized = session.optimized(&plan).await?;
         let mut tables = tables(&optimized, timeframe)?;
         let (names, timeframe, candles) = fed(&mut tables, timeframe)?;
-        let total = total(&optimized)?;
+        let (total, compares) = total(&optimized)?;
         let looks = looks(&total, &names)?;
+        if compares && looks.ahead > 0 {
+            return Err(refused("it compares symbols, and looks ahead"));
+        }
         let other = |(of, (names, schema)): (Timeframe, (BTreeSet<String>, SchemaRef))| {
             let looks = looks_beside(&total, &names);
             Other { table: format!("{CANDLES}_{of}"), names, schema, looks }
@@ -76,7 +86,7 @@ impl LivePlan {
         options.execution.target_partitions = 1;
         options.optimizer.enable_dynamic_filter_pushdown = false;
         let table = format!("{CANDLES}_{timeframe}");
-        Ok(LivePlan { table, names, timeframe, candles, looks, others, notes, plan, state })
+        Ok(LivePlan { table, names, timeframe, candles, looks, compares, others, notes, plan, state })
     }
 
     /// The plan as a chain that bars are pushed through one by one.
@@ -87,6 +97,9 @@ impl LivePlan {
         if self.looks.ahead > 0 {
             return Ok(Err("results that look ahead".to_string()));
         }
+        if self.compares {
+            return Ok(Err("results that compare symbols".to_string()));
+        }
         let (plan, ..) = self.over_slots()?;
         let state = self.state.clone();
         let plan = session.engine().run(async move { state.create_physical_plan(&plan).await }).await??;
@@ -95,11 +108,13 @@ impl LivePlan {
 
     /// A copy of the physical plan, with what is to be set before each run of it.
     pub async fn copy(&self, session: &Session) -> Result<Copied> {
-        let (plan, slot, others) = self.over_slots()?;
-        // The operators below compute what is kept, and nothing else.
+        let (mut plan, slot, others) = self.over_slots()?;
         let kept = Arc::<ShiftingRanges>::default();
-        let [symbol, ts] = keys(&plan)?;
-        let plan = LogicalPlanBuilder::from(plan).filter(within_shifting(symbol, ts, &kept))?.build()?;
+        if !self.compares {
+            // The operators below compute what is kept, and nothing else.
+            let [symbol, ts] = keys(&plan)?;
+            plan = LogicalPlanBuilder::from(plan).filter(within_shifting(symbol, ts, &kept))?.build()?;
+        }
         let state = self.state.clone();
         let plan = session.engine().run(async move { state.create_physical_plan(&plan).await }).await??;
         Ok(Copied { plan, slot, others, kept })
@@ -204,25 +219,28 @@ fn bars_of(name: &str, table: &CandleTable, given: Option<Timeframe>) -> Option<
     }
 }
 
-/// How far results look, if they can be computed from bars around them.
-fn total(plan: &LogicalPlan) -> Result<Sources> {
-    let refused = |reason: String| Error::invalid(format!("it cannot run live: {reason}"));
+fn refused(reason: &str) -> Error {
+    Error::invalid(format!("it cannot run live: {reason}"))
+}
+
+/// How far results look, if they can be computed from bars around them, and whether symbols are compared.
+fn total(plan: &LogicalPlan) -> Result<(Sources, bool)> {
     if MadeBars::of(plan)?.is_some() {
-        return Err(refused("it makes longer bars of those that are fed".to_string()));
+        return Err(refused("it makes longer bars of those that are fed"));
     }
     let (found, scope) = (reach(plan), scope(plan));
-    match &scope.scope {
-        Scope::Anything(reason) => return Err(refused(reason.clone())),
-        Scope::CrossSection => return Err(refused("it compares symbols at one time".to_string())),
-        _ => {}
-    }
-    if scope.symbol.is_none() {
-        return Err(refused("its column symbol is not that of a table".to_string()));
+    let compares = match &scope.scope {
+        Scope::Anything(reason) => return Err(refused(reason)),
+        Scope::Market(_) | Scope::CrossSection => true,
+        Scope::Symbol => false,
+    };
+    if scope.symbol.is_none() && !compares {
+        return Err(refused("its column symbol is not that of a table"));
     }
     if scope.time.is_none() || !found.is_of_bars {
-        return Err(refused("its column ts is not the time of a table's bars".to_string()));
+        return Err(refused("its column ts is not the time of a table's bars"));
     }
-    Ok(found.total())
+    Ok((found.total(), compares))
 }
 
 /// How far results look in the tables of these names.
@@ -239,7 +257,6 @@ fn back(reach: Reach) -> Option<usize> {
 
 /// How far they look in the table that is fed.
 fn looks(total: &Sources, names: &BTreeSet<String>) -> Result<Looks> {
-    let refused = |reason: &str| Error::invalid(format!("it cannot run live: {reason}"));
     let reach = reach_in(total, names).ok_or_else(|| refused("nothing of the bars that are fed is in its result"))?;
     match reach.ahead {
         Bars::Count(ahead) => Ok(Looks { back: back(reach), ahead }),

@@ -1,10 +1,11 @@
 //! A live run before it begins: its plan, its journal, and what it knows of the lake.
 
-use crate::core::{Candle, Core, Durable, Feed, Sequence, Settings, Symbol};
+use crate::core::{Candle, Core, Durable, Feed, Gather, Sequence, Settings, Symbol};
 use crate::door::{Ask, Door};
 use crate::feeds::{FromFeed, Numbers};
 use crate::journal::Journal;
 use crate::letters::{self, read_letters};
+use crate::market::Market;
 use crate::oracle::Oracle;
 use crate::others::Kept;
 use crate::plan::LivePlan;
@@ -14,7 +15,7 @@ use crate::store::Target;
 use crate::symbols::Symbols;
 use crate::warm::{Wanted, read};
 use crate::worker::{Emitted, How, Known, Worker};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct LiveOptions {
     pub recompute: bool,
     /// Whether it is told what passes a limit.
     pub alerts: bool,
+    /// How long bars of one time wait for those of other symbols, where these are compared.
+    pub grace: Duration,
     /// Sizes and times.
     pub settings: Settings,
 }
@@ -115,6 +118,12 @@ impl Live {
         settings.step = plan.timeframe.fixed_length().filter(|_| plan.timeframe < Timeframe::Day);
         if !options.keeps_candles {
             settings.durable = Durable::None;
+        }
+        if plan.compares {
+            let grace = i64::try_from(options.grace.as_micros()).unwrap_or(i64::MAX);
+            settings.gather = Some(Gather { grace, in_order: false });
+            // The bars of one time are computed by one, and not in parts.
+            (settings.workers, settings.batch) = (1, usize::MAX);
         }
         let (journal, entries) = match settings.durable {
             Durable::Batch => {
@@ -214,6 +223,14 @@ impl Live {
     async fn worker(&self) -> Result<Worker> {
         let how = match &self.chain {
             Some(chain) => How::Standing(Standing::new(Arc::clone(chain), self.plan.looks)),
+            None if self.plan.compares => How::Market(Market {
+                looks: self.plan.looks,
+                series: BTreeMap::new(),
+                names: HashMap::new(),
+                copied: self.plan.copy(&self.session).await?,
+                candles: Arc::clone(&self.plan.candles),
+                context: self.session.context().task_ctx(),
+            }),
             None => How::Oracle(Oracle {
                 looks: self.plan.looks,
                 series: HashMap::new(),

@@ -74,6 +74,14 @@ impl Series {
         self.times.iter().enumerate().map(move |(at, ts)| Bar { ts: *ts, values: value(at) })
     }
 
+    /// All bars of the symbol, and these, which count where both are there.
+    pub fn within(&self, all: &[Bar]) -> Series {
+        let mut whole = Series::default();
+        whole.extend(all.iter().copied());
+        whole.extend(self.bars());
+        whole
+    }
+
     /// Forgets so many of the oldest bars.
     pub fn forget(&mut self, over: usize) {
         self.times.drain(..over);

@@ -188,7 +188,8 @@ impl Standing {
             1 => batches.swap_remove(0),
             _ => concat_batches(self.chain.output(), &batches)?,
         };
-        Ok(Answers { rows, revisions, ranges })
+        let ranges = ranges.into_iter().map(|(symbol, range)| (Some(symbol), range)).collect();
+        Ok(Answers { rows, revisions, partial: vec![], ranges })
     }
 
     /// What bars would give that are not closed; nothing is kept of it.

@@ -82,16 +82,20 @@ impl Unflushed {
     /// The newest rows by (symbol, ts), which are the first columns, and the times of which they are all rows.
     fn results(&self, names: &Names) -> Result<Option<(RecordBatch, Ranges)>> {
         let Some(schema) = self.answers.first().map(|answers| answers.rows.schema()) else { return Ok(None) };
-        let mut computed: HashMap<&str, Vec<(usize, Range<i64>)>> = HashMap::new();
+        let mut computed: HashMap<Option<&str>, Vec<(usize, Range<i64>)>> = HashMap::new();
         let mut ranges = Ranges::default();
         for (at, answers) in self.answers.iter().enumerate() {
             for (symbol, times) in &answers.ranges {
-                computed.entry(names.of(*symbol)).or_default().push((at, times.clone()));
+                let name = symbol.map(|symbol| names.of(symbol).as_ref());
+                computed.entry(name).or_default().push((at, times.clone()));
             }
         }
         for (name, of_symbol) in &computed {
             let times: Times = of_symbol.iter().map(|(_, times)| times.clone()).collect();
-            ranges.add(name, &times);
+            match name {
+                Some(name) => ranges.add(name, &times),
+                None => ranges.extend(&Ranges::everywhere(times)),
+            }
         }
         let mut newest = vec![];
         for (at, answers) in self.answers.iter().enumerate() {
@@ -99,7 +103,8 @@ impl Unflushed {
             let [symbols, times] = keys(rows)?;
             let (symbols, times) = (symbols.as_string_view(), times.as_primitive::<TimestampMicrosecondType>());
             let keep = symbols.iter().zip(times.values()).map(|(symbol, ts)| {
-                let later = symbol.and_then(|symbol| computed.get(symbol)).into_iter().flatten().rev();
+                // A run computes rows by symbol, or those of all together.
+                let later = computed.get(&symbol).or_else(|| computed.get(&None)).into_iter().flatten().rev();
                 !later.take_while(|(of, _)| *of > at).any(|(_, times)| times.contains(ts))
             });
             newest.push(filter_record_batch(rows, &BooleanArray::from(keep.collect::<Vec<_>>()))?);

@@ -1,6 +1,7 @@
 //! A worker: what it keeps of its symbols, and how a batch of candles becomes results.
 
 use crate::core::{Bar, Batch, Failure, Symbol};
+use crate::market::Market;
 use crate::oracle::Oracle;
 use crate::others::Kept;
 use crate::standing::Standing;
@@ -22,6 +23,8 @@ pub(crate) struct Worker {
 pub(crate) enum How {
     /// The whole plan, over all the bars that they look at.
     Oracle(Oracle),
+    /// The same, of all symbols together.
+    Market(Market),
     /// Bar by bar.
     Standing(Standing),
 }
@@ -41,8 +44,10 @@ pub(crate) struct Answers {
     pub rows: RecordBatch,
     /// For each row, how often it was emitted before.
     pub revisions: Vec<u32>,
-    /// The times whose rows were computed: what is not among the rows is not there any more.
-    pub ranges: Vec<(Symbol, Range<i64>)>,
+    /// Whether bars of other symbols may be missing, for each row; none: of no row.
+    pub partial: Vec<bool>,
+    /// The times whose rows were computed, of a symbol or of all: what is not among the rows is not there any more.
+    pub ranges: Vec<(Option<Symbol>, Range<i64>)>,
 }
 
 /// What came of a batch.
@@ -95,6 +100,7 @@ impl Worker {
     pub fn warm(&mut self, known: Known, name: &Arc<str>) -> Result<(), DataFusionError> {
         match &mut self.how {
             How::Oracle(oracle) => oracle.warm(known, &mut self.emitted),
+            How::Market(market) => market.warm(known, name, &mut self.emitted),
             How::Standing(standing) => standing.warm(known, name, &mut self.emitted)?,
         }
         Ok(())
@@ -104,6 +110,7 @@ impl Worker {
     pub async fn compute(&mut self, batch: &Batch, names: &Names, others: &[Arc<Kept>]) -> Computed {
         match &mut self.how {
             How::Oracle(oracle) => oracle.compute(batch, names, others, &mut self.emitted).await,
+            How::Market(market) => market.compute(batch, names, others, &mut self.emitted).await,
             How::Standing(standing) => standing.compute(batch, names, &mut self.emitted),
         }
     }
@@ -117,6 +124,7 @@ impl Worker {
     ) -> Result<RecordBatch, DataFusionError> {
         match &mut self.how {
             How::Oracle(oracle) => oracle.peek(bars, names, others).await,
+            How::Market(market) => market.peek(bars, names, others).await,
             How::Standing(standing) => standing.peek(bars, names),
         }
     }
@@ -125,6 +133,7 @@ impl Worker {
     pub fn rebuild(&mut self, symbol: Symbol, bars: &[Bar], from: i64, names: &Names) -> Result<(), DataFusionError> {
         match &mut self.how {
             How::Oracle(oracle) => oracle.rebuild(symbol, bars),
+            How::Market(market) => market.rebuild(symbol, bars, names),
             How::Standing(standing) => standing.rebuild(symbol, bars, from, names)?,
         }
         Ok(())
@@ -134,6 +143,7 @@ impl Worker {
     pub fn newest(&self, symbol: Symbol) -> Option<i64> {
         match &self.how {
             How::Oracle(oracle) => oracle.newest(symbol),
+            How::Market(market) => market.newest(symbol),
             How::Standing(standing) => standing.newest(symbol),
         }
     }

@@ -88,6 +88,9 @@ pub(super) struct LiveArgs {
     /// How long results wait to be written to the lake
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub flush: Duration,
+    /// How long bars of one time wait for those of other symbols, where these are compared
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub grace: Duration,
     /// How long the run goes on once it is stopped, to do what it has accepted
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub drain: Duration,
@@ -130,6 +133,7 @@ impl Run for LiveArgs {
             known_until: replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min(),
             new_symbols: self.new_symbols || !replays.is_empty() || names_symbols,
             drain: self.drain,
+            grace: self.grace,
             provisional: self.provisional,
             recompute: self.recompute,
             // Bars of the past come as fast as they can be computed, and wait for that.

@@ -16,6 +16,8 @@ pub enum Scope {
     Symbol,
     /// Also on those of other symbols at the same time: on a cross-section.
     CrossSection,
+    /// On those of all symbols, in the order of time; with the reason.
+    Market(String),
     /// On any; with the reason.
     Anything(String),
 }
@@ -182,7 +184,11 @@ fn of_window(expr: &Expr, below: &Traced, schema: &DFSchema) -> Scope {
         WindowFunctionDefinition::AggregateUDF(function) => function.name().to_string(),
         WindowFunctionDefinition::WindowUDF(function) => function.name().to_string(),
     };
-    anything(format!("the window of {name} is not PARTITION BY symbol"))
+    let reason = format!("the window of {name} is not PARTITION BY symbol");
+    match call.params.order_by.as_slice() {
+        [key] if below.is_time(&key.expr, schema) => Scope::Market(reason),
+        _ => anything(reason),
+    }
 }
 
 fn of_aggregate(plan: &LogicalPlan, aggregate: &Aggregate) -> Traced {
@@ -294,6 +300,17 @@ mod tests {
             "select c.symbol, c.ts, o.close from candles c join others o on c.ts = o.ts",
         ] {
             assert_eq!(scope_of(sql).await.scope, Scope::CrossSection, "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_series_of_the_market_depends_on_all_symbols_in_the_order_of_time() {
+        for sql in [
+            "select ts, sum(mean) over (order by ts) from (select ts, avg(close) as mean from candles group by ts)",
+            "select symbol, ts, sum(close) over (partition by open order by ts) from candles",
+        ] {
+            let found = scope_of(sql).await.scope;
+            assert!(matches!(&found, Scope::Market(reason) if reason.contains("sum is not")), "{sql}: {found:?}");
         }
     }
 

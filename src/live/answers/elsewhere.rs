@@ -3,8 +3,7 @@
 //! A thread delivers them. As long as nobody takes them it tries again, and once many wait, the run waits too: results are late, and
 //! not lost. Only a run that ends does not wait for ever.
 
-use super::{Answers, forming_lines, lines};
-use arrow::array::RecordBatch;
+use super::{Answers, Results, lines};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -49,12 +48,8 @@ fn connected(address: &str) -> Result<TcpStream> {
 }
 
 impl Answers for Tcp {
-    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> Result<()> {
-        self.0.put(lines(rows, revisions)?)
-    }
-
-    fn take_forming(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.0.put(forming_lines(rows)?)
+    fn take(&mut self, results: Results<'_>) -> Result<()> {
+        self.0.put(lines(results)?)
     }
 }
 
@@ -85,12 +80,8 @@ impl Webhook {
 }
 
 impl Answers for Webhook {
-    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> Result<()> {
-        self.0.put(lines(rows, revisions)?)
-    }
-
-    fn take_forming(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.0.put(forming_lines(rows)?)
+    fn take(&mut self, results: Results<'_>) -> Result<()> {
+        self.0.put(lines(results)?)
     }
 }
 

@@ -4,34 +4,38 @@ mod elsewhere;
 
 pub use elsewhere::{Tcp, Webhook};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::json::LineDelimitedWriter;
-use std::io::Write;
+use std::io::{Result, Write};
 use std::sync::Arc;
+
+/// Results.
+#[derive(Debug, Clone, Copy)]
+pub struct Results<'a> {
+    /// The rows.
+    pub rows: &'a RecordBatch,
+    /// How often each was emitted before, with other values; `None`: they are of bars that are not closed yet, and the next ones, or
+    /// those of the closed bars, take their place.
+    pub revisions: Option<&'a [u32]>,
+    /// Whether they are of closed bars, and, where they compare symbols, the bars of all symbols had come that were waited for.
+    pub complete: bool,
+}
 
 /// Takes results as they happen.
 pub trait Answers: Send {
-    /// Rows, and how often each was emitted before, with other values.
+    /// Takes some.
     ///
     /// # Errors
     /// They cannot be taken: the run ends.
-    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()>;
-
-    /// Rows of bars that are not closed yet: the next ones, or those of the closed bars, take their place.
-    ///
-    /// # Errors
-    /// As [`Answers::take`].
-    fn take_forming(&mut self, _rows: &RecordBatch) -> std::io::Result<()> {
-        Ok(())
-    }
+    fn take(&mut self, results: Results<'_>) -> Result<()>;
 }
 
 /// Nobody waits for results: they are in the lake later.
 pub struct Nobody;
 
 impl Answers for Nobody {
-    fn take(&mut self, _: &RecordBatch, _: &[u32]) -> std::io::Result<()> {
+    fn take(&mut self, _: Results<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -40,55 +44,43 @@ impl Answers for Nobody {
 pub struct Several(pub Vec<Box<dyn Answers>>);
 
 impl Answers for Several {
-    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()> {
-        self.0.iter_mut().try_for_each(|answers| answers.take(rows, revisions))
-    }
-
-    fn take_forming(&mut self, rows: &RecordBatch) -> std::io::Result<()> {
-        self.0.iter_mut().try_for_each(|answers| answers.take_forming(rows))
+    fn take(&mut self, results: Results<'_>) -> Result<()> {
+        self.0.iter_mut().try_for_each(|answers| answers.take(results))
     }
 }
 
 /// A function is called with them.
 pub struct Callback<F>(pub F);
 
-impl<F: FnMut(&RecordBatch, &[u32]) -> std::io::Result<()> + Send> Answers for Callback<F> {
-    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()> {
-        (self.0)(rows, revisions)
+impl<F: FnMut(Results<'_>) -> Result<()> + Send> Answers for Callback<F> {
+    fn take(&mut self, results: Results<'_>) -> Result<()> {
+        (self.0)(results)
     }
 }
 
-/// Results as lines of JSON, with a further column `revision`; those of bars that are not closed have `complete` instead, which is
-/// false.
+/// Results as lines of JSON, with a further column `revision`; those that are not complete have `complete`, which is false.
 pub struct Ndjson<W>(pub W);
 
 impl<W: Write + Send> Answers for Ndjson<W> {
-    fn take(&mut self, rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<()> {
-        self.0.write_all(&lines(rows, revisions)?)?;
-        self.0.flush()
-    }
-
-    fn take_forming(&mut self, rows: &RecordBatch) -> std::io::Result<()> {
-        self.0.write_all(&forming_lines(rows)?)?;
+    fn take(&mut self, results: Results<'_>) -> Result<()> {
+        self.0.write_all(&lines(results)?)?;
         self.0.flush()
     }
 }
 
-/// Rows as lines of JSON.
-fn lines(rows: &RecordBatch, revisions: &[u32]) -> std::io::Result<Vec<u8>> {
-    lines_with(rows, "revision", Arc::new(UInt32Array::from(revisions.to_vec())))
-}
-
-/// The same of bars that are not closed.
-fn forming_lines(rows: &RecordBatch) -> std::io::Result<Vec<u8>> {
-    lines_with(rows, "complete", Arc::new(BooleanArray::from(vec![false; rows.num_rows()])))
-}
-
-fn lines_with(rows: &RecordBatch, name: &str, column: ArrayRef) -> std::io::Result<Vec<u8>> {
-    let mut fields = rows.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new(name, column.data_type().clone(), false)));
-    let mut columns = rows.columns().to_vec();
-    columns.push(column);
+/// Results as lines of JSON.
+fn lines(Results { rows, revisions, complete }: Results<'_>) -> Result<Vec<u8>> {
+    let (mut fields, mut columns) = (rows.schema().fields().to_vec(), rows.columns().to_vec());
+    let mut add = |name: &str, of: DataType, column: ArrayRef| {
+        fields.push(Arc::new(Field::new(name, of, false)));
+        columns.push(column);
+    };
+    if let Some(revisions) = revisions {
+        add("revision", DataType::UInt32, Arc::new(UInt32Array::from(revisions.to_vec())));
+    }
+    if !complete {
+        add("complete", DataType::Boolean, Arc::new(BooleanArray::from(vec![false; rows.num_rows()])));
+    }
     let mut text = Vec::with_capacity(rows.num_rows() * 128);
     let mut writer = LineDelimitedWriter::new(&mut text);
     let written = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)

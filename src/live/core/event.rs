@@ -50,6 +50,8 @@ pub struct Work {
     pub received: Micros,
     /// How often it was computed in vain.
     pub tries: u32,
+    /// Whether bars of other symbols may be missing that it is compared with.
+    pub is_partial: bool,
 }
 
 /// Candles that are computed together; those of a symbol in the order in which they came.

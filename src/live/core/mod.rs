@@ -8,6 +8,7 @@ mod counters;
 mod dead;
 mod event;
 mod flush;
+mod instants;
 mod planted;
 mod progress;
 mod queue;
@@ -18,6 +19,7 @@ mod settings;
 pub use counters::Counters;
 pub use dead::DeadLetter;
 pub use event::{Action, Bar, Batch, Candle, Event, Failure, Feed, Micros, Rejection, Sequence, Symbol, Work};
+pub use instants::Gather;
 pub use planted::Planted;
 #[cfg(test)]
 pub use planted::PlantedFault;
@@ -26,6 +28,7 @@ pub use settings::{Durable, Settings};
 use admission::Admission;
 use dead::DeadLetters;
 use flush::Flush;
+use instants::Instants;
 use progress::Progress;
 use queue::Queue;
 use retry::QUERY;
@@ -37,6 +40,8 @@ pub struct Core {
     settings: Settings,
     series: Vec<Series>,
     workers: Vec<Worker>,
+    /// Where bars of one time are computed together, those that wait for others.
+    instants: Option<Instants>,
     admission: Admission,
     progress: Progress,
     flush: Flush,
@@ -71,6 +76,7 @@ impl Core {
         Core {
             admission: Admission::default(),
             series: vec![],
+            instants: settings.gather.map(Instants::new),
             workers,
             progress: Progress::default(),
             flush: Flush::default(),
@@ -133,6 +139,9 @@ impl Core {
     pub fn know(&mut self, symbol: Symbol, bars: &[Bar]) {
         let of = self.series_of(symbol);
         bars.iter().for_each(|bar| of.know(*bar));
+        if let (Some(instants), Some(newest)) = (&mut self.instants, bars.last()) {
+            instants.know(symbol, newest.ts);
+        }
     }
 
     /// Dead letters that a run before this one left. One that was answered, and whose answer did not get into the lake, is tried
@@ -150,6 +159,11 @@ impl Core {
     pub fn begin_at(&mut self, next: Sequence, flushes: u64) {
         (self.next, self.flushes) = (next, flushes);
         (self.appended, self.sync_asked) = (next - 1, next - 1);
+    }
+
+    /// Says that candles come in the order of their times.
+    pub fn in_order(&mut self) {
+        self.instants.iter_mut().for_each(Instants::in_order);
     }
 
     /// Takes note of an event and says what is to be done about it.
@@ -188,7 +202,8 @@ impl Core {
         let flush = self.flush.due(&self.settings);
         let dead = self.dead.due().filter(|_| self.stopping.is_none());
         let deadline = self.stopping.filter(|_| !self.is_late);
-        [retry, flush, dead, deadline].into_iter().flatten().min().filter(|_| !self.finished)
+        let gathered = self.instants.as_ref().and_then(Instants::due);
+        [retry, flush, dead, deadline, gathered].into_iter().flatten().min().filter(|_| !self.finished)
     }
 
     fn series_of(&mut self, symbol: Symbol) -> &mut Series {
@@ -281,11 +296,20 @@ impl Core {
         }
         self.dead.replaced(&candle);
         self.pending += 1;
-        self.wait(now, Work { sequence, candle, received: now, tries: 0 });
+        self.wait(now, Work { sequence, candle, received: now, tries: 0, is_partial: false });
+    }
+
+    /// Lets work wait for that of other symbols, where they are compared, and then for a worker.
+    fn wait(&mut self, now: Micros, work: Work) {
+        let ready = match &mut self.instants {
+            Some(instants) => instants.hold(now, work),
+            None => Some(work),
+        };
+        ready.into_iter().for_each(|work| self.queue(now, work));
     }
 
     /// Puts work into the queue of its symbol.
-    fn wait(&mut self, now: Micros, work: Work) {
+    fn queue(&mut self, now: Micros, work: Work) {
         let (symbol, priority) = (work.candle.symbol, work.candle.priority);
         let ignores = self.has(Planted::ComputesSymbolTwice);
         let worker = if ignores { work.sequence as usize % self.workers.len() } else { self.worker_of(symbol) };
@@ -310,6 +334,10 @@ impl Core {
         while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= now) {
             let batch = entry.remove();
             self.put_back(now, batch);
+        }
+        let is_last = self.stopping.is_some();
+        while let Some(works) = self.instants.as_mut().and_then(|instants| instants.release(now, is_last)) {
+            works.into_iter().for_each(|work| self.queue(now, work));
         }
         for worker in 0..self.workers.len() {
             self.dispatch(worker, out);
@@ -445,7 +473,7 @@ impl Core {
             self.counters.revived += 1;
             self.progress.revived(sequence);
             self.pending += 1;
-            self.wait(now, Work { sequence, candle, received: now, tries: 0 });
+            self.wait(now, Work { sequence, candle, received: now, tries: 0, is_partial: false });
         }
     }
 

@@ -1,6 +1,7 @@
 //! The settings of a live run that its decisions depend on.
 
 use super::event::{Bar, Micros};
+use super::instants::Gather;
 use super::planted::PlantedFault;
 
 /// Microseconds of a second.
@@ -36,6 +37,8 @@ pub struct Settings {
     pub dead_letters: usize,
     /// How long a dead letter waits to be tried again, and how often it is.
     pub dead_retry: (Micros, u32),
+    /// Whether bars of one time are computed together, and how long they wait for each other.
+    pub gather: Option<Gather>,
     /// From one bar to the next, where bars come without holes.
     pub step: Option<Micros>,
     pub(crate) rules: Rules,
@@ -54,6 +57,7 @@ impl Default for Settings {
             most_unflushed: 4 << 20,
             dead_letters: 100_000,
             dead_retry: (300 * SECOND, 3),
+            gather: None,
             step: None,
             rules: Rules::default(),
             planted: PlantedFault::default(),

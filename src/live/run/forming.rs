@@ -1,6 +1,7 @@
 //! Bars that are not closed: answered, and not kept.
 
 use super::Running;
+use crate::answers::Results;
 use crate::core::{Bar, Feed, Symbol};
 use crate::feeds::{Raw, Unreadable};
 use tallow_common::{Error, Result};
@@ -44,7 +45,7 @@ impl Running {
             self.live.workers[at] = Some(worker);
             match rows {
                 Ok(rows) if rows.num_rows() > 0 => {
-                    let taken = self.answers.take_forming(&rows);
+                    let taken = self.answers.take(Results { rows: &rows, revisions: None, complete: false });
                     taken.map_err(|error| Error::File("results".to_string(), error))?;
                 }
                 Ok(_) => {}

@@ -71,6 +71,9 @@ impl Live {
         let (Some((into, from)), Some(asked)) = (self.channel.take(), self.asked.take()) else {
             return Err(Error::invalid("the run has begun already"));
         };
+        if matches!(feeds, [FeedUrl::Replay(_)]) {
+            self.core.in_order();
+        }
         let (numbers, ended) = (Arc::clone(&self.numbers), CancellationToken::new());
         let (mut open, mut positions) = (vec![], HashMap::new());
         let (alive, mut all_ended) = channel(1);

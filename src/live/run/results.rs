@@ -1,10 +1,13 @@
 //! What becomes of batches: their results are handed on at once, and written to the lake later.
 
 use super::{Running, now};
+use crate::answers::Results;
 use crate::core::{Event, Failure, Sequence, Symbol, Work};
 use crate::store::{Flushing, write};
 use crate::warm::{Wanted, read};
-use crate::worker::{Computed, Worker};
+use crate::worker::{Answers, Computed, Worker};
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow_common::{Error, Result};
@@ -63,8 +66,7 @@ impl Running {
             Computed::Answers(answers) => {
                 let rows = answers.rows.num_rows();
                 if rows > 0 {
-                    let taken = self.answers.take(&answers.rows, &answers.revisions);
-                    taken.map_err(|error| Error::File("results".to_string(), error))?;
+                    self.hand_on(&answers).map_err(|error| Error::File("results".to_string(), error))?;
                 }
                 self.rows += rows as u64;
                 self.watch.answered(now(), &batch);
@@ -90,6 +92,24 @@ impl Running {
                 self.step(Event::Failed { worker: at, batch, failure, jitter })
             }
         }
+    }
+
+    /// Hands results on; of all symbols together, those apart of which bars may be missing.
+    fn hand_on(&mut self, answers: &Answers) -> std::io::Result<()> {
+        let Answers { rows, revisions, partial, .. } = answers;
+        if !partial.contains(&true) {
+            return self.answers.take(Results { rows, revisions: Some(revisions), complete: true });
+        }
+        for complete in [true, false] {
+            let keep: Vec<bool> = partial.iter().map(|is_partial| *is_partial != complete).collect();
+            let revisions = revisions.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(revision, _)| *revision);
+            let revisions: Vec<u32> = revisions.collect();
+            let rows = filter_record_batch(rows, &BooleanArray::from(keep)).map_err(std::io::Error::other)?;
+            if rows.num_rows() > 0 {
+                self.answers.take(Results { rows: &rows, revisions: Some(&revisions), complete })?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn flush(&mut self, flush: u64, through: Sequence, positions: Vec<(String, u64)>) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::dice::Dice;
 use super::model::{Bars, Candles, Journal, Store, Unflushed, affected, batch};
 use crate::core::{
-    Action, Bar, Batch, Candle, Core, Durable, Event, Failure, Feed, Micros, Planted, PlantedFault, Rejection,
+    Action, Bar, Batch, Candle, Core, Durable, Event, Failure, Feed, Gather, Micros, Planted, PlantedFault, Rejection,
     Sequence, Settings, Symbol,
 };
 use std::cmp::Reverse;
@@ -132,7 +132,7 @@ impl World {
             flush_fails: odd(600),
             crash: odd(40),
         };
-        let settings = Settings {
+        let mut settings = Settings {
             workers: 1 + dice.below(3) as usize,
             batch: 1 + dice.below(20) as usize,
             queue: 4 + dice.below(60) as usize,
@@ -145,6 +145,11 @@ impl World {
             ..Settings::default()
         };
         let symbols = 1 + dice.below(6) as u32;
+        // Some runs compare symbols.
+        if dice.below(4) == 0 {
+            settings.gather = Some(Gather { grace: (1 + dice.below(5) as Micros) * SECOND, in_order: false });
+            (settings.workers, settings.batch) = (1, usize::MAX);
+        }
         let mut world = World {
             now: 1_000 * STEP,
             happenings: BinaryHeap::new(),
@@ -533,9 +538,12 @@ impl World {
                 return Err(format!("{symbol:?} is computed by {other} and by {worker}"));
             }
         }
-        let mut before: BTreeMap<Symbol, Sequence> = BTreeMap::new();
+        // Where symbols are compared, candles come in the order of their times, and only those of one time as they came.
+        let gathers = self.settings.gather.is_some();
+        let mut before: BTreeMap<(Symbol, Option<Micros>), Sequence> = BTreeMap::new();
         for work in &batch {
-            let last = before.insert(work.candle.symbol, work.sequence);
+            let key = (work.candle.symbol, gathers.then_some(work.candle.bar.ts));
+            let last = before.insert(key, work.sequence);
             if last.is_some_and(|last| last > work.sequence && work.tries == 0) {
                 return Err(format!("{:?}: {} comes after {last:?}", work.candle.symbol, work.sequence));
             }

@@ -32,7 +32,7 @@ pub(super) async fn extent(
     let whole = |ranges: &Ranges| longer.as_ref().map_or_else(|| ranges.clone(), |of| whole_bars(&of.grid, ranges));
     let (found, PlanScope { scope, symbol, time }) = (reach(&counted), scope(&counted));
     let reason = match &scope {
-        Scope::Anything(reason) => Some(reason.clone()),
+        Scope::Market(reason) | Scope::Anything(reason) => Some(reason.clone()),
         _ if symbol.is_none() => Some("its column symbol is not that of a table".to_string()),
         _ if time.is_none() || !found.is_of_bars => Some("its column ts is not the time of a table's bars".to_string()),
         _ => None,
