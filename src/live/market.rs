@@ -16,7 +16,7 @@ use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::common::DataFusionError;
 use datafusion::execution::TaskContext;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tallow_common::Times;
 use tallow_common::time::timestamp_type;
@@ -24,6 +24,8 @@ use tallow_common::time::timestamp_type;
 /// The bars of all symbols, and a copy of the plan.
 pub(crate) struct Market {
     pub looks: Looks,
+    /// Whether the plan gives rows of the newest bars alone, so that it is run for each time.
+    pub of_newest: bool,
     /// In the order of names, which is that of the table.
     pub series: BTreeMap<Arc<str>, Series>,
     pub names: HashMap<Symbol, Arc<str>>,
@@ -145,9 +147,27 @@ impl Market {
 
     /// The rows of some times, and the time of each.
     async fn results(&self, times: &Times, others: &[Arc<Kept>]) -> Result<(RecordBatch, Vec<i64>), DataFusionError> {
-        let Some(hull) = times.hull() else {
-            return Ok((RecordBatch::new_empty(self.copied.plan.schema()), vec![]));
-        };
+        let (mut batches, mut found) = (vec![], vec![]);
+        if self.of_newest {
+            let known = self.series.values().flat_map(|series| &series.times).filter(|ts| times.contains(**ts));
+            for ts in known.copied().collect::<BTreeSet<_>>() {
+                self.run(&Times::of_instants([ts]), others, &mut batches, &mut found).await?;
+            }
+        } else {
+            self.run(times, others, &mut batches, &mut found).await?;
+        }
+        Ok((concat_batches(&self.copied.plan.schema(), &batches)?, found))
+    }
+
+    /// Runs the plan over what the rows of some times look at.
+    async fn run(
+        &self,
+        times: &Times,
+        others: &[Arc<Kept>],
+        batches: &mut Vec<RecordBatch>,
+        found: &mut Vec<i64>,
+    ) -> Result<(), DataFusionError> {
+        let Some(hull) = times.hull() else { return Ok(()) };
         let mut columns = Columns::default();
         for (name, series) in &self.series {
             let first = self.first(series, hull.start).unwrap_or(0);
@@ -160,7 +180,6 @@ impl Market {
         for (kept, slot) in others.iter().zip(&self.copied.others) {
             kept.put_all(slot)?;
         }
-        let (mut batches, mut found) = (vec![], vec![]);
         for rows in run(&self.copied, &self.context).await? {
             let column = rows.column_by_name("ts");
             let column = column.ok_or_else(|| DataFusionError::Plan("the result has no column ts".to_string()))?;
@@ -170,7 +189,7 @@ impl Market {
             found.extend(of_rows.iter().filter(|ts| times.contains(**ts)));
             batches.push(filter_record_batch(&rows, &BooleanArray::from(keep))?);
         }
-        Ok((concat_batches(&self.copied.plan.schema(), &batches)?, found))
+        Ok(())
     }
 }
 

@@ -37,6 +37,15 @@ pub(crate) struct Copied {
 
 const CANDLES: &str = "candles";
 
+/// What a text asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// Rows of all bars.
+    EachBar,
+    /// Rows of the newest bar of each symbol, for which it is run over so many bars of each, or over all, whenever bars have come.
+    Newest(Option<usize>),
+}
+
 /// A plan that can run live.
 pub(crate) struct LivePlan {
     /// The table that feeds deliver bars of, and their length.
@@ -50,6 +59,8 @@ pub(crate) struct LivePlan {
     pub looks: Looks,
     /// Whether they are computed of the bars of all symbols together.
     pub compares: bool,
+    /// Whether they are of the newest bars alone.
+    pub of_newest: bool,
     /// Bars of other lengths that it reads.
     pub others: Vec<Other>,
     /// What of the text has no meaning where rows come as they happen.
@@ -60,7 +71,12 @@ pub(crate) struct LivePlan {
 
 impl LivePlan {
     /// Looks whether a plan can run live; `timeframe` says which of its tables is fed, where it reads several.
-    pub async fn of(session: &Session, plan: LogicalPlan, timeframe: Option<Timeframe>) -> Result<LivePlan> {
+    pub async fn of(
+        session: &Session,
+        plan: LogicalPlan,
+        timeframe: Option<Timeframe>,
+        asks: Asks,
+    ) -> Result<LivePlan> {
         let mut notes = vec![];
         let plan = without_end(plan, &mut notes);
         let (plan, asked_for_newest) = each_is_newest(plan)?;
@@ -70,8 +86,14 @@ impl LivePlan {
         let optimized = session.optimized(&plan).await?;
         let mut tables = tables(&optimized, timeframe)?;
         let (names, timeframe, candles) = fed(&mut tables, timeframe)?;
-        let (total, compares) = total(&optimized)?;
-        let looks = looks(&total, &names)?;
+        let (total, compares, looks) = match asks {
+            Asks::EachBar => {
+                let (total, compares) = total(&optimized)?;
+                let looks = looks(&total, &names)?;
+                (total, compares, looks)
+            }
+            Asks::Newest(back) => (reach(&optimized).total(), true, Looks { back, ahead: 0 }),
+        };
         if compares && looks.ahead > 0 {
             return Err(refused("it compares symbols, and looks ahead"));
         }
@@ -86,7 +108,24 @@ impl LivePlan {
         options.execution.target_partitions = 1;
         options.optimizer.enable_dynamic_filter_pushdown = false;
         let table = format!("{CANDLES}_{timeframe}");
-        Ok(LivePlan { table, names, timeframe, candles, looks, compares, others, notes, plan, state })
+        Ok(LivePlan {
+            table,
+            names,
+            timeframe,
+            candles,
+            looks,
+            compares,
+            of_newest: asks != Asks::EachBar,
+            others,
+            notes,
+            plan,
+            state,
+        })
+    }
+
+    /// Whether its result has a column.
+    pub fn has_column(&self, name: &str) -> bool {
+        self.plan.schema().fields().iter().any(|field| field.name() == name)
     }
 
     /// The plan as a chain that bars are pushed through one by one.

@@ -8,7 +8,7 @@ use crate::letters::{self, read_letters};
 use crate::market::Market;
 use crate::oracle::Oracle;
 use crate::others::Kept;
-use crate::plan::LivePlan;
+use crate::plan::{Asks, LivePlan};
 use crate::run::now;
 use crate::standing::Standing;
 use crate::store::Target;
@@ -30,6 +30,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// How a live run is done.
 #[derive(Debug, Clone)]
 pub struct LiveOptions {
+    /// What the text asks for.
+    pub asks: Asks,
     /// The length of the bars that are fed, where the text reads bars of several lengths.
     pub timeframe: Option<Timeframe>,
     /// Where journal and dead letters are kept, a folder for each run.
@@ -50,7 +52,9 @@ pub struct LiveOptions {
     pub recompute: bool,
     /// Whether it is told what passes a limit.
     pub alerts: bool,
-    /// How long bars of one time wait for those of other symbols, where these are compared.
+    /// Whether the bars of one time are computed together also where their symbols are not compared.
+    pub together: bool,
+    /// How long they wait for each other.
     pub grace: Duration,
     /// Sizes and times.
     pub settings: Settings,
@@ -94,7 +98,7 @@ impl Live {
     /// # Errors
     /// What is computed cannot run live; another run of the same name is there; or the lake cannot be read.
     pub async fn open(session: Arc<Session>, pipeline: &Pipeline, options: LiveOptions) -> Result<Live> {
-        let plan = LivePlan::of(&session, pipeline.logical(&session).await?, options.timeframe).await?;
+        let plan = LivePlan::of(&session, pipeline.logical(&session).await?, options.timeframe, options.asks).await?;
         let folder = options.folder.join(&pipeline.name);
         let (origin, is_plain) = stored(&session, &plan.table).await?;
         if options.keeps_candles && is_plain {
@@ -104,6 +108,11 @@ impl Live {
             ));
         }
         let grid = origin.parse::<Origin>().ok().map(|origin| Grid::new(plan.timeframe, origin));
+        if options.keeps_results && !plan.has_column("symbol") {
+            return Err(Error::invalid(
+                "results cannot be kept as a table: they have no column symbol, by which rows of one are told apart",
+            ));
+        }
         let results = match options.keeps_results {
             true => Some(pipeline.result_table(&session).await?),
             false => None,
@@ -119,7 +128,7 @@ impl Live {
         if !options.keeps_candles {
             settings.durable = Durable::None;
         }
-        if plan.compares {
+        if plan.compares || options.together {
             let grace = i64::try_from(options.grace.as_micros()).unwrap_or(i64::MAX);
             settings.gather = Some(Gather { grace, in_order: false });
             // The bars of one time are computed by one, and not in parts.
@@ -224,6 +233,7 @@ impl Live {
         let how = match &self.chain {
             Some(chain) => How::Standing(Standing::new(Arc::clone(chain), self.plan.looks)),
             None if self.plan.compares => How::Market(Market {
+                of_newest: self.plan.of_newest,
                 looks: self.plan.looks,
                 series: BTreeMap::new(),
                 names: HashMap::new(),

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tallow::live::{
-    Answers, Durable, FeedUrl, Live, LiveOptions, Replay, Results, Settings as LiveSettings, Speed, Summary,
+    Answers, Asks, Durable, FeedUrl, Live, LiveOptions, Replay, Results, Settings as LiveSettings, Speed, Summary,
 };
 use tallow::pipeline::control::Control;
 use tallow::pipeline::incremental::{Definition, Pipeline};
@@ -22,7 +22,7 @@ use tallow_lake::IngestOptions;
 use tokio_util::sync::CancellationToken;
 
 /// 2018-01-16: four weeks before the sample ends.
-const FROM: i64 = 1_516_060_800_000_000;
+pub const FROM: i64 = 1_516_060_800_000_000;
 
 /// Named queries that cannot run live, and why not.
 const REFUSED: [(&str, &str); 5] = [
@@ -34,10 +34,10 @@ const REFUSED: [(&str, &str); 5] = [
 ];
 
 /// A row by its columns, and how often it was emitted before.
-type Rows = BTreeMap<(String, i64), (Vec<String>, u32)>;
+pub type Rows = BTreeMap<(String, i64), (Vec<String>, u32)>;
 
 #[derive(Clone, Default)]
-struct Collected(Arc<Mutex<Rows>>);
+pub struct Collected(pub Arc<Mutex<Rows>>);
 
 impl Answers for Collected {
     fn take(&mut self, Results { rows, revisions, .. }: Results<'_>) -> std::io::Result<()> {
@@ -73,7 +73,7 @@ fn assert_same(live: &Rows, batch: &Rows, what: &str) {
 }
 
 /// Rows by symbol, if they have one, and time.
-fn keyed(rows: &RecordBatch) -> Vec<((String, i64), Vec<String>)> {
+pub fn keyed(rows: &RecordBatch) -> Vec<((String, i64), Vec<String>)> {
     let column = |name: &str| rows.column_by_name(name).unwrap();
     let of_all: ArrayRef = Arc::new(StringArray::from(vec![""; rows.num_rows()]));
     let symbols = rows.column_by_name("symbol").unwrap_or(&of_all);
@@ -99,10 +99,11 @@ fn shown(column: &ArrayRef) -> Vec<String> {
     (0..column.len()).map(|row| text.value(row).to_string()).collect()
 }
 
-fn options(folder: &Path) -> LiveOptions {
+pub fn options(folder: &Path) -> LiveOptions {
     let mut settings = LiveSettings::default();
     settings.durable = Durable::None;
     LiveOptions {
+        asks: Asks::EachBar,
         timeframe: None,
         folder: folder.to_path_buf(),
         keeps_results: false,
@@ -110,6 +111,7 @@ fn options(folder: &Path) -> LiveOptions {
         known_until: Some(FROM),
         new_symbols: true,
         drain: Duration::from_secs(60),
+        together: false,
         grace: Duration::from_secs(2),
         provisional: false,
         recompute: false,
@@ -118,11 +120,11 @@ fn options(folder: &Path) -> LiveOptions {
     }
 }
 
-fn pipeline(name: &str, definition: Definition) -> Pipeline {
+pub fn pipeline(name: &str, definition: Definition) -> Pipeline {
     Pipeline { name: name.to_string(), definition, into: name.to_string() }
 }
 
-fn replay() -> [FeedUrl; 1] {
+pub fn replay() -> [FeedUrl; 1] {
     [FeedUrl::Replay(Replay { table: "candles_1d".to_string(), from: Some(FROM), to: None, speed: Speed::Max })]
 }
 
@@ -203,6 +205,9 @@ async fn texts_and_formulas_give_live_what_they_give_at_once() {
         "select symbol, ts, lag(close, 3) l, avg(volume) over (partition by symbol order by ts rows 9 preceding) v from candles",
         "select symbol, ts, rsi(14) r, sma(5)@1w w from candles where symbol < 'D'",
         "select symbol, ts, obv() o, case when close > open then 'up' else 'down' end d from candles",
+        "select symbol, ts, rank_pct(rsi(14)) r, rank() over (partition by ts order by volume desc) v from candles",
+        "select c.symbol, c.ts, c.close / m.mean x from candles c join (select ts, avg(close) mean from candles group by ts) m
+         on c.ts = m.ts",
         "select symbol, ts, cdlengulfing() e, bbands(20).upperband u from candles where symbol < 'C'",
     ] {
         let (rows, _) =
@@ -345,7 +350,7 @@ async fn what_looks_ahead_comes_once_it_is_settled() {
 async fn what_cannot_run_live_says_why() {
     let session = Arc::new(session().await);
     for (sql, said) in [
-        ("select symbol, ts, rank_pct(close) r from candles", "it compares symbols at one time"),
+        ("select symbol, ts, rank_pct(close) r, lead(close) n from candles", "it compares symbols, and looks ahead"),
         ("select symbol, max(ts) ts from candles group by symbol", "it cannot run live"),
         ("select symbol, ts, sma(5) from candles('1w')", "it makes longer bars of those that are fed"),
         ("select 1 as symbol, ts from candles", "its column symbol is not that of a table"),

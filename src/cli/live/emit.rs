@@ -1,10 +1,13 @@
 //! Where the results of a live run go.
 
 use crate::Error;
-use crate::live::{Answers, Ndjson, Nobody, Several, Tcp, Webhook};
+use crate::live::{Answers, Command, Ndjson, Nobody, Several, Tcp, Webhook};
 use std::fs::File;
 use std::io::BufWriter;
 use std::str::FromStr;
+
+/// Before a command.
+const COMMAND: &str = "command:";
 
 /// Where results go as they happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +17,7 @@ pub(in crate::cli) enum Emit {
     File(String),
     Tcp(String),
     Webhook(String),
+    Command(String),
 }
 
 impl FromStr for Emit {
@@ -21,10 +25,11 @@ impl FromStr for Emit {
 
     fn from_str(text: &str) -> Result<Emit, Error> {
         Ok(match text.split_once("://") {
+            _ if text.starts_with(COMMAND) => Emit::Command(text[COMMAND.len()..].trim().to_string()),
             Some(("tcp", address)) if address.contains(':') => Emit::Tcp(address.to_string()),
             Some(("http" | "https", _)) => Emit::Webhook(text.to_string()),
             Some(_) => {
-                let expected = "-, none, a file, tcp://HOST:PORT or a web address";
+                let expected = "-, none, a file, tcp://HOST:PORT, a web address or command:COMMAND";
                 return Err(Error::invalid(format!("results cannot go to '{text}': expected {expected}")));
             }
             None if text == "-" => Emit::Stdout,
@@ -53,6 +58,7 @@ fn opened(emit: &Emit) -> Result<Box<dyn Answers>, Error> {
         Emit::Nowhere => Box::new(Nobody),
         Emit::File(path) => Box::new(Ndjson(BufWriter::new(File::create(path).map_err(|e| named(path, e))?))),
         Emit::Tcp(address) => Box::new(Tcp::connect(address).map_err(|e| named(&format!("tcp://{address}"), e))?),
+        Emit::Command(command) => Box::new(Command::of(command).map_err(|e| named(command, e))?),
         Emit::Webhook(url) => Box::new(Webhook::to(url).map_err(|e| named(url, e))?),
     })
 }
@@ -68,6 +74,7 @@ mod tests {
             ("none", Emit::Nowhere),
             ("out.ndjson", Emit::File("out.ndjson".to_string())),
             ("tcp://127.0.0.1:9", Emit::Tcp("127.0.0.1:9".to_string())),
+            ("command:tee 'a b'", Emit::Command("tee 'a b'".to_string())),
             ("https://example.com/x", Emit::Webhook("https://example.com/x".to_string())),
         ] {
             assert_eq!(text.parse::<Emit>().unwrap(), emit, "{text}");

@@ -2,25 +2,28 @@
 
 mod asked;
 mod emit;
+mod patterns;
 mod seen;
 
 use super::Failure;
 use super::args::values::parsed;
 use super::commands::{Context, Run};
 use super::output::note;
-use crate::live::{Durable, FeedUrl, Live, LiveOptions, Replay, Settings, Summary};
+use crate::live::{Account, Asks, Begins, Durable, FeedUrl, Live, LiveOptions, Replay, Settings, Summary};
 use crate::pipeline::incremental::{Definition, Pipeline, all};
 use crate::pipeline::named::NamedQueries;
+use crate::pipeline::strategies;
 use crate::{Error, Session};
 use asked::{Address, LiveCommand};
 use clap::{Args as ClapArgs, ValueEnum};
 use emit::Emit;
+use patterns::PatternArgs;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tallow_common::time::parse_duration;
+use tallow_common::time::{instant, parse_duration};
 use tallow_serve::listen;
 use tallow_udfs::calendar::Timeframe;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +38,17 @@ pub(super) struct LiveArgs {
     pub command: Option<LiveCommand>,
     /// What is computed: SQL with the columns symbol and ts, the name of a named query or of a pipeline, or a formula, whose bars
     /// are emitted as they close
-    #[arg(value_name = "SQL|NAME|FORMULA", required = true)]
+    #[arg(value_name = "SQL|NAME|FORMULA", required_unless_present_any = ["strategy", "pattern"], conflicts_with_all = ["strategy", "pattern"])]
     pub what: Option<String>,
+    /// Trade on paper with this strategy of the lake, NAME or NAME@VERSION: what it enters and leaves, and its account after each
+    /// bar
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["to", "provisional"])]
+    pub strategy: Option<String>,
+    /// With --strategy: when the account begins [default: with the first bar that comes]
+    #[arg(long, value_name = "TIME", requires = "strategy", value_parser = instant)]
+    pub since: Option<i64>,
+    #[command(flatten)]
+    pub patterns: PatternArgs,
     /// Where candles come from: - for lines of JSON on standard input, tcp://HOST:PORT to listen for them, http://HOST:PORT to have
     /// them posted, an exchange such as binance://BTCUSDT,ETHUSDT, replay://TABLE[?speed=100x&from=..&to=..] for bars of the lake;
     /// may be repeated
@@ -52,7 +64,7 @@ pub(super) struct LiveArgs {
     #[arg(long, value_name = "TABLE")]
     pub to: Option<String>,
     /// Where results go as they happen, as lines of JSON: - for standard output, a file, tcp://HOST:PORT where somebody listens, a
-    /// web address that they are posted to, or none; may be repeated
+    /// web address that they are posted to, command:COMMAND for the standard input of a command, or none; may be repeated
     #[arg(long, value_name = "WHERE", default_value = "-", value_parser = parsed::<Emit>)]
     pub emit: Vec<Emit>,
     /// Serve metrics, health and what else is known of the run at HOST:PORT
@@ -112,8 +124,6 @@ impl Run for LiveArgs {
             return command.run(cx).await;
         }
         let session = Arc::new(cx.config.session().await?);
-        let pipeline = self.pipeline(&session).await?;
-        let is_stored = self.to.is_none() && pipeline.into != UNNAMED;
         let replays = self.feed.iter().filter_map(|feed| match feed {
             FeedUrl::Replay(replay) => Some(replay),
             _ => None,
@@ -121,18 +131,39 @@ impl Run for LiveArgs {
         let replays: Vec<&Replay> = replays.collect();
         let names_symbols =
             self.feed.iter().any(|feed| matches!(feed, FeedUrl::Exchange(of) if !of.symbols.is_empty()));
+        let known_until = replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min();
+        let (pipeline, account) = match &self.strategy {
+            Some(name) => {
+                let begins = match (self.since, replays.as_slice()) {
+                    (Some(at), _) => Begins::At(at),
+                    (None, []) => Begins::WithRun,
+                    (None, replays) => Begins::WithReplay(replays.iter().map(|replay| replay.from).min().flatten()),
+                };
+                let (pipeline, account) = self.account(&session, name, begins).await?;
+                (pipeline, Some(account))
+            }
+            None => (self.pipeline(&session).await?, None),
+        };
+        let (mut pipeline, mut asks) = (pipeline, Asks::EachBar);
+        let timeframe = self.timeframe.unwrap_or(Timeframe::Day);
+        if self.patterns.is_given() {
+            (pipeline.definition, asks) = self.patterns.search(&session, timeframe).await?;
+        }
+        let is_stored = self.to.is_none() && pipeline.into != UNNAMED;
         let mut settings = Settings::default();
         settings.workers = self.workers.unwrap_or(cx.config.threads()).max(1);
         settings.flush_every = i64::try_from(self.flush.as_micros()).unwrap_or(i64::MAX);
         settings.durable = if self.durable == When::Batch { Durable::Batch } else { Durable::None };
         let options = LiveOptions {
+            asks,
             timeframe: self.timeframe,
             folder: self.journal.clone(),
             keeps_results: self.to.is_some() || is_stored,
             keeps_candles: !self.drop_candles && replays.is_empty(),
-            known_until: replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min(),
+            known_until,
             new_symbols: self.new_symbols || !replays.is_empty() || names_symbols,
             drain: self.drain,
+            together: account.is_some(),
             grace: self.grace,
             provisional: self.provisional,
             recompute: self.recompute,
@@ -140,7 +171,11 @@ impl Run for LiveArgs {
             alerts: replays.len() < self.feed.len(),
             settings,
         };
-        let answers = emit::open(&self.emit)?;
+        let mut answers = emit::open(&self.emit)?;
+        if let Some(account) = account {
+            answers = Box::new(account.telling(answers));
+        }
+        answers = self.patterns.answers(&session, timeframe, answers)?;
         let live = Live::open(Arc::clone(&session), &pipeline, options).await?;
         if !cx.config.quiet {
             // Of a formula, the order is not the user's.
@@ -194,6 +229,10 @@ impl LiveArgs {
         let stored = all(session).await?.into_iter().find(|pipeline| pipeline.name == text);
         let is_named = session.extension::<NamedQueries>()?.get(text).is_some();
         let first = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+        if self.patterns.is_given() {
+            let name = self.name.clone().unwrap_or_else(|| self.patterns.pattern.join("_"));
+            return Ok(Pipeline { name, definition: Definition::query(""), into: UNNAMED.to_string() });
+        }
         let mut pipeline = match stored {
             Some(stored) => stored,
             None if is_named || first == "select" || first == "with" => {
@@ -214,6 +253,16 @@ impl LiveArgs {
             pipeline.into.clone_from(table);
         }
         Ok(pipeline)
+    }
+
+    /// The account of a strategy, and what its results are computed by.
+    async fn account(&self, session: &Session, strategy: &str, begins: Begins) -> Result<(Pipeline, Account), Error> {
+        let stored = strategies::get(session, strategy).await?;
+        let name = self.name.clone().unwrap_or_else(|| stored.name.clone());
+        let options = strategies::options(&stored)?;
+        let account = Account::open(session, &options, &self.journal.join(&name), begins).await?;
+        let definition = Definition::query(account.sql());
+        Ok((Pipeline { name, definition, into: UNNAMED.to_string() }, account))
     }
 
     fn params(&self) -> Result<BTreeMap<String, String>, Error> {

@@ -1,4 +1,4 @@
-//! Results that go elsewhere, as lines of JSON: to a port that somebody listens on, or to a web address.
+//! Results that go elsewhere, as lines of JSON: to a port that somebody listens on, to a web address, or to a command.
 //!
 //! A thread delivers them. As long as nobody takes them it tries again, and once many wait, the run waits too: results are late, and
 //! not lost. Only a run that ends does not wait for ever.
@@ -6,6 +6,7 @@
 use super::{Answers, Results, lines};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -82,6 +83,40 @@ impl Webhook {
 impl Answers for Webhook {
     fn take(&mut self, results: Results<'_>) -> Result<()> {
         self.0.put(lines(results)?)
+    }
+}
+
+/// A command is run with them on its standard input.
+pub struct Command(Deliveries);
+
+impl Command {
+    /// Runs a command of the system's shell for each batch of results, one after the other.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn of(command: &str) -> Result<Command> {
+        let command = command.to_string();
+        Ok(Command(Deliveries::begin("command", move |text: &[u8]| given(&command, text))?))
+    }
+}
+
+impl Answers for Command {
+    fn take(&mut self, results: Results<'_>) -> Result<()> {
+        self.0.put(lines(results)?)
+    }
+}
+
+/// Runs a command with a text on its standard input.
+fn given(command: &str, text: &[u8]) -> Result<()> {
+    let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+    let mut child = std::process::Command::new(shell).args([flag, command]).stdin(Stdio::piped()).spawn()?;
+    let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text));
+    let status = child.wait()?;
+    match written {
+        // It need not read what it is given.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ if status.success() => Ok(()),
+        _ => Err(Error::other(format!("the command ended with {status}"))),
     }
 }
 

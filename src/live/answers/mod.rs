@@ -1,8 +1,10 @@
 //! Where results go as they happen.
 
 mod elsewhere;
+mod once;
 
-pub use elsewhere::{Tcp, Webhook};
+pub use elsewhere::{Command, Tcp, Webhook};
+pub use once::Once;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};

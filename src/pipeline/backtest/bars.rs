@@ -12,7 +12,7 @@ use tallow_udfs::trade::backtest::portfolio::SymbolBar;
 use tallow_udfs::trade::backtest::{Bar, Bracket, Entry, Level, Order, Signals};
 
 /// The symbols of a run, by number.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Symbols {
     pub names: Vec<String>,
     /// The time of the last bar of each.
@@ -35,6 +35,21 @@ impl Symbols {
         symbols
     }
 
+    /// Adds those of some rows that are not known.
+    pub fn learn(&mut self, rows: &RecordBatch) -> Result<()> {
+        let names = rows.column_by_name("symbol").ok_or_else(|| Error::invalid("the bars have no column symbol"))?;
+        let names = cast(names, &DataType::Utf8View)?;
+        for name in names.as_string_view().iter().flatten() {
+            if !self.numbers.contains_key(name) {
+                self.numbers.insert(name.to_string(), self.names.len());
+                self.names.push(name.to_string());
+                self.lasts.push(i64::MAX);
+                self.bars.push(0);
+            }
+        }
+        Ok(())
+    }
+
     /// How many bars all have.
     pub fn bars(&self) -> usize {
         self.bars.iter().sum()
@@ -47,7 +62,7 @@ impl Symbols {
 }
 
 /// The bars of an instant.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Instant {
     pub ts: i64,
     pub bars: Vec<SymbolBar>,

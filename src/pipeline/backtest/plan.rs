@@ -116,7 +116,7 @@ impl Backtest {
     }
 
     /// SQL for every bar with what the formulas make of it.
-    fn sql(&self, session: &Session, from: &Relation, features: &[Formula]) -> Result<String> {
+    pub(super) fn sql(&self, session: &Session, from: &Relation, features: &[Formula]) -> Result<String> {
         let mut items: Vec<String> = ["symbol", "ts", "open", "high", "low", "close"].map(str::to_string).to_vec();
         for price in &items {
             if from.schema.index_of(price).is_err() {

@@ -17,23 +17,24 @@ use std::sync::Arc;
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_udfs::calendar::Origin;
-use tallow_udfs::trade::backtest::portfolio::{Mark, Portfolio};
+use tallow_udfs::trade::backtest::portfolio::{Ledger, Mark, Portfolio};
 use tallow_udfs::trade::backtest::weights::Weights;
 
 /// Bars are held where they take at most this share of the memory, and sorted by time otherwise, which can spill to disk.
 const HELD_SHARE: usize = 3;
 
 /// What a strategy does with its money.
-enum Account<'a> {
+#[derive(Debug, Clone)]
+pub(super) enum Account<'a> {
     OfEntries(Portfolio<'a>),
-    OfParts(Weights<'a>),
+    OfParts(Weights),
 }
 
 impl Account<'_> {
-    fn step(&mut self, instant: &Instant, is_last: bool, found: &mut Collected) -> Mark {
+    pub fn step(&mut self, instant: &Instant, is_last: bool, ledger: &mut impl Ledger) -> Mark {
         match self {
-            Account::OfEntries(portfolio) => portfolio.step(instant.ts, &instant.bars, is_last, found),
-            Account::OfParts(weights) => weights.step(instant.ts, &instant.bars, is_last, found),
+            Account::OfEntries(portfolio) => portfolio.step(instant.ts, &instant.bars, is_last, ledger),
+            Account::OfParts(weights) => weights.step(instant.ts, &instant.bars, is_last, ledger),
         }
     }
 
@@ -100,16 +101,9 @@ impl Backtest {
         } else {
             None
         };
-        let origin: Origin = match session.lake().bars(&self.table).await? {
-            Some((_, origin)) => origin.parse()?,
-            None => Origin::UTC,
-        };
         let mut details = of.details(session, &symbols).await?;
         let found = loop {
-            let mut account = match of.weight {
-                Some(_) => Account::OfParts(Weights::new(&of.rules, of.terms, of.rebalance, origin)),
-                None => Account::OfEntries(Portfolio::new(&of.rules, of.terms, of.sizing())),
-            };
+            let mut account = of.account(session).await?;
             if let (Account::OfEntries(portfolio), Some(details)) = (&mut account, &details) {
                 portfolio.with_details(&details.known);
             }
@@ -146,6 +140,19 @@ impl Backtest {
         let (trades, equity) = (found.trades(&symbols.names)?, found.equity(self.terms.cash, closes.as_ref())?);
         let summary = summary::of(self, session, &trades, &equity).await?;
         Ok(Results { trades, equity, rejected: found.rejected()?, summary, warnings })
+    }
+
+    /// Its account before the first bar.
+    pub(super) async fn account<'a>(&self, session: &Session) -> Result<Account<'a>> {
+        let rules = Arc::new(self.rules.clone());
+        if self.weight.is_none() {
+            return Ok(Account::OfEntries(Portfolio::new(rules, self.terms, self.sizing())));
+        }
+        let origin: Origin = match session.lake().bars(&self.table).await? {
+            Some((_, origin)) => origin.parse()?,
+            None => Origin::UTC,
+        };
+        Ok(Account::OfParts(Weights::new(rules, self.terms, self.rebalance, origin)))
     }
 
     /// The symbols, by name, with the time of the last bar of each, and how many there are.

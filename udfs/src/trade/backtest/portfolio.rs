@@ -1,13 +1,14 @@
 //! All symbols with shared money, instant by instant.
 
 use super::account::{Costs, Funds, Lots, Rejected, quantity};
-use super::order::{Bar, Entry, Order};
+use super::order::{Bar, Entry, Order, Side};
 use super::position::{Exit, Filled, Reason};
 use super::resting::Arrived;
 use super::rules::{Fill, Rules};
 use super::simulate::{Trade, trade};
 use super::trader::Trader;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Money, limits and costs of a portfolio.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,8 +89,21 @@ pub struct Mark {
     pub positions: usize,
 }
 
+/// What was bought, or sold short.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entered {
+    /// Its side.
+    pub side: Side,
+    /// What was paid, or got, for a unit.
+    pub price: f64,
+    /// Units.
+    pub quantity: f64,
+}
+
 /// What happens to a portfolio.
 pub trait Ledger {
+    /// A position was entered, or became larger.
+    fn entered(&mut self, _symbol: usize, _entered: &Entered) {}
     /// A position was left; its rows count instants.
     fn left(&mut self, symbol: usize, trade: &Trade);
     /// An entry that was wanted did not happen.
@@ -110,7 +124,7 @@ struct Symbol {
 /// A portfolio.
 #[derive(Debug, Clone)]
 pub struct Portfolio<'a> {
-    rules: &'a Rules,
+    rules: Arc<Rules>,
     terms: Terms,
     sizing: Sizing,
     symbols: Vec<Symbol>,
@@ -134,7 +148,7 @@ pub type Details = HashMap<(usize, i64), Vec<Bar>>;
 
 impl<'a> Portfolio<'a> {
     /// Nothing but money.
-    pub fn new(rules: &'a Rules, terms: Terms, sizing: Sizing) -> Portfolio<'a> {
+    pub fn new(rules: Arc<Rules>, terms: Terms, sizing: Sizing) -> Portfolio<'a> {
         Portfolio {
             rules,
             terms,
@@ -169,7 +183,7 @@ impl<'a> Portfolio<'a> {
     {
         let whole = std::slice::from_ref(&bar.bar);
         let Some(details) = self.details else { return whole };
-        if !self.symbols[bar.symbol].trader.is_unclear(&bar.bar, self.rules) {
+        if !self.symbols[bar.symbol].trader.is_unclear(&bar.bar, &self.rules) {
             return whole;
         }
         let key = (bar.symbol, ts);
@@ -182,7 +196,8 @@ impl<'a> Portfolio<'a> {
 
     /// An instant: the bars that all symbols have then, by symbol. `is_last`: no other comes.
     pub fn step(&mut self, ts: i64, bars: &[SymbolBar], is_last: bool, ledger: &mut impl Ledger) -> Mark {
-        let rules = self.rules;
+        let rules = Arc::clone(&self.rules);
+        let rules = rules.as_ref();
         if let Some(most) = bars.iter().map(|bar| bar.symbol).max()
             && most >= self.symbols.len()
         {
@@ -281,7 +296,7 @@ impl<'a> Portfolio<'a> {
     /// A bar in which nothing is filled.
     fn pass(&mut self, bar: &SymbolBar, ledger: &mut impl Ledger) {
         let symbol = &mut self.symbols[bar.symbol];
-        if symbol.trader.pass(&bar.bar, bar.order, self.rules) {
+        if symbol.trader.pass(&bar.bar, bar.order, &self.rules) {
             ledger.rejected(bar.symbol, Rejected::Stale);
         }
         if bar.bar.has_prices() {
@@ -326,7 +341,8 @@ impl<'a> Portfolio<'a> {
 
     /// Fills the entries that wait, those of the highest rank first.
     fn enter(&mut self, bars: &[&SymbolBar], price: impl Fn(&Bar) -> f64, ledger: &mut impl Ledger) {
-        let rules = self.rules;
+        let rules = Arc::clone(&self.rules);
+        let rules = rules.as_ref();
         let mut wanted = vec![];
         for bar in bars {
             let Symbol { trader, rank, .. } = &self.symbols[bar.symbol];
@@ -374,7 +390,8 @@ impl<'a> Portfolio<'a> {
                     let symbol = &mut self.symbols[bar.symbol];
                     symbol.costs = paid;
                     let filled = Filled { price, market, quantity };
-                    symbol.trader.enter((side, &order), &filled, self.rules, self.instant);
+                    symbol.trader.enter((side, &order), &filled, &self.rules, self.instant);
+                    ledger.entered(bar.symbol, &Entered { side, price, quantity });
                     let place = self.held.partition_point(|held| *held < bar.symbol);
                     self.held.insert(place, bar.symbol);
                 }
@@ -447,11 +464,11 @@ impl<'a> Portfolio<'a> {
         for symbol in self.held.clone() {
             let bar = bars.iter().find(|bar| bar.symbol == symbol && bar.bar.has_prices());
             let exit = match bar {
-                Some(bar) => self.symbols[symbol].trader.at_end(&bar.bar, self.rules).map(|exit| (*bar, exit)),
+                Some(bar) => self.symbols[symbol].trader.at_end(&bar.bar, &self.rules).map(|exit| (*bar, exit)),
                 None => {
                     let last = self.symbols[symbol].last.0;
                     let bar = Bar { open: last, high: last, low: last, close: last, volume: f64::NAN };
-                    let exit = self.symbols[symbol].trader.at_end(&bar, self.rules);
+                    let exit = self.symbols[symbol].trader.at_end(&bar, &self.rules);
                     let bar =
                         SymbolBar { symbol, bar, order: Order::default(), rank: 0.0, funding: 0.0, is_last: true };
                     exit.map(|exit| (bar, exit))

@@ -2,11 +2,12 @@
 
 use super::account::Rejected;
 use super::order::Side;
-use super::portfolio::{Ledger, Mark, SymbolBar, Terms};
+use super::portfolio::{Entered, Ledger, Mark, SymbolBar, Terms};
 use super::position::Reason;
 use super::rules::{End, Rules};
 use super::simulate::Trade;
 use crate::calendar::{Grid, Origin, Timeframe};
+use std::sync::Arc;
 
 /// When proportions are restored: at the first open of a new period, and at the first open at which proportions are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +133,8 @@ struct Purchase<'a> {
 
 /// A portfolio of proportions.
 #[derive(Debug, Clone)]
-pub struct Weights<'a> {
-    rules: &'a Rules,
+pub struct Weights {
+    rules: Arc<Rules>,
     terms: Terms,
     periods: Periods,
     symbols: Vec<Symbol>,
@@ -145,9 +146,9 @@ pub struct Weights<'a> {
     is_over: bool,
 }
 
-impl<'a> Weights<'a> {
+impl Weights {
     /// Nothing but money. [`Terms::slots`] are the most symbols that have a part: those of the highest rank.
-    pub fn new(rules: &'a Rules, terms: Terms, every: Every, origin: Origin) -> Weights<'a> {
+    pub fn new(rules: Arc<Rules>, terms: Terms, every: Every, origin: Origin) -> Weights {
         Weights {
             rules,
             terms,
@@ -177,7 +178,7 @@ impl<'a> Weights<'a> {
         if self.periods.begins(ts) {
             self.choose(ledger);
         }
-        let open: Vec<&SymbolBar> = bars.iter().filter(|bar| bar.bar.trades(self.rules)).collect();
+        let open: Vec<&SymbolBar> = bars.iter().filter(|bar| bar.bar.trades(&self.rules)).collect();
         for bar in &open {
             self.pay_for_time(bar, ts);
             let symbol = &mut self.symbols[bar.symbol];
@@ -221,7 +222,7 @@ impl<'a> Weights<'a> {
         symbol.weight = if bar.order.size.is_finite() { bar.order.size } else { 0.0 };
         symbol.rank = bar.rank;
         symbol.last.0 = bar.bar.close;
-        if bar.bar.trades(self.rules) {
+        if bar.bar.trades(&self.rules) {
             symbol.last.1 = ts;
             if let Some(held) = &mut symbol.held {
                 let (high, low) = held.extremes;
@@ -324,6 +325,7 @@ impl<'a> Weights<'a> {
             held.price = (held.price * held.quantity + price * units) / (held.quantity + units);
             held.quantity += units;
             held.costs += paid;
+            ledger.entered(purchase.bar.symbol, &Entered { side: purchase.side, price, quantity: units });
         }
     }
 
@@ -443,7 +445,7 @@ mod tests {
     #[test]
     fn proportions_are_restored_at_the_first_open_of_a_month() {
         let rules = Profile::Tallow.rules();
-        let mut of = Weights::new(&rules, terms(), Every::Month, Origin::UTC);
+        let mut of = Weights::new(Arc::new(rules), terms(), Every::Month, Origin::UTC);
         let mut told = Told::default();
         // 1970-01-29 to 1970-02-02.
         let days = [
@@ -476,7 +478,7 @@ mod tests {
     fn a_short_part_turns_into_a_long_one_and_costs_are_counted_once() {
         let rules = Profile::Tallow.rules();
         let costs = Costs { commission: 0.01, slippage: 0.001, ..Costs::default() };
-        let mut of = Weights::new(&rules, Terms { costs, ..terms() }, Every::Bars(1), Origin::UTC);
+        let mut of = Weights::new(Arc::new(rules), Terms { costs, ..terms() }, Every::Bars(1), Origin::UTC);
         let mut told = Told::default();
         let weights = [-0.5, 0.5, 0.25, 0.0, 0.0];
         let closes = [10.0, 11.0, 9.0, 12.0, 12.0];
@@ -495,7 +497,7 @@ mod tests {
     #[test]
     fn money_that_is_missing_is_missing_for_all_alike() {
         let rules = Profile::Tallow.rules();
-        let mut of = Weights::new(&rules, terms(), Every::Month, Origin::UTC);
+        let mut of = Weights::new(Arc::new(rules), terms(), Every::Month, Origin::UTC);
         let mut told = Told::default();
         of.step(0, &[bar(0, 10.0, 10.0, 0.75), bar(1, 10.0, 10.0, 0.75)], false, &mut told);
         let mark = of.step(DAY, &[bar(0, 10.0, 10.0, 0.75), bar(1, 20.0, 20.0, 0.75)], false, &mut told);
@@ -507,7 +509,7 @@ mod tests {
     #[test]
     fn the_symbols_of_the_highest_rank_have_a_part() {
         let rules = Profile::Tallow.rules();
-        let mut of = Weights::new(&rules, Terms { slots: 1, ..terms() }, Every::Bars(1), Origin::UTC);
+        let mut of = Weights::new(Arc::new(rules), Terms { slots: 1, ..terms() }, Every::Bars(1), Origin::UTC);
         let mut told = Told::default();
         let ranked = |symbol: usize, rank: f64| SymbolBar { rank, ..bar(symbol, 10.0, 10.0, 1.0) };
         of.step(0, &[ranked(0, 1.0), ranked(1, 2.0)], false, &mut told);
@@ -525,7 +527,7 @@ mod tests {
     #[test]
     fn a_part_waits_for_its_symbol() {
         let rules = Rules { max_stale_bars: Some(1), ..Profile::Tallow.rules() };
-        let mut of = Weights::new(&rules, terms(), Every::Year, Origin::UTC);
+        let mut of = Weights::new(Arc::new(rules), terms(), Every::Year, Origin::UTC);
         let mut told = Told::default();
         let halted =
             |weight: f64| SymbolBar { bar: Bar { open: 0.0, ..bar(0, 1.0, 1.0, 0.0).bar }, ..bar(0, 1.0, 1.0, weight) };
