@@ -8,6 +8,7 @@ use crate::pipeline::query::Query;
 use clap::Args as ClapArgs;
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
+use tallow_serve::LiveClient;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct QueryArgs {
@@ -23,6 +24,9 @@ pub(super) struct QueryArgs {
     /// A value for `:name`; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
+    /// Read what the live run that listens at this address has computed, too: it writes what is not in the lake first
+    #[arg(long, value_name = "ADDRESS")]
+    pub live: Option<String>,
     #[command(flatten)]
     pub range: RangeArgs,
     #[command(flatten)]
@@ -47,6 +51,9 @@ impl Run for QueryArgs {
                 text
             }
         };
+        if let Some(address) = &self.live {
+            LiveClient::at(address)?.flush().await?;
+        }
         let session = cx.config.session().await?;
         let query = Query { params: given::params(&self.param)?, ..Query::of(text) };
         statement::run_in_range(&session, &cx.config, query, &self.range, &self.output).await

@@ -15,6 +15,8 @@ pub(crate) enum Ask {
     DeadLetters(oneshot::Sender<Vec<Letter>>),
     /// To try dead letters again, of a symbol or all; how many there are is answered.
     Retry(Option<String>, oneshot::Sender<usize>),
+    /// To write what is not in the lake; answered once it is.
+    Flush(oneshot::Sender<()>),
     /// To forget them.
     Drop(Option<String>, oneshot::Sender<usize>),
 }
@@ -111,6 +113,14 @@ impl Door {
     /// See [`Door::status`].
     pub async fn drop_letters(&self, symbol: Option<String>) -> Result<usize> {
         self.ask(|to| Ask::Drop(symbol, to)).await
+    }
+
+    /// Waits until everything that was computed by now is in the lake, which reads then see.
+    ///
+    /// # Errors
+    /// See [`Door::status`]; also, the lake cannot be written.
+    pub async fn flush(&self) -> Result<()> {
+        self.ask(Ask::Flush).await
     }
 
     /// Submits candles as lines of JSON, and waits until each is accepted or rejected.

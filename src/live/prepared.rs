@@ -1,5 +1,6 @@
 //! A live run before it begins: its plan, its journal, and what it knows of the lake.
 
+use crate::answers::Notice;
 use crate::core::{Candle, Core, Durable, Feed, Gather, Sequence, Settings, Symbol};
 use crate::door::{Ask, Door};
 use crate::feeds::{FromFeed, Numbers};
@@ -79,6 +80,8 @@ pub struct Live {
     pub(crate) replayed: Vec<(Sequence, Candle)>,
     /// Where feeds put what they read, and where it is taken from; where it is asked for, and how.
     pub(crate) channel: Option<(Sender<FromFeed>, Receiver<FromFeed>)>,
+    /// Who is told what passes a limit.
+    pub(crate) notices: Vec<Notice>,
     pub(crate) asked: Option<Receiver<Ask>>,
     asks: Sender<Ask>,
     pub(crate) numbers: Arc<Numbers>,
@@ -164,6 +167,7 @@ impl Live {
             grid,
             others: vec![],
             replayed: vec![],
+            notices: vec![],
             channel: Some(channel(MESSAGES)),
             asked: Some(asked),
             asks,
@@ -186,6 +190,11 @@ impl Live {
             live.replayed.push((entry.sequence, entry.candle(JOURNAL, symbol)));
         }
         Ok(live)
+    }
+
+    /// Who is told what passes a limit, beside the log.
+    pub fn notify(&mut self, notices: Vec<Notice>) {
+        self.notices = notices;
     }
 
     /// What of the text has no meaning in a live run.

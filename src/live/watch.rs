@@ -98,6 +98,8 @@ pub struct Status {
     pub rows: u64,
     /// Symbols whose bars were read again from the lake.
     pub rebuilds: u64,
+    /// Connections to feeds that broke and were opened again.
+    pub reconnects: u64,
     /// Counts since the beginning, by name.
     pub counters: BTreeMap<String, u64>,
     /// From when a candle came until it was answered, since the beginning.

@@ -24,6 +24,8 @@ pub struct NamedQuery {
     pub name: String,
     /// One sentence.
     pub doc: String,
+    /// That its first number is to be watched, and what it tells.
+    pub metric: Option<String>,
     /// Parameters in the order of the file.
     pub params: Vec<QueryParam>,
     /// The whole text, header included, so that positions in messages are those of the file.
@@ -126,13 +128,14 @@ impl NamedQuery {
 }
 
 fn parse(text: &str) -> Result<NamedQuery> {
-    let (mut name, mut doc, mut params) = (None, String::new(), vec![]);
+    let (mut name, mut doc, mut metric, mut params) = (None, String::new(), None, vec![]);
     for line in text.lines().map_while(|l| l.strip_prefix("--")) {
         let Some((key, value)) = line.split_once(':') else { continue };
         let value = value.trim();
         match key.trim() {
             "name" => name = Some(value.to_string()),
             "doc" => doc = value.to_string(),
+            "metric" => metric = Some(value.to_string()),
             "param" => {
                 let (head, about) = value.split_once(',').unwrap_or((value, ""));
                 let (param, default) = match head.split_once('=') {
@@ -145,7 +148,7 @@ fn parse(text: &str) -> Result<NamedQuery> {
         }
     }
     match name {
-        Some(name) => Ok(NamedQuery { name, doc, params, sql: text.to_string() }),
+        Some(name) => Ok(NamedQuery { name, doc, metric, params, sql: text.to_string() }),
         None => Err(Error::invalid("a named query begins with `-- name: NAME`".to_string())),
     }
 }

@@ -52,6 +52,14 @@ impl LiveClient {
         self.ask(reqwest::Method::GET, "/v1/live", None).await
     }
 
+    /// Waits until what it has computed is in the lake.
+    ///
+    /// # Errors
+    /// It cannot be asked, or cannot write.
+    pub async fn flush(&self) -> Result<()> {
+        self.ask::<serde::de::IgnoredAny>(reqwest::Method::POST, "/v1/live/flush", None).await.map(drop)
+    }
+
     /// Candles that could not be computed.
     ///
     /// # Errors

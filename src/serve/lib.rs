@@ -6,6 +6,7 @@ mod client;
 mod guard;
 mod live;
 mod metrics;
+mod watched;
 
 pub use client::LiveClient;
 pub use live::{Listening, listen};

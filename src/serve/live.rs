@@ -2,6 +2,7 @@
 
 use crate::guard::same_site;
 use crate::metrics;
+use crate::watched::Watched;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{StatusCode, header};
@@ -13,13 +14,22 @@ use serde::Deserialize;
 use serde_json::json;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tallow_common::{Code, Error, Result};
 use tallow_live::Door;
+use tallow_pipeline::Session;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// A body is not longer.
 const LONGEST: usize = 16 << 20;
+
+/// What routes answer from.
+#[derive(Clone)]
+struct Served {
+    door: Door,
+    watched: Arc<Watched>,
+}
 
 /// A port that is listened on.
 pub struct Listening {
@@ -47,8 +57,14 @@ impl Listening {
         self.address
     }
 
-    /// Serves a live run until it is stopped.
-    pub fn serve(self, door: Door, stop: CancellationToken) -> impl Future<Output = std::io::Result<()>> + Send {
+    /// Serves a live run of a session until it is stopped.
+    pub fn serve(
+        self,
+        door: Door,
+        session: Arc<Session>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = std::io::Result<()>> + Send {
+        let served = Served { door, watched: Arc::new(Watched::of(session)) };
         let routes = Router::new()
             .route("/metrics", get(metrics_of))
             .route("/health/live", get(|| async { "ok\n" }))
@@ -57,10 +73,11 @@ impl Listening {
             .route("/v1/live", get(status))
             .route("/v1/live/dead-letters", get(dead_letters).delete(drop_letters))
             .route("/v1/live/dead-letters/retry", post(retry))
+            .route("/v1/live/flush", post(flush))
             .route("/v1/candles", post(candles))
             .layer(DefaultBodyLimit::max(LONGEST))
             .layer(from_fn_with_state(self.address, same_site))
-            .with_state(door);
+            .with_state(served);
         async move { axum::serve(self.listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await }
     }
 }
@@ -88,37 +105,46 @@ struct Which {
     symbol: Option<String>,
 }
 
-async fn metrics_of(State(door): State<Door>) -> Result<Response, Failed> {
-    let text = metrics::text(door.status().await.map_err(Failed)?);
+async fn metrics_of(State(served): State<Served>) -> Result<Response, Failed> {
+    let status = served.door.status().await.map_err(Failed)?;
+    let text = metrics::text(status, served.watched.gauges().await);
     let text = text.map_err(|error| Failed(Error::invalid(format!("metrics cannot be written: {error}"))))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
-async fn ready(State(door): State<Door>) -> Result<&'static str, Failed> {
+async fn ready(State(Served { door, .. }): State<Served>) -> Result<&'static str, Failed> {
     door.status().await.map_err(Failed)?;
     Ok("ok\n")
 }
 
-async fn status(State(door): State<Door>) -> Result<Response, Failed> {
+async fn status(State(Served { door, .. }): State<Served>) -> Result<Response, Failed> {
     Ok(Json(door.status().await.map_err(Failed)?).into_response())
 }
 
-async fn dead_letters(State(door): State<Door>) -> Result<Response, Failed> {
+async fn flush(State(Served { door, .. }): State<Served>) -> Result<Response, Failed> {
+    door.flush().await.map_err(Failed)?;
+    Ok(Json(json!({ "flushed": true })).into_response())
+}
+
+async fn dead_letters(State(Served { door, .. }): State<Served>) -> Result<Response, Failed> {
     Ok(Json(door.dead_letters().await.map_err(Failed)?).into_response())
 }
 
-async fn retry(State(door): State<Door>, Query(which): Query<Which>) -> Result<Response, Failed> {
+async fn retry(State(Served { door, .. }): State<Served>, Query(which): Query<Which>) -> Result<Response, Failed> {
     let count = door.retry(which.symbol).await.map_err(Failed)?;
     Ok(Json(json!({ "retried": count })).into_response())
 }
 
-async fn drop_letters(State(door): State<Door>, Query(which): Query<Which>) -> Result<Response, Failed> {
+async fn drop_letters(
+    State(Served { door, .. }): State<Served>,
+    Query(which): Query<Which>,
+) -> Result<Response, Failed> {
     let count = door.drop_letters(which.symbol).await.map_err(Failed)?;
     Ok(Json(json!({ "dropped": count })).into_response())
 }
 
 /// Candles as lines of JSON, or as one array. What is accepted is kept whatever happens; if nothing is, the status says so.
-async fn candles(State(door): State<Door>, body: Bytes) -> Result<Response, Failed> {
+async fn candles(State(Served { door, .. }): State<Served>, body: Bytes) -> Result<Response, Failed> {
     let lines = match body.trim_ascii_start().first() {
         Some(b'[') => {
             let all: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&body)

@@ -1,7 +1,8 @@
 //! How a live run is doing, in the text format of OpenMetrics. No label carries a symbol.
 
+use crate::watched::Gauge;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -19,13 +20,27 @@ const REJECTED: &str = "rejected_";
 #[derive(Debug)]
 struct Run(Status);
 
-/// The metrics of a run.
-pub(crate) fn text(status: Status) -> Result<String, Error> {
-    let mut registry = Registry::with_prefix("tallow_live");
-    registry.register_collector(Box::new(Run(status)));
+/// The metrics of a run, and of queries that are watched.
+pub(crate) fn text(status: Status, watched: Vec<Gauge>) -> Result<String, Error> {
     let mut text = String::new();
-    encode(&mut text, &registry)?;
+    let mut of_run = Registry::with_prefix("tallow_live");
+    of_run.register_collector(Box::new(Run(status)));
+    encode_registry(&mut text, &of_run)?;
+    let mut of_queries = Registry::with_prefix("tallow_query");
+    of_queries.register_collector(Box::new(Queries(watched)));
+    encode_registry(&mut text, &of_queries)?;
+    encode_eof(&mut text)?;
     Ok(text)
+}
+
+#[derive(Debug)]
+struct Queries(Vec<Gauge>);
+
+impl Collector for Queries {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+        let mut gauges = self.0.iter();
+        gauges.try_for_each(|of| gauge(&mut encoder, &of.name, &of.help, of.value))
+    }
 }
 
 impl Collector for Run {
@@ -49,6 +64,7 @@ impl Collector for Run {
         counter(&mut encoder, "unreadable", "Lines that were no candles", of.unreadable)?;
         counter(&mut encoder, "rows", "Rows that were emitted", of.rows)?;
         counter(&mut encoder, "rebuilds", "Symbols whose bars were read again from the lake", of.rebuilds)?;
+        counter(&mut encoder, "reconnects", "Connections to feeds that broke and were opened again", of.reconnects)?;
         gauge(&mut encoder, "queue_length", "Candles that wait or are being computed", of.queue as f64)?;
         gauge(&mut encoder, "queue_capacity", "Candles that may wait", of.queue_capacity as f64)?;
         gauge(&mut encoder, "oldest_waiting_seconds", "How long the longest waits", of.oldest_ms / 1e3)?;
@@ -112,10 +128,12 @@ mod tests {
         let mut status = Status { queue: 3, ..Status::default() };
         status.counters = [("received".to_string(), 7), ("rejected_full".to_string(), 2)].into();
         status.latency = Times { count: 2, mean: 1.0, buckets: vec![1; 15], ..Times::default() };
-        let text = text(status).unwrap();
+        let stale = Gauge { name: "stale".to_string(), help: "Symbols without news".to_string(), value: 4.0 };
+        let text = text(status, vec![stale]).unwrap();
         for line in [
             "tallow_live_received_total 7",
             "tallow_live_rejected_total{reason=\"full\"} 2",
+            "tallow_query_stale 4.0",
             "tallow_live_queue_length 3.0",
             "tallow_live_latency_seconds_bucket{le=\"0.001\"} 4",
             "tallow_live_latency_seconds_bucket{le=\"+Inf\"} 15",

@@ -1,7 +1,7 @@
 //! Where the results of a live run go.
 
 use crate::Error;
-use crate::live::{Answers, Command, Ndjson, Nobody, Several, Tcp, Webhook};
+use crate::live::{Answers, Command, Ndjson, Nobody, Notice, Several, Tcp, Webhook};
 use std::fs::File;
 use std::io::BufWriter;
 use std::str::FromStr;
@@ -36,6 +36,35 @@ impl FromStr for Emit {
             None if text == "none" => Emit::Nowhere,
             None => Emit::File(text.to_string()),
         })
+    }
+}
+
+/// Who is told what is wrong with a run.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::cli) enum Notify {
+    Command(String),
+    Webhook(String),
+}
+
+impl FromStr for Notify {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Notify, Error> {
+        match text.parse() {
+            Ok(Emit::Command(command)) => Ok(Notify::Command(command)),
+            Ok(Emit::Webhook(url)) => Ok(Notify::Webhook(url)),
+            _ => Err(Error::invalid(format!("'{text}' cannot be told: expected command:COMMAND or a web address"))),
+        }
+    }
+}
+
+impl Notify {
+    pub fn open(&self) -> Result<Notice, Error> {
+        let (name, opened) = match self {
+            Notify::Command(command) => (command, Notice::command(command)),
+            Notify::Webhook(url) => (url, Notice::webhook(url)),
+        };
+        opened.map_err(|error| Error::File(name.clone(), error))
     }
 }
 

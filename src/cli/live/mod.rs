@@ -16,7 +16,7 @@ use crate::pipeline::strategies;
 use crate::{Error, Session};
 use asked::{Address, LiveCommand};
 use clap::{Args as ClapArgs, ValueEnum};
-use emit::Emit;
+use emit::{Emit, Notify};
 use patterns::PatternArgs;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -70,6 +70,10 @@ pub(super) struct LiveArgs {
     /// Serve metrics, health and what else is known of the run at HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Who is told what passes a limit, as a line of JSON: command:COMMAND, which gets it on its standard input, or a web address that
+    /// it is posted to; may be repeated
+    #[arg(long, value_name = "WHERE", value_parser = parsed::<Notify>)]
+    pub notify: Vec<Notify>,
     /// Show how the run is doing
     #[arg(long)]
     pub watch: bool,
@@ -176,7 +180,8 @@ impl Run for LiveArgs {
             answers = Box::new(account.telling(answers));
         }
         answers = self.patterns.answers(&session, timeframe, answers)?;
-        let live = Live::open(Arc::clone(&session), &pipeline, options).await?;
+        let mut live = Live::open(Arc::clone(&session), &pipeline, options).await?;
+        live.notify(self.notify.iter().map(Notify::open).collect::<Result<_, _>>()?);
         if !cx.config.quiet {
             // Of a formula, the order is not the user's.
             let notes = live.notes().iter().filter(|_| !matches!(pipeline.definition, Definition::Scan { .. }));
@@ -202,7 +207,7 @@ impl Run for LiveArgs {
                 served = Some(Address::keep(&live.folder(), listening.address())?);
             }
             if let Some(door) = live.door() {
-                session.engine().spawn(listening.serve(door, ended.clone()))?;
+                session.engine().spawn(listening.serve(door, Arc::clone(&session), ended.clone()))?;
             }
         }
         if self.watch

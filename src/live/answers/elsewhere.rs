@@ -4,12 +4,16 @@
 //! not lost. Only a run that ends does not wait for ever.
 
 use super::{Answers, Results, lines};
+use crate::run::now;
+use crate::watch::Alert;
+use serde::Serialize;
 use std::io::{Error, ErrorKind, Result, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tallow_common::time::shown;
 
 /// Batches that wait to be delivered; with more, the run waits.
 const WAITING: usize = 256;
@@ -63,21 +67,25 @@ impl Webhook {
     /// # Errors
     /// It is no URL.
     pub fn to(url: &str) -> Result<Webhook> {
-        let other = |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, error.without_url().to_string());
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().map_err(other)?;
-        let request = client.post(url).header("content-type", "application/x-ndjson").build().map_err(other)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let deliver = move |text: &[u8]| {
-            let mut request = request.try_clone().ok_or_else(|| Error::other("the request cannot be sent again"))?;
-            *request.body_mut() = Some(text.to_vec().into());
-            let answer = runtime.block_on(client.execute(request));
-            answer
-                .and_then(reqwest::Response::error_for_status)
-                .map(drop)
-                .map_err(|error| Error::other(error.without_url().to_string()))
-        };
-        Ok(Webhook(Deliveries::begin("webhook", deliver)?))
+        Ok(Webhook(Deliveries::begin("webhook", posted(url, "application/x-ndjson")?)?))
     }
+}
+
+/// Posts texts to a URL.
+fn posted(url: &str, content: &str) -> Result<impl FnMut(&[u8]) -> Result<()> + Send + 'static> {
+    let other = |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, error.without_url().to_string());
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().map_err(other)?;
+    let request = client.post(url).header("content-type", content).build().map_err(other)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(move |text: &[u8]| {
+        let mut request = request.try_clone().ok_or_else(|| Error::other("the request cannot be sent again"))?;
+        *request.body_mut() = Some(text.to_vec().into());
+        let answer = runtime.block_on(client.execute(request));
+        answer
+            .and_then(reqwest::Response::error_for_status)
+            .map(drop)
+            .map_err(|error| Error::other(error.without_url().to_string()))
+    })
 }
 
 impl Answers for Webhook {
@@ -120,6 +128,43 @@ fn given(command: &str, text: &[u8]) -> Result<()> {
     }
 }
 
+/// Somebody who is told what is wrong with a run, as a line of JSON: a command, or whoever a web address belongs to.
+pub struct Notice(Deliveries);
+
+#[derive(Serialize)]
+struct Told<'a> {
+    run: &'a str,
+    time: String,
+    #[serde(flatten)]
+    alert: &'a Alert,
+}
+
+impl Notice {
+    /// Runs a command for each message, which it gets on its standard input.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn command(command: &str) -> Result<Notice> {
+        let command = command.to_string();
+        Ok(Notice(Deliveries::begin("notice", move |text: &[u8]| given(&command, text))?))
+    }
+
+    /// Posts messages to a URL.
+    ///
+    /// # Errors
+    /// It is no URL.
+    pub fn webhook(url: &str) -> Result<Notice> {
+        Ok(Notice(Deliveries::begin("notice", posted(url, "application/json")?)?))
+    }
+
+    pub(crate) fn tell(&mut self, run: &str, alert: &Alert) {
+        match serde_json::to_string(&Told { run, time: shown(now()), alert }) {
+            Ok(text) => self.0.offer((text + "\n").into_bytes()),
+            Err(error) => tracing::warn!("a message cannot be written: {error}"),
+        }
+    }
+}
+
 /// The thread that delivers, and what it is handed.
 struct Deliveries {
     waiting: Option<SyncSender<Vec<u8>>>,
@@ -131,6 +176,13 @@ impl Deliveries {
         let (waiting, from) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name(format!("emit-{name}")).spawn(move || run(&from, deliver))?;
         Ok(Deliveries { waiting: Some(waiting), thread: Some(thread) })
+    }
+
+    /// The same, but what nobody has room for is not waited for.
+    fn offer(&mut self, text: Vec<u8>) {
+        if self.waiting.as_ref().is_none_or(|waiting| waiting.try_send(text).is_err()) {
+            tracing::warn!("too many messages wait to be delivered: one is dropped");
+        }
     }
 
     fn put(&mut self, text: Vec<u8>) -> Result<()> {

@@ -118,6 +118,8 @@ pub enum Event {
         feed: Feed,
         offset: u64,
     },
+    /// Somebody waits until what was computed is in the lake.
+    Flush,
     /// Dead letters are to be tried again now, of one symbol or all.
     Retry {
         symbol: Option<Symbol>,

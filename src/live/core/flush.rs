@@ -12,6 +12,8 @@ pub(super) struct Flush {
     since: Option<Micros>,
     /// Rows that are being written; those that come meanwhile are counted above.
     running: Option<usize>,
+    /// Somebody waits for it.
+    is_asked: bool,
     tries: u32,
     not_before: Option<Micros>,
     breaker: Breaker,
@@ -27,6 +29,11 @@ impl Flush {
     /// Something is to be written.
     pub fn touch(&mut self, now: Micros) {
         self.since.get_or_insert(now);
+    }
+
+    /// Somebody wants to read what is not written.
+    pub fn ask(&mut self) {
+        self.is_asked = self.since.is_some();
     }
 
     /// Rows that are not in the lake.
@@ -49,8 +56,8 @@ impl Flush {
         if self.running.is_some() {
             return None;
         }
-        let full = self.rows >= settings.flush_rows;
-        let due = self.since.map(|since| if full { since } else { since + settings.flush_every })?;
+        let at_once = self.is_asked || self.rows >= settings.flush_rows;
+        let due = self.since.map(|since| if at_once { since } else { since + settings.flush_every })?;
         Some([self.not_before, self.breaker.until()].into_iter().flatten().fold(due, Micros::max))
     }
 
@@ -62,6 +69,7 @@ impl Flush {
         if begins {
             self.running = Some(std::mem::take(&mut self.rows));
             self.since = None;
+            self.is_asked = false;
         }
         begins
     }

@@ -115,6 +115,11 @@ impl Core {
         self.series.iter().filter_map(|of| of.waiting.front()).map(|work| work.received).min()
     }
 
+    /// Whether everything that was computed is in the lake.
+    pub fn is_flushed(&self) -> bool {
+        self.flush.is_clean()
+    }
+
     /// Rows and candles that are not in the lake.
     pub fn unflushed(&self) -> usize {
         self.flush.unflushed()
@@ -184,6 +189,7 @@ impl Core {
                 self.progress.skipped(feed, offset);
                 self.flush.touch(now);
             }
+            Event::Flush => self.flush.ask(),
             Event::Retry { symbol } => {
                 self.dead.retry(now, symbol);
             }

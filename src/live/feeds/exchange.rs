@@ -185,6 +185,9 @@ impl Connection {
                     }
                     let wait = again.next();
                     tracing::warn!("{}: {reason}; connecting again in {:.1} s", self.url, wait.as_secs_f64());
+                    if self.into.send(FromFeed::Reconnects).await.is_err() {
+                        return;
+                    }
                     tokio::select! {
                         () = sleep(wait) => {}
                         () = stop.cancelled() => break,

@@ -75,6 +75,8 @@ pub(crate) enum FromFeed {
     /// A feed that is told up to which offset the lake has what came of it.
     #[cfg_attr(not(feature = "servers"), expect(dead_code, reason = "no feed is"))]
     Acknowledges(Feed, UnboundedSender<u64>),
+    /// A connection broke, and is opened again.
+    Reconnects,
     /// Nothing more comes of a feed, or, of one that was opened by another, of this connection.
     Closed(Feed),
     /// A feed cannot go on.

@@ -180,6 +180,9 @@ pub(super) async fn run<S: Server>(mut server: S, feed: Feed, into: Sender<FromF
         receipts.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let wait = again.next();
         tracing::warn!("{}: {reason}; connecting again in {:.1} s", server.name(), wait.as_secs_f64());
+        if into.send(FromFeed::Reconnects).await.is_err() {
+            return;
+        }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = stop.cancelled() => break,

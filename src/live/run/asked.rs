@@ -12,6 +12,13 @@ impl Running {
     pub(super) fn answer(&mut self, ask: Ask) -> Result<()> {
         match ask {
             Ask::Status(to) => drop(to.send(self.status())),
+            Ask::Flush(to) if self.live.core.is_flushed() => {
+                let _ = to.send(());
+            }
+            Ask::Flush(to) => {
+                self.wait_for_flush.push(to);
+                self.step(Event::Flush)?;
+            }
             Ask::DeadLetters(to) => drop(to.send(self.letters(None).collect())),
             Ask::Retry(symbol, to) => {
                 let count = self.letters(symbol.as_deref()).count();
@@ -70,6 +77,7 @@ impl Running {
             unreadable: self.unreadable,
             rows: self.rows,
             rebuilds: self.watch.rebuilds,
+            reconnects: self.reconnects,
             counters: named(core.counters()),
             latency: self.watch.latency(),
             queue_time: self.watch.queue_time(),
@@ -105,11 +113,13 @@ impl Running {
         let now = now();
         let (memory, cpu) = self.usage.now();
         let found = self.found(now, &self.watch.recent(now), &self.loads(memory, cpu));
-        for Alert { what, severity, value, limit } in self.told.news(now, &found) {
+        for alert in self.told.news(now, &found) {
+            let Alert { what, severity, value, limit } = alert;
             match severity {
                 Severity::Warning => tracing::warn!("{what}: {value:.1}, which passes {limit}"),
                 Severity::Critical => tracing::error!("{what}: {value:.1}, which passes {limit}"),
             }
+            self.live.notices.iter_mut().for_each(|notice| notice.tell(&self.live.target.name, alert));
         }
     }
 }

@@ -24,6 +24,7 @@ use tallow_common::{Error, Result};
 use tallow_engine::resources::Usage;
 use tallow_udfs::calendar::Timeframe;
 use tokio::sync::mpsc::{Receiver, UnboundedSender, channel};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -120,6 +121,9 @@ impl Live {
             unreadable: 0,
             rows: 0,
             left: None,
+            wait_for_flush: vec![],
+            wait_for_running: vec![],
+            reconnects: 0,
             unflushed_since: None,
             flushing_since: None,
         };
@@ -188,6 +192,11 @@ struct Running {
     unreadable: u64,
     rows: u64,
     left: Option<(usize, usize)>,
+    /// Who waits until what waits to be written is, and until what is being written is.
+    wait_for_flush: Vec<oneshot::Sender<()>>,
+    wait_for_running: Vec<oneshot::Sender<()>>,
+    /// Connections to feeds that were opened again.
+    reconnects: u64,
     /// Since when the oldest results wait that are not being written, and those that are.
     unflushed_since: Option<Micros>,
     flushing_since: Option<Micros>,
@@ -283,6 +292,7 @@ impl Running {
         match told {
             FromFeed::Opened(feed, to) => self.replies.open(feed, to),
             FromFeed::Acknowledges(feed, to) => drop(self.acknowledges.insert(feed, to)),
+            FromFeed::Reconnects => self.reconnects += 1,
             FromFeed::Closed(feed) => {
                 self.replies.close(feed);
                 self.open.retain(|open| *open != feed);

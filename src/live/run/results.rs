@@ -122,6 +122,7 @@ impl Running {
             positions,
         });
         let since = self.unflushed_since.take();
+        self.wait_for_running.append(&mut self.wait_for_flush);
         let (session, target, of_task) =
             (Arc::clone(&self.live.session), self.live.target.clone(), Arc::clone(&flushing));
         let task = self.live.session.engine().spawn(async move { write(&session, &target, &of_task).await })?;
@@ -139,10 +140,15 @@ impl Running {
         match written {
             Ok(()) => {
                 self.flushing_since = None;
+                for to in self.wait_for_running.drain(..) {
+                    // Who does not wait any more need not be told.
+                    let _ = to.send(());
+                }
                 self.step(Event::Flushed { through: flushing.through })
             }
             Err(error) => {
                 tracing::warn!("results are not written yet: {error}");
+                self.wait_for_flush.append(&mut self.wait_for_running);
                 self.unflushed_since = self.flushing_since.take().or(self.unflushed_since);
                 self.unflushed.put_back(flushing.rows);
                 self.step(Event::FlushFailed { jitter: (now() as u32).wrapping_mul(2_654_435_761) })
