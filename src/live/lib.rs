@@ -39,7 +39,7 @@ pub use door::{Door, Letter, Rejected, Submitted};
 pub use feeds::{FeedUrl, OfExchange, Replay, Speed};
 pub use letters::{drop_stored, retry_stored, stored_letters};
 pub use load::{Disorder, Sent, load};
-pub use paper::{Account, Begins};
+pub use paper::Account;
 pub use plan::Asks;
 pub use prepared::{Live, LiveOptions};
 pub use run::Summary;

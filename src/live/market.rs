@@ -203,5 +203,5 @@ fn answers((rows, times): (RecordBatch, Vec<i64>), batch: &Batch, affected: &Tim
     let partial = times.iter().map(|ts| partial.contains(ts)).collect();
     affected.iter().for_each(|range| emitted.through(ALL, range.end - 1));
     let ranges = affected.iter().map(|range| (None, range.clone())).collect();
-    Answers { rows, revisions, partial, ranges }
+    Answers { rows, revisions, partial, ranges, lines: None }
 }

@@ -239,7 +239,7 @@ impl Oracle {
         let revisions = keys.into_iter().map(|(symbol, ts)| emitted.revision(symbol, ts)).collect();
         ranges.iter().for_each(|(symbol, range)| emitted.through(*symbol, range.end - 1));
         let ranges = ranges.into_iter().map(|(symbol, range)| (Some(symbol), range)).collect();
-        Ok(Answers { rows, revisions, partial: vec![], ranges })
+        Ok(Answers { rows, revisions, partial: vec![], ranges, lines: None })
     }
 
     /// The bars that are needed, as rows of the table.

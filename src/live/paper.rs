@@ -26,30 +26,25 @@ struct Begun {
     strategy: String,
 }
 
-/// When an account begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begins {
-    /// With the first bar that comes, when the run first begins; and again then when it goes on.
-    WithRun,
-    /// At this time.
-    At(i64),
-    /// With bars of the past, from this time on, of which nothing is known before; `None`: from the first.
-    WithReplay(Option<i64>),
-}
-
 impl Account {
-    /// Opens the account of a run, which is that of its folder.
+    /// Opens the account of a run, which begins at a time, else with the first bar that comes when the run first begins, as its folder
+    /// says. Of a run that knows only what was before a time, and is told what came since, it begins there.
     ///
     /// # Errors
     /// The strategy is wrong or cannot run live, or the folder has the account of another one.
-    pub async fn open(session: &Session, strategy: &Options, folder: &Path, begins: Begins) -> Result<Account> {
+    pub async fn open(
+        session: &Session,
+        strategy: &Options,
+        folder: &Path,
+        since: Option<i64>,
+        known_until: Option<i64>,
+    ) -> Result<Account> {
         let backtest = strategy.backtest(session).await?;
-        let (from, until) = match begins {
-            Begins::WithReplay(from) => (from, Some(from.unwrap_or(i64::MIN))),
-            Begins::WithRun => (Some(begun(session, &backtest.table, strategy, folder, None).await?), None),
-            Begins::At(at) => (Some(begun(session, &backtest.table, strategy, folder, Some(at)).await?), None),
+        let from = match known_until {
+            Some(until) => since.or(Some(until).filter(|until| *until > i64::MIN)),
+            None => Some(begun(session, &backtest.table, strategy, folder, since).await?),
         };
-        let paper = Paper::begin(session, &backtest, from, until).await?;
+        let paper = Paper::begin(session, &backtest, from, known_until).await?;
         Ok(Account { paper, answers: Box::new(Nobody) })
     }
 
@@ -73,7 +68,12 @@ impl Answers for Account {
         let (rows, revisions) = self.paper.take(results.rows).map_err(std::io::Error::other)?;
         match rows.num_rows() {
             0 => Ok(()),
-            _ => self.answers.take(Results { rows: &rows, revisions: Some(&revisions), complete: results.complete }),
+            _ => self.answers.take(Results {
+                rows: &rows,
+                revisions: Some(&revisions),
+                complete: results.complete,
+                lines: None,
+            }),
         }
     }
 }

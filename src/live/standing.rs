@@ -189,7 +189,7 @@ impl Standing {
             _ => concat_batches(self.chain.output(), &batches)?,
         };
         let ranges = ranges.into_iter().map(|(symbol, range)| (Some(symbol), range)).collect();
-        Ok(Answers { rows, revisions, partial: vec![], ranges })
+        Ok(Answers { rows, revisions, partial: vec![], ranges, lines: None })
     }
 
     /// What bars would give that are not closed; nothing is kept of it.

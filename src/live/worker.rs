@@ -1,5 +1,6 @@
 //! A worker: what it keeps of its symbols, and how a batch of candles becomes results.
 
+use crate::answers::{Results, lines};
 use crate::core::{Bar, Batch, Failure, Symbol};
 use crate::market::Market;
 use crate::oracle::Oracle;
@@ -8,6 +9,7 @@ use crate::standing::Standing;
 use crate::symbols::Names;
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub(crate) struct Answers {
     pub partial: Vec<bool>,
     /// The times whose rows were computed, of a symbol or of all: what is not among the rows is not there any more.
     pub ranges: Vec<(Option<Symbol>, Range<i64>)>,
+    /// All rows as lines of JSON, if they were made.
+    pub lines: Option<Vec<u8>>,
 }
 
 /// What came of a batch.
@@ -59,6 +63,18 @@ pub(crate) enum Computed {
 }
 
 impl Computed {
+    /// Makes lines of JSON of its rows.
+    pub fn make_lines(&mut self) {
+        if let Computed::Answers(Answers { rows, revisions, partial, lines: made, .. }) = self
+            && rows.num_rows() > 0
+            && !partial.contains(&true)
+        {
+            let results = Results { rows, revisions: Some(revisions), complete: true, lines: None };
+            // What cannot be written is told when they are handed on.
+            *made = lines(results).ok().map(Cow::into_owned);
+        }
+    }
+
     pub fn failed(error: &DataFusionError) -> Computed {
         Computed::Failed(Failure {
             is_transient: matches!(code_of(error), Code::Resources | Code::Unavailable | Code::Timeout),

@@ -303,7 +303,7 @@ async fn what_is_not_closed_is_answered_and_not_kept() {
 }
 
 /// How many bars the lake of a folder has.
-async fn rows_of(folder: &Path) -> usize {
+pub(crate) async fn rows_of(folder: &Path) -> usize {
     query(&over(folder).await, "select symbol from candles").await.num_rows()
 }
 
@@ -390,10 +390,16 @@ fn program(folder: &Path, flush: &str) -> Program {
 impl Program {
     /// Starts a run over the lake of a folder, and waits until it says something; a port may follow.
     pub fn begun(folder: &Path, args: &[&str], says: &str) -> Program {
+        Program::begun_with(folder, args, says, &[])
+    }
+
+    /// The same in an environment.
+    pub fn begun_with(folder: &Path, args: &[&str], says: &str, environment: &[(&str, String)]) -> Program {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tallow"))
             .args(["--lake", "lake", "live", FEATURES, "--to", "features", "--emit", "none", "-t", "1d"])
             .args(args)
             .env("TALLOW_LOG", "tallow_live=info")
+            .envs(environment.iter().cloned())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tallow::live::{Account, Answers, Asks, Begins, Callback, Live, LiveOptions, Once, Results};
+use tallow::live::{Account, Answers, Asks, Callback, Live, LiveOptions, Once, Results};
 use tallow::pipeline::backtest::{Options, Paper};
 use tallow::pipeline::control::Control;
 use tallow::pipeline::incremental::Definition;
@@ -24,7 +24,7 @@ fn collecting() -> (Emitted, Box<dyn Answers>) {
     let emitted = Emitted::default();
     let to = Arc::clone(&emitted);
     let take = move |results: Results<'_>| {
-        let Results { rows, revisions, complete } = results;
+        let Results { rows, revisions, complete, .. } = results;
         to.lock().unwrap().push((rows.clone(), revisions.unwrap_or_default().to_vec(), complete));
         Ok(())
     };
@@ -59,13 +59,13 @@ async fn a_strategy_on_paper_is_its_backtest() {
     ] {
         let strategy = strategy(given);
         let folder = tempfile::tempdir().unwrap();
-        let account = Account::open(&session, &strategy, folder.path(), Begins::WithReplay(Some(FROM))).await.unwrap();
+        let account = Account::open(&session, &strategy, folder.path(), None, Some(FROM)).await.unwrap();
         let definition = Definition::query(account.sql());
         let (emitted, answers) = collecting();
         let options = LiveOptions { together: true, ..options(folder.path()) };
         let live = Live::open(Arc::clone(&session), &pipeline("paper", definition), options).await.unwrap();
         live.run(&replay(), Box::new(account.telling(answers)), CancellationToken::new()).await.unwrap();
-        let emitted = emitted.lock().unwrap();
+        let emitted = std::mem::take(&mut *emitted.lock().unwrap());
         let rows = concat_batches(&Paper::schema(), emitted.iter().map(|(rows, ..)| rows)).unwrap();
         assert!(emitted.iter().all(|(_, revisions, complete)| *complete && revisions.iter().all(|of| *of == 0)));
 
@@ -172,10 +172,10 @@ async fn an_account_goes_on_where_it_was() {
     assert_eq!(told, want);
     // Another strategy is not taken for the same account.
     let folder = tempfile::tempdir().unwrap();
-    Account::open(&session, &given, folder.path(), Begins::At(FROM)).await.map(drop).unwrap();
-    Account::open(&session, &given, folder.path(), Begins::WithRun).await.map(drop).unwrap();
+    Account::open(&session, &given, folder.path(), Some(FROM), None).await.map(drop).unwrap();
+    Account::open(&session, &given, folder.path(), None, None).await.map(drop).unwrap();
     let other = strategy(&[("entry", "rsi(14) < 30")]);
-    let refused = Account::open(&session, &other, folder.path(), Begins::WithRun).await.map(drop).unwrap_err();
+    let refused = Account::open(&session, &other, folder.path(), None, None).await.map(drop).unwrap_err();
     assert!(refused.to_string().contains("is of another strategy"), "{refused}");
 }
 
@@ -292,9 +292,9 @@ async fn a_match_is_told_once_in_a_cooldown() {
     let all = concat_batches(&batches[0].schema(), &batches).unwrap();
     for rows in [&first, &all] {
         let revisions = vec![0; rows.num_rows()];
-        once.take(Results { rows, revisions: Some(&revisions), complete: true }).unwrap();
+        once.take(Results { rows, revisions: Some(&revisions), complete: true, lines: None }).unwrap();
         // What is not closed is no alert.
-        once.take(Results { rows, revisions: None, complete: false }).unwrap();
+        once.take(Results { rows, revisions: None, complete: false, lines: None }).unwrap();
     }
     drop(once);
     let told: Vec<_> = emitted.lock().unwrap().iter().flat_map(|(rows, ..)| texts(rows, "symbol")).collect();
@@ -302,7 +302,7 @@ async fn a_match_is_told_once_in_a_cooldown() {
     // Another run knows of them.
     let (emitted, answers) = collecting();
     let mut once = Once::new(&session, "1d", day, answers).unwrap();
-    once.take(Results { rows: &all, revisions: Some(&vec![0; all.num_rows()]), complete: true }).unwrap();
+    once.take(Results { rows: &all, revisions: Some(&vec![0; all.num_rows()]), complete: true, lines: None }).unwrap();
     drop(once);
     assert!(emitted.lock().unwrap().is_empty());
 }

@@ -3,11 +3,11 @@
 //!
 //! A server that is not installed is not tested; where `TALLOW_SERVERS` is set, as in CI, it has to be.
 
-use crate::live::{Program, assert_equal_to_batch, begun};
-use std::io::{BufRead, BufReader, Read, Write};
+use crate::live::{Program, assert_equal_to_batch, begun, rows_of};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// A process that ends with the test.
@@ -366,5 +366,77 @@ async fn postgres_is_read_from_where_the_lake_is_and_killed() {
     insert(&lines[450..]);
     delivered(600).await;
     program.stop();
+    assert_equal_to_batch(folder.path(), 200).await;
+}
+
+/// An emulator of Firestore, and what it says of documents that it has written.
+struct Firestore {
+    server: Server,
+    input: ChildStdin,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Firestore {
+    /// Starts one, of the package in a folder, with these documents.
+    fn begin(package: &str, port: u16, lines: &[String]) -> Firestore {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/firestore.js");
+        let mut server = Command::new("node")
+            .args([script, package, &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, said) = (server.stdin.take().unwrap(), BufReader::new(server.stdout.take().unwrap()).lines());
+        let mut firestore = Firestore { server: Server(server), input, said };
+        assert_eq!(firestore.said.next().unwrap().unwrap(), "0");
+        firestore.add(lines);
+        firestore
+    }
+
+    /// Writes documents.
+    fn add(&mut self, lines: &[String]) {
+        lines.iter().for_each(|line| self.input.write_all(line.as_bytes()).unwrap());
+        let written = self.said.by_ref().take(lines.len()).last();
+        assert!(lines.is_empty() || written.is_some_and(|count| count.is_ok()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn firestore_is_listened_to_and_killed() {
+    let Ok(package) = std::env::var("TALLOW_TEST_FIRESTORE") else {
+        assert!(std::env::var_os("TALLOW_SERVERS").is_none(), "TALLOW_TEST_FIRESTORE names no emulator");
+        return;
+    };
+    let (folder, port) = (tempfile::tempdir().unwrap(), port());
+    let lines = begun(folder.path()).await;
+    let emulator = [("FIRESTORE_EMULATOR_HOST", format!("127.0.0.1:{port}"))];
+    let args = ["--feed", "firestore://test/candles?order=ts", "--flush", "100ms"];
+    let begin = || Program::begun_with(folder.path(), &args, "symbols are known", &emulator);
+    let delivered = async |count: usize| {
+        let has_all = async || rows_of(folder.path()).await == 600 + count;
+        for _ in 0..600 {
+            if has_all().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{count} documents are not in the lake within a minute");
+    };
+    let mut firestore = Firestore::begin(&package, port, &lines[..300]);
+    let program = begin();
+    delivered(300).await;
+    firestore.add(&lines[300..330]);
+    delivered(330).await;
+    // The server is killed, and is back with all that it had and more.
+    drop(firestore.server);
+    firestore = Firestore::begin(&package, port, &lines[..400]);
+    delivered(400).await;
+    // The run is killed, and documents come again that are in the lake.
+    program.kill();
+    firestore.add(&lines[400..]);
+    let program = begin();
+    delivered(600).await;
+    program.stop();
+    drop(firestore);
     assert_equal_to_batch(folder.path(), 200).await;
 }

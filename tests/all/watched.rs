@@ -38,6 +38,14 @@ fn metric(text: &str, name: &str) -> f64 {
 async fn candles_are_posted_and_the_run_is_watched() {
     let folder = tempfile::tempdir().unwrap();
     let lines = begun(folder.path()).await;
+    // Queries that are watched: one gives a number, one does not.
+    std::fs::create_dir(folder.path().join("queries")).unwrap();
+    for (name, sql) in
+        [("days", "select symbol, count(*) from candles where symbol = 'A' group by symbol"), ("none", "select 'x'")]
+    {
+        let text = format!("-- name: {name}\n-- metric: How many\n{sql}\n");
+        std::fs::write(folder.path().join(format!("queries/{name}.sql")), text).unwrap();
+    }
     let args = ["--feed", "http://127.0.0.1:0", "--flush", "60s"];
     let program = Program::begun(folder.path(), &args, "listening on http://127.0.0.1:");
     let ask = |method: &str, path: &str, headers: &str, body: &str| ask(program.port, method, path, headers, body);
@@ -60,6 +68,7 @@ async fn candles_are_posted_and_the_run_is_watched() {
     assert_eq!((status, text.ends_with("# EOF\n")), (200, true));
     assert_eq!(metric(&text, "tallow_live_accepted_total"), 600.0);
     assert_eq!(metric(&text, "tallow_live_unreadable_total"), 2.0);
+    assert_eq!((metric(&text, "tallow_query_days"), text.contains("tallow_query_none")), (200.0, false));
     assert_eq!(metric(&text, "tallow_live_latency_seconds_count"), 600.0);
     assert_eq!(ask("GET", "/health/live", "", ""), (200, "ok\n".to_string()));
     assert_eq!(ask("GET", "/health/ready", "", ""), (200, "ok\n".to_string()));
@@ -72,6 +81,18 @@ async fn candles_are_posted_and_the_run_is_watched() {
     assert_eq!(ask("GET", "/v1/live", "origin: https://example.com\r\n", "").0, 403);
     assert_eq!(ask("POST", "/v1/candles", "host: example.com\r\n", &lines[0]).0, 403);
     assert_eq!(ask("GET", "/v1/nothing", "", "").0, 404);
+
+    // Reads wait for what it has computed, which is not due to be written yet.
+    let address = format!("127.0.0.1:{}", program.port);
+    let count = |live: &[&str]| {
+        let sql = "select count(*) as n from candles";
+        tallow(folder.path(), &[&["-q", "--lake", "lake", "query", sql, "--format", "csv"], live].concat())
+    };
+    assert_eq!(count(&[]).1, "n\n600\n");
+    assert_eq!(count(&["--live", &address]).1, "n\n1200\n");
+    assert_eq!(count(&["--live", &address]).1, "n\n1200\n");
+    let (is_well, _, said) = count(&["--live", "127.0.0.1:1"]);
+    assert!(!is_well && said.contains("the live run at http://127.0.0.1:1/ cannot be asked"), "{said}");
 
     // The commands find it by its folder.
     let (is_well, out, said) = tallow(folder.path(), &["live", "status"]);

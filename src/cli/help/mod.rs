@@ -54,6 +54,7 @@ topics! {
     "labels": ["label"],
     "pipelines": ["pipeline"],
     "feeds": ["live"],
+    "paper": [],
     "watching": ["replay"],
     "support-resistance": ["levels"],
     "lookahead": ["check"],

@@ -31,9 +31,9 @@ pub(in crate::cli) struct Which {
     /// Name of the run
     #[arg(long, default_value = UNNAMED)]
     pub name: String,
-    /// Folder of the journal
-    #[arg(long, value_name = "DIR", default_value = "./tallow-live")]
-    pub journal: PathBuf,
+    /// Folder of the journal [default: ./tallow-live; env: TALLOW_LIVE_JOURNAL]
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
     /// Where the run listens [default: as its folder says]
     #[arg(long, value_name = "ADDRESS")]
     pub at: Option<String>,
@@ -74,27 +74,27 @@ pub(in crate::cli) enum BaselineCommand {
 }
 
 impl Which {
-    fn folder(&self) -> PathBuf {
-        self.journal.join(&self.name)
+    fn folder(&self, cx: &Context) -> PathBuf {
+        cx.config.live.journal(self.journal.as_deref()).join(&self.name)
     }
 
     /// The run, if it goes on and listens.
-    async fn client(&self) -> Result<Option<LiveClient>, Error> {
+    async fn client(&self, cx: &Context) -> Result<Option<LiveClient>, Error> {
         if let Some(address) = &self.at {
             return LiveClient::at(address).map(Some);
         }
-        let Some(address) = Address::of(&self.folder())? else { return Ok(None) };
+        let Some(address) = Address::of(&self.folder(cx))? else { return Ok(None) };
         let client = LiveClient::at(&address)?;
         // One that was killed has left its address.
         Ok(client.status().await.is_ok().then_some(client))
     }
 
-    async fn running(&self) -> Result<LiveClient, Error> {
-        self.client().await?.ok_or_else(|| {
+    async fn running(&self, cx: &Context) -> Result<LiveClient, Error> {
+        self.client(cx).await?.ok_or_else(|| {
             Error::not_found(format!(
                 "no live run '{}' that listens keeps its journal in {}",
                 self.name,
-                self.journal.display()
+                self.folder(cx).display()
             ))
             .with_hint("start it with the option `listen`, or name it with the options `name` and `journal`")
         })
@@ -102,10 +102,10 @@ impl Which {
 }
 
 impl Run for LiveCommand {
-    async fn run(self, _: &Context) -> Result<(), Failure> {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
         match self {
             LiveCommand::Status(StatusArgs { run, json }) => {
-                let status = run.running().await?.status().await?;
+                let status = run.running(cx).await?.status().await?;
                 let text = match json {
                     true => serde_json::to_string_pretty(&status).map_err(|e| Error::invalid(e.to_string()))?,
                     false => lines(&status).join("\n"),
@@ -113,20 +113,20 @@ impl Run for LiveCommand {
                 out!("{text}");
             }
             LiveCommand::Baseline(BaselineCommand::Save(run)) => {
-                let status = run.running().await?.status().await?;
-                let kept = save_baseline(&run.folder(), &status)?;
+                let status = run.running(cx).await?.status().await?;
+                let kept = save_baseline(&run.folder(cx), &status)?;
                 note(format_args!("kept: mean {:.3} ms, 99 of 100 within {:.3} ms", kept.mean, kept.p99));
             }
-            LiveCommand::DeadLetters(command) => command.run().await?,
+            LiveCommand::DeadLetters(command) => command.run(cx).await?,
         }
         Ok(())
     }
 }
 
 impl LettersCommand {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
         let (LettersCommand::List(args) | LettersCommand::Retry(args) | LettersCommand::Drop(args)) = &self;
-        let (client, folder, symbol) = (args.run.client().await?, args.run.folder(), args.symbol.as_deref());
+        let (client, folder, symbol) = (args.run.client(cx).await?, args.run.folder(cx), args.symbol.as_deref());
         match (&self, client) {
             (LettersCommand::List(_), client) => {
                 let letters = match client {

@@ -9,7 +9,7 @@ use super::Failure;
 use super::args::values::parsed;
 use super::commands::{Context, Run};
 use super::output::note;
-use crate::live::{Account, Asks, Begins, Durable, FeedUrl, Live, LiveOptions, Replay, Settings, Summary};
+use crate::live::{Account, Asks, Durable, FeedUrl, Live, LiveOptions, Replay, Settings, Summary};
 use crate::pipeline::incremental::{Definition, Pipeline, all};
 use crate::pipeline::named::NamedQueries;
 use crate::pipeline::strategies;
@@ -20,7 +20,7 @@ use emit::{Emit, Notify};
 use patterns::PatternArgs;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tallow_common::time::{instant, parse_duration};
@@ -67,7 +67,7 @@ pub(super) struct LiveArgs {
     /// web address that they are posted to, command:COMMAND for the standard input of a command, or none; may be repeated
     #[arg(long, value_name = "WHERE", default_value = "-", value_parser = parsed::<Emit>)]
     pub emit: Vec<Emit>,
-    /// Serve metrics, health and what else is known of the run at HOST:PORT
+    /// Serve metrics, health and what else is known of the run at HOST:PORT [env: TALLOW_LIVE_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// Who is told what passes a limit, as a line of JSON: command:COMMAND, which gets it on its standard input, or a web address that
@@ -81,11 +81,13 @@ pub(super) struct LiveArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// Folder of the journal, in which candles are until they are in the lake
-    #[arg(long, value_name = "DIR", default_value = "./tallow-live")]
-    pub journal: PathBuf,
+    /// [default: ./tallow-live; env: TALLOW_LIVE_JOURNAL]
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
     /// When a candle is accepted: once it is in the journal on disk (batch), or at once (none)
-    #[arg(long, value_enum, default_value_t = When::Batch)]
-    pub durable: When,
+    /// [default: batch; env: TALLOW_LIVE_DURABLE]
+    #[arg(long, value_enum)]
+    pub durable: Option<When>,
     /// Do not merge the candles that come into the lake; with --feed replay:// they are there
     #[arg(long)]
     pub drop_candles: bool,
@@ -98,18 +100,21 @@ pub(super) struct LiveArgs {
     /// Compute every result anew from all the bars that it looks at, as a check: slower
     #[arg(long)]
     pub recompute: bool,
-    /// How many compute at the same time [default: the threads]
+    /// How many compute at the same time [default: the threads; env: TALLOW_LIVE_WORKERS]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
     /// How long results wait to be written to the lake
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
-    pub flush: Duration,
+    /// [default: 60s; env: TALLOW_LIVE_FLUSH]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub flush: Option<Duration>,
     /// How long bars of one time wait for those of other symbols, where these are compared
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
-    pub grace: Duration,
+    /// [default: 2s; env: TALLOW_LIVE_GRACE]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub grace: Option<Duration>,
     /// How long the run goes on once it is stopped, to do what it has accepted
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
-    pub drain: Duration,
+    /// [default: 30s; env: TALLOW_LIVE_DRAIN]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub drain: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -118,7 +123,7 @@ pub(super) enum When {
     None,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("'{text}' is no length of time: expected one such as 500ms, 30s or 5m"))
 }
 
@@ -127,6 +132,7 @@ impl Run for LiveArgs {
         if let Some(command) = self.command.take() {
             return command.run(cx).await;
         }
+        let (config, journal) = (&cx.config.live, cx.config.live.journal(self.journal.as_deref()));
         let session = Arc::new(cx.config.session().await?);
         let replays = self.feed.iter().filter_map(|feed| match feed {
             FeedUrl::Replay(replay) => Some(replay),
@@ -138,12 +144,7 @@ impl Run for LiveArgs {
         let known_until = replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min();
         let (pipeline, account) = match &self.strategy {
             Some(name) => {
-                let begins = match (self.since, replays.as_slice()) {
-                    (Some(at), _) => Begins::At(at),
-                    (None, []) => Begins::WithRun,
-                    (None, replays) => Begins::WithReplay(replays.iter().map(|replay| replay.from).min().flatten()),
-                };
-                let (pipeline, account) = self.account(&session, name, begins).await?;
+                let (pipeline, account) = self.account(&session, name, &journal, known_until).await?;
                 (pipeline, Some(account))
             }
             None => (self.pipeline(&session).await?, None),
@@ -155,20 +156,23 @@ impl Run for LiveArgs {
         }
         let is_stored = self.to.is_none() && pipeline.into != UNNAMED;
         let mut settings = Settings::default();
-        settings.workers = self.workers.unwrap_or(cx.config.threads()).max(1);
-        settings.flush_every = i64::try_from(self.flush.as_micros()).unwrap_or(i64::MAX);
-        settings.durable = if self.durable == When::Batch { Durable::Batch } else { Durable::None };
+        settings.workers = config.workers(self.workers).unwrap_or(cx.config.threads()).max(1);
+        settings.flush_every = i64::try_from(config.flush(self.flush).as_micros()).unwrap_or(i64::MAX);
+        settings.durable = match config.durable(self.durable) {
+            When::Batch => Durable::Batch,
+            When::None => Durable::None,
+        };
         let options = LiveOptions {
             asks,
             timeframe: self.timeframe,
-            folder: self.journal.clone(),
+            folder: journal.clone(),
             keeps_results: self.to.is_some() || is_stored,
             keeps_candles: !self.drop_candles && replays.is_empty(),
             known_until,
             new_symbols: self.new_symbols || !replays.is_empty() || names_symbols,
-            drain: self.drain,
+            drain: config.drain(self.drain),
             together: account.is_some(),
-            grace: self.grace,
+            grace: config.grace(self.grace),
             provisional: self.provisional,
             recompute: self.recompute,
             // Bars of the past come as fast as they can be computed, and wait for that.
@@ -200,7 +204,8 @@ impl Run for LiveArgs {
             _ => None,
         });
         let mut served = None;
-        for address in posted.chain(&self.listen) {
+        let own = config.listen(self.listen.as_deref());
+        for address in posted.chain(&own) {
             let listening = listen(address).await?;
             note(format_args!("listening on http://{}", listening.address()));
             if served.is_none() {
@@ -261,11 +266,17 @@ impl LiveArgs {
     }
 
     /// The account of a strategy, and what its results are computed by.
-    async fn account(&self, session: &Session, strategy: &str, begins: Begins) -> Result<(Pipeline, Account), Error> {
+    async fn account(
+        &self,
+        session: &Session,
+        strategy: &str,
+        journal: &Path,
+        known_until: Option<i64>,
+    ) -> Result<(Pipeline, Account), Error> {
         let stored = strategies::get(session, strategy).await?;
         let name = self.name.clone().unwrap_or_else(|| stored.name.clone());
         let options = strategies::options(&stored)?;
-        let account = Account::open(session, &options, &self.journal.join(&name), begins).await?;
+        let account = Account::open(session, &options, &journal.join(&name), self.since, known_until).await?;
         let definition = Definition::query(account.sql());
         Ok((Pipeline { name, definition, into: UNNAMED.to_string() }, account))
     }

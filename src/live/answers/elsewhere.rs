@@ -54,7 +54,11 @@ fn connected(address: &str) -> Result<TcpStream> {
 
 impl Answers for Tcp {
     fn take(&mut self, results: Results<'_>) -> Result<()> {
-        self.0.put(lines(results)?)
+        self.0.put(lines(results)?.into_owned())
+    }
+
+    fn wants_lines(&self) -> bool {
+        true
     }
 }
 
@@ -90,7 +94,11 @@ fn posted(url: &str, content: &str) -> Result<impl FnMut(&[u8]) -> Result<()> + 
 
 impl Answers for Webhook {
     fn take(&mut self, results: Results<'_>) -> Result<()> {
-        self.0.put(lines(results)?)
+        self.0.put(lines(results)?.into_owned())
+    }
+
+    fn wants_lines(&self) -> bool {
+        true
     }
 }
 
@@ -110,7 +118,11 @@ impl Command {
 
 impl Answers for Command {
     fn take(&mut self, results: Results<'_>) -> Result<()> {
-        self.0.put(lines(results)?)
+        self.0.put(lines(results)?.into_owned())
+    }
+
+    fn wants_lines(&self) -> bool {
+        true
     }
 }
 
@@ -239,6 +251,7 @@ fn run(from: &Receiver<Vec<u8>>, mut deliver: impl FnMut(&[u8]) -> Result<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Severity;
     use std::sync::{Arc, Mutex};
 
     #[test]
@@ -259,5 +272,21 @@ mod tests {
         }
         drop(deliveries);
         assert_eq!(*taken.lock().unwrap(), [b"a", b"b", b"c"]);
+    }
+
+    #[test]
+    fn a_command_is_told_and_given_results() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("told");
+        let alert = Alert { what: "memory".to_string(), severity: Severity::Critical, value: 96.0, limit: 95.0 };
+        let mut notice = Notice::command(&format!("cat >> {}", path.display())).unwrap();
+        notice.tell("swing", &alert);
+        drop(notice);
+        let told: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!((told["run"].as_str(), told["severity"].as_str()), (Some("swing"), Some("critical")));
+        assert_eq!((told["what"].as_str(), told["value"].as_f64()), (Some("memory"), Some(96.0)));
+        // It need not read what it is given, and what it says of itself counts.
+        assert!(given("true", &[b'x'; 1 << 20]).is_ok());
+        assert!(given("exit 3", b"x").unwrap_err().to_string().contains("exit status: 3"));
     }
 }

@@ -9,6 +9,7 @@ pub use once::Once;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::json::LineDelimitedWriter;
+use std::borrow::Cow;
 use std::io::{Result, Write};
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Results<'a> {
     pub revisions: Option<&'a [u32]>,
     /// Whether they are of closed bars, and, where they compare symbols, the bars of all symbols had come that were waited for.
     pub complete: bool,
+    /// The same as lines of JSON, if they were made already.
+    pub lines: Option<&'a [u8]>,
 }
 
 /// Takes results as they happen.
@@ -31,6 +34,11 @@ pub trait Answers: Send {
     /// # Errors
     /// They cannot be taken: the run ends.
     fn take(&mut self, results: Results<'_>) -> Result<()>;
+
+    /// Whether it wants results as lines of JSON, which are then made where they were computed.
+    fn wants_lines(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody waits for results: they are in the lake later.
@@ -48,6 +56,10 @@ pub struct Several(pub Vec<Box<dyn Answers>>);
 impl Answers for Several {
     fn take(&mut self, results: Results<'_>) -> Result<()> {
         self.0.iter_mut().try_for_each(|answers| answers.take(results))
+    }
+
+    fn wants_lines(&self) -> bool {
+        self.0.iter().any(|answers| answers.wants_lines())
     }
 }
 
@@ -68,10 +80,17 @@ impl<W: Write + Send> Answers for Ndjson<W> {
         self.0.write_all(&lines(results)?)?;
         self.0.flush()
     }
+
+    fn wants_lines(&self) -> bool {
+        true
+    }
 }
 
 /// Results as lines of JSON.
-fn lines(Results { rows, revisions, complete }: Results<'_>) -> Result<Vec<u8>> {
+pub(crate) fn lines(Results { rows, revisions, complete, lines }: Results<'_>) -> Result<Cow<'_, [u8]>> {
+    if let Some(lines) = lines {
+        return Ok(Cow::Borrowed(lines));
+    }
     let (mut fields, mut columns) = (rows.schema().fields().to_vec(), rows.columns().to_vec());
     let mut add = |name: &str, of: DataType, column: ArrayRef| {
         fields.push(Arc::new(Field::new(name, of, false)));
@@ -89,5 +108,5 @@ fn lines(Results { rows, revisions, complete }: Results<'_>) -> Result<Vec<u8>> 
         .and_then(|rows| writer.write(&rows))
         .and_then(|()| writer.finish());
     written.map_err(std::io::Error::other)?;
-    Ok(text)
+    Ok(Cow::Owned(text))
 }

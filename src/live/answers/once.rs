@@ -84,7 +84,7 @@ impl Watch {
             return Ok(());
         }
         let revisions = vec![0; due.num_rows()];
-        let told = self.answers.take(Results { rows: &due, revisions: Some(&revisions), complete });
+        let told = self.answers.take(Results { rows: &due, revisions: Some(&revisions), complete, lines: None });
         block_on(settle(&session, &due, alerts, told.is_ok()))?;
         told.map_err(|error| tallow_common::Error::File("alerts".to_string(), error))
     }

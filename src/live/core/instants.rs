@@ -142,14 +142,20 @@ mod tests {
     #[test]
     fn who_does_not_come_is_waited_for_once() {
         let mut instants = known(3);
-        [0, 1].map(|symbol| instants.hold(1_000, work(symbol, 20)));
+        for symbol in [0, 1] {
+            assert_eq!(instants.hold(1_000, work(symbol, 20)), None);
+        }
         assert_eq!(released(&mut instants, 1_099), None);
         assert_eq!(released(&mut instants, 1_100), Some((vec![0, 1], true)));
-        [0, 1].map(|symbol| instants.hold(2_000, work(symbol, 30)));
+        for symbol in [0, 1] {
+            assert_eq!(instants.hold(2_000, work(symbol, 30)), None);
+        }
         assert_eq!(released(&mut instants, 2_000), Some((vec![0, 1], false)));
         // It comes after all: at once, and it is waited for again.
         assert!(instants.hold(2_100, work(2, 30)).is_some());
-        [0, 1].map(|symbol| instants.hold(3_000, work(symbol, 40)));
+        for symbol in [0, 1] {
+            assert_eq!(instants.hold(3_000, work(symbol, 40)), None);
+        }
         assert_eq!(released(&mut instants, 3_000), None);
         // It leaves a bar out.
         instants.hold(3_001, work(2, 50));

@@ -2,6 +2,8 @@
 
 mod again;
 mod exchange;
+#[cfg(feature = "firestore")]
+mod firestore;
 #[cfg(feature = "nats")]
 mod nats;
 mod ndjson;
@@ -18,6 +20,8 @@ mod tcp;
 pub(crate) use ndjson::Lines;
 
 pub use exchange::OfExchange;
+#[cfg(feature = "firestore")]
+pub use firestore::FirestoreCollection;
 #[cfg(feature = "nats")]
 pub use nats::NatsStream;
 #[cfg(feature = "postgres")]
@@ -28,6 +32,7 @@ pub use replay::{Replay, Speed};
 
 use crate::core::{Bar, Feed};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tallow_common::{Error, Result};
 use tallow_pipeline::Session;
@@ -110,6 +115,9 @@ pub enum FeedUrl {
     Replay(Replay),
     /// Bars of an exchange, as they close.
     Exchange(OfExchange),
+    /// Documents of a collection of Firestore.
+    #[cfg(feature = "firestore")]
+    Firestore(FirestoreCollection),
     /// Entries of a stream of Redis.
     #[cfg(feature = "redis")]
     Redis(RedisStream),
@@ -122,8 +130,14 @@ pub enum FeedUrl {
 }
 
 /// Kinds of feeds that have a cargo feature, by how their addresses begin.
-const FEATURES: [(&str, &str); 5] =
-    [("redis", "redis"), ("rediss", "redis"), ("nats", "nats"), ("postgres", "postgres"), ("postgresql", "postgres")];
+const FEATURES: [(&str, &str); 6] = [
+    ("firestore", "firestore"),
+    ("redis", "redis"),
+    ("rediss", "redis"),
+    ("nats", "nats"),
+    ("postgres", "postgres"),
+    ("postgresql", "postgres"),
+];
 
 impl std::str::FromStr for FeedUrl {
     type Err = Error;
@@ -140,6 +154,8 @@ impl std::str::FromStr for FeedUrl {
             "tcp" => Ok(FeedUrl::Tcp(address()?)),
             "http" => Ok(FeedUrl::Http(address()?)),
             "replay" => Ok(FeedUrl::Replay(rest.parse()?)),
+            #[cfg(feature = "firestore")]
+            "firestore" => Ok(FeedUrl::Firestore(FirestoreCollection::parse(text)?)),
             #[cfg(feature = "redis")]
             "redis" | "rediss" => Ok(FeedUrl::Redis(RedisStream::parse(text)?)),
             #[cfg(feature = "nats")]
@@ -159,7 +175,7 @@ impl std::str::FromStr for FeedUrl {
 fn unknown(text: &str) -> Error {
     Error::invalid(format!(
         "'{text}' is no feed: expected `-` (standard input), tcp://HOST:PORT, http://HOST:PORT, replay://TABLE, redis://, nats://, \
-         postgres://, or an exchange such as binance://BTCUSDT"
+         postgres://, firestore://, or an exchange such as binance://BTCUSDT"
     ))
 }
 
@@ -197,6 +213,9 @@ pub(crate) struct Of<'a> {
     /// The name of the run.
     #[cfg_attr(not(feature = "servers"), expect(dead_code, reason = "no feed asks"))]
     pub name: &'a str,
+    /// The folder of the run.
+    #[cfg_attr(not(feature = "firestore"), expect(dead_code, reason = "no feed asks"))]
+    pub folder: PathBuf,
     /// Up to which offset the lake has what came of the feed.
     #[cfg_attr(not(feature = "servers"), expect(dead_code, reason = "no feed asks"))]
     pub after: u64,
@@ -221,6 +240,11 @@ pub(crate) fn start(
         FeedUrl::Tcp(address) => tcp::start(address, feed, session, numbers, into, stop)?,
         FeedUrl::Replay(replay) => replay.start(feed, session, into, stop)?,
         FeedUrl::Exchange(exchange) => exchange.start(feed, session, of, into, stop)?,
+        #[cfg(feature = "firestore")]
+        FeedUrl::Firestore(collection) => {
+            let run = collection.clone().run(of.folder.clone(), feed, into, stop);
+            spawn(of, run)?;
+        }
         #[cfg(feature = "redis")]
         FeedUrl::Redis(stream) => {
             let run = stream.clone().run(of.name.to_string(), feed, into, stop);

@@ -118,6 +118,12 @@ pub(super) struct Lines<R> {
 }
 
 impl<R> Lines<R> {
+    /// How many have come.
+    #[cfg(feature = "firestore")]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Hands lines on, each with what the server calls it; whether the run takes more.
     pub async fn put(&mut self, lines: Vec<(R, Vec<u8>)>) -> bool {
         if lines.is_empty() {

@@ -45,7 +45,8 @@ impl Running {
             self.live.workers[at] = Some(worker);
             match rows {
                 Ok(rows) if rows.num_rows() > 0 => {
-                    let taken = self.answers.take(Results { rows: &rows, revisions: None, complete: false });
+                    let taken =
+                        self.answers.take(Results { rows: &rows, revisions: None, complete: false, lines: None });
                     taken.map_err(|error| Error::File("results".to_string(), error))?;
                 }
                 Ok(_) => {}

@@ -86,8 +86,8 @@ impl Live {
                 after = self.after(application).await?;
             }
             let (known, alive, name) = (known.clone(), alive.clone(), self.target.name.as_str());
-            let (timeframe, with_forming) = (self.plan.timeframe, self.options.provisional);
-            let of = Of { session: &session, timeframe, known, with_forming, name, after, alive };
+            let (timeframe, with_forming, folder) = (self.plan.timeframe, self.options.provisional, self.folder());
+            let of = Of { session: &session, timeframe, known, with_forming, name, folder, after, alive };
             let feed = start(url, &of, &numbers, into.clone(), ended.clone())?;
             open.push(feed);
             positions.extend(position.map(|application| (feed, application)));
@@ -449,8 +449,12 @@ impl Running {
                 }
                 let Some(mut worker) = self.live.workers[at].take() else { return Ok(()) };
                 let (names, others) = (self.live.symbols.names().clone(), self.live.others.clone());
+                let wants_lines = self.answers.wants_lines();
                 let task = self.live.session.engine().spawn(async move {
-                    let computed = worker.compute(&batch, &names, &others).await;
+                    let mut computed = worker.compute(&batch, &names, &others).await;
+                    if wants_lines {
+                        computed.make_lines();
+                    }
                     Done { at, worker, batch, computed }
                 })?;
                 self.computing.push(task);

@@ -72,7 +72,7 @@ impl Running {
                 self.watch.answered(now(), &batch);
                 self.unflushed_since.get_or_insert_with(now);
                 if self.live.target.results.is_some() {
-                    self.unflushed.add_answers(answers);
+                    self.unflushed.add_answers(Answers { lines: None, ..answers });
                 }
                 if self.live.target.candles.is_some() {
                     self.unflushed.add_candles(batch.iter().map(|work| &work.candle));
@@ -98,7 +98,8 @@ impl Running {
     fn hand_on(&mut self, answers: &Answers) -> std::io::Result<()> {
         let Answers { rows, revisions, partial, .. } = answers;
         if !partial.contains(&true) {
-            return self.answers.take(Results { rows, revisions: Some(revisions), complete: true });
+            let lines = answers.lines.as_deref();
+            return self.answers.take(Results { rows, revisions: Some(revisions), complete: true, lines });
         }
         for complete in [true, false] {
             let keep: Vec<bool> = partial.iter().map(|is_partial| *is_partial != complete).collect();
@@ -106,7 +107,7 @@ impl Running {
             let revisions: Vec<u32> = revisions.collect();
             let rows = filter_record_batch(rows, &BooleanArray::from(keep)).map_err(std::io::Error::other)?;
             if rows.num_rows() > 0 {
-                self.answers.take(Results { rows: &rows, revisions: Some(&revisions), complete })?;
+                self.answers.take(Results { rows: &rows, revisions: Some(&revisions), complete, lines: None })?;
             }
         }
         Ok(())
