@@ -4,29 +4,27 @@ mod asked;
 mod emit;
 mod patterns;
 mod seen;
+mod what;
 
 use super::Failure;
 use super::args::values::parsed;
 use super::commands::{Context, Run};
 use super::output::note;
-use crate::live::{Account, Asks, Durable, FeedUrl, Live, LiveOptions, Replay, Settings, Summary};
-use crate::pipeline::incremental::{Definition, Pipeline, all};
-use crate::pipeline::named::NamedQueries;
-use crate::pipeline::strategies;
-use crate::{Error, Session};
+use crate::live::{Durable, FeedUrl, Live, LiveOptions, Replay, Settings, Summary};
+use crate::pipeline::incremental::Definition;
 use asked::{Address, LiveCommand};
 use clap::{Args as ClapArgs, ValueEnum};
 use emit::{Emit, Notify};
 use patterns::PatternArgs;
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tallow_common::time::{instant, parse_duration};
 use tallow_serve::listen;
 use tallow_udfs::calendar::Timeframe;
 use tokio_util::sync::CancellationToken;
+use what::What;
 
 /// The name of a run that nothing gives one.
 const UNNAMED: &str = "live";
@@ -142,18 +140,7 @@ impl Run for LiveArgs {
         let names_symbols =
             self.feed.iter().any(|feed| matches!(feed, FeedUrl::Exchange(of) if !of.symbols.is_empty()));
         let known_until = replays.iter().map(|replay| replay.from.unwrap_or(i64::MIN)).min();
-        let (pipeline, account) = match &self.strategy {
-            Some(name) => {
-                let (pipeline, account) = self.account(&session, name, &journal, known_until).await?;
-                (pipeline, Some(account))
-            }
-            None => (self.pipeline(&session).await?, None),
-        };
-        let (mut pipeline, mut asks) = (pipeline, Asks::EachBar);
-        let timeframe = self.timeframe.unwrap_or(Timeframe::Day);
-        if self.patterns.is_given() {
-            (pipeline.definition, asks) = self.patterns.search(&session, timeframe).await?;
-        }
+        let What { pipeline, asks, account } = self.computed(&session, &journal, known_until).await?;
         let is_stored = self.to.is_none() && pipeline.into != UNNAMED;
         let mut settings = Settings::default();
         settings.workers = config.workers(self.workers).unwrap_or(cx.config.threads()).max(1);
@@ -183,7 +170,7 @@ impl Run for LiveArgs {
         if let Some(account) = account {
             answers = Box::new(account.telling(answers));
         }
-        answers = self.patterns.answers(&session, timeframe, answers)?;
+        answers = self.patterns.answers(&session, self.bars(), answers)?;
         let mut live = Live::open(Arc::clone(&session), &pipeline, options).await?;
         live.notify(self.notify.iter().map(Notify::open).collect::<Result<_, _>>()?);
         if !cx.config.quiet {
@@ -228,67 +215,6 @@ impl Run for LiveArgs {
             say(&summary);
         }
         Ok(())
-    }
-}
-
-impl LiveArgs {
-    /// What is computed, as a pipeline.
-    async fn pipeline(&self, session: &Session) -> Result<Pipeline, Error> {
-        let params = self.params()?;
-        let text = self.what.as_deref().unwrap_or_default().trim();
-        let stored = all(session).await?.into_iter().find(|pipeline| pipeline.name == text);
-        let is_named = session.extension::<NamedQueries>()?.get(text).is_some();
-        let first = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-        if self.patterns.is_given() {
-            let name = self.name.clone().unwrap_or_else(|| self.patterns.pattern.join("_"));
-            return Ok(Pipeline { name, definition: Definition::query(""), into: UNNAMED.to_string() });
-        }
-        let mut pipeline = match stored {
-            Some(stored) => stored,
-            None if is_named || first == "select" || first == "with" => {
-                let definition = Definition::Query { query: text.to_string(), params, timeframe: self.timeframe };
-                let name = if is_named { text } else { UNNAMED };
-                Pipeline { name: name.to_string(), definition, into: UNNAMED.to_string() }
-            }
-            None => {
-                let table = format!("candles_{}", self.timeframe.unwrap_or(Timeframe::Day));
-                let definition = Definition::Scan { formula: text.to_string(), params, table };
-                Pipeline { name: UNNAMED.to_string(), definition, into: UNNAMED.to_string() }
-            }
-        };
-        if let Some(name) = &self.name {
-            pipeline.name.clone_from(name);
-        }
-        if let Some(table) = &self.to {
-            pipeline.into.clone_from(table);
-        }
-        Ok(pipeline)
-    }
-
-    /// The account of a strategy, and what its results are computed by.
-    async fn account(
-        &self,
-        session: &Session,
-        strategy: &str,
-        journal: &Path,
-        known_until: Option<i64>,
-    ) -> Result<(Pipeline, Account), Error> {
-        let stored = strategies::get(session, strategy).await?;
-        let name = self.name.clone().unwrap_or_else(|| stored.name.clone());
-        let options = strategies::options(&stored)?;
-        let account = Account::open(session, &options, &journal.join(&name), self.since, known_until).await?;
-        let definition = Definition::query(account.sql());
-        Ok((Pipeline { name, definition, into: UNNAMED.to_string() }, account))
-    }
-
-    fn params(&self) -> Result<BTreeMap<String, String>, Error> {
-        let of = |text: &String| {
-            let (name, value) = text
-                .split_once('=')
-                .ok_or_else(|| Error::invalid(format!("parameter '{text}': expected NAME=VALUE, such as period=14")))?;
-            Ok((name.trim().to_string(), value.to_string()))
-        };
-        self.param.iter().map(of).collect()
     }
 }
 

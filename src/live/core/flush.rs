@@ -46,6 +46,11 @@ impl Flush {
         self.running.is_some()
     }
 
+    /// Whether something waits to be written.
+    pub fn waits(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Whether everything is in the lake.
     pub fn is_clean(&self) -> bool {
         self.since.is_none() && self.running.is_none()

@@ -120,6 +120,11 @@ impl Core {
         self.flush.is_clean()
     }
 
+    /// Whether what is not in the lake is all being written.
+    pub fn is_being_flushed(&self) -> bool {
+        self.flush.is_running() && !self.flush.waits()
+    }
+
     /// Rows and candles that are not in the lake.
     pub fn unflushed(&self) -> usize {
         self.flush.unflushed()

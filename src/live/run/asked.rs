@@ -15,6 +15,7 @@ impl Running {
             Ask::Flush(to) if self.live.core.is_flushed() => {
                 let _ = to.send(());
             }
+            Ask::Flush(to) if self.live.core.is_being_flushed() => self.wait_for_running.push(to),
             Ask::Flush(to) => {
                 self.wait_for_flush.push(to);
                 self.step(Event::Flush)?;
