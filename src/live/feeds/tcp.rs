@@ -8,6 +8,7 @@ use super::{FromFeed, Numbers, Reply};
 use crate::core::Feed;
 use std::net::TcpListener as Bound;
 use std::sync::Arc;
+use std::time::Duration;
 use tallow_common::{Error, Result};
 use tallow_pipeline::Session;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,8 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at the same time; a further one waits.
+/// Connections at the same time; a further one is refused.
 const CONNECTIONS: usize = 1_024;
+/// How long it is waited after a connection could not be accepted, as with too many open files.
+const WAIT: Duration = Duration::from_millis(100);
 
 pub(super) fn start(
     address: &str,
@@ -44,12 +47,22 @@ pub(super) fn start(
         };
         let free = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let Ok(permit) = Arc::clone(&free).acquire_owned().await else { break };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stop.cancelled() => break,
             };
-            let Ok((stream, _)) = accepted else { continue };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!("a connection is not accepted: {error}");
+                    tokio::time::sleep(WAIT).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
+                refuse(&stream).await;
+                continue;
+            };
             let (own, into, stop) = (numbers.next(), into.clone(), stop.clone());
             let served = of_session.engine().spawn(async move {
                 serve(stream, own, into, stop).await;
@@ -62,6 +75,14 @@ pub(super) fn start(
         let _ = into.send(FromFeed::Closed(feed)).await;
     })?;
     Ok(())
+}
+
+/// Says why a connection is closed.
+async fn refuse(stream: &TcpStream) {
+    let error = format!("{CONNECTIONS} connections are open, and no more may be");
+    // Its buffer is empty: this takes no time.
+    let _ = tokio::time::timeout(WAIT, stream.writable()).await;
+    let _ = stream.try_write(format!("{}\n", serde_json::json!({ "error": error })).as_bytes());
 }
 
 async fn serve(stream: TcpStream, feed: Feed, into: Sender<FromFeed>, stop: CancellationToken) {
