@@ -41,6 +41,7 @@ impl<'a> Frame<'a> {
 const FIELDS: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
 /// A number of every bar.
+#[derive(Clone)]
 pub enum Number {
     Field(usize),
     Literal(f64),
@@ -189,6 +190,22 @@ fn rolling(name: &str, x: &[f64], n: usize) -> Vec<Option<f64>> {
 type Truth = (Option<bool>, bool);
 
 impl Node {
+    /// A condition under which two sides that are compared are the same but for rounding, so that either may be the larger.
+    pub fn is_tie(&self) -> String {
+        let near = |a: &Number, b: &Number| {
+            format!("coalesce(abs(({a}) - ({b})) <= 1e-9 * greatest(abs({a}), abs({b})), false)")
+        };
+        let before = |number: &Number| Number::Lag(Box::new(number.clone()), 1);
+        match self {
+            Node::Compare(_, a, b) => near(a, b),
+            Node::Cross(_, a, b) => format!("({} or {})", near(a, b), near(&before(a), &before(b))),
+            Node::Between(x, low, high) => format!("({} or {})", near(x, low), near(x, high)),
+            Node::IsNull(..) => "false".to_string(),
+            Node::Not(inner) => inner.is_tie(),
+            Node::And(a, b) | Node::Or(a, b) => format!("({} or {})", a.is_tie(), b.is_tie()),
+        }
+    }
+
     pub fn condition(dice: &mut Dice, depth: usize) -> Node {
         let next = |dice: &mut Dice| Box::new(Node::condition(dice, depth - 1));
         match if depth == 0 { dice.below(5) } else { dice.below(8) } {

@@ -223,21 +223,27 @@ async fn texts_and_formulas_give_live_what_they_give_at_once() {
     assert_eq!(rows.into_keys().collect::<BTreeSet<_>>(), found);
 }
 
-/// 500 formulas with `TALLOW_LONG=1`. A condition whose two sides are equal but for rounding may be another, so that few bars may differ.
+/// 500 formulas with `TALLOW_LONG=1`.
 #[tokio::test(flavor = "multi_thread")]
 async fn random_formulas_are_live_what_they_are_at_once() {
     let session = Arc::new(session().await);
     let count = if std::env::var_os("TALLOW_LONG").is_some() { 500 } else { 25 };
     let (mut dice, mut found) = (Dice::new(4_219), 0);
     for _ in 0..count {
-        let formula = Node::condition(&mut dice, 3).to_string();
+        let node = Node::condition(&mut dice, 3);
+        let formula = node.to_string();
         let scan = |recompute| {
             let scan =
                 Definition::Scan { formula: formula.clone(), params: BTreeMap::new(), table: "candles_1d".into() };
             let (session, formula) = (Arc::clone(&session), formula.clone());
             async move {
                 let of = live_by(&session, &pipeline("scan", scan), recompute).await;
-                let (rows, summary) = of.unwrap_or_else(|error| panic!("{formula}\n{error}"));
+                let (rows, summary) = match of {
+                    Ok(done) => done,
+                    // What is never true needs no candles.
+                    Err(error) if error.to_string().contains("it reads no candles") => return BTreeSet::new(),
+                    Err(error) => panic!("{formula}\n{error}"),
+                };
                 assert_eq!((summary.counters.rejected(), summary.dead_letters), (0, 0), "{formula}");
                 rows.into_keys().collect::<BTreeSet<_>>()
             }
@@ -246,9 +252,14 @@ async fn random_formulas_are_live_what_they_are_at_once() {
         let sql = format!("select symbol, ts from candles qualify {formula}");
         let batch = query(&session, &sql).await;
         let batch: BTreeSet<_> = keyed(&batch).into_iter().map(|(key, _)| key).filter(|(_, ts)| *ts >= FROM).collect();
-        for other in [&live, &recomputed] {
-            let differ = batch.symmetric_difference(other).count();
-            assert!(differ <= 3, "{formula}: {differ} of {}", batch.len());
+        // Where two sides are the same but for rounding, either may be the larger.
+        if batch != live || batch != recomputed {
+            let ties = query(&session, &format!("select symbol, ts from candles qualify {}", node.is_tie())).await;
+            let ties: BTreeSet<_> = keyed(&ties).into_iter().map(|(key, _)| key).collect();
+            for other in [&live, &recomputed] {
+                let differ: Vec<_> = batch.symmetric_difference(other).filter(|key| !ties.contains(*key)).collect();
+                assert!(differ.is_empty(), "{formula}: {differ:?} of {}", batch.len());
+            }
         }
         found += batch.len();
     }

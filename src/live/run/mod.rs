@@ -18,7 +18,9 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tallow_common::time::shown;
 use tallow_common::{Error, Result};
 use tallow_engine::resources::Usage;
@@ -56,10 +58,14 @@ pub struct Summary {
     pub dead_letters: usize,
 }
 
-/// The time.
+/// The time. It never goes back: where the system's clock is put back, it goes on as it was, so that what is due stays so.
 pub(crate) fn now() -> Micros {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    static OFFSET: AtomicI64 = AtomicI64::new(i64::MIN);
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    let passed = micros(BEGAN.get_or_init(Instant::now).elapsed());
+    let offset = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()) - passed;
+    passed + OFFSET.fetch_max(offset, Ordering::Relaxed).max(offset)
 }
 
 impl Live {
