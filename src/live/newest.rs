@@ -7,8 +7,7 @@ use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr::WindowFunctionParams;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Window, WindowFrameBound, WindowFunctionDefinition,
-    lit,
+    Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Window, WindowFunctionDefinition, lit,
 };
 use std::sync::Arc;
 use tallow_engine::reach::scope;
@@ -64,8 +63,7 @@ fn newest_of(expr: &Expr, input: &LogicalPlan) -> Option<Column> {
     let is_whole = order_by.is_empty()
         && filter.is_none()
         && window_frame.start_bound.is_unbounded()
-        && window_frame.end_bound.is_unbounded()
-        && !matches!(window_frame.end_bound, WindowFrameBound::CurrentRow);
+        && window_frame.end_bound.is_unbounded();
     let of = scope(input);
     let at = |expr: &Expr| match expr {
         Expr::Column(column) => input.schema().maybe_index_of_column(column),
