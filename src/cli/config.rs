@@ -3,15 +3,14 @@
 use super::Failure;
 use super::args::Global;
 use super::commands::{Context, Run};
-use super::live::{When, duration};
+use super::live::{LiveConfig, LiveFile};
 use super::output::out;
 use crate::Error;
 use crate::pipeline::Request;
 use crate::{Session, Settings};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tallow_engine::resources;
 use tallow_lake::AsOf;
 
@@ -39,24 +38,11 @@ struct File {
     live: LiveFile,
 }
 
-/// Its table `live`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LiveFile {
-    workers: Option<usize>,
-    durable: Option<String>,
-    flush: Option<String>,
-    grace: Option<String>,
-    drain: Option<String>,
-    journal: Option<String>,
-    listen: Option<String>,
-}
-
 /// A setting and where it comes from.
 #[derive(Debug, Clone)]
-struct Layered<T> {
-    value: T,
-    from: &'static str,
+pub(super) struct Layered<T> {
+    pub value: T,
+    pub from: &'static str,
 }
 
 /// The settings in force.
@@ -75,99 +61,14 @@ pub(super) struct Config {
     pub verbose: bool,
 }
 
-/// The settings of live runs; flags of one come before them.
-#[derive(Debug, Clone)]
-pub(super) struct LiveConfig {
-    workers: Layered<Option<usize>>,
-    durable: Layered<When>,
-    flush: Layered<Duration>,
-    grace: Layered<Duration>,
-    drain: Layered<Duration>,
-    journal: Layered<PathBuf>,
-    listen: Layered<Option<String>>,
-}
-
-impl LiveConfig {
-    fn load(file: LiveFile) -> Result<LiveConfig, Error> {
-        let number = |text: &str| {
-            let wrong = || Error::invalid(format!("workers '{text}': expected a number from 1"));
-            text.parse().ok().filter(|count| *count > 0).map(Some).ok_or_else(wrong)
-        };
-        let time = |text: &str| duration(text).map_err(Error::invalid);
-        let when = |text: &str| {
-            When::from_str(text, true).map_err(|_| Error::invalid(format!("'{text}': expected batch or none")))
-        };
-        let of_file = |name: &str, text: &Option<String>| -> Result<Option<Duration>, Error> {
-            let wrong = |error: Error| Error::invalid(format!("tallow.toml: live.{name}: {error}"));
-            text.as_deref().map(time).transpose().map_err(wrong)
-        };
-        let seconds = |name: &str, variable: &str, text: &Option<String>, default: u64| {
-            layer(None, variable, time, of_file(name, text)?, Duration::from_secs(default))
-        };
-        let durable = file.durable.as_deref().map(when).transpose();
-        let durable = durable.map_err(|error| Error::invalid(format!("tallow.toml: live.durable: {error}")))?;
-        Ok(LiveConfig {
-            workers: layer(None, "TALLOW_LIVE_WORKERS", number, file.workers.map(Some), None)?,
-            durable: layer(None, "TALLOW_LIVE_DURABLE", when, durable, When::Batch)?,
-            flush: seconds("flush", "TALLOW_LIVE_FLUSH", &file.flush, 60)?,
-            grace: seconds("grace", "TALLOW_LIVE_GRACE", &file.grace, 2)?,
-            drain: seconds("drain", "TALLOW_LIVE_DRAIN", &file.drain, 30)?,
-            journal: layer(
-                None,
-                "TALLOW_LIVE_JOURNAL",
-                |text| Ok(PathBuf::from(text)),
-                file.journal.map(PathBuf::from),
-                "./tallow-live".into(),
-            )?,
-            listen: layer(None, "TALLOW_LIVE_LISTEN", |text| Ok(Some(text.to_string())), file.listen.map(Some), None)?,
-        })
-    }
-
-    pub fn workers(&self, flag: Option<usize>) -> Option<usize> {
-        flag.or(self.workers.value)
-    }
-
-    pub fn durable(&self, flag: Option<When>) -> When {
-        flag.unwrap_or(self.durable.value)
-    }
-
-    pub fn flush(&self, flag: Option<Duration>) -> Duration {
-        flag.unwrap_or(self.flush.value)
-    }
-
-    pub fn grace(&self, flag: Option<Duration>) -> Duration {
-        flag.unwrap_or(self.grace.value)
-    }
-
-    pub fn drain(&self, flag: Option<Duration>) -> Duration {
-        flag.unwrap_or(self.drain.value)
-    }
-
-    pub fn journal(&self, flag: Option<&Path>) -> PathBuf {
-        flag.map_or_else(|| self.journal.value.clone(), Path::to_path_buf)
-    }
-
-    pub fn listen(&self, flag: Option<&str>) -> Option<String> {
-        flag.map(str::to_string).or_else(|| self.listen.value.clone())
-    }
-
-    /// Names, values, and where these are from.
-    fn rows(&self) -> [(&'static str, String, &'static str); 7] {
-        let none = || "-".to_string();
-        let durable = self.durable.value.to_possible_value().map_or_else(none, |value| value.get_name().to_string());
-        [
-            ("live.workers", self.workers.value.map_or_else(none, |count| count.to_string()), self.workers.from),
-            ("live.durable", durable, self.durable.from),
-            ("live.flush", format!("{:?}", self.flush.value), self.flush.from),
-            ("live.grace", format!("{:?}", self.grace.value), self.grace.from),
-            ("live.drain", format!("{:?}", self.drain.value), self.drain.from),
-            ("live.journal", self.journal.value.display().to_string(), self.journal.from),
-            ("live.listen", self.listen.value.clone().unwrap_or_else(none), self.listen.from),
-        ]
+impl<T: Clone> Layered<T> {
+    /// What is given on the command line, or else this.
+    pub fn or(&self, flag: Option<T>) -> T {
+        flag.unwrap_or_else(|| self.value.clone())
     }
 }
 
-fn layer<T>(
+pub(super) fn layer<T>(
     flag: Option<T>,
     name: &str,
     parse: impl Fn(&str) -> Result<T, Error>,

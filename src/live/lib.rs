@@ -33,7 +33,7 @@ mod worker;
 mod sim;
 
 pub use alerts::{Baseline, save_baseline};
-pub use answers::{Answers, Callback, Command, Ndjson, Nobody, Notice, Once, Results, Several, Tcp, Webhook};
+pub use answers::{Answers, Callback, Elsewhere, Ndjson, Nobody, Once, Results, Several};
 pub use core::{Counters, Durable, Gather, Settings};
 pub use door::{Door, Letter, Rejected, Submitted};
 pub use feeds::{FeedUrl, OfExchange, Replay, Speed};

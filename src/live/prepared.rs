@@ -1,6 +1,6 @@
 //! A live run before it begins: its plan, its journal, and what it knows of the lake.
 
-use crate::answers::Notice;
+use crate::answers::Elsewhere;
 use crate::core::{Candle, Core, Durable, Feed, Gather, Sequence, Settings, Symbol};
 use crate::door::{Ask, Door};
 use crate::feeds::{FromFeed, Numbers};
@@ -81,7 +81,7 @@ pub struct Live {
     /// Where feeds put what they read, and where it is taken from; where it is asked for, and how.
     pub(crate) channel: Option<(Sender<FromFeed>, Receiver<FromFeed>)>,
     /// Who is told what passes a limit.
-    pub(crate) notices: Vec<Notice>,
+    pub(crate) notices: Vec<Elsewhere>,
     pub(crate) asked: Option<Receiver<Ask>>,
     asks: Sender<Ask>,
     pub(crate) numbers: Arc<Numbers>,
@@ -193,7 +193,7 @@ impl Live {
     }
 
     /// Who is told what passes a limit, beside the log.
-    pub fn notify(&mut self, notices: Vec<Notice>) {
+    pub fn notify(&mut self, notices: Vec<Elsewhere>) {
         self.notices = notices;
     }
 

@@ -220,6 +220,19 @@ async fn patterns_are_found_in_the_newest_bars_as_they_come() {
         }
     }
     assert!(by_time.len() > 10);
+    // Without random windows, no more bars are needed than the longest window and its averages have.
+    let (emitted, answers) = collecting();
+    let bounded = LiveOptions { asks: Asks::Newest(Some(13 + 59)), ..options(folder.path()) };
+    let Definition::Query { query, .. } = search() else { unreachable!() };
+    let without = Definition::query(query.replace("k => 4", "k => 4, null => 0"));
+    let live = Live::open(Arc::clone(&session), &pipeline("dip", without), bounded).await.unwrap();
+    live.run(&replay(), answers, CancellationToken::new()).await.unwrap();
+    let but_percentiles = |row: Vec<String>| row[..row.len() - 1].to_vec();
+    let emitted = std::mem::take(&mut *emitted.lock().unwrap());
+    let found: BTreeMap<_, _> = emitted.iter().flat_map(|(rows, ..)| keyed(rows)).collect();
+    let found: BTreeMap<_, _> = found.into_iter().map(|(key, row)| (key, but_percentiles(row))).collect();
+    let whole = by_time.values().flatten().map(|(key, (row, _))| (key.clone(), but_percentiles(row.clone())));
+    assert_eq!(found, whole.collect());
     for (ts, found) in by_time.into_iter().step_by(5) {
         assert_eq!(found, newest(&session, ts).await);
     }

@@ -75,7 +75,7 @@ pub(in crate::cli) enum BaselineCommand {
 
 impl Which {
     fn folder(&self, cx: &Context) -> PathBuf {
-        cx.config.live.journal(self.journal.as_deref()).join(&self.name)
+        cx.config.live.journal.or(self.journal.clone()).join(&self.name)
     }
 
     /// The run, if it goes on and listens.

@@ -1,7 +1,7 @@
 //! Where the results of a live run go.
 
 use crate::Error;
-use crate::live::{Answers, Command, Ndjson, Nobody, Notice, Several, Tcp, Webhook};
+use crate::live::{Answers, Elsewhere, Ndjson, Nobody, Several};
 use std::fs::File;
 use std::io::BufWriter;
 use std::str::FromStr;
@@ -59,10 +59,10 @@ impl FromStr for Notify {
 }
 
 impl Notify {
-    pub fn open(&self) -> Result<Notice, Error> {
+    pub fn open(&self) -> Result<Elsewhere, Error> {
         let (name, opened) = match self {
-            Notify::Command(command) => (command, Notice::command(command)),
-            Notify::Webhook(url) => (url, Notice::webhook(url)),
+            Notify::Command(command) => (command, Elsewhere::command(command)),
+            Notify::Webhook(url) => (url, Elsewhere::webhook(url)),
         };
         opened.map_err(|error| Error::File(name.clone(), error))
     }
@@ -86,9 +86,9 @@ fn opened(emit: &Emit) -> Result<Box<dyn Answers>, Error> {
         Emit::Stdout => Box::new(Ndjson(std::io::stdout())),
         Emit::Nowhere => Box::new(Nobody),
         Emit::File(path) => Box::new(Ndjson(BufWriter::new(File::create(path).map_err(|e| named(path, e))?))),
-        Emit::Tcp(address) => Box::new(Tcp::connect(address).map_err(|e| named(&format!("tcp://{address}"), e))?),
-        Emit::Command(command) => Box::new(Command::of(command).map_err(|e| named(command, e))?),
-        Emit::Webhook(url) => Box::new(Webhook::to(url).map_err(|e| named(url, e))?),
+        Emit::Tcp(address) => Box::new(Elsewhere::tcp(address).map_err(|e| named(&format!("tcp://{address}"), e))?),
+        Emit::Command(command) => Box::new(Elsewhere::command(command).map_err(|e| named(command, e))?),
+        Emit::Webhook(url) => Box::new(Elsewhere::webhook(url).map_err(|e| named(url, e))?),
     })
 }
 

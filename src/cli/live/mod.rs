@@ -4,6 +4,7 @@ mod asked;
 mod emit;
 mod patterns;
 mod seen;
+mod settings;
 mod what;
 
 use super::Failure;
@@ -13,14 +14,16 @@ use super::output::note;
 use crate::live::{Durable, FeedUrl, Live, LiveOptions, Replay, Settings, Summary};
 use crate::pipeline::incremental::Definition;
 use asked::{Address, LiveCommand};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 use emit::{Emit, Notify};
 use patterns::PatternArgs;
+pub(super) use settings::{LiveConfig, LiveFile};
+use settings::{When, duration};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tallow_common::time::{instant, parse_duration};
+use tallow_common::time::instant;
 use tallow_serve::listen;
 use tallow_udfs::calendar::Timeframe;
 use tokio_util::sync::CancellationToken;
@@ -115,22 +118,12 @@ pub(super) struct LiveArgs {
     pub drain: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum When {
-    Batch,
-    None,
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| format!("'{text}' is no length of time: expected one such as 500ms, 30s or 5m"))
-}
-
 impl Run for LiveArgs {
     async fn run(mut self, cx: &Context) -> Result<(), Failure> {
         if let Some(command) = self.command.take() {
             return command.run(cx).await;
         }
-        let (config, journal) = (&cx.config.live, cx.config.live.journal(self.journal.as_deref()));
+        let (config, journal) = (&cx.config.live, cx.config.live.journal.or(self.journal.clone()));
         let session = Arc::new(cx.config.session().await?);
         let replays = self.feed.iter().filter_map(|feed| match feed {
             FeedUrl::Replay(replay) => Some(replay),
@@ -143,9 +136,9 @@ impl Run for LiveArgs {
         let What { pipeline, asks, account } = self.computed(&session, &journal, known_until).await?;
         let is_stored = self.to.is_none() && pipeline.into != UNNAMED;
         let mut settings = Settings::default();
-        settings.workers = config.workers(self.workers).unwrap_or(cx.config.threads()).max(1);
-        settings.flush_every = i64::try_from(config.flush(self.flush).as_micros()).unwrap_or(i64::MAX);
-        settings.durable = match config.durable(self.durable) {
+        settings.workers = config.workers.or(self.workers.map(Some)).unwrap_or(cx.config.threads()).max(1);
+        settings.flush_every = i64::try_from(config.flush.or(self.flush).as_micros()).unwrap_or(i64::MAX);
+        settings.durable = match config.durable.or(self.durable) {
             When::Batch => Durable::Batch,
             When::None => Durable::None,
         };
@@ -157,9 +150,9 @@ impl Run for LiveArgs {
             keeps_candles: !self.drop_candles && replays.is_empty(),
             known_until,
             new_symbols: self.new_symbols || !replays.is_empty() || names_symbols,
-            drain: config.drain(self.drain),
+            drain: config.drain.or(self.drain),
             together: account.is_some(),
-            grace: config.grace(self.grace),
+            grace: config.grace.or(self.grace),
             provisional: self.provisional,
             recompute: self.recompute,
             // Bars of the past come as fast as they can be computed, and wait for that.
@@ -191,7 +184,7 @@ impl Run for LiveArgs {
             _ => None,
         });
         let mut served = None;
-        let own = config.listen(self.listen.as_deref());
+        let own = config.listen.or(self.listen.clone().map(Some));
         for address in posted.chain(&own) {
             let listening = listen(address).await?;
             note(format_args!("listening on http://{}", listening.address()));

@@ -1,15 +1,17 @@
 //! `tallow live --pattern`: where the newest bars look like patterns of the lake.
 
-use super::duration;
+use super::settings::duration;
 use crate::live::{Answers, Asks, Once};
 use crate::pipeline::incremental::Definition;
 use crate::pipeline::patterns::of_text;
 use crate::pipeline::quoting::text;
+use crate::pipeline::search::SearchOptions;
 use crate::{Error, Session};
 use clap::Args as ClapArgs;
 use std::sync::Arc;
 use std::time::Duration;
 use tallow_udfs::calendar::Timeframe;
+use tallow_udfs::similarity::reference::WARM_UP;
 
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Patterns")]
@@ -35,11 +37,6 @@ pub(in crate::cli) struct PatternArgs {
     pub cooldown: Duration,
 }
 
-/// Windows are at most so many times as long as their pattern.
-const LONGEST: f64 = 1.10;
-/// Bars before a window that its averages need.
-const BEFORE: usize = 59;
-
 impl PatternArgs {
     pub fn is_given(&self) -> bool {
         !self.pattern.is_empty()
@@ -61,7 +58,9 @@ impl PatternArgs {
                 self.null,
             ));
         }
-        let back = (self.null == 0).then(|| (longest as f64 * LONGEST).ceil() as usize + BEFORE);
+        // The longest window, and the bars before it that its averages need.
+        let scale = SearchOptions::default().scales.into_iter().fold(1.0, f64::max);
+        let back = (self.null == 0).then(|| (longest as f64 * scale).ceil() as usize + WARM_UP);
         Ok((Definition::query(searches.join(" union all ")), Asks::Newest(back)))
     }
 

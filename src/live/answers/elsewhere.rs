@@ -22,17 +22,20 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// How long delivery is tried of results that are left when the run has ended.
 const LAST: Duration = Duration::from_secs(10);
 
-/// Whoever listens on an address gets them.
-pub struct Tcp(Deliveries);
+/// Somebody elsewhere who gets them: a thread, and what it is handed.
+pub struct Elsewhere {
+    waiting: Option<SyncSender<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
 
-impl Tcp {
-    /// Connects to `host:port`.
+impl Elsewhere {
+    /// Whoever listens on `host:port`.
     ///
     /// # Errors
-    /// Nobody listens there.
-    pub fn connect(address: &str) -> Result<Tcp> {
+    /// Nobody does.
+    pub fn tcp(address: &str) -> Result<Elsewhere> {
         let (address, mut stream) = (address.to_string(), Some(connected(address)?));
-        let deliver = move |text: &[u8]| {
+        Elsewhere::begin("tcp", move |text: &[u8]| {
             let mut open = match stream.take() {
                 Some(open) => open,
                 None => connected(&address)?,
@@ -40,8 +43,88 @@ impl Tcp {
             open.write_all(text)?;
             stream = Some(open);
             Ok(())
-        };
-        Ok(Tcp(Deliveries::begin("tcp", deliver)?))
+        })
+    }
+
+    /// A web address, which they are posted to.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn webhook(url: &str) -> Result<Elsewhere> {
+        let other = |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, error.without_url().to_string());
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().map_err(other)?;
+        let request = client.post(url).header("content-type", "application/x-ndjson").build().map_err(other)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Elsewhere::begin("webhook", move |text: &[u8]| {
+            let mut request = request.try_clone().ok_or_else(|| Error::other("the request cannot be sent again"))?;
+            *request.body_mut() = Some(text.to_vec().into());
+            let answer = runtime.block_on(client.execute(request));
+            answer
+                .and_then(reqwest::Response::error_for_status)
+                .map(drop)
+                .map_err(|error| Error::other(error.without_url().to_string()))
+        })
+    }
+
+    /// A command of the system's shell, which is run for each batch of them, one after the other.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn command(command: &str) -> Result<Elsewhere> {
+        let command = command.to_string();
+        Elsewhere::begin("command", move |text: &[u8]| given(&command, text))
+    }
+
+    /// Tells what is wrong with a run; what nobody has room for is not waited for.
+    pub(crate) fn tell(&mut self, run: &str, alert: &Alert) {
+        match serde_json::to_string(&Told { run, time: shown(now()), alert }) {
+            Ok(text) => {
+                let text = (text + "\n").into_bytes();
+                if self.waiting.as_ref().is_none_or(|waiting| waiting.try_send(text).is_err()) {
+                    tracing::warn!("too many messages wait to be delivered: one is dropped");
+                }
+            }
+            Err(error) => tracing::warn!("a message cannot be written: {error}"),
+        }
+    }
+
+    fn begin(name: &'static str, deliver: impl FnMut(&[u8]) -> Result<()> + Send + 'static) -> Result<Elsewhere> {
+        let (waiting, from) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new().name(format!("emit-{name}")).spawn(move || run(&from, deliver))?;
+        Ok(Elsewhere { waiting: Some(waiting), thread: Some(thread) })
+    }
+
+    fn put(&mut self, text: Vec<u8>) -> Result<()> {
+        let waiting = self.waiting.as_ref().ok_or(ErrorKind::BrokenPipe)?;
+        waiting.send(text).map_err(|_| Error::from(ErrorKind::BrokenPipe))
+    }
+}
+
+/// What is told of a run, as a line of JSON.
+#[derive(Serialize)]
+struct Told<'a> {
+    run: &'a str,
+    time: String,
+    #[serde(flatten)]
+    alert: &'a Alert,
+}
+
+impl Answers for Elsewhere {
+    fn take(&mut self, results: Results<'_>) -> Result<()> {
+        self.put(lines(results)?.into_owned())
+    }
+
+    fn wants_lines(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.waiting = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -50,80 +133,6 @@ fn connected(address: &str) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(Duration::from_secs(30)))?;
     Ok(stream)
-}
-
-impl Answers for Tcp {
-    fn take(&mut self, results: Results<'_>) -> Result<()> {
-        self.0.put(lines(results)?.into_owned())
-    }
-
-    fn wants_lines(&self) -> bool {
-        true
-    }
-}
-
-/// They are posted to a web address.
-pub struct Webhook(Deliveries);
-
-impl Webhook {
-    /// Posts to a URL.
-    ///
-    /// # Errors
-    /// It is no URL.
-    pub fn to(url: &str) -> Result<Webhook> {
-        Ok(Webhook(Deliveries::begin("webhook", posted(url, "application/x-ndjson")?)?))
-    }
-}
-
-/// Posts texts to a URL.
-fn posted(url: &str, content: &str) -> Result<impl FnMut(&[u8]) -> Result<()> + Send + 'static> {
-    let other = |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, error.without_url().to_string());
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().map_err(other)?;
-    let request = client.post(url).header("content-type", content).build().map_err(other)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(move |text: &[u8]| {
-        let mut request = request.try_clone().ok_or_else(|| Error::other("the request cannot be sent again"))?;
-        *request.body_mut() = Some(text.to_vec().into());
-        let answer = runtime.block_on(client.execute(request));
-        answer
-            .and_then(reqwest::Response::error_for_status)
-            .map(drop)
-            .map_err(|error| Error::other(error.without_url().to_string()))
-    })
-}
-
-impl Answers for Webhook {
-    fn take(&mut self, results: Results<'_>) -> Result<()> {
-        self.0.put(lines(results)?.into_owned())
-    }
-
-    fn wants_lines(&self) -> bool {
-        true
-    }
-}
-
-/// A command is run with them on its standard input.
-pub struct Command(Deliveries);
-
-impl Command {
-    /// Runs a command of the system's shell for each batch of results, one after the other.
-    ///
-    /// # Errors
-    /// There is no thread for it.
-    pub fn of(command: &str) -> Result<Command> {
-        let command = command.to_string();
-        Ok(Command(Deliveries::begin("command", move |text: &[u8]| given(&command, text))?))
-    }
-}
-
-impl Answers for Command {
-    fn take(&mut self, results: Results<'_>) -> Result<()> {
-        self.0.put(lines(results)?.into_owned())
-    }
-
-    fn wants_lines(&self) -> bool {
-        true
-    }
 }
 
 /// Runs a command with a text on its standard input.
@@ -137,78 +146,6 @@ fn given(command: &str, text: &[u8]) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
         _ if status.success() => Ok(()),
         _ => Err(Error::other(format!("the command ended with {status}"))),
-    }
-}
-
-/// Somebody who is told what is wrong with a run, as a line of JSON: a command, or whoever a web address belongs to.
-pub struct Notice(Deliveries);
-
-#[derive(Serialize)]
-struct Told<'a> {
-    run: &'a str,
-    time: String,
-    #[serde(flatten)]
-    alert: &'a Alert,
-}
-
-impl Notice {
-    /// Runs a command for each message, which it gets on its standard input.
-    ///
-    /// # Errors
-    /// There is no thread for it.
-    pub fn command(command: &str) -> Result<Notice> {
-        let command = command.to_string();
-        Ok(Notice(Deliveries::begin("notice", move |text: &[u8]| given(&command, text))?))
-    }
-
-    /// Posts messages to a URL.
-    ///
-    /// # Errors
-    /// It is no URL.
-    pub fn webhook(url: &str) -> Result<Notice> {
-        Ok(Notice(Deliveries::begin("notice", posted(url, "application/json")?)?))
-    }
-
-    pub(crate) fn tell(&mut self, run: &str, alert: &Alert) {
-        match serde_json::to_string(&Told { run, time: shown(now()), alert }) {
-            Ok(text) => self.0.offer((text + "\n").into_bytes()),
-            Err(error) => tracing::warn!("a message cannot be written: {error}"),
-        }
-    }
-}
-
-/// The thread that delivers, and what it is handed.
-struct Deliveries {
-    waiting: Option<SyncSender<Vec<u8>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Deliveries {
-    fn begin(name: &'static str, deliver: impl FnMut(&[u8]) -> Result<()> + Send + 'static) -> Result<Deliveries> {
-        let (waiting, from) = sync_channel(WAITING);
-        let thread = std::thread::Builder::new().name(format!("emit-{name}")).spawn(move || run(&from, deliver))?;
-        Ok(Deliveries { waiting: Some(waiting), thread: Some(thread) })
-    }
-
-    /// The same, but what nobody has room for is not waited for.
-    fn offer(&mut self, text: Vec<u8>) {
-        if self.waiting.as_ref().is_none_or(|waiting| waiting.try_send(text).is_err()) {
-            tracing::warn!("too many messages wait to be delivered: one is dropped");
-        }
-    }
-
-    fn put(&mut self, text: Vec<u8>) -> Result<()> {
-        let waiting = self.waiting.as_ref().ok_or(ErrorKind::BrokenPipe)?;
-        waiting.send(text).map_err(|_| Error::from(ErrorKind::BrokenPipe))
-    }
-}
-
-impl Drop for Deliveries {
-    fn drop(&mut self) {
-        self.waiting = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -258,7 +195,7 @@ mod tests {
     fn what_is_not_taken_is_tried_again_in_order() {
         let taken = Arc::new(Mutex::new(vec![]));
         let (to, mut fails) = (Arc::clone(&taken), 1);
-        let mut deliveries = Deliveries::begin("test", move |text: &[u8]| {
+        let mut elsewhere = Elsewhere::begin("test", move |text: &[u8]| {
             if fails > 0 {
                 fails -= 1;
                 return Err(Error::other("nobody there"));
@@ -268,9 +205,9 @@ mod tests {
         })
         .unwrap();
         for text in ["a", "b", "c"] {
-            deliveries.put(text.into()).unwrap();
+            elsewhere.put(text.into()).unwrap();
         }
-        drop(deliveries);
+        drop(elsewhere);
         assert_eq!(*taken.lock().unwrap(), [b"a", b"b", b"c"]);
     }
 
@@ -279,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("told");
         let alert = Alert { what: "memory".to_string(), severity: Severity::Critical, value: 96.0, limit: 95.0 };
-        let mut notice = Notice::command(&format!("cat >> {}", path.display())).unwrap();
+        let mut notice = Elsewhere::command(&format!("cat >> {}", path.display())).unwrap();
         notice.tell("swing", &alert);
         drop(notice);
         let told: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();

@@ -3,7 +3,7 @@
 mod elsewhere;
 mod once;
 
-pub use elsewhere::{Command, Notice, Tcp, Webhook};
+pub use elsewhere::Elsewhere;
 pub use once::Once;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};

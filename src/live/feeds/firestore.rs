@@ -129,6 +129,7 @@ impl FirestoreCollection {
 struct Reached {
     parent: String,
     collection: String,
+    order: Option<String>,
     token: Vec<u8>,
 }
 
@@ -140,7 +141,8 @@ impl Reached {
             text => text.map_err(named)?,
         };
         let reached: Reached = serde_json::from_slice(&text).map_err(|error| named(error.into()))?;
-        let is_same = reached.parent == of.parent() && reached.collection == of.collection;
+        // A point is one of a query.
+        let is_same = reached.parent == of.parent() && reached.collection == of.collection && reached.order == of.order;
         Ok(is_same.then_some(reached.token))
     }
 }
@@ -299,7 +301,8 @@ impl Listener {
     /// Keeps the last point whose documents are all in the lake.
     fn keep(&self) -> Result<()> {
         let Some(token) = self.points().next() else { return Ok(()) };
-        let reached = Reached { parent: self.of.parent(), collection: self.of.collection.clone(), token };
+        let (collection, order) = (self.of.collection.clone(), self.of.order.clone());
+        let reached = Reached { parent: self.of.parent(), collection, order, token };
         let named = |error: serde_json::Error| Error::File(self.path.display().to_string(), error.into());
         replace(&self.path, &serde_json::to_vec(&reached).map_err(named)?)
     }
