@@ -48,7 +48,7 @@ pub use catalog::READABLE;
 pub use catalog::{Lake, LakeOptions};
 pub use change_feed::Changed;
 pub use formulas::StoredFormula;
-pub use ingest::{IngestOptions, IngestSummary, Naming, Preset};
+pub use ingest::{IngestOptions, IngestSummary, Merging, Naming, Preset, Recorded};
 pub use kind::{ResultKind, tables_of_levels};
 pub use maintenance::{HistoryEntry, OptimizeSummary};
 pub use overwrite::{Computed, Earlier, Written};

@@ -10,6 +10,7 @@ mod core;
 mod door;
 mod feeds;
 mod journal;
+mod lease;
 mod letters;
 mod load;
 mod market;

@@ -5,6 +5,7 @@ use crate::core::{Candle, Core, Durable, Feed, Gather, Sequence, Settings, Symbo
 use crate::door::{Ask, Door};
 use crate::feeds::{FromFeed, Numbers};
 use crate::journal::Journal;
+use crate::lease::Lease;
 use crate::letters::{self, read_letters};
 use crate::market::Market;
 use crate::oracle::Oracle;
@@ -120,11 +121,12 @@ impl Live {
             true => Some(pipeline.result_table(&session).await?),
             false => None,
         };
-        let target = Target {
+        let mut target = Target {
             name: pipeline.name.clone(),
             results,
             candles: options.keeps_candles.then_some((plan.timeframe, origin)),
             dead_letters: letters::file(&folder),
+            lease: None,
         };
         let mut settings = options.settings.clone();
         settings.step = plan.timeframe.fixed_length().filter(|_| plan.timeframe < Timeframe::Day);
@@ -144,6 +146,10 @@ impl Live {
             }
             Durable::None => (None, vec![]),
         };
+        if target.candles.is_some() {
+            let lease = Lease::take(&session, &target, &plan.table, &folder, settings.flush_every).await?;
+            target.lease = Some(lease);
+        }
         let (through, flushed) = reached(&session, &target, &plan.table).await?;
         let chain = match options.recompute {
             true => Err("it was asked for".to_string()),

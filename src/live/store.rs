@@ -5,6 +5,7 @@
 
 use crate::candles::{Columns, VALUES};
 use crate::core::{Bar, Candle, DeadLetter, Sequence, Symbol};
+use crate::lease::Lease;
 use crate::letters::write_letters;
 use crate::symbols::Names;
 use crate::worker::Answers;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tallow_common::time::timestamp_type;
 use tallow_common::{Error, Ranges, Result, Times};
-use tallow_lake::{Effort, Replacement};
+use tallow_lake::{Effort, Merging, Replacement};
 use tallow_pipeline::Session;
 use tallow_pipeline::materialize::ResultTable;
 use tallow_udfs::calendar::Timeframe;
@@ -35,6 +36,8 @@ pub(crate) struct Target {
     pub candles: Option<(Timeframe, String)>,
     /// The file of dead letters.
     pub dead_letters: PathBuf,
+    /// What makes this run the only one of its name, if candles are kept.
+    pub lease: Option<Lease>,
 }
 
 impl Target {
@@ -128,11 +131,15 @@ impl Unflushed {
             columns.push(bar);
             columns.end(name);
         }
-        let field = |name: &str| Field::new(name, DataType::Float64, true);
-        let keys = [Field::new("symbol", DataType::Utf8View, false), Field::new("ts", timestamp_type(), false)];
-        let schema = Schema::new(keys.into_iter().chain(VALUES.map(field)).collect::<Vec<_>>());
-        Ok(columns.rows(&Arc::new(schema))?)
+        Ok(columns.rows(&candles_schema())?)
     }
+}
+
+/// The columns of candles as they are merged into the lake.
+pub(crate) fn candles_schema() -> SchemaRef {
+    let field = |name: &str| Field::new(name, DataType::Float64, true);
+    let keys = [Field::new("symbol", DataType::Utf8View, false), Field::new("ts", timestamp_type(), false)];
+    Arc::new(Schema::new(keys.into_iter().chain(VALUES.map(field)).collect::<Vec<_>>()))
 }
 
 fn keys(rows: &RecordBatch) -> Result<[ArrayRef; 2]> {
@@ -143,7 +150,8 @@ fn keys(rows: &RecordBatch) -> Result<[ArrayRef; 2]> {
     Ok([cast(column("symbol")?, &DataType::Utf8View)?, cast(column("ts")?, &timestamp_type())?])
 }
 
-fn plan_of(rows: RecordBatch) -> Result<Arc<dyn ExecutionPlan>> {
+/// Rows as a plan.
+pub(crate) fn plan_of(rows: RecordBatch) -> Result<Arc<dyn ExecutionPlan>> {
     let schema: SchemaRef = rows.schema();
     Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], schema, None)?)
 }
@@ -185,9 +193,23 @@ pub(crate) async fn write(session: &Session, target: &Target, flushing: &Flushin
         let [journal, flush] = target.applications();
         let mut sources = vec![(journal, flushing.through), (flush, flushing.flush)];
         sources.extend(flushing.positions.iter().cloned());
-        session
-            .on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan, "LIVE", &sources).await })
-            .await?;
+        sources.extend(target.lease.iter().flat_map(Lease::sources));
+        let held = target.lease.as_ref().map(Lease::held);
+        let merged = session.on_lake(move |lake| async move {
+            lake.merge(
+                timeframe,
+                &origin,
+                plan,
+                Merging { operation: "LIVE", sources: &sources, only_if: held.as_ref() },
+            )
+            .await
+        });
+        if let Err(error) = merged.await {
+            if let Some(lease) = &target.lease {
+                lease.check(session, target, &format!("candles_{timeframe}")).await?;
+            }
+            return Err(error);
+        }
     }
     Ok(())
 }

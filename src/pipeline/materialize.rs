@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tallow_common::{Error, Result, readable};
 use tallow_engine::cancellation::Cancellation;
-use tallow_lake::{Computed, IngestSummary, ResultKind, Written};
+use tallow_lake::{Computed, IngestSummary, Merging, ResultKind, Written};
 use tallow_udfs::calendar::Timeframe;
 
 /// The name of a result table as it is given: `swing` or `labels_swing` among those of the lake, or a place.
@@ -110,8 +110,9 @@ impl Materialization {
     ) -> Result<IngestSummary> {
         let plan = self.plan;
         let _waiter = Cancellation::of_plan(&plan).waiter();
-        let merged =
-            session.on_lake(move |lake| async move { lake.merge(timeframe, &origin, plan, "RESAMPLE", &[]).await });
+        let merged = session.on_lake(move |lake| async move {
+            lake.merge(timeframe, &origin, plan, Merging { operation: "RESAMPLE", sources: &[], only_if: None }).await
+        });
         control.limit(&session.engine().clock()?, merged).await
     }
 }

@@ -391,10 +391,10 @@ impl Drop for Program {
     }
 }
 
-const FEATURES: &str = "select symbol, ts, rsi(14) r, ema(10) e, close from candles";
+pub const FEATURES: &str = "select symbol, ts, rsi(14) r, ema(10) e, close from candles";
 
 /// Starts it; it chooses a port, and says which.
-fn program(folder: &Path, flush: &str) -> Program {
+pub fn program(folder: &Path, flush: &str) -> Program {
     Program::begun(folder, &["--feed", "tcp://127.0.0.1:0", "--flush", flush], "listening on 127.0.0.1:")
 }
 
@@ -437,8 +437,14 @@ impl Program {
         TcpStream::connect(("127.0.0.1", self.port))
     }
 
+    /// Waits until it ends by itself; what it said.
+    pub fn ended(mut self) -> (bool, String) {
+        let is_good = self.child.wait().unwrap().success();
+        (is_good, self.said.lock().unwrap().join("\n"))
+    }
+
     /// Sends lines and waits until that many are accepted; how many were, if the program ends before.
-    fn send(&self, lines: &[String]) -> usize {
+    pub fn send(&self, lines: &[String]) -> usize {
         let Some(mut stream) = self.connect().ok().filter(|_| !lines.is_empty()) else { return 0 };
         let replies = BufReader::new(stream.try_clone().unwrap());
         let text = lines.concat();
@@ -596,22 +602,6 @@ async fn what_is_no_candle_is_refused_and_disturbs_nothing() {
     program.stop();
     let session = over(folder.path()).await;
     assert_eq!(query(&session, "select * from results_features").await.num_rows(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_run_of_a_name_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    begun(folder.path()).await;
-    let first = program(folder.path(), "60s");
-    let second = Command::new(env!("CARGO_BIN_EXE_tallow"))
-        .args(["--lake", "lake", "live", FEATURES, "-t", "1d"])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(!second.status.success());
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another live run keeps its journal in"));
-    drop(first);
 }
 
 /// An exchange that tells of minutes, and closes the connection now and then: which of its bars it tells on which connection, and

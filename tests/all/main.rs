@@ -30,6 +30,7 @@ mod leaks;
 mod library;
 mod limits;
 mod live;
+mod live_alone;
 mod live_together;
 mod manual;
 mod matching;

@@ -10,7 +10,7 @@ use super::as_of::AsOf;
 use super::change_feed::{self, Changed};
 use super::delta::{Log, no_table};
 use super::files::Format;
-use super::ingest::{self, IngestOptions, IngestSummary};
+use super::ingest::{self, IngestOptions, IngestSummary, Merging};
 use super::kind::{CANDLES, ResultKind, candles_folder};
 use super::maintenance::{self, HistoryEntry, OptimizeSummary};
 use super::overwrite::{self, Computed, Earlier, Written};
@@ -143,17 +143,19 @@ impl Lake {
     }
 
     /// Merges rows that are candles already, ordered by (symbol, ts), into the table of a timeframe, whose bars begin by an
-    /// origin. The commit records which operation they came by, and what they were made from: of each source, under a name, the version.
+    /// origin.
+    ///
+    /// # Errors
+    /// What must be recorded already is not; nothing is written then.
     pub async fn merge(
         &self,
         timeframe: Timeframe,
         origin: &str,
         rows: Arc<dyn ExecutionPlan>,
-        operation: &'static str,
-        sources: &[(String, u64)],
+        merging: Merging<'_>,
     ) -> Result<IngestSummary> {
         let (state, cache, url) = (&self.state, &self.cache, &self.options.url);
-        let done = ingest::merge_rows(state, cache, url, (timeframe, origin), &rows, operation, sources).await;
+        let done = ingest::merge_rows(state, cache, url, (timeframe, origin), &rows, merging).await;
         self.refresh().await?;
         done
     }

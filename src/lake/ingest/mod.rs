@@ -31,6 +31,7 @@ pub use mapping::Naming;
 pub use preset::Preset;
 use progress::IngestProgress;
 use regex::Regex;
+pub use run::{Merging, Recorded};
 pub(super) use run::{ingest, merge_rows};
 pub use summary::IngestSummary;
 

@@ -12,12 +12,12 @@ use super::tally::Tally;
 use super::target::{Begins, Target};
 use super::upsert::{MAX_TAILS, Merged, REWRITE_BYTES};
 use super::{IngestOptions, IngestProgress, IngestSummary, cause};
-use crate::delta::{Attempts, Change, Log, transactions};
+use crate::delta::{Attempts, Change, Log, Snapshot, transactions};
 use crate::profile::ProfileCache;
 use crate::table::CandleTable;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -244,6 +244,39 @@ fn zone(name: Option<&str>) -> Result<Zone> {
     })
 }
 
+/// What the commit of merged rows records, and on what it depends.
+#[derive(Debug, Clone, Copy)]
+pub struct Merging<'a> {
+    /// The operation that made them.
+    pub operation: &'static str,
+    /// What they were made from: of each source, under a name, the version.
+    pub sources: &'a [(String, u64)],
+    /// What must be recorded already.
+    pub only_if: Option<&'a Recorded>,
+}
+
+/// What a table must have recorded, so that something is written to it: a change by somebody else is seen, and not written over.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The name of an application.
+    pub application: String,
+    /// The number that it has recorded last; `None`: none yet.
+    pub reached: Option<u64>,
+}
+
+impl Recorded {
+    async fn check(&self, log: &Log, base: Option<&Snapshot>) -> Result<()> {
+        let reached = match base {
+            Some(base) => base.reached(log, &self.application).await?.and_then(|reached| u64::try_from(reached).ok()),
+            None => None,
+        };
+        if reached == self.reached {
+            return Ok(());
+        }
+        exec_err!("somebody else has written `{}` to {} meanwhile", self.application, log.location)
+    }
+}
+
 /// Merges the rows of a plan, candles already and ordered by (symbol, ts), into the table of a timeframe.
 pub(crate) async fn merge_rows(
     state: &Arc<SessionState>,
@@ -251,15 +284,18 @@ pub(crate) async fn merge_rows(
     lake: &str,
     (timeframe, origin): (Timeframe, &str),
     rows: &Arc<dyn ExecutionPlan>,
-    operation: &'static str,
-    sources: &[(String, u64)],
+    merging: Merging<'_>,
 ) -> Result<IngestSummary> {
+    let Merging { operation, sources, only_if } = merging;
     let started = Instant::now();
     let log = Log::at(state.as_ref(), &format!("{}/candles/{timeframe}", lake.trim_end_matches('/')))?;
     let mut attempts = Attempts::default();
     loop {
         let begins = Begins { origin: Some(origin), calendar: None };
         let target = Target::open(state, cache, &log, timeframe, begins).await?;
+        if let Some(recorded) = only_if {
+            recorded.check(&log, target.base.as_ref()).await?;
+        }
         let schema = target.schema_with(&rows.schema());
         // A plan keeps state of its last run.
         let stream = execute_stream(reset_plan_states(Arc::clone(rows))?, state.task_ctx())?;

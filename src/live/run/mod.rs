@@ -269,6 +269,11 @@ impl Running {
         let dead_letters = self.live.core.dead_letters().filter(|letter| letter.gone_with.is_none()).count();
         let left = self.left.unwrap_or_default();
         let notes = self.live.plan.notes.clone();
+        if let Some(lease) = &self.live.target.lease
+            && let Err(error) = lease.end(&self.live.session, &self.live.target).await
+        {
+            tracing::warn!("the next run of this name elsewhere has to wait: {error}");
+        }
         Ok(Summary { counters, notes, unreadable: self.unreadable, rows: self.rows, left, dead_letters })
     }
 

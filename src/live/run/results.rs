@@ -10,7 +10,7 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tallow_common::{Error, Result};
+use tallow_common::{Code, Error, Result};
 
 impl Running {
     pub(super) async fn computed(
@@ -147,6 +147,7 @@ impl Running {
                 }
                 self.step(Event::Flushed { through: flushing.through })
             }
+            Err(error) if matches!(error, Error::Known { code: Code::Conflict, .. }) => Err(error),
             Err(error) => {
                 tracing::warn!("results are not written yet: {error}");
                 self.wait_for_flush.append(&mut self.wait_for_running);

@@ -12,7 +12,7 @@ use datafusion::logical_expr::LogicalPlan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tallow_common::{Ranges, Result, Times};
-use tallow_lake::CandleTable;
+use tallow_lake::{CandleTable, Merging};
 use tallow_udfs::calendar::{Grid, Origin};
 
 /// Bars to be made.
@@ -68,7 +68,10 @@ pub(super) async fn run(
     let rows = session.physical(&work.restrict(plan, false)?).await?;
     let (timeframe, sources) = (resample.timeframe, pipeline.transactions(&work));
     let merged = session
-        .on_lake(move |lake| async move { lake.merge(timeframe, &origin, rows, "RESAMPLE", &sources).await })
+        .on_lake(move |lake| async move {
+            lake.merge(timeframe, &origin, rows, Merging { operation: "RESAMPLE", sources: &sources, only_if: None })
+                .await
+        })
         .await?;
     let done = match merged.version {
         Some(version) => Done::Written { rows: merged.new + merged.restated, version },
