@@ -66,6 +66,13 @@ impl<T: Clone> Layered<T> {
     pub fn or(&self, flag: Option<T>) -> T {
         flag.unwrap_or_else(|| self.value.clone())
     }
+
+    /// Another default.
+    pub fn set_default(&mut self, value: T) {
+        if self.from == "default" {
+            self.value = value;
+        }
+    }
 }
 
 pub(super) fn layer<T>(

@@ -18,7 +18,7 @@ use clap::Args as ClapArgs;
 use emit::{Emit, Notify};
 use patterns::PatternArgs;
 pub(super) use settings::{LiveConfig, LiveFile};
-use settings::{When, duration};
+use settings::{Profile, When, duration};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,7 +101,11 @@ pub(super) struct LiveArgs {
     /// Compute every result anew from all the bars that it looks at, as a check: slower
     #[arg(long)]
     pub recompute: bool,
-    /// How many compute at the same time [default: the threads; env: TALLOW_LIVE_WORKERS]
+    /// What matters most, which sets workers, sizes of batches and how often results are written
+    /// [default: throughput; env: TALLOW_LIVE_PROFILE]
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// How many compute at the same time [default: the profile's; env: TALLOW_LIVE_WORKERS]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
     /// How long results wait to be written to the lake
@@ -123,7 +127,8 @@ impl Run for LiveArgs {
         if let Some(command) = self.command.take() {
             return command.run(cx).await;
         }
-        let (config, journal) = (&cx.config.live, cx.config.live.journal.or(self.journal.clone()));
+        let config = &cx.config.live.clone().with(self.profile);
+        let journal = config.journal.or(self.journal.clone());
         let session = Arc::new(cx.config.session().await?);
         let replays = self.feed.iter().filter_map(|feed| match feed {
             FeedUrl::Replay(replay) => Some(replay),
@@ -137,6 +142,7 @@ impl Run for LiveArgs {
         let is_stored = self.to.is_none() && pipeline.into != UNNAMED;
         let mut settings = Settings::default();
         settings.workers = config.workers.or(self.workers.map(Some)).unwrap_or(cx.config.threads()).max(1);
+        (settings.batch, settings.flush_rows) = (config.batch.value, config.flush_rows.value);
         settings.flush_every = i64::try_from(config.flush.or(self.flush).as_micros()).unwrap_or(i64::MAX);
         settings.durable = match config.durable.or(self.durable) {
             When::Batch => Durable::Batch,
