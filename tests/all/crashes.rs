@@ -4,6 +4,7 @@
 //! done, neither the commit nor the tidying up. n goes from 0 up until the job runs through.
 
 use crate::common::{DAY, START, query, settings};
+use crate::live::options;
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
@@ -18,12 +19,14 @@ use object_store::{
 use std::fmt::{Display, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use tallow::live::{Live, LiveOptions};
 use tallow::pipeline::incremental::{Definition, Pipeline, RunOptions};
 use tallow::pipeline::label::LabelRun;
 use tallow::pipeline::maintenance;
 use tallow::pipeline::resample::Resample;
 use tallow::{Control, Session, Settings};
 use tallow_lake::IngestOptions;
+use tokio_util::sync::CancellationToken;
 
 /// So many writes work.
 #[derive(Debug, Clone)]
@@ -249,4 +252,76 @@ async fn a_job_that_is_killed_anywhere_and_run_again_is_done_once() {
         println!("{name}: {points} points");
         assert!(points > 0, "{name} writes nothing");
     }
+}
+
+/// A live run over the lake that a session opens, from its start to its end; how many candles it accepted.
+async fn live(session: Session, journal: &std::path::Path, lines: &str) -> tallow::Result<usize> {
+    let text = "select symbol, ts, sma(3) as s, ema(5) as e from candles";
+    let mut settings = tallow::live::Settings::default();
+    settings.durable = tallow::live::Durable::Batch;
+    let kept = LiveOptions {
+        keeps_results: true,
+        keeps_candles: true,
+        known_until: None,
+        // What cannot be written by then is left to the next run.
+        drain: std::time::Duration::from_secs(1),
+        settings,
+        ..options(journal)
+    };
+    let session = Arc::new(session);
+    let run = Live::open(Arc::clone(&session), &pipeline("results", Definition::query(text), "results"), kept).await?;
+    let (door, stop) = (run.door().unwrap(), CancellationToken::new());
+    let (feed, stopped) = ("http://127.0.0.1:0".parse().unwrap(), stop.clone());
+    let running =
+        session.engine().spawn(async move { run.run(&[feed], Box::new(tallow::live::Nobody), stopped).await })?;
+    let accepted = match lines.is_empty() {
+        true => 0,
+        false => door.submit(lines.as_bytes()).await?.accepted,
+    };
+    stop.cancel();
+    running.await.unwrap()?;
+    Ok(usize::try_from(accepted).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_run_that_is_killed_anywhere_loses_and_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(InMemory::new());
+    let before = undisturbed(&store).await;
+    ingest(&before, &delivery(folder.path(), "1.csv", 0..30, 1.0)).await.unwrap();
+    let mut lines = String::new();
+    for day in 28..36 {
+        for symbol in ["A", "B", "C"] {
+            // The first two are corrections.
+            let close = 40.0 + ((day * 31 + symbol.len() as i64) % 19) as f64;
+            let ts = (START + day * DAY) / 1_000_000;
+            let (high, low) = (close + 1.0, close - 1.0);
+            lines += &serde_json::json!({"symbol": symbol, "ts": ts, "open": close, "high": high, "low": low,
+                "close": close, "volume": 100})
+            .to_string();
+            lines += "\n";
+        }
+    }
+    let tables = ["candles_1d", "results_results"];
+    let journal = |of: &str| folder.path().join(of);
+    let whole = Arc::new(store.fork());
+    assert_eq!(live(undisturbed(&whole).await, &journal("whole"), &lines).await.unwrap(), 24);
+    let expected = contents(&undisturbed(&whole).await, &tables).await;
+    let mut points = 0;
+    loop {
+        let (copy, journal) = (Arc::new(store.fork()), journal(&points.to_string()));
+        let (killed, left) = session(&copy, points).await;
+        let accepted = live(killed, &journal, &lines).await;
+        if !left.is_gone() {
+            break;
+        }
+        // What was accepted is not sent again.
+        let rest = if accepted.is_ok() { "" } else { lines.as_str() };
+        live(undisturbed(&copy).await, &journal, rest).await.unwrap();
+        let got = contents(&undisturbed(&copy).await, &tables).await;
+        assert!(got == expected, "killed at write {points}");
+        points += 1;
+    }
+    println!("live run: {points} points");
+    assert!(points > 4, "{points}");
 }

@@ -54,6 +54,8 @@ enum Happening {
     Stop,
     /// Somebody asks for dead letters to be tried again.
     Retry,
+    /// Somebody asks for what waits to be written to the lake.
+    Flush,
     Heal,
 }
 
@@ -244,6 +246,10 @@ impl World {
             let when = begin + self.dice.below((end - begin) as u64) as Micros;
             self.at(when, Happening::Retry);
         }
+        for _ in 0..self.dice.below(4) {
+            let when = begin + self.dice.below((end - begin) as u64) as Micros;
+            self.at(when, Happening::Flush);
+        }
         self.at(begin + (bars + 40) * STEP, Happening::Heal);
         self.at(begin + (bars + 60) * STEP, Happening::Stop);
     }
@@ -328,6 +334,12 @@ impl World {
                 if self.core.is_some() {
                     self.tell(|| "dead letters are to be tried again".to_string());
                     self.step(Event::Retry { symbol: None })?;
+                }
+            }
+            Happening::Flush => {
+                if self.core.is_some() {
+                    self.tell(|| "what waits is to be written".to_string());
+                    self.step(Event::Flush)?;
                 }
             }
             Happening::Delivery { candle } => {
