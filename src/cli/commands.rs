@@ -3,8 +3,8 @@
 use super::config::Config;
 use super::{
     Failure, backtest, calendar, check, completions, config, describe, discover, explain, fetch, formula, functions,
-    history, ingest, label, levels, live, matching, optimize, pattern, pipeline, query, replay, resample, run, scan,
-    strategy, sweep, synth, tables, vacuum, validate,
+    history, ingest, key, label, levels, live, matching, optimize, pattern, pipeline, query, replay, resample, run,
+    scan, serve, strategy, sweep, synth, tables, vacuum, validate,
 };
 #[cfg(feature = "report")]
 use super::{chart, report};
@@ -91,6 +91,11 @@ commands! {
     Pipeline(Box<pipeline::PipelineCommand>),
     /// Compute the bars of feeds as they come: results at once, and in the lake later
     Live(Box<live::LiveArgs>),
+    /// Answer queries of others over a lake, by HTTP
+    Serve(Box<serve::ServeArgs>),
+    /// Keys of those who may ask a server: add, list, revoke
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Send the bars of a table to a live run, in order or not, as a load
     Replay(replay::ReplayArgs),
     /// Find support and resistance levels, and what happened to them

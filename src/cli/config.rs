@@ -5,6 +5,7 @@ use super::args::Global;
 use super::commands::{Context, Run};
 use super::live::{LiveConfig, LiveFile};
 use super::output::out;
+use super::serve::{ServeConfig, ServeFile};
 use crate::Error;
 use crate::pipeline::Request;
 use crate::{Session, Settings};
@@ -36,6 +37,8 @@ struct File {
     queries: Option<String>,
     #[serde(default)]
     live: LiveFile,
+    #[serde(default)]
+    serve: ServeFile,
 }
 
 /// A setting and where it comes from.
@@ -56,6 +59,7 @@ pub(super) struct Config {
     cache_dir: Layered<Option<PathBuf>>,
     queries: Layered<PathBuf>,
     pub live: LiveConfig,
+    pub serve: ServeConfig,
     as_of: Option<AsOf>,
     pub quiet: bool,
     pub verbose: bool,
@@ -151,6 +155,7 @@ impl Config {
                 "queries".into(),
             )?,
             live: LiveConfig::load(file.live)?,
+            serve: ServeConfig::load(file.serve)?,
             as_of: flags.as_of.clone(),
             quiet: flags.quiet,
             verbose: flags.verbose > 0,
@@ -166,7 +171,21 @@ impl Config {
         self.threads.value
     }
 
+    /// The memory limit in bytes.
+    pub fn memory(&self) -> usize {
+        self.memory.value
+    }
+
     pub async fn session(&self) -> Result<Session, Error> {
+        self.open(false).await
+    }
+
+    /// One that reads no files beside those of the lake, for others than the user.
+    pub async fn confined_session(&self) -> Result<Session, Error> {
+        self.open(true).await
+    }
+
+    async fn open(&self, confined: bool) -> Result<Session, Error> {
         // Who runs a query of one's own that cannot be read is told; others need not know.
         let own = crate::named_queries(Some(self.queries()));
         let queries = own.or_else(|_| crate::named_queries(None))?;
@@ -177,6 +196,7 @@ impl Config {
             threads: self.threads.value,
             spill_dir: self.spill_dir.value.clone(),
             cache_dir: self.cache_dir.value.clone(),
+            confined,
             ..Settings::default()
         };
         let session = crate::pipeline::open(settings, &queries).await?;
@@ -197,8 +217,8 @@ impl Config {
             ("cache_dir", path(&self.cache_dir.value), self.cache_dir.from),
             ("queries", self.queries.value.display().to_string(), self.queries.from),
         ];
-        for (name, value, from) in rows.into_iter().chain(self.live.rows()) {
-            out!("{name:<12} {value:<40} {from}");
+        for (name, value, from) in rows.into_iter().chain(self.live.rows()).chain(self.serve.rows()) {
+            out!("{name:<18} {value:<40} {from}");
         }
         Ok(())
     }

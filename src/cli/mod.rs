@@ -20,6 +20,7 @@ mod given;
 mod help;
 mod history;
 mod ingest;
+mod key;
 mod label;
 mod levels;
 mod live;
@@ -30,7 +31,6 @@ mod pattern;
 #[cfg(feature = "report")]
 mod pictures;
 mod pipeline;
-mod portable;
 mod progress;
 mod query;
 mod repl;
@@ -40,6 +40,7 @@ mod report;
 mod resample;
 mod run;
 mod scan;
+mod serve;
 mod skipped;
 mod statement;
 mod strategy;
@@ -160,8 +161,8 @@ fn runtime() -> std::io::Result<Runtime> {
 
 /// Runs a command on a thread of its own, so that an interrupt is heard whatever the command is busy with.
 async fn attended(args: Args, give_back_soon: fn()) -> std::io::Result<Ended> {
-    let delivers = matches!(args.command, Some(Command::Scan(_) | Command::Live(_)));
-    let is_service = matches!(args.command, Some(Command::Live(_)));
+    let delivers = matches!(args.command, Some(Command::Scan(_) | Command::Live(_) | Command::Serve(_)));
+    let is_service = matches!(args.command, Some(Command::Live(_) | Command::Serve(_)));
     let mut interrupt = std::pin::pin!(interrupted(is_service));
     // From here on the process hears of interrupts, and is not ended by them.
     if std::future::poll_fn(|cx| Poll::Ready(interrupt.as_mut().poll(cx).is_ready())).await {

@@ -4,17 +4,13 @@ use super::Failure;
 use super::args::{Format, OutputArgs};
 use super::config::Config;
 use super::destination::{Opened, Stream, Target, open};
-use super::portable::{portable, ported};
 use super::wording;
 use crate::Error;
+use crate::pipeline::encoding::Encoder;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
-use arrow::ipc::writer::{FileWriter, StreamWriter};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use comfy_table::{CellAlignment, Table};
-use datafusion::parquet::arrow::ArrowWriter;
-use datafusion::parquet::basic::{Compression, ZstdLevel};
-use datafusion::parquet::file::properties::WriterProperties;
 use std::fmt::{Arguments, Display};
 use std::io::Write;
 use tallow_common::redact::redacted;
@@ -50,9 +46,6 @@ pub(super) fn date(ts: i64) -> String {
     chrono::DateTime::from_timestamp_micros(ts).map(|t| t.format("%Y-%m-%d").to_string()).unwrap_or_default()
 }
 
-/// A row group of a result file is encoded in memory and ends when it takes this much.
-const ROW_GROUP_BYTES: usize = 8 << 20;
-
 /// Writes all rows of a result.
 pub(super) fn write(to: &OutputArgs, rows: &RecordBatch) -> Result<(), Failure> {
     let mut writer = Writer::new(to, rows.schema())?;
@@ -72,12 +65,7 @@ pub(super) struct Writer {
 
 enum Sink {
     Table(Box<Shown>),
-    Csv(Box<arrow::csv::Writer<Stream>>),
-    Json(Box<arrow::json::ArrayWriter<Stream>>),
-    Ndjson(Box<arrow::json::LineDelimitedWriter<Stream>>),
-    Parquet(Box<ArrowWriter<Stream>>, SchemaRef),
-    ArrowFile(Box<FileWriter<Stream>>, SchemaRef),
-    ArrowStream(Box<StreamWriter<Stream>>, SchemaRef),
+    Encoded(Box<Encoder<Stream>>),
 }
 
 /// Rows that a table will show once all have come.
@@ -92,39 +80,15 @@ struct Shown {
 impl Writer {
     pub fn new(args: &OutputArgs, schema: SchemaRef) -> Result<Writer, Failure> {
         let Opened { format, target, stream, name } = open(args)?;
-        let sink = match format {
-            Format::Table | Format::Markdown => {
+        let sink = match format.encoding(target.is_file()) {
+            None => {
                 let markdown = format == Format::Markdown;
                 // A file is not read off a screen.
                 let all = args.max_rows == 0 || markdown || args.output.is_some();
                 let limit = if all { usize::MAX } else { args.max_rows };
                 Sink::Table(Box::new(Shown { stream, batches: vec![], schema, limit, markdown }))
             }
-            Format::Csv | Format::Tsv => {
-                let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
-                let mut writer =
-                    arrow::csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter).build(stream);
-                // The header stands even where no row follows.
-                named(writer.write(&RecordBatch::new_empty(flat_schema(&schema))), &name)?;
-                Sink::Csv(Box::new(writer))
-            }
-            Format::Json => Sink::Json(Box::new(arrow::json::ArrayWriter::new(stream))),
-            Format::Ndjson => Sink::Ndjson(Box::new(arrow::json::LineDelimitedWriter::new(stream))),
-            Format::Parquet => {
-                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
-                let schema = portable(&schema);
-                let writer = ArrowWriter::try_new(stream, SchemaRef::clone(&schema), Some(properties.build()));
-                Sink::Parquet(Box::new(named(writer, &name)?), schema)
-            }
-            // The file format ends with an index of its batches: of use to who can go back and forth in it.
-            Format::Arrow if target.is_file() => {
-                let schema = portable(&schema);
-                Sink::ArrowFile(Box::new(named(FileWriter::try_new(stream, &schema), &name)?), schema)
-            }
-            Format::Arrow => {
-                let schema = portable(&schema);
-                Sink::ArrowStream(Box::new(named(StreamWriter::try_new(stream, &schema), &name)?), schema)
-            }
+            Some(encoding) => Sink::Encoded(Box::new(named(Encoder::new(encoding, &schema, stream), &name)?)),
         };
         Ok(Writer { target, sink, name, rows: 0 })
     }
@@ -141,18 +105,7 @@ impl Writer {
                 }
                 Ok(())
             }
-            Sink::Csv(writer) => named(writer.write(&flatten(batch)?), name),
-            Sink::Json(writer) => named(writer.write(batch), name),
-            Sink::Ndjson(writer) => named(writer.write(batch), name),
-            Sink::Parquet(writer, schema) => {
-                named(writer.write(&ported(batch, schema)?), name)?;
-                match writer.memory_size() > ROW_GROUP_BYTES {
-                    true => named(writer.flush(), name),
-                    false => Ok(()),
-                }
-            }
-            Sink::ArrowFile(writer, schema) => named(writer.write(&ported(batch, schema)?), name),
-            Sink::ArrowStream(writer, schema) => named(writer.write(&ported(batch, schema)?), name),
+            Sink::Encoded(encoder) => named(encoder.write(batch), name),
         }
     }
 
@@ -172,20 +125,7 @@ impl Writer {
                 named(write!(stream, "{text}\n{tail}"), &name)?;
                 stream
             }
-            Sink::Csv(writer) => writer.into_inner(),
-            Sink::Json(mut writer) => {
-                named(writer.finish(), &name)?;
-                let mut stream = writer.into_inner();
-                named(writeln!(stream), &name)?;
-                stream
-            }
-            Sink::Ndjson(mut writer) => {
-                named(writer.finish(), &name)?;
-                writer.into_inner()
-            }
-            Sink::Parquet(writer, _) => named(writer.into_inner(), &name)?,
-            Sink::ArrowFile(writer, _) => named(writer.into_inner(), &name)?,
-            Sink::ArrowStream(writer, _) => named(writer.into_inner(), &name)?,
+            Sink::Encoded(encoder) => named(encoder.finish(), &name)?,
         };
         named(stream.finish(), &name)?;
         target.complete()?;
@@ -202,29 +142,6 @@ fn named<T>(result: Result<T, impl Display>, name: &str) -> Result<T, Failure> {
             false => Error::File(name.to_string(), std::io::Error::other(said)).into(),
         }
     })
-}
-
-fn flat_schema(schema: &SchemaRef) -> SchemaRef {
-    let empty = RecordBatch::new_empty(SchemaRef::clone(schema));
-    flatten(&empty).map_or_else(|_| SchemaRef::clone(schema), |b| b.schema())
-}
-
-/// CSV has no structs: their fields become columns `name.field`.
-fn flatten(batch: &RecordBatch) -> Result<RecordBatch, Error> {
-    let mut columns: Vec<(String, ArrayRef)> = vec![];
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        match column.as_struct_opt() {
-            Some(nested) => columns.extend(
-                nested
-                    .fields()
-                    .iter()
-                    .zip(nested.columns())
-                    .map(|(f, c)| (format!("{}.{}", field.name(), f.name()), c.clone())),
-            ),
-            None => columns.push((field.name().clone(), column.clone())),
-        }
-    }
-    Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))?)
 }
 
 fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool) -> Result<String, Error> {

@@ -169,10 +169,23 @@ impl Engine {
 
     /// Plans a rewritten statement. Statements that define or set something take effect here.
     pub async fn frame(&self, statement: Statement) -> Result<DataFrame> {
+        self.frame_if(statement, |_| Ok(())).await
+    }
+
+    /// As [`Engine::frame`], if the plan is permitted.
+    ///
+    /// # Errors
+    /// It is not; nothing has taken effect then.
+    pub async fn frame_if(
+        &self,
+        statement: Statement,
+        permits: impl FnOnce(&LogicalPlan) -> Result<()> + Send + 'static,
+    ) -> Result<DataFrame> {
         let context = self.context.clone();
         let work = async move {
             let state = context.state();
             let plan = state.statement_to_plan(statement).await?;
+            permits(&plan)?;
             match plan {
                 LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => context.execute_logical_plan(plan).await,
                 // A session's state is no small thing to copy twice.

@@ -44,8 +44,14 @@ impl Lake {
     }
 
     fn store_of(&self, path: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        if path.split('/').any(|part| part == "..") {
+            self.options().permits(path)?;
+        }
         let whole = match path.starts_with(['/', '.']) || path.contains("://") {
-            true => path.to_string(),
+            true => {
+                self.options().permits(path)?;
+                path.to_string()
+            }
             false => format!("{}/{path}", self.options().url.trim_end_matches('/')),
         };
         let url = ListingTableUrl::parse(&whole)?;

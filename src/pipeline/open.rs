@@ -32,7 +32,8 @@ pub async fn open(settings: Settings, queries: &NamedQueries) -> Result<Session>
     let rules = vec![Arc::new(SameSymbols) as _];
     let engine = Engine::new(&settings.engine(), Arc::clone(&stores) as _, functions, rules)?;
     let context = engine.context();
-    let lake = LakeOptions { url: settings.lake.clone(), candles: settings.candles.clone(), as_of: None };
+    let Settings { lake: url, candles, confined, .. } = settings.clone();
+    let lake = LakeOptions { url, candles, as_of: None, confined };
     let cache = ProfileCache::new(settings.cache_dir.clone());
     let lake = Arc::new(Lake::open(lake, cache, context.state()).await?);
     let catalog = MemoryCatalogProvider::new();

@@ -159,6 +159,11 @@ impl Statistics {
         self.sum("series")
     }
 
+    /// Bytes that were read from files for it.
+    pub fn bytes_scanned(&self) -> u64 {
+        self.sum("bytes_scanned")
+    }
+
     /// Bytes that sorts and groupings spilled.
     pub fn spilled_bytes(&self) -> u64 {
         self.sum("spilled_bytes")

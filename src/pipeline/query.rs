@@ -5,8 +5,8 @@ use super::bounds::{self, Range};
 use super::control::{Control, Progress};
 use super::named::{self, NamedQuery};
 use super::outcome::{Late, Outcome, Skipped, Statistics};
-use crate::{Request, Session};
-use datafusion::prelude::DataFrame;
+use crate::{Request, Session, policy};
+use datafusion::prelude::{DataFrame, Expr};
 use datafusion::sql::parser::Statement;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::VecDeque;
@@ -24,6 +24,8 @@ pub struct QueryOptions {
     pub range: Range,
     /// These symbols only, as if the tables held no others; `None`: all.
     pub symbols: Option<Vec<String>>,
+    /// These columns of the result only, which are then the only ones that are computed; `None`: all.
+    pub fields: Option<Vec<String>>,
     /// Add a column with the time at which each row was known.
     pub available_at: bool,
     /// Length of the bars that stand for `candles` in the text; by default the lake's days.
@@ -32,6 +34,8 @@ pub struct QueryOptions {
     pub request: Request,
     /// How long all of its statements may take, from parsing to the last row.
     pub timeout: Option<Duration>,
+    /// Whether statements that change something are refused.
+    pub reads_only: bool,
 }
 
 /// A text to run.
@@ -80,10 +84,9 @@ impl Query {
     /// What is wrong with the text.
     pub async fn begin(&self, session: &Session) -> Result<Statements> {
         let options = self.options.clone();
-        let request = match options.request == Request::default() {
-            true => None,
-            false => Some(session.for_request(&options.request)?),
-        };
+        // What one request sets is not seen by others.
+        let is_apart = options.reads_only || options.request != Request::default();
+        let request = is_apart.then(|| session.for_request(&options.request)).transpose()?;
         let session = request.as_ref().unwrap_or(session);
         let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let parsed = Control::default().by(deadline).limit(&session.engine().clock()?, self.parse(session)).await?;
@@ -162,7 +165,10 @@ impl Statements {
         let silent = is_silent(&statement);
         let mut absent = vec![];
         let planned = async {
-            let mut frame = session.frame(statement).await?;
+            let mut frame = match self.options.reads_only {
+                true => session.engine().frame_if(statement, policy::reads_only).await?,
+                false => session.frame(statement).await?,
+            };
             if !silent {
                 (frame, absent) = self.restricted(session, frame).await?;
             }
@@ -205,8 +211,27 @@ impl Statements {
         if self.options.available_at {
             frame = bounds::with_available_at(session, frame).await?;
         }
-        Ok((bounds::bounded(session, frame, self.options.range).await?, skipped))
+        let mut frame = bounds::bounded(session, frame, self.options.range).await?;
+        if let Some(fields) = &self.options.fields {
+            frame = with_fields(frame, fields)?;
+        }
+        Ok((frame, skipped))
     }
+}
+
+/// Some columns of a frame, in the order in which they are named.
+fn with_fields(frame: DataFrame, fields: &[String]) -> Result<DataFrame> {
+    let schema = frame.schema();
+    let found = fields.iter().map(|name| {
+        let known = || schema.iter().map(|(_, field)| field.name().as_str());
+        let column = schema.columns().into_iter().find(|column| column.name == *name);
+        column.map(Expr::Column).ok_or_else(|| {
+            let said = format!("the option `fields` names `{name}`, which the result does not have");
+            Error::not_found(said).with_hint(format!("it has {}", known().collect::<Vec<_>>().join(", ")))
+        })
+    });
+    let found = found.collect::<Result<Vec<_>>>()?;
+    Ok(frame.select(found)?)
 }
 
 /// Statements that change something and have nothing to show.

@@ -41,13 +41,25 @@ pub struct Settings {
     pub batch_size: usize,
     /// Object stores that are not opened by tallow itself, each under a URL whose scheme and host stand for it.
     pub stores: Vec<(Url, Arc<dyn ObjectStore>)>,
+    /// Whether files beside those of the lake and `candles` are not read, whoever names them.
+    pub confined: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let EngineOptions { memory, threads, spill_dir, batch_size } = EngineOptions::default();
         let lake = "./data".to_string();
-        Self { lake, candles: None, memory, threads, spill_dir, cache_dir: None, batch_size, stores: vec![] }
+        Self {
+            lake,
+            candles: None,
+            memory,
+            threads,
+            spill_dir,
+            cache_dir: None,
+            batch_size,
+            stores: vec![],
+            confined: false,
+        }
     }
 }
 

@@ -1,12 +1,17 @@
 //! The doors of tallow that listen.
 //!
-//! One HTTP router, whose routes are those of what is served: a live run today.
+//! Whatever the door, a query is one of [`Queries`]: it waits for its turn, runs within limits, can be seen and stopped, and leaves a
+//! record. Doors read what came in and write what goes out.
 
+mod access;
 mod client;
-mod guard;
-mod live;
+mod http;
+mod lag;
 mod metrics;
+mod queries;
 mod watched;
 
+pub use access::{Access, Caller, Key, KeyLimits, Keys, NewKey, Role};
 pub use client::LiveClient;
-pub use live::{Listening, listen};
+pub use http::{Connections, Listening, Server, ServerOptions, Tls, listen};
+pub use queries::{Asked, Limits, Operation, Queries, QueryId, Record, Running, Summary};

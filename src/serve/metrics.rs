@@ -1,5 +1,7 @@
-//! How a live run is doing, in the text format of OpenMetrics. No label carries a symbol.
+//! How a server and a live run are doing, in the text format of OpenMetrics. No label carries a symbol.
 
+use crate::http::Served;
+use crate::queries::QUERY_BOUNDS;
 use crate::watched::Gauge;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -31,6 +33,66 @@ pub(crate) fn text(status: Status, watched: Vec<Gauge>) -> Result<String, Error>
     encode_registry(&mut text, &of_queries)?;
     encode_eof(&mut text)?;
     Ok(text)
+}
+
+/// The metrics of a server, and of queries that are watched.
+pub(crate) fn of_server(served: &Served, watched: Vec<Gauge>) -> Result<String, Error> {
+    let mut text = String::new();
+    let mut of_server = Registry::with_prefix("tallow");
+    of_server.register_collector(Box::new(Server(served.clone())));
+    encode_registry(&mut text, &of_server)?;
+    let mut of_queries = Registry::with_prefix("tallow_query");
+    of_queries.register_collector(Box::new(Queries(watched)));
+    encode_registry(&mut text, &of_queries)?;
+    encode_eof(&mut text)?;
+    Ok(text)
+}
+
+struct Server(Served);
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Server")
+    }
+}
+
+impl Collector for Server {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+        let Served { queries, lag, begun, .. } = &self.0;
+        let mut ended =
+            encoder.encode_descriptor("queries", "Queries that ended, by how they did", None, MetricType::Counter)?;
+        for (state, count) in queries.records().ended() {
+            ConstCounter::new(count).encode(ended.encode_family(&[("state", state)])?)?;
+        }
+        let (running, waiting) = queries.load();
+        gauge(&mut encoder, "queries_running", "Queries that run", running as f64)?;
+        gauge(&mut encoder, "queries_waiting", "Queries that wait for their turn", waiting as f64)?;
+        let (counts, sum) = queries.records().times();
+        let mut times = encoder.encode_descriptor(
+            "query_seconds",
+            "From when a query came until its last row was taken",
+            None,
+            MetricType::Histogram,
+        )?;
+        let bounds = QUERY_BOUNDS.into_iter().chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        times.encode_histogram::<[(&str, &str); 0]>(sum, counts.iter().sum(), &buckets, None)?;
+        let session = queries.session();
+        let pool = &session.context().runtime_env().memory_pool;
+        gauge(&mut encoder, "memory_reserved_bytes", "Memory that queries hold", pool.reserved() as f64)?;
+        gauge(&mut encoder, "memory_limit_bytes", "Memory that they may hold", session.engine().memory() as f64)?;
+        let read = session.bytes_read();
+        counter(&mut encoder, "read_bytes", "Bytes that were read from files and object stores", read)?;
+        let [_, p95, p99] = lag.quantiles();
+        gauge(
+            &mut encoder,
+            "lag_p95_seconds",
+            "How late the threads of connections are, 95 times of a hundred",
+            p95 / 1e3,
+        )?;
+        gauge(&mut encoder, "lag_p99_seconds", "The same, 99 times of a hundred", p99 / 1e3)?;
+        gauge(&mut encoder, "uptime_seconds", "Time since the server began", begun.elapsed().as_secs_f64())
+    }
 }
 
 #[derive(Debug)]

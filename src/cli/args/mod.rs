@@ -3,6 +3,7 @@
 pub(super) mod values;
 
 use super::commands::Command;
+use crate::pipeline::encoding::Encoding;
 use clap::{ArgAction, Args as ClapArgs, Parser, ValueEnum};
 use std::path::PathBuf;
 use tallow_engine::resources::parse_bytes;
@@ -123,6 +124,20 @@ impl Format {
     /// Whether it is no text.
     pub fn is_binary(self) -> bool {
         matches!(self, Format::Parquet | Format::Arrow)
+    }
+
+    /// How rows are written; `None`: as a table for people.
+    pub fn encoding(self, to_file: bool) -> Option<Encoding> {
+        Some(match self {
+            Format::Table | Format::Markdown => return None,
+            Format::Csv => Encoding::Csv,
+            Format::Tsv => Encoding::Tsv,
+            Format::Json => Encoding::Json,
+            Format::Ndjson => Encoding::Ndjson,
+            Format::Parquet => Encoding::Parquet,
+            Format::Arrow if to_file => Encoding::ArrowFile,
+            Format::Arrow => Encoding::Arrow,
+        })
     }
 
     /// Its name on the command line.

@@ -29,7 +29,7 @@ use std::fmt::{Debug, Formatter};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tallow_common::control::OnProgress;
-use tallow_common::{ComputeThreads, Error};
+use tallow_common::{Code, ComputeThreads, Error};
 use tallow_udfs::calendar::Timeframe;
 
 /// Which lake is opened, and as of when.
@@ -41,6 +41,19 @@ pub struct LakeOptions {
     pub candles: Option<String>,
     /// Read tables as they were; by default as they are.
     pub as_of: Option<AsOf>,
+    /// Whether files beside those of the lake are not read, whoever names them: those who ask are not those whose files they are.
+    pub confined: bool,
+}
+
+impl LakeOptions {
+    /// Whether a file beside those of the lake may be read.
+    pub(super) fn permits(&self, path: &str) -> Result<()> {
+        if !self.confined {
+            return Ok(());
+        }
+        let said = format!("'{path}' is not in the lake, and no other files are read here");
+        Err(Error::known(Code::Forbidden, said).into())
+    }
 }
 
 /// A lake: the tables in its folder, tables registered by hand, and files by path.
@@ -326,6 +339,9 @@ impl Lake {
         let given = self.options.candles.clone().filter(|_| plain == CANDLES);
         let own = given.or_else(|| self.names().folder(plain).map(|folder| self.folder(folder)));
         let location = own.or_else(|| is_location(plain).then(|| plain.to_string()));
+        if location.as_deref() == Some(plain) {
+            self.options.permits(plain)?;
+        }
         let as_of = version.or_else(|| self.options.as_of.clone());
         Ok(location.map(|location| (location, as_of)))
     }
@@ -348,7 +364,7 @@ mod tests {
     }
 
     async fn lake(folder: &std::path::Path, state: SessionState) -> Arc<Lake> {
-        let options = LakeOptions { url: folder.display().to_string(), candles: None, as_of: None };
+        let options = LakeOptions { url: folder.display().to_string(), candles: None, as_of: None, confined: false };
         Arc::new(Lake::open(options, ProfileCache::new(None), state).await.unwrap())
     }
 

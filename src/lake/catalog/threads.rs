@@ -99,7 +99,7 @@ fn a_lake_asks_its_store_on_the_threads_that_compute() {
         .with_runtime_env(Arc::new(environment))
         .with_default_features()
         .build();
-    let options = LakeOptions { url: folder.path().display().to_string(), candles: None, as_of: None };
+    let options = LakeOptions { url: folder.path().display().to_string(), candles: None, as_of: None, confined: false };
     let caller = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     caller.block_on(async {
         let lake = Lake::open(options, ProfileCache::new(None), state).await.unwrap();

@@ -59,7 +59,7 @@ mod tests {
 
     async fn lake(folder: &Path) -> Lake {
         let state = SessionStateBuilder::new().with_default_features().build();
-        let options = LakeOptions { url: folder.display().to_string(), candles: None, as_of: None };
+        let options = LakeOptions { url: folder.display().to_string(), candles: None, as_of: None, confined: false };
         Lake::open(options, ProfileCache::new(None), state).await.unwrap()
     }
 

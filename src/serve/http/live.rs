@@ -1,6 +1,8 @@
 //! The routes of a live run.
 
-use crate::guard::same_site;
+use super::connections::{Connections, Listening};
+use super::failed::Failed;
+use super::guard::same_site;
 use crate::metrics;
 use crate::watched::Watched;
 use axum::body::Bytes;
@@ -13,12 +15,10 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use tallow_common::{Code, Error, Result};
+use tallow_common::Error;
 use tallow_live::Door;
 use tallow_pipeline::Session;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// A body is not longer.
@@ -31,39 +31,12 @@ struct Served {
     watched: Arc<Watched>,
 }
 
-/// A port that is listened on.
-pub struct Listening {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-/// Listens on `host:port`; port 0: any that is free.
-///
-/// # Errors
-/// It cannot be listened on.
-pub async fn listen(address: &str) -> Result<Listening> {
-    let named = |error| Error::File(format!("listening on {address}"), error);
-    let listener = TcpListener::bind(address).await.map_err(named)?;
-    let bound = listener.local_addr().map_err(named)?;
-    if !bound.ip().is_loopback() {
-        tracing::warn!("whoever reaches {bound} can read what the run knows and hand candles in");
-    }
-    Ok(Listening { listener, address: bound })
-}
-
 impl Listening {
-    /// Where.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Serves a live run of a session until it is stopped.
-    pub fn serve(
-        self,
-        door: Door,
-        session: Arc<Session>,
-        stop: CancellationToken,
-    ) -> impl Future<Output = std::io::Result<()>> + Send {
+    pub fn serve(self, door: Door, session: Arc<Session>, stop: CancellationToken) -> impl Future<Output = ()> + Send {
+        if !self.address().ip().is_loopback() {
+            tracing::warn!("whoever reaches {} can read what the run knows and hand candles in", self.address());
+        }
         let served = Served { door, watched: Arc::new(Watched::of(session)) };
         let routes = Router::new()
             .route("/metrics", get(metrics_of))
@@ -76,26 +49,9 @@ impl Listening {
             .route("/v1/live/flush", post(flush))
             .route("/v1/candles", post(candles))
             .layer(DefaultBodyLimit::max(LONGEST))
-            .layer(from_fn_with_state(self.address, same_site))
+            .layer(from_fn_with_state(self.address(), same_site))
             .with_state(served);
-        async move { axum::serve(self.listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await }
-    }
-}
-
-/// An error as an answer.
-struct Failed(Error);
-
-impl IntoResponse for Failed {
-    fn into_response(self) -> Response {
-        let Failed(error) = self;
-        let status = match error.code() {
-            Code::Unavailable | Code::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
-            Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Code::NotFound => StatusCode::NOT_FOUND,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        (status, Json(json!({ "error": { "code": error.code().to_string(), "message": error.to_string() } })))
-            .into_response()
+        self.answer(routes, None, Connections::default(), stop)
     }
 }
 
@@ -106,32 +62,32 @@ struct Which {
 }
 
 async fn metrics_of(State(served): State<Served>) -> Result<Response, Failed> {
-    let status = served.door.status().await.map_err(Failed)?;
+    let status = served.door.status().await?;
     let text = metrics::text(status, served.watched.gauges().await);
-    let text = text.map_err(|error| Failed(Error::invalid(format!("metrics cannot be written: {error}"))))?;
+    let text = text.map_err(|error| Failed::from(Error::invalid(format!("metrics cannot be written: {error}"))))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn ready(State(Served { door, .. }): State<Served>) -> Result<&'static str, Failed> {
-    door.status().await.map_err(Failed)?;
+    door.status().await?;
     Ok("ok\n")
 }
 
 async fn status(State(Served { door, .. }): State<Served>) -> Result<Response, Failed> {
-    Ok(Json(door.status().await.map_err(Failed)?).into_response())
+    Ok(Json(door.status().await?).into_response())
 }
 
 async fn flush(State(Served { door, .. }): State<Served>) -> Result<Response, Failed> {
-    door.flush().await.map_err(Failed)?;
+    door.flush().await?;
     Ok(Json(json!({ "flushed": true })).into_response())
 }
 
 async fn dead_letters(State(Served { door, .. }): State<Served>) -> Result<Response, Failed> {
-    Ok(Json(door.dead_letters().await.map_err(Failed)?).into_response())
+    Ok(Json(door.dead_letters().await?).into_response())
 }
 
 async fn retry(State(Served { door, .. }): State<Served>, Query(which): Query<Which>) -> Result<Response, Failed> {
-    let count = door.retry(which.symbol).await.map_err(Failed)?;
+    let count = door.retry(which.symbol).await?;
     Ok(Json(json!({ "retried": count })).into_response())
 }
 
@@ -139,7 +95,7 @@ async fn drop_letters(
     State(Served { door, .. }): State<Served>,
     Query(which): Query<Which>,
 ) -> Result<Response, Failed> {
-    let count = door.drop_letters(which.symbol).await.map_err(Failed)?;
+    let count = door.drop_letters(which.symbol).await?;
     Ok(Json(json!({ "dropped": count })).into_response())
 }
 
@@ -148,13 +104,13 @@ async fn candles(State(Served { door, .. }): State<Served>, body: Bytes) -> Resu
     let lines = match body.trim_ascii_start().first() {
         Some(b'[') => {
             let all: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&body)
-                .map_err(|error| Failed(Error::invalid(format!("the body is no array of candles: {error}"))))?;
+                .map_err(|error| Failed::from(Error::invalid(format!("the body is no array of candles: {error}"))))?;
             // Each on a line of its own.
             all.iter().map(|candle| candle.get().replace('\n', " ") + "\n").collect::<String>().into_bytes()
         }
         _ => body.to_vec(),
     };
-    let submitted = door.submit(&lines).await.map_err(Failed)?;
+    let submitted = door.submit(&lines).await?;
     let status = match (submitted.accepted, submitted.rejected.is_empty()) {
         (0, false) => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,

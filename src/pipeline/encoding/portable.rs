@@ -1,20 +1,20 @@
 //! Columns as every reader of Parquet and Arrow knows them: DataFusion's views of text are newer than most of these, and
 //! pyarrow can neither filter nor sort nor join by them.
 
-use crate::Result;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
+use tallow_common::Result;
 
 /// A schema without views, and with times in one unit; those without a zone are of UTC, as everywhere here.
-pub(super) fn portable(schema: &Schema) -> SchemaRef {
+pub fn portable(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(portable_field);
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// Rows with the types of such a schema.
-pub(super) fn ported(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub fn ported(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let columns = batch.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {

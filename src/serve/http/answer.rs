@@ -1,0 +1,202 @@
+//! Rows as the body of an answer.
+//!
+//! Rows are encoded where they are computed, and handed on as they come. What is encoded first is waited for: an answer that is
+//! whole by then says so in its headers. Of one that fails later, the client sees that it is not whole: the connection breaks
+//! before its end, and lines of JSON end with the error.
+
+use super::ask::content_type;
+use super::failed::{Failed, told};
+use crate::queries::{Record, Running};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use tallow_common::{Error, Result};
+use tallow_pipeline::Session;
+use tallow_pipeline::encoding::{Encoder, Encoding};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// What is encoded is waited for up to so many bytes, before the headers are sent.
+const FIRST: usize = 64 << 10;
+/// Pieces that wait to be sent.
+const PIECES: usize = 2;
+
+/// The name of a query.
+pub(super) const QUERY_ID: HeaderName = HeaderName::from_static("x-query-id");
+/// What it took.
+const SUMMARY: HeaderName = HeaderName::from_static("x-tallow-summary");
+
+/// A part of an answer.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// It is whole.
+    End(Box<Record>),
+}
+
+/// Where an encoder writes to, and what it has written is taken from.
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Buffer {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The rows of a query as an answer.
+///
+/// # Errors
+/// They cannot be encoded, or the query failed before the headers were sent.
+pub(super) async fn answer(session: &Session, query: Running, encoding: Encoding) -> Result<Response, Failed> {
+    let id = query.id().clone();
+    let failed = Failed::of(Some(id.clone()));
+    let warnings = query.warnings.clone();
+    let (to, mut from) = channel(PIECES);
+    let clock = session.engine().clock().map_err(&failed)?;
+    session.engine().spawn(encode(query, encoding, to, clock)).map_err(&failed)?;
+    let (mut first, mut record) = (vec![], None);
+    while first.len() < FIRST {
+        match from.recv().await {
+            Some(Ok(Piece::Bytes(bytes))) => first.extend(bytes),
+            Some(Ok(Piece::End(ended))) => {
+                record = Some(ended);
+                break;
+            }
+            Some(Err(error)) => return Err(failed(error)),
+            None => return Err(failed(Error::Cancelled)),
+        }
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(encoding)));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.extend(value(&id.to_string()).map(|id| (QUERY_ID, id)));
+    for warning in &warnings.list {
+        headers.append(
+            header::WARNING,
+            value(&format!("199 - \"{}\"", warning.message.replace('"', "'")))
+                .unwrap_or(HeaderValue::from_static("199 -")),
+        );
+    }
+    let body = match record {
+        Some(record) => {
+            headers.extend(summary(&record).map(|summary| (SUMMARY, summary)));
+            Body::from(first)
+        }
+        None => {
+            headers.insert(header::TRAILER, HeaderValue::from_static("x-tallow-summary"));
+            Body::new(StreamBody::new(frames(first, from, encoding, id.to_string())))
+        }
+    };
+    Ok((headers, body).into_response())
+}
+
+/// A text as the value of a header, if it can be one.
+fn value(text: &str) -> Option<HeaderValue> {
+    let plain: String = text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { ' ' }).collect();
+    HeaderValue::from_str(&plain).ok()
+}
+
+fn summary(record: &Record) -> Option<HeaderValue> {
+    let Record { rows, bytes, scanned_bytes, spilled_bytes, wait_us, plan_us, run_us, .. } = record;
+    let ms = |micros: &u64| (*micros as f64 / 1e3 * 1e3).round() / 1e3;
+    let of = serde_json::json!({"rows": rows, "bytes": bytes, "scanned_bytes": scanned_bytes,
+        "spilled_bytes": spilled_bytes, "wait_ms": ms(wait_us), "plan_ms": ms(plan_us), "run_ms": ms(run_us)});
+    value(&of.to_string())
+}
+
+/// What comes after the first part.
+fn frames(
+    first: Vec<u8>,
+    from: Receiver<Result<Piece>>,
+    encoding: Encoding,
+    id: String,
+) -> impl Stream<Item = Result<Frame<Bytes>, std::io::Error>> {
+    let rest = stream::unfold(Some(from), move |from| {
+        let id = id.clone();
+        async move {
+            let mut from = from?;
+            let broken = |error: &Error| std::io::Error::other(error.to_string());
+            Some(match from.recv().await {
+                Some(Ok(Piece::Bytes(bytes))) => (vec![Ok(Frame::data(Bytes::from(bytes)))], Some(from)),
+                Some(Ok(Piece::End(record))) => {
+                    let trailers = summary(&record).map(|summary| (SUMMARY, summary)).into_iter().collect();
+                    (vec![Ok(Frame::trailers(trailers))], None)
+                }
+                Some(Err(error)) => {
+                    let mut last = vec![];
+                    if encoding == Encoding::Ndjson {
+                        let line = format!("{}\n", told(&error, id.parse().ok().as_ref()));
+                        last.push(Ok(Frame::data(Bytes::from(line))));
+                    }
+                    last.push(Err(broken(&error)));
+                    (last, None)
+                }
+                None => (vec![Err(broken(&Error::Cancelled))], None),
+            })
+        }
+    });
+    stream::iter([Ok(Frame::data(Bytes::from(first)))]).chain(rest.map(stream::iter).flatten())
+}
+
+/// Encodes rows as they come, until all are, or nobody wants them.
+async fn encode(mut query: Running, encoding: Encoding, to: Sender<Result<Piece>>, clock: tokio::runtime::Handle) {
+    let control = query.control().clone();
+    let send = |piece: Piece| {
+        let to = to.clone();
+        let left = || Error::Cancelled;
+        control.limit(&clock, async move { to.send(Ok(piece)).await.map_err(|_| left()) })
+    };
+    let whole = async {
+        let buffer = Buffer::default();
+        let mut encoder = Encoder::new(encoding, &query.schema, buffer.clone())?;
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = to.closed() => return Err(Error::Cancelled),
+                next = query.try_next() => next?,
+            };
+            let Some(rows) = next else { break };
+            encoder.write(&rows)?;
+            let bytes = buffer.take();
+            query.sent(bytes.len());
+            if !bytes.is_empty() {
+                send(Piece::Bytes(bytes)).await?;
+            }
+        }
+        encoder.finish()?;
+        let bytes = buffer.take();
+        query.sent(bytes.len());
+        if !bytes.is_empty() {
+            send(Piece::Bytes(bytes)).await?;
+        }
+        Ok(())
+    };
+    match whole.await {
+        Ok(()) => {
+            let record = Box::new(query.record());
+            // What the query held is given back before it is said that it has ended.
+            drop(query);
+            let _ = to.send(Ok(Piece::End(record))).await;
+        }
+        Err(error) => {
+            query.failed(&error);
+            drop(query);
+            let _ = to.send(Err(error)).await;
+        }
+    }
+}

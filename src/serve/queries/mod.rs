@@ -1,0 +1,382 @@
+//! The life of a query, the same for every door: it waits for its turn, runs within limits, can be seen and stopped while it runs,
+//! and leaves a record.
+//!
+//! All of it hangs on the stream of rows: whoever drops a [`Running`] query at whatever moment stops it and gives back what it held.
+
+mod admission;
+mod ids;
+mod records;
+mod tables;
+
+use admission::{Admission, Permit};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
+use ids::Ids;
+pub use ids::QueryId;
+pub(crate) use records::QUERY_BOUNDS;
+pub use records::Records;
+pub(crate) use records::micros_of_now;
+pub use records::{Operation, Record, Summary};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tallow_common::redact::redacted;
+use tallow_common::{Code, Error, Result};
+use tallow_engine::dialect::Problems;
+use tallow_pipeline::Session;
+use tallow_pipeline::control::Control;
+use tallow_pipeline::outcome::{Outcome, Statistics};
+use tallow_pipeline::query::{Executed, Query};
+use tokio_util::sync::CancellationToken;
+
+/// What queries may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How many run at the same time.
+    pub running: usize,
+    /// How many wait for their turn; more are refused at once.
+    pub waiting: usize,
+    /// How long one may take, waiting included.
+    pub timeout: Duration,
+    /// Bytes of memory of one, which are a part of the session's.
+    pub memory: usize,
+}
+
+/// A query, and who asks.
+pub struct Asked {
+    /// Under which name it is seen and stopped.
+    pub id: QueryId,
+    /// By which door.
+    pub door: &'static str,
+    /// Whose key it is.
+    pub who: String,
+    /// How many queries of theirs may run at the same time.
+    pub most: Option<usize>,
+    /// What is asked.
+    pub query: Query,
+}
+
+/// All queries of a server.
+pub struct Queries {
+    session: Arc<Session>,
+    limits: Limits,
+    admission: Admission,
+    ids: Ids,
+    running: Mutex<BTreeMap<QueryId, Arc<Entry>>>,
+    records: Arc<Records>,
+}
+
+/// A query that is there.
+struct Entry {
+    id: QueryId,
+    door: &'static str,
+    who: String,
+    text: String,
+    begun: Instant,
+    /// Microseconds since the epoch.
+    time: i64,
+    cancel: CancellationToken,
+    /// Microseconds from the beginning until it had its turn, and until it was planned; 0: not yet.
+    waited: AtomicU64,
+    planned: AtomicU64,
+    rows: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Entry {
+    fn passed(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+impl Queries {
+    /// None yet. The tables `system.running` and `system.queries` of the session show them.
+    ///
+    /// # Errors
+    /// The session has no schema `system`.
+    pub fn new(session: Arc<Session>, limits: Limits) -> Result<Arc<Queries>> {
+        let queries = Arc::new(Queries {
+            admission: Admission::new(limits.running, limits.waiting),
+            ids: Ids::default(),
+            running: Mutex::default(),
+            records: Arc::default(),
+            session,
+            limits,
+        });
+        tables::register(&queries)?;
+        Ok(queries)
+    }
+
+    /// The session that they run in.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Those that ended, the last ones.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// The same, for those who add to them.
+    pub(crate) fn shared_records(&self) -> &Arc<Records> {
+        &self.records
+    }
+
+    /// Those that run or wait.
+    pub fn running(&self) -> Vec<Record> {
+        self.entries().values().map(|entry| entry.record(None, None)).collect()
+    }
+
+    /// A name for a query to which nobody gives one.
+    pub fn new_id(&self) -> QueryId {
+        self.ids.next()
+    }
+
+    /// How many run, and how many wait for their turn.
+    pub fn load(&self) -> (usize, usize) {
+        self.admission.load()
+    }
+
+    /// Lets no further one begin.
+    pub fn close(&self) {
+        self.admission.close();
+    }
+
+    /// Stops one.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn stop(&self, id: &str) -> Result<()> {
+        let entry = self.entries().get(id).cloned();
+        let missing = || Error::not_found(format!("no query `{id}` is running"));
+        entry.ok_or_else(missing).map(|entry| entry.cancel.cancel())
+    }
+
+    /// Runs a query up to its first rows.
+    ///
+    /// # Errors
+    /// What is wrong with it, too many run and wait, it was stopped, or it failed before its first rows.
+    pub async fn begin(self: &Arc<Self>, asked: Asked) -> Result<Running> {
+        let Asked { id, door, who, most, mut query } = asked;
+        let entry = self.enter(id, door, who, most, &query)?;
+        let mut guard = Guard {
+            queries: Arc::clone(self),
+            entry: Arc::clone(&entry),
+            permit: None,
+            statistics: Statistics::default(),
+            error: None,
+            is_whole: false,
+        };
+        let clock = self.session.engine().clock()?;
+        let timeout = query.options.timeout.take().map_or(self.limits.timeout, |asked| asked.min(self.limits.timeout));
+        let control = Control { cancel: entry.cancel.clone(), ..Control::default() }.within(timeout);
+        query.options.reads_only = true;
+        let memory = query.options.request.memory.map_or(self.limits.memory, |asked| asked.min(self.limits.memory));
+        query.options.request.memory = Some(memory);
+        // Its type is too deep for the compiler to look through.
+        let first: Pin<Box<dyn Future<Output = Result<First>> + Send + '_>> =
+            Box::pin(self.first_rows(query, &entry, &control));
+        let begun = control.limit(&clock, first).await;
+        let (permit, mut outcome, first) = begun.inspect_err(|error| guard.failed(error))?;
+        guard.permit = Some(permit);
+        guard.statistics = outcome.statistics;
+        let rest = std::mem::replace(&mut outcome.stream, stream::empty().boxed());
+        let rows = stream::iter(first).chain(rest).boxed();
+        Ok(Running { schema: outcome.schema, warnings: outcome.warnings, rows, control, guard })
+    }
+
+    async fn first_rows(&self, query: Query, entry: &Entry, control: &Control) -> Result<First> {
+        let permit = self.admission.permit().await?;
+        entry.waited.store(entry.passed(), Ordering::Relaxed);
+        let session = self.session.as_ref();
+        let mut statements = query.begin(session).await?;
+        if statements.results() > 1 {
+            return Err(Error::invalid("the text has several results: one is given here, ask for each by itself"));
+        }
+        let warnings = std::mem::take(&mut statements.warnings);
+        let mut found = None;
+        while let Some(executed) = statements.next(session, control).await? {
+            match executed {
+                Executed::Rows(outcome) => found = Some(outcome),
+                Executed::Done(_) => {}
+            }
+        }
+        let mut outcome =
+            found.unwrap_or_else(|| Outcome::of_rows(RecordBatch::new_empty(Schema::empty().into()), vec![]));
+        outcome.warnings = warnings;
+        entry.planned.store(entry.passed(), Ordering::Relaxed);
+        let first = outcome.stream.next().await.transpose()?;
+        Ok((permit, outcome, first.map(Ok)))
+    }
+
+    fn enter(
+        &self,
+        id: QueryId,
+        door: &'static str,
+        who: String,
+        most: Option<usize>,
+        query: &Query,
+    ) -> Result<Arc<Entry>> {
+        let mut running = self.entries();
+        if let Some(most) = most
+            && running.values().filter(|entry| entry.who == who).count() >= most
+        {
+            let said = format!("{most} queries of `{who}` are running, and no more may at the same time");
+            return Err(Error::known(Code::RateLimited, said));
+        }
+        if running.contains_key(&id) {
+            return Err(Error::conflict(format!("a query `{id}` is running already")));
+        }
+        let entry = Arc::new(Entry {
+            id: id.clone(),
+            door,
+            who,
+            text: redacted(&query.text).into_owned(),
+            begun: Instant::now(),
+            time: micros_of_now(),
+            cancel: CancellationToken::new(),
+            waited: AtomicU64::new(0),
+            planned: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        });
+        running.insert(id, Arc::clone(&entry));
+        Ok(entry)
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<QueryId, Arc<Entry>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Its turn, its result, and the first rows of it.
+type First = (Permit, Outcome, Option<Result<RecordBatch>>);
+
+impl Entry {
+    /// What is known of it; `ended`: with which error, if with one.
+    fn record(&self, statistics: Option<&Statistics>, ended: Option<&Result<(), (Code, String)>>) -> Record {
+        let all = self.passed();
+        let until = |time: &AtomicU64| match time.load(Ordering::Relaxed) {
+            0 => all,
+            passed => passed,
+        };
+        let (waited, planned) = (until(&self.waited), until(&self.planned));
+        let has_turn = self.waited.load(Ordering::Relaxed) > 0;
+        let state = match ended {
+            None if has_turn => "running",
+            None => "waiting",
+            Some(Ok(())) => "done",
+            Some(Err((code, _))) => code.name(),
+        };
+        Record {
+            id: self.id.to_string(),
+            door: self.door,
+            who: self.who.clone(),
+            text: self.text.clone(),
+            time: self.time,
+            state,
+            wait_us: waited,
+            plan_us: planned.saturating_sub(waited),
+            run_us: all.saturating_sub(planned),
+            rows: self.rows.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            scanned_bytes: statistics.map_or(0, Statistics::bytes_scanned),
+            spilled_bytes: statistics.map_or(0, Statistics::spilled_bytes),
+            error: ended.and_then(|ended| ended.as_ref().err()).map(|(_, message)| message.clone()),
+        }
+    }
+}
+
+/// Gives back what a query holds, and makes its record, whenever it is dropped.
+struct Guard {
+    queries: Arc<Queries>,
+    entry: Arc<Entry>,
+    permit: Option<Permit>,
+    statistics: Statistics,
+    error: Option<(Code, String)>,
+    is_whole: bool,
+}
+
+impl Guard {
+    fn failed(&mut self, error: &Error) {
+        self.error = Some((error.code(), error.to_string()));
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.entry.cancel.cancel();
+        let left = || (Code::Cancelled, "whoever asked has left".to_string());
+        let ended = match self.error.take() {
+            Some(error) => Err(error),
+            None if self.is_whole => Ok(()),
+            None => Err(left()),
+        };
+        let record = self.entry.record(Some(&self.statistics), Some(&ended));
+        self.queries.records.add(record);
+        self.queries.entries().remove(&self.entry.id);
+        self.permit = None;
+    }
+}
+
+/// A query whose first rows are there.
+pub struct Running {
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// What is allowed in the text and probably not meant.
+    pub warnings: Problems,
+    rows: BoxStream<'static, Result<RecordBatch>>,
+    control: Control,
+    // After the rows, so that nothing computes when another takes its turn.
+    guard: Guard,
+}
+
+impl Running {
+    /// Its name.
+    pub fn id(&self) -> &QueryId {
+        &self.guard.entry.id
+    }
+
+    /// What stops it, and when: whoever hands rows on must not wait longer either.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// What it did so far.
+    pub fn record(&self) -> Record {
+        let ended = self.guard.is_whole.then_some(Ok(()));
+        self.guard.entry.record(Some(&self.guard.statistics), ended.as_ref())
+    }
+
+    /// So many bytes were handed on.
+    pub fn sent(&self, bytes: usize) {
+        self.guard.entry.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Its rows could not be handed on.
+    pub fn failed(&mut self, error: &Error) {
+        self.guard.failed(error);
+    }
+}
+
+impl Stream for Running {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = std::task::ready!(self.rows.poll_next_unpin(cx));
+        match &next {
+            Some(Ok(rows)) => {
+                self.guard.entry.rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+            }
+            Some(Err(error)) => self.guard.failed(error),
+            None => self.guard.is_whole = self.guard.error.is_none(),
+        }
+        Poll::Ready(next)
+    }
+}
