@@ -44,6 +44,7 @@ mod reports;
 mod same_symbols;
 mod scans;
 mod servers;
+mod serving;
 mod similarity;
 mod slt;
 mod symbols;

@@ -149,6 +149,11 @@ impl Keys {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         self.look(&mut known)?;
         let hash = sha256(key);
+        if !known.keys.contains_key(&hash) {
+            // It may be new.
+            known.looked = None;
+            self.look(&mut known)?;
+        }
         let unknown = || Error::known(Code::Unauthorized, "the key is not known here");
         let of = known.keys.get(&hash).ok_or_else(unknown)?;
         verify_slices_are_equal(of.sha256.as_bytes(), hash.as_bytes()).map_err(|_| unknown())?;

@@ -6,7 +6,7 @@
 
 use super::ask::content_type;
 use super::failed::{Failed, told};
-use crate::queries::{Record, Running};
+use crate::queries::{QueryId, Record, Running};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -99,7 +99,7 @@ pub(super) async fn answer(session: &Session, query: Running, encoding: Encoding
         }
         None => {
             headers.insert(header::TRAILER, HeaderValue::from_static("x-tallow-summary"));
-            Body::new(StreamBody::new(frames(first, from, encoding, id.to_string())))
+            Body::new(StreamBody::new(frames(first, from, encoding, id)))
         }
     };
     Ok((headers, body).into_response())
@@ -120,37 +120,50 @@ fn summary(record: &Record) -> Option<HeaderValue> {
 }
 
 /// What comes after the first part.
+enum Rest {
+    Pieces(Receiver<Result<Piece>>),
+    /// It breaks off.
+    Broken(Error),
+    Nothing,
+}
+
+/// An answer, the first part of which is there.
 fn frames(
     first: Vec<u8>,
     from: Receiver<Result<Piece>>,
     encoding: Encoding,
-    id: String,
+    id: QueryId,
 ) -> impl Stream<Item = Result<Frame<Bytes>, std::io::Error>> {
-    let rest = stream::unfold(Some(from), move |from| {
+    let rest = stream::unfold(Rest::Pieces(from), move |rest| {
         let id = id.clone();
         async move {
-            let mut from = from?;
-            let broken = |error: &Error| std::io::Error::other(error.to_string());
+            let mut from = match rest {
+                Rest::Pieces(from) => from,
+                Rest::Broken(error) => {
+                    // What was said before is sent first: a body that fails takes what is not sent with it.
+                    tokio::task::yield_now().await;
+                    return Some((Err(std::io::Error::other(error.to_string())), Rest::Nothing));
+                }
+                Rest::Nothing => return None,
+            };
             Some(match from.recv().await {
-                Some(Ok(Piece::Bytes(bytes))) => (vec![Ok(Frame::data(Bytes::from(bytes)))], Some(from)),
+                Some(Ok(Piece::Bytes(bytes))) => (Ok(Frame::data(Bytes::from(bytes))), Rest::Pieces(from)),
                 Some(Ok(Piece::End(record))) => {
                     let trailers = summary(&record).map(|summary| (SUMMARY, summary)).into_iter().collect();
-                    (vec![Ok(Frame::trailers(trailers))], None)
+                    (Ok(Frame::trailers(trailers)), Rest::Nothing)
                 }
-                Some(Err(error)) => {
-                    let mut last = vec![];
-                    if encoding == Encoding::Ndjson {
-                        let line = format!("{}\n", told(&error, id.parse().ok().as_ref()));
-                        last.push(Ok(Frame::data(Bytes::from(line))));
-                    }
-                    last.push(Err(broken(&error)));
-                    (last, None)
+                failed => {
+                    let error = failed.and_then(Result::err).unwrap_or(Error::Cancelled);
+                    let last = match encoding {
+                        Encoding::Ndjson => format!("{}\n", told(&error, Some(&id))),
+                        _ => String::new(),
+                    };
+                    (Ok(Frame::data(Bytes::from(last))), Rest::Broken(error))
                 }
-                None => (vec![Err(broken(&Error::Cancelled))], None),
             })
         }
     });
-    stream::iter([Ok(Frame::data(Bytes::from(first)))]).chain(rest.map(stream::iter).flatten())
+    stream::iter([Ok(Frame::data(Bytes::from(first)))]).chain(rest)
 }
 
 /// Encodes rows as they come, until all are, or nobody wants them.

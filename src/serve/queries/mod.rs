@@ -211,6 +211,8 @@ impl Queries {
             found.unwrap_or_else(|| Outcome::of_rows(RecordBatch::new_empty(Schema::empty().into()), vec![]));
         outcome.warnings = warnings;
         entry.planned.store(entry.passed(), Ordering::Relaxed);
+        // A result without rows is asked for more of them.
+        outcome.stream = outcome.stream.fuse().boxed();
         let first = outcome.stream.next().await.transpose()?;
         Ok((permit, outcome, first.map(Ok)))
     }
