@@ -205,8 +205,9 @@ async fn rows_are_those_of_the_command_line_in_every_format() {
         };
         let rows = one(rows);
         assert_eq!(rows.num_rows(), expected.num_rows());
-        let shown =
-            |rows: &RecordBatch| arrow::util::pretty::pretty_format_batches(&[rows.clone()]).unwrap().to_string();
+        let shown = |rows: &RecordBatch| {
+            arrow::util::pretty::pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string()
+        };
         let body = |text: String| text.lines().skip(3).map(str::to_string).collect::<Vec<_>>();
         assert_eq!(body(shown(&rows)), body(shown(&expected)), "{format}");
     }
