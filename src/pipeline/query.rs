@@ -84,8 +84,7 @@ impl Query {
     /// What is wrong with the text.
     pub async fn begin(&self, session: &Session) -> Result<Statements> {
         let options = self.options.clone();
-        // What one request sets is not seen by others.
-        let is_apart = options.reads_only || options.request != Request::default();
+        let is_apart = options.request != Request::default();
         let request = is_apart.then(|| session.for_request(&options.request)).transpose()?;
         let session = request.as_ref().unwrap_or(session);
         let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -134,6 +133,11 @@ impl Statements {
     /// How many statements are to be run.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether all of its statements have results: then the session is afterwards what it was.
+    pub fn leaves_session(&self) -> bool {
+        !self.waiting.iter().any(is_silent)
     }
 
     /// How many results there are to come.

@@ -10,7 +10,7 @@ use crate::queries::{QueryId, Record, Running};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use std::io::Write;
@@ -33,8 +33,8 @@ const SUMMARY: HeaderName = HeaderName::from_static("x-tallow-summary");
 /// A part of an answer.
 enum Piece {
     Bytes(Vec<u8>),
-    /// It is whole.
-    End(Box<Record>),
+    /// The last of it.
+    End(Vec<u8>, Box<Record>),
 }
 
 /// Where an encoder writes to, and what it has written is taken from.
@@ -42,6 +42,10 @@ enum Piece {
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 
 impl Buffer {
+    fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -73,7 +77,8 @@ pub(super) async fn answer(session: &Session, query: Running, encoding: Encoding
     while first.len() < FIRST {
         match from.recv().await {
             Some(Ok(Piece::Bytes(bytes))) => first.extend(bytes),
-            Some(Ok(Piece::End(ended))) => {
+            Some(Ok(Piece::End(bytes, ended))) => {
+                first.extend(bytes);
                 record = Some(ended);
                 break;
             }
@@ -124,6 +129,8 @@ enum Rest {
     Pieces(Receiver<Result<Piece>>),
     /// It breaks off.
     Broken(Error),
+    /// It has come to its end.
+    Whole(Box<Record>),
     Nothing,
 }
 
@@ -144,14 +151,15 @@ fn frames(
                     tokio::task::yield_now().await;
                     return Some((Err(std::io::Error::other(error.to_string())), Rest::Nothing));
                 }
+                Rest::Whole(record) => {
+                    let trailers = summary(&record).map(|summary| (SUMMARY, summary)).into_iter().collect();
+                    return Some((Ok(Frame::trailers(trailers)), Rest::Nothing));
+                }
                 Rest::Nothing => return None,
             };
             Some(match from.recv().await {
                 Some(Ok(Piece::Bytes(bytes))) => (Ok(Frame::data(Bytes::from(bytes))), Rest::Pieces(from)),
-                Some(Ok(Piece::End(record))) => {
-                    let trailers = summary(&record).map(|summary| (SUMMARY, summary)).into_iter().collect();
-                    (Ok(Frame::trailers(trailers)), Rest::Nothing)
-                }
+                Some(Ok(Piece::End(bytes, record))) => (Ok(Frame::data(Bytes::from(bytes))), Rest::Whole(record)),
                 failed => {
                     let error = failed.and_then(Result::err).unwrap_or(Error::Cancelled);
                     let last = match encoding {
@@ -168,48 +176,62 @@ fn frames(
 
 /// Encodes rows as they come, until all are, or nobody wants them.
 async fn encode(mut query: Running, encoding: Encoding, to: Sender<Result<Piece>>, clock: tokio::runtime::Handle) {
-    let control = query.control().clone();
-    let send = |piece: Piece| {
-        let to = to.clone();
-        let left = || Error::Cancelled;
-        control.limit(&clock, async move { to.send(Ok(piece)).await.map_err(|_| left()) })
-    };
-    let whole = async {
-        let buffer = Buffer::default();
-        let mut encoder = Encoder::new(encoding, &query.schema, buffer.clone())?;
-        loop {
-            let next = tokio::select! {
-                biased;
-                () = to.closed() => return Err(Error::Cancelled),
-                next = query.try_next() => next?,
-            };
-            let Some(rows) = next else { break };
-            encoder.write(&rows)?;
-            let bytes = buffer.take();
-            query.sent(bytes.len());
-            if !bytes.is_empty() {
-                send(Piece::Bytes(bytes)).await?;
-            }
-        }
-        encoder.finish()?;
-        let bytes = buffer.take();
-        query.sent(bytes.len());
-        if !bytes.is_empty() {
-            send(Piece::Bytes(bytes)).await?;
-        }
-        Ok(())
-    };
-    match whole.await {
-        Ok(()) => {
+    match encoded(&mut query, encoding, &to, &clock).await {
+        Ok(last) => {
             let record = Box::new(query.record());
             // What the query held is given back before it is said that it has ended.
             drop(query);
-            let _ = to.send(Ok(Piece::End(record))).await;
+            let _ = to.send(Ok(Piece::End(last, record))).await;
         }
         Err(error) => {
-            query.failed(&error);
+            let error = query.failed(error);
             drop(query);
             let _ = to.send(Err(error)).await;
         }
     }
+}
+
+/// Sends all but the last bytes, which are given back.
+async fn encoded(
+    query: &mut Running,
+    encoding: Encoding,
+    to: &Sender<Result<Piece>>,
+    clock: &tokio::runtime::Handle,
+) -> Result<Vec<u8>> {
+    let control = query.control().clone();
+    let send = |bytes: Vec<u8>| {
+        let sending = async move { to.send(Ok(Piece::Bytes(bytes))).await.map_err(|_| Error::Cancelled) };
+        control.limit(clock, sending)
+    };
+    let buffer = Buffer::default();
+    let mut encoder = Encoder::new(encoding, &query.schema, buffer.clone())?;
+    loop {
+        let next = match query.next().now_or_never() {
+            Some(next) => next,
+            None => {
+                // What there is is not held back for what comes later.
+                let bytes = buffer.take();
+                if !bytes.is_empty() {
+                    query.sent(bytes.len());
+                    send(bytes).await?;
+                }
+                tokio::select! {
+                    biased;
+                    () = to.closed() => return Err(Error::Cancelled),
+                    next = query.next() => next,
+                }
+            }
+        };
+        let Some(rows) = next.transpose()? else { break };
+        encoder.write(&rows)?;
+        if buffer.len() >= FIRST {
+            let bytes = buffer.take();
+            query.sent(bytes.len());
+            send(bytes).await?;
+        }
+    }
+    encoder.finish()?;
+    let last = buffer.take();
+    query.sent(last.len());
+    Ok(last)
 }

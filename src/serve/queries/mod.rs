@@ -6,6 +6,7 @@
 mod admission;
 mod ids;
 mod records;
+mod sessions;
 mod tables;
 
 use admission::{Admission, Permit};
@@ -19,10 +20,11 @@ pub(crate) use records::QUERY_BOUNDS;
 pub use records::Records;
 pub(crate) use records::micros_of_now;
 pub use records::{Operation, Record, Summary};
+use sessions::{Apart, Sessions};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -68,6 +70,7 @@ pub struct Queries {
     limits: Limits,
     admission: Admission,
     ids: Ids,
+    sessions: Arc<Sessions>,
     running: Mutex<BTreeMap<QueryId, Arc<Entry>>>,
     records: Arc<Records>,
 }
@@ -82,6 +85,9 @@ struct Entry {
     /// Microseconds since the epoch.
     time: i64,
     cancel: CancellationToken,
+    /// When it is stopped, and whether it was for that.
+    deadline: Instant,
+    is_late: AtomicBool,
     /// Microseconds from the beginning until it had its turn, and until it was planned; 0: not yet.
     waited: AtomicU64,
     planned: AtomicU64,
@@ -89,7 +95,18 @@ struct Entry {
     bytes: AtomicU64,
 }
 
+/// How often it is looked which queries take too long.
+const LOOK: Duration = Duration::from_millis(20);
+
 impl Entry {
+    /// The error of a query that was stopped, which says why.
+    fn reason(&self, error: Error) -> Error {
+        match error {
+            Error::Cancelled if self.is_late.load(Ordering::Acquire) => Error::TimedOut,
+            other => other,
+        }
+    }
+
     fn passed(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
     }
@@ -104,12 +121,21 @@ impl Queries {
         let queries = Arc::new(Queries {
             admission: Admission::new(limits.running, limits.waiting),
             ids: Ids::default(),
+            sessions: Arc::new(Sessions::new(Arc::clone(&session), limits.memory, limits.running)),
             running: Mutex::default(),
             records: Arc::default(),
             session,
             limits,
         });
         tables::register(&queries)?;
+        let (clock, of) = (queries.session.engine().clock()?, Arc::downgrade(&queries));
+        clock.spawn(async move {
+            while let Some(queries) = of.upgrade() {
+                queries.stop_late();
+                drop(queries);
+                tokio::time::sleep(LOOK).await;
+            }
+        });
         Ok(queries)
     }
 
@@ -164,44 +190,45 @@ impl Queries {
     /// What is wrong with it, too many run and wait, it was stopped, or it failed before its first rows.
     pub async fn begin(self: &Arc<Self>, asked: Asked) -> Result<Running> {
         let Asked { id, door, who, most, mut query } = asked;
-        let entry = self.enter(id, door, who, most, &query)?;
+        // One timer for all: one for each would wake another thread several times a query.
+        let timeout = query.options.timeout.take().map_or(self.limits.timeout, |asked| asked.min(self.limits.timeout));
+        let entry = self.enter((id, door, who), most, &query, timeout)?;
         let mut guard = Guard {
             queries: Arc::clone(self),
             entry: Arc::clone(&entry),
             permit: None,
+            session: None,
             statistics: Statistics::default(),
             error: None,
             is_whole: false,
         };
         let clock = self.session.engine().clock()?;
-        let timeout = query.options.timeout.take().map_or(self.limits.timeout, |asked| asked.min(self.limits.timeout));
-        let control = Control { cancel: entry.cancel.clone(), ..Control::default() }.within(timeout);
+        let control = Control { cancel: entry.cancel.clone(), ..Control::default() };
         query.options.reads_only = true;
-        let memory = query.options.request.memory.map_or(self.limits.memory, |asked| asked.min(self.limits.memory));
-        query.options.request.memory = Some(memory);
         // Its type is too deep for the compiler to look through.
         let first: Pin<Box<dyn Future<Output = Result<First>> + Send + '_>> =
             Box::pin(self.first_rows(query, &entry, &control));
-        let begun = control.limit(&clock, first).await;
-        let (permit, mut outcome, first) = begun.inspect_err(|error| guard.failed(error))?;
-        guard.permit = Some(permit);
+        let begun = control.limit(&clock, first).await.map_err(|error| entry.reason(error));
+        let First { permit, session, mut outcome, first } = begun.inspect_err(|error| guard.failed(error))?;
+        (guard.permit, guard.session) = (Some(permit), Some(session));
         guard.statistics = outcome.statistics;
         let rest = std::mem::replace(&mut outcome.stream, stream::empty().boxed());
         let rows = stream::iter(first).chain(rest).boxed();
         Ok(Running { schema: outcome.schema, warnings: outcome.warnings, rows, control, guard })
     }
 
-    async fn first_rows(&self, query: Query, entry: &Entry, control: &Control) -> Result<First> {
+    async fn first_rows(&self, mut query: Query, entry: &Entry, control: &Control) -> Result<First> {
         let permit = self.admission.permit().await?;
         entry.waited.store(entry.passed(), Ordering::Relaxed);
-        let session = self.session.as_ref();
-        let mut statements = query.begin(session).await?;
+        let mut session = self.sessions.of(&std::mem::take(&mut query.options.request))?;
+        let mut statements = query.begin(session.get()).await?;
+        session.is_kept &= statements.leaves_session();
         if statements.results() > 1 {
             return Err(Error::invalid("the text has several results: one is given here, ask for each by itself"));
         }
         let warnings = std::mem::take(&mut statements.warnings);
         let mut found = None;
-        while let Some(executed) = statements.next(session, control).await? {
+        while let Some(executed) = statements.next(session.get(), control).await? {
             match executed {
                 Executed::Rows(outcome) => found = Some(outcome),
                 Executed::Done(_) => {}
@@ -214,16 +241,15 @@ impl Queries {
         // A result without rows is asked for more of them.
         outcome.stream = outcome.stream.fuse().boxed();
         let first = outcome.stream.next().await.transpose()?;
-        Ok((permit, outcome, first.map(Ok)))
+        Ok(First { permit, session, outcome, first: first.map(Ok) })
     }
 
     fn enter(
         &self,
-        id: QueryId,
-        door: &'static str,
-        who: String,
+        (id, door, who): (QueryId, &'static str, String),
         most: Option<usize>,
         query: &Query,
+        timeout: Duration,
     ) -> Result<Arc<Entry>> {
         let mut running = self.entries();
         if let Some(most) = most
@@ -235,12 +261,15 @@ impl Queries {
         if running.contains_key(&id) {
             return Err(Error::conflict(format!("a query `{id}` is running already")));
         }
+        let begun = Instant::now();
         let entry = Arc::new(Entry {
             id: id.clone(),
             door,
             who,
             text: redacted(&query.text).into_owned(),
-            begun: Instant::now(),
+            begun,
+            deadline: begun.checked_add(timeout).unwrap_or(begun),
+            is_late: AtomicBool::new(false),
             time: micros_of_now(),
             cancel: CancellationToken::new(),
             waited: AtomicU64::new(0),
@@ -252,13 +281,27 @@ impl Queries {
         Ok(entry)
     }
 
+    /// Stops those that take too long.
+    fn stop_late(&self) {
+        let now = Instant::now();
+        for entry in self.entries().values().filter(|entry| entry.deadline <= now) {
+            entry.is_late.store(true, Ordering::Release);
+            entry.cancel.cancel();
+        }
+    }
+
     fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<QueryId, Arc<Entry>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Its turn, its result, and the first rows of it.
-type First = (Permit, Outcome, Option<Result<RecordBatch>>);
+/// A query whose first rows are there.
+struct First {
+    permit: Permit,
+    session: Apart,
+    outcome: Outcome,
+    first: Option<Result<RecordBatch>>,
+}
 
 impl Entry {
     /// What is known of it; `ended`: with which error, if with one.
@@ -300,6 +343,7 @@ struct Guard {
     queries: Arc<Queries>,
     entry: Arc<Entry>,
     permit: Option<Permit>,
+    session: Option<Apart>,
     statistics: Statistics,
     error: Option<(Code, String)>,
     is_whole: bool,
@@ -323,6 +367,7 @@ impl Drop for Guard {
         let record = self.entry.record(Some(&self.statistics), Some(&ended));
         self.queries.records.add(record);
         self.queries.entries().remove(&self.entry.id);
+        self.session = None;
         self.permit = None;
     }
 }
@@ -345,7 +390,7 @@ impl Running {
         &self.guard.entry.id
     }
 
-    /// What stops it, and when: whoever hands rows on must not wait longer either.
+    /// What stops it: whoever hands rows on must not wait longer either.
     pub fn control(&self) -> &Control {
         &self.control
     }
@@ -361,9 +406,11 @@ impl Running {
         self.guard.entry.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Its rows could not be handed on.
-    pub fn failed(&mut self, error: &Error) {
-        self.guard.failed(error);
+    /// Its rows could not be handed on; the error as it is told.
+    pub fn failed(&mut self, error: Error) -> Error {
+        let error = self.guard.entry.reason(error);
+        self.guard.failed(&error);
+        error
     }
 }
 
@@ -372,6 +419,7 @@ impl Stream for Running {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(self.rows.poll_next_unpin(cx));
+        let next = next.map(|rows| rows.map_err(|error| self.guard.entry.reason(error)));
         match &next {
             Some(Ok(rows)) => {
                 self.guard.entry.rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
