@@ -6,6 +6,7 @@ use super::control::{Control, Progress};
 use super::named::{self, NamedQuery};
 use super::outcome::{Late, Outcome, Skipped, Statistics};
 use crate::{Request, Session, policy};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::prelude::{DataFrame, Expr};
 use datafusion::sql::parser::Statement;
 use futures::{StreamExt, TryStreamExt};
@@ -105,6 +106,34 @@ impl Query {
             }
             None => session.parse(&self.text, &self.params).await,
         }
+    }
+}
+
+/// What is known of a query that is not run.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// The columns of its result.
+    pub schema: SchemaRef,
+    /// Whether it may be run as a query that reads only.
+    pub reads_only: bool,
+}
+
+impl Query {
+    /// What its result is like.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn describe(&self, session: &Session) -> Result<Described> {
+        let mut described = Described { schema: Arc::new(Schema::empty()), reads_only: true };
+        for statement in self.parse(session).await?.statements {
+            let silent = is_silent(&statement);
+            let plan = session.engine().logical(statement).await?;
+            described.reads_only &= policy::reads_only(&plan).is_ok();
+            if !silent {
+                described.schema = Arc::clone(plan.schema().inner());
+            }
+        }
+        Ok(described)
     }
 }
 

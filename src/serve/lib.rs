@@ -5,6 +5,8 @@
 
 mod access;
 mod client;
+#[cfg(feature = "flight")]
+mod flight;
 mod http;
 mod lag;
 mod metrics;
@@ -13,5 +15,5 @@ mod watched;
 
 pub use access::{Access, Caller, Key, KeyLimits, Keys, NewKey, Role};
 pub use client::LiveClient;
-pub use http::{Connections, Listening, Server, ServerOptions, Tls, listen};
+pub use http::{Connections, Doors, Listening, Server, ServerOptions, Tls, listen};
 pub use queries::{Asked, Limits, Operation, Queries, QueryId, Record, Running, Summary};

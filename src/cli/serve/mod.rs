@@ -9,17 +9,21 @@ use super::output::note;
 use crate::Error;
 use clap::Args as ClapArgs;
 pub(super) use settings::{ServeConfig, ServeFile};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tallow_engine::resources::parse_bytes;
-use tallow_serve::{Access, Connections, Keys, Limits, Listening, Server, ServerOptions, Tls, listen};
+use tallow_serve::{Access, Connections, Doors, Keys, Limits, Server, ServerOptions, Tls, listen};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ServeArgs {
     /// Where requests by HTTP are answered [default: 127.0.0.1:8080; env: TALLOW_SERVE_HTTP]
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<String>,
+    /// Where queries by Arrow Flight SQL are answered, as ADBC and JDBC ask them, such as 127.0.0.1:32010 [env: TALLOW_SERVE_FLIGHT]
+    #[arg(long, value_name = "ADDRESS")]
+    pub flight: Option<String>,
     /// The file of keys: whoever has none of them is refused (see `tallow key`) [env: TALLOW_SERVE_KEYS]
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
@@ -68,8 +72,11 @@ impl Run for ServeArgs {
             Some(path) => Access::Keys(Keys::open(path)?),
             None => Access::Open,
         };
-        let listening = listen(&config.http.or(self.http.clone())).await?;
-        self.refuse_openness(&listening, keys.is_some(), tls.is_some())?;
+        let flight = config.flight.or(self.flight.clone().map(Some));
+        let doors = doors(&config.http.or(self.http.clone()), flight.as_deref()).await?;
+        for (_, address) in told(&doors) {
+            self.refuse_openness(address, keys.is_some(), tls.is_some())?;
+        }
         let limits = Limits {
             running: config.running.or(self.running.map(Some)).unwrap_or(2 * cx.config.threads()).max(1),
             waiting: config.waiting.or(self.waiting),
@@ -78,18 +85,50 @@ impl Run for ServeArgs {
         };
         let connections = Connections { drain: config.drain.or(self.drain), ..Connections::default() };
         let session = Arc::new(cx.config.confined_session().await?);
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let secured = if tls.is_some() { "s" } else { "" };
         let server = Server::new(session, ServerOptions { limits, access, tls, connections })?;
-        note(format_args!("listening on {scheme}://{}", listening.address()));
-        server.run(listening, cx.cancel.clone()).await?;
+        for (scheme, address) in told(&doors) {
+            note(format_args!("listening on {scheme}{secured}://{address}"));
+        }
+        server.run(doors, cx.cancel.clone()).await;
         Ok(())
     }
 }
 
+/// Listens where a server is asked.
+async fn doors(http: &str, flight: Option<&str>) -> Result<Doors, Error> {
+    let http = listen(http).await?;
+    #[cfg(feature = "flight")]
+    let doors = Doors {
+        http,
+        flight: match flight {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        },
+    };
+    #[cfg(not(feature = "flight"))]
+    let doors = match flight {
+        None => Doors { http },
+        Some(_) => {
+            let said = "this program answers no queries by Arrow Flight SQL";
+            return Err(Error::invalid(said).with_hint("build it with the cargo feature `flight`"));
+        }
+    };
+    Ok(doors)
+}
+
+/// Where that is.
+fn told(doors: &Doors) -> Vec<(&'static str, SocketAddr)> {
+    #[allow(unused_mut, reason = "for further doors")]
+    let mut all = vec![("http", doors.http.address())];
+    #[cfg(feature = "flight")]
+    all.extend(doors.flight.as_ref().map(|of| ("grpc", of.address())));
+    all
+}
+
 impl ServeArgs {
     /// Other machines are let in with a key, over connections that nobody else reads.
-    fn refuse_openness(&self, listening: &Listening, has_keys: bool, has_tls: bool) -> Result<(), Error> {
-        let address = listening.address();
+    fn refuse_openness(&self, address: SocketAddr, has_keys: bool, has_tls: bool) -> Result<(), Error> {
         if address.ip().is_loopback() || self.insecure || (has_keys && has_tls) {
             return Ok(());
         }

@@ -13,6 +13,7 @@ use tallow_engine::resources::parse_bytes;
 #[serde(deny_unknown_fields)]
 pub(in crate::cli) struct ServeFile {
     http: Option<String>,
+    flight: Option<String>,
     keys: Option<PathBuf>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -27,6 +28,7 @@ pub(in crate::cli) struct ServeFile {
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct ServeConfig {
     pub http: Layered<String>,
+    pub flight: Layered<Option<String>>,
     pub keys: Layered<Option<PathBuf>>,
     pub tls_cert: Layered<Option<PathBuf>>,
     pub tls_key: Layered<Option<PathBuf>>,
@@ -56,6 +58,7 @@ impl ServeConfig {
                 file.http,
                 "127.0.0.1:8080".to_string(),
             )?,
+            flight: layer(None, "TALLOW_SERVE_FLIGHT", |text| Ok(Some(text.to_string())), file.flight.map(Some), None)?,
             keys: layer(None, "TALLOW_SERVE_KEYS", path, file.keys.map(Some), None)?,
             tls_cert: layer(None, "TALLOW_SERVE_TLS_CERT", path, file.tls_cert.map(Some), None)?,
             tls_key: layer(None, "TALLOW_SERVE_TLS_KEY", path, file.tls_key.map(Some), None)?,
@@ -74,11 +77,12 @@ impl ServeConfig {
     }
 
     /// Names, values, and where these are from.
-    pub fn rows(&self) -> [(&'static str, String, &'static str); 9] {
+    pub fn rows(&self) -> [(&'static str, String, &'static str); 10] {
         let path = |path: &Option<PathBuf>| path.as_ref().map_or("-".to_string(), |path| path.display().to_string());
         let count = |count: Option<usize>| count.map_or("-".to_string(), |count| count.to_string());
         [
             ("serve.http", self.http.value.clone(), self.http.from),
+            ("serve.flight", self.flight.value.clone().unwrap_or_else(|| "-".to_string()), self.flight.from),
             ("serve.keys", path(&self.keys.value), self.keys.from),
             ("serve.tls_cert", path(&self.tls_cert.value), self.tls_cert.from),
             ("serve.tls_key", path(&self.tls_key.value), self.tls_key.from),

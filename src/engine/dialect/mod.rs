@@ -96,6 +96,20 @@ pub async fn rewrite(
     Ok(Parsed { statements, warnings })
 }
 
+/// The parameters of a text, each once, in the order of the text.
+///
+/// # Errors
+/// It is no SQL.
+pub fn parameters(text: &str) -> Result<Vec<Parameter>> {
+    let mut declared = parameter::Declared::default();
+    for statement in parse(text)? {
+        if let Statement::Statement(inner) = &statement {
+            declared.collect(inner.as_ref());
+        }
+    }
+    Ok(declared.parameters)
+}
+
 fn parse(text: &str) -> Result<Vec<Statement>> {
     let read = tokens::tokens(text)?;
     depth::check_tokens(text, &read)?;

@@ -55,7 +55,7 @@ const BEFORE_OPERANDS: [Keyword; 28] = [
 pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
     let dialect: &dyn Dialect = &DIALECT;
     let raw = Tokenizer::new(dialect, text).tokenize_with_location().map_err(|error| unreadable(text, &error))?;
-    let mut read = Reader { raw, at: 0, out: vec![], brackets: 0 };
+    let mut read = Reader { raw, at: 0, out: vec![], brackets: 0, unnamed: 0 };
     while read.at < read.raw.len() {
         read.step();
     }
@@ -88,6 +88,8 @@ struct Reader {
     out: Vec<TokenWithSpan>,
     /// How many `[` are open: a colon inside of them separates the ends of a slice.
     brackets: usize,
+    /// How many parameters without a name there were.
+    unnamed: usize,
 }
 
 impl Reader {
@@ -106,6 +108,18 @@ impl Reader {
                 return;
             }
             Token::Word(word) if word.quote_style.is_none() && self.word(word, token.span) => return,
+            // `?`, `$1` and `$level`, as drivers write them; the first is named `1`.
+            Token::Placeholder(text) if text == "?" => {
+                self.unnamed += 1;
+                self.push(Token::Placeholder(format!(":{}", self.unnamed)), token.span);
+                self.at += 1;
+                return;
+            }
+            Token::Placeholder(text) if text.len() > 1 && text.starts_with('$') => {
+                self.push(Token::Placeholder(format!(":{}", &text[1..])), token.span);
+                self.at += 1;
+                return;
+            }
             _ => {}
         }
         self.out.push(token);

@@ -17,5 +17,5 @@ mod watching;
 
 pub use connections::{Connections, Listening, listen};
 pub(crate) use server::Served;
-pub use server::{Server, ServerOptions};
+pub use server::{Doors, Server, ServerOptions};
 pub use tls::Tls;

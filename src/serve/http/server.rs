@@ -40,6 +40,15 @@ pub struct ServerOptions {
     pub connections: Connections,
 }
 
+/// Where a server is asked.
+pub struct Doors {
+    /// By HTTP.
+    pub http: Listening,
+    /// By Arrow Flight SQL.
+    #[cfg(feature = "flight")]
+    pub flight: Option<Listening>,
+}
+
 /// A server over a lake.
 pub struct Server {
     served: Served,
@@ -106,22 +115,30 @@ impl Server {
     }
 
     /// Answers requests until it is stopped, and then those that have begun.
-    ///
-    /// # Errors
-    /// The session is closed.
-    pub async fn run(self, listening: Listening, stop: CancellationToken) -> Result<()> {
-        let routes = self.routes(&listening);
+    pub async fn run(self, doors: Doors, stop: CancellationToken) {
+        let routes = self.routes(&doors.http);
         let Served { queries, lag, ends, .. } = self.served;
+        #[cfg(feature = "flight")]
+        let flight = {
+            let routes = crate::flight::routes(Arc::clone(&queries), Arc::clone(&self.access));
+            let (tls, connections, stop) = (self.tls.clone(), self.connections.clone(), stop.clone());
+            async move {
+                if let Some(listening) = doors.flight {
+                    listening.answer(routes, tls, connections, stop).await;
+                }
+            }
+        };
+        #[cfg(not(feature = "flight"))]
+        let flight = std::future::ready(());
         let closing = async {
             stop.cancelled().await;
             queries.close();
             ends.cancel();
         };
-        let answering = listening.answer(routes, self.tls, self.connections, stop.clone());
+        let answering = doors.http.answer(routes, self.tls, self.connections, stop.clone());
         tokio::select! {
-            ((), ()) = async { tokio::join!(answering, closing) } => {}
+            ((), (), ()) = async { tokio::join!(answering, flight, closing) } => {}
             () = lag.watch() => {}
         }
-        Ok(())
     }
 }

@@ -34,7 +34,7 @@ use tallow_engine::dialect::Problems;
 use tallow_pipeline::Session;
 use tallow_pipeline::control::Control;
 use tallow_pipeline::outcome::{Outcome, Statistics};
-use tallow_pipeline::query::{Executed, Query};
+use tallow_pipeline::query::{Described, Executed, Query};
 use tokio_util::sync::CancellationToken;
 
 /// What queries may take.
@@ -144,6 +144,18 @@ impl Queries {
         &self.session
     }
 
+    /// What the result of a query is like.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn describe(&self, query: &Query) -> Result<Described> {
+        let session = self.sessions.of(&query.options.request)?;
+        // Its type is too deep for the compiler to look through.
+        let described: Pin<Box<dyn Future<Output = Result<Described>> + Send + '_>> =
+            Box::pin(query.describe(session.get()));
+        described.await
+    }
+
     /// Those that ended, the last ones.
     pub fn records(&self) -> &Records {
         &self.records
@@ -172,6 +184,11 @@ impl Queries {
     /// Lets no further one begin.
     pub fn close(&self) {
         self.admission.close();
+    }
+
+    /// Whether there is one of a name.
+    pub fn is_running(&self, id: &QueryId) -> bool {
+        self.entries().contains_key(id)
     }
 
     /// Stops one.
@@ -357,7 +374,6 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.entry.cancel.cancel();
         let left = || (Code::Cancelled, "whoever asked has left".to_string());
         let ended = match self.error.take() {
             Some(error) => Err(error),
