@@ -12,7 +12,7 @@ const FLOORS: [(&str, &str, &[&str]); 8] = [
     ("src/lake", "tallow-lake", &["tallow-udfs", "tallow-common"]),
     ("src/pipeline", "tallow-pipeline", &["tallow-udfs", "tallow-common", "tallow-engine", "tallow-lake"]),
     ("src/live", "tallow-live", &["tallow-udfs", "tallow-common", "tallow-engine", "tallow-lake", "tallow-pipeline"]),
-    ("src/serve", "tallow-serve", &["tallow-common", "tallow-pipeline", "tallow-live"]),
+    ("src/serve", "tallow-serve", &["tallow-common", "tallow-engine", "tallow-pipeline", "tallow-live"]),
     (
         ".",
         "tallow",

@@ -15,6 +15,7 @@ mod dialect;
 mod edits;
 mod examples;
 mod fetch;
+mod flight;
 mod floors;
 mod formulas;
 mod fuzz;

@@ -132,6 +132,24 @@ impl Server {
         }
     }
 
+    /// Where it is asked by Arrow Flight SQL, which it says after it has said where by HTTP.
+    pub fn flight_port(&self) -> u16 {
+        let begun = Instant::now();
+        loop {
+            let said = self
+                .said
+                .lock()
+                .unwrap()
+                .iter()
+                .find_map(|line| Some(line.split_once("listening on grpc://")?.1.to_string()));
+            if let Some(address) = said {
+                return address.rsplit(':').next().unwrap().trim().parse().unwrap();
+            }
+            assert!(begun.elapsed() < HANGS);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     fn terminate(&self) {
         let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
@@ -356,7 +374,7 @@ async fn whoever_reads_changes_nothing_and_sees_the_lake_alone() {
 }
 
 /// The file with a new key in it, and the key.
-fn keys_with(file: &Path, name: &str, role: &str) -> (String, String) {
+pub fn keys_with(file: &Path, name: &str, role: &str) -> (String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_tallow"))
         .args(["key", "add", name, "--role", role, "--keys"])
         .arg(file)

@@ -56,6 +56,7 @@ topics! {
     "feeds": ["live"],
     "paper": [],
     "watching": ["replay"],
+    "serving": ["serve", "key"],
     "support-resistance": ["levels"],
     "lookahead": ["check"],
     "signals": [],
