@@ -58,7 +58,7 @@ with flight.connect(f"grpc://127.0.0.1:{PORT}", autocommit=True) as connection:
     (since,) = cursor.fetchone()
     cursor.execute("select count(*) from candles where symbol = 'ACN' and ts >= '2017-01-01'")
     assert cursor.fetchone() == (since,) and since > 200
-    cursor.execute("select $1 x, ? is null y", pa.record_batch({"x": ["1", "b"], "y": pa.array([None, 1])}))
+    cursor.execute("select $1 x, $2 is null y", pa.record_batch({"x": ["1", "b"], "y": pa.array([None, 1])}))
     assert cursor.fetchall() == [("1", True), ("b", False)]
     # A statement is asked for its columns, and again and again.
     assert connection.cursor().adbc_execute_schema("select close * 2 x from candles").names == ["x"]

@@ -24,7 +24,8 @@ use arrow_flight::{
     FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
 };
 use axum::Router;
-use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use futures::{Stream, TryStreamExt, stream};
 use prost::Message;
 use prost::bytes::Bytes;
@@ -130,7 +131,9 @@ fn key(value: &str) -> Option<String> {
     if kind.eq_ignore_ascii_case("bearer") {
         return Some(rest.trim().to_string());
     }
-    let decoded = base64::prelude::BASE64_STANDARD.decode(rest.trim()).ok()?;
+    // Some clients pad, and some do not.
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let decoded = GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(rest.trim()).ok()?;
     let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
     kind.eq_ignore_ascii_case("basic").then(|| password.to_string())
 }
