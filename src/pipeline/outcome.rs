@@ -43,6 +43,11 @@ impl Outcome {
         Outcome { schema, stream, warnings, skipped: Late::of(skipped), statistics: Statistics::default() }
     }
 
+    /// What has neither columns nor rows.
+    pub fn nothing() -> Outcome {
+        Outcome::empty(Statistics::default())
+    }
+
     /// What has no rows to show.
     pub(crate) fn empty(statistics: Statistics) -> Outcome {
         let (schema, warnings) = (Arc::new(Schema::empty()), Problems::default());

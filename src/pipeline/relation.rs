@@ -117,12 +117,25 @@ pub(super) async fn despite_files<T>(
         Ok((from, done))
     };
     match over(table).await {
-        Err(Error::DataFusion(error)) if may_be_a_file(&error) && !table.ends_with(READABLE) => {
-            let from = readable_part(session.lake(), session.context(), table, error).await?;
+        Err(error) => {
+            let from = readable_after(session, table, error).await?;
             let done = work(&from).await?;
             Ok((from, done))
         }
         done => done,
+    }
+}
+
+/// The bars of a table after an error, without the files that may have caused it.
+///
+/// # Errors
+/// There are none: the error itself.
+pub(super) async fn readable_after(session: &Session, table: &str, error: Error) -> Result<Relation> {
+    match error {
+        Error::DataFusion(error) if may_be_a_file(&error) && !table.ends_with(READABLE) => {
+            readable_part(session.lake(), session.context(), table, error).await
+        }
+        other => Err(other),
     }
 }
 

@@ -16,4 +16,4 @@ mod watched;
 pub use access::{Access, Caller, Key, KeyLimits, Keys, NewKey, Role};
 pub use client::LiveClient;
 pub use http::{Connections, Doors, Listening, Server, ServerOptions, Tls, listen};
-pub use queries::{Asked, Limits, Operation, Queries, QueryId, Record, Running, Summary};
+pub use queries::{Asked, Limits, Operation, Queries, QueryId, Record, Running, Summary, Work};

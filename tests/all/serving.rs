@@ -273,6 +273,41 @@ async fn a_query_has_options_in_its_address_and_in_its_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scan_finds_what_the_command_line_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.json");
+    let (reader, runner) = (keys_with(&keys, "reader", "read").1, keys_with(&keys, "runner", "run").1);
+    let server = Server::begin(&["--keys", &keys.display().to_string()]);
+    let scan = |body: Value, key: &str| {
+        let request = server.client.post(server.url("/v1/scan")).bearer_auth(key);
+        sent(request.header("content-type", "application/json").body(body.to_string()))
+    };
+    let body = serde_json::json!({"formula": "rsi(:n) < 30", "params": {"n": 14}, "symbols": ["IT", "ACN"],
+        "from": "2015-01-01", "rank": "volume", "top": 20, "format": "csv"});
+    let found = scan(body.clone(), &runner).await;
+    let args = ["--lake", "data", "--threads", "2", "scan", "rsi(:n) < 30", "--param", "n=14", "--symbols", "IT,ACN"];
+    let expected = Command::new(env!("CARGO_BIN_EXE_tallow"))
+        .args(args)
+        .args(["--from", "2015-01-01", "--rank", "volume", "--top", "20", "--format", "csv"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert_eq!((found.status, found.text()), (200, String::from_utf8_lossy(&expected.stdout).into_owned()));
+    assert_eq!(found.text().lines().count(), 21);
+    assert_eq!(scan(body, &reader).await.code(), (403, "forbidden".to_string()));
+    for (wrong, status) in [
+        (serde_json::json!({}), 400),
+        (serde_json::json!({"formula": "rsi(clsoe) < 30"}), 400),
+        (serde_json::json!({"formula": "close > 1", "limit": 3}), 400),
+        (serde_json::json!({"formula": "close > 1", "timeframe": "/etc/passwd"}), 403),
+        (serde_json::json!({"formula": "lead(close, 1) > close"}), 422),
+    ] {
+        let answer = scan(wrong.clone(), &runner).await;
+        assert_eq!(answer.status, status, "{wrong}: {}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_said_with_its_code_place_and_hint() {
     let server = Server::begin(&["--query-memory", "24m"]);
     let wrong = sent(server.sql("select symbol,\n  clse from candles")).await;
@@ -403,6 +438,7 @@ async fn who_has_no_key_is_refused_on_every_route() {
         ("GET", "/v1/queries", 200),
         ("GET", "/v1/queries/rsi_oversold", 200),
         ("POST", "/v1/queries/rsi_oversold", 200),
+        ("POST", "/v1/scan", 403),
         ("GET", "/v1/running", 200),
         ("GET", "/v1/running/x", 404),
         ("DELETE", "/v1/running/x", 404),

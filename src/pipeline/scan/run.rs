@@ -6,7 +6,7 @@ use super::patience::Patience;
 use crate::Session;
 use crate::control::{AbortOnDrop, Control, Progress};
 use crate::outcome::{Late, Outcome, Statistics};
-use crate::relation::{Relation, despite_files};
+use crate::relation::{Relation, readable_after, relation};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::ExecutionPlan;
@@ -61,8 +61,18 @@ impl Scan {
             cancelled: control.cancel.clone(),
             control: Control { cancel: ends, ..control.clone() },
         };
-        let start = async |from: &Relation| self.first_batch(session, &course, from).await;
-        let (_, Begun { pass, schema, batches, warnings }) = despite_files(session, &self.table, start).await?;
+        let begun = async {
+            let from = relation(session, &self.table).await?;
+            self.first_batch(session, &course, &from).await
+        };
+        let begun = match begun.await {
+            Err(error) => {
+                let from = readable_after(session, &self.table, error).await?;
+                self.first_batch(session, &course, &from).await?
+            }
+            Ok(begun) => begun,
+        };
+        let Begun { pass, schema, batches, warnings } = begun;
         let pass = Arc::new(pass);
         let statistics = Statistics::new(Arc::clone(&pass.plan), read_before);
         let (skipped, counts) = (Arc::clone(&pass), Arc::clone(&pass));

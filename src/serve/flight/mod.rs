@@ -6,7 +6,7 @@ mod rows;
 mod statements;
 
 use crate::access::{Access, Caller};
-use crate::queries::{Asked, Queries, QueryId};
+use crate::queries::{Asked, Queries, QueryId, Work};
 use arrow::datatypes::Schema;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -99,10 +99,11 @@ impl Door {
         let id = id.filter(|id| !self.queries.is_running(id)).unwrap_or_else(|| self.queries.new_id());
         let mut asked = vec![];
         for (at, params) in params.into_iter().enumerate() {
-            let mut query = Query { text: text.clone(), params, ..Query::default() };
-            query.options.request.memory = caller.memory;
+            let work = Work::Query(Query { text: text.clone(), params, ..Query::default() });
+            let request = tallow_pipeline::Request { memory: caller.memory, ..Default::default() };
             let id = if at == 0 { id.clone() } else { self.queries.new_id() };
-            asked.push(Asked { id, door: "flight", who: caller.name.clone(), most: caller.queries, query });
+            let (who, most) = (caller.name.clone(), caller.queries);
+            asked.push(Asked { id, door: "flight", who, most, request, timeout: None, work });
         }
         let rows = rows::of(&self.queries, asked).await.map_err(status)?;
         Ok(Response::new(Box::pin(rows)))

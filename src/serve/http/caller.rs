@@ -42,6 +42,8 @@ pub(super) struct With<const ROLE: u8>(pub Arc<Caller>);
 
 /// Who may read.
 pub(super) type Reads = With<{ Role::Read as u8 }>;
+/// Who may begin what takes long.
+pub(super) type Runs = With<{ Role::Run as u8 }>;
 /// Who may hand candles in.
 pub(super) type Writes = With<{ Role::Write as u8 }>;
 

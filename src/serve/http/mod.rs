@@ -9,6 +9,7 @@ mod guard;
 mod live;
 mod named;
 mod running;
+mod scan;
 mod server;
 mod sql;
 mod timed;

@@ -5,6 +5,7 @@ use super::caller::{Reads, With};
 use super::failed::Failed;
 use super::server::Served;
 use super::sql::run;
+use crate::queries::Work;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
@@ -33,7 +34,7 @@ pub(super) async fn get(
 ) -> Result<Response, Failed> {
     let ask = Ask::default().with_address(address.as_deref())?;
     let query = of(&served, &name, &ask)?;
-    run(&served, &caller, &headers, &ask, query).await
+    run(&served, &caller, &headers, &ask, Work::Query(query)).await
 }
 
 pub(super) async fn post(
@@ -51,7 +52,7 @@ pub(super) async fn post(
     };
     let ask = ask.with_address(address.as_deref())?;
     let query = of(&served, &name, &ask)?;
-    run(&served, &caller, &headers, &ask, query).await
+    run(&served, &caller, &headers, &ask, Work::Query(query)).await
 }
 
 fn of(served: &Served, name: &str, ask: &Ask) -> Result<Query, Failed> {

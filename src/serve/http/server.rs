@@ -6,7 +6,7 @@ use super::failed::Failed;
 use super::guard::same_site;
 use super::timed::timed;
 use super::tls::Tls;
-use super::{named, running, sql, watching};
+use super::{named, running, scan, sql, watching};
 use crate::access::Access;
 use crate::lag::Lag;
 use crate::queries::{Limits, Queries};
@@ -96,6 +96,7 @@ impl Server {
             .route("/v1/sql", get(sql::get).post(sql::post))
             .route("/v1/queries", get(named::list))
             .route("/v1/queries/{name}", get(named::get).post(named::post))
+            .route("/v1/scan", post(scan::post))
             .route("/v1/running", get(running::list))
             .route("/v1/running/{id}", get(running::get).delete(running::stop))
             .route("/v1/performance", get(watching::performance))

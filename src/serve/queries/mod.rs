@@ -8,10 +8,11 @@ mod ids;
 mod records;
 mod sessions;
 mod tables;
+mod work;
 
 use admission::{Admission, Permit};
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use ids::Ids;
@@ -31,11 +32,13 @@ use std::time::{Duration, Instant};
 use tallow_common::redact::redacted;
 use tallow_common::{Code, Error, Result};
 use tallow_engine::dialect::Problems;
-use tallow_pipeline::Session;
 use tallow_pipeline::control::Control;
 use tallow_pipeline::outcome::{Outcome, Statistics};
-use tallow_pipeline::query::{Described, Executed, Query};
+use tallow_pipeline::query::{Described, Query};
+use tallow_pipeline::{Request, Session};
 use tokio_util::sync::CancellationToken;
+use work::Begun;
+pub use work::Work;
 
 /// What queries may take.
 #[derive(Debug, Clone)]
@@ -60,8 +63,12 @@ pub struct Asked {
     pub who: String,
     /// How many queries of theirs may run at the same time.
     pub most: Option<usize>,
+    /// What it sees of the lake, and how much memory it may take.
+    pub request: Request,
+    /// How long it may take; `None`: as long as the server lets any.
+    pub timeout: Option<Duration>,
     /// What is asked.
-    pub query: Query,
+    pub work: Work,
 }
 
 /// All queries of a server.
@@ -206,10 +213,10 @@ impl Queries {
     /// # Errors
     /// What is wrong with it, too many run and wait, it was stopped, or it failed before its first rows.
     pub async fn begin(self: &Arc<Self>, asked: Asked) -> Result<Running> {
-        let Asked { id, door, who, most, mut query } = asked;
+        let Asked { id, door, who, most, request, timeout, work } = asked;
         // One timer for all: one for each would wake another thread several times a query.
-        let timeout = query.options.timeout.take().map_or(self.limits.timeout, |asked| asked.min(self.limits.timeout));
-        let entry = self.enter((id, door, who), most, &query, timeout)?;
+        let timeout = timeout.map_or(self.limits.timeout, |asked| asked.min(self.limits.timeout));
+        let entry = self.enter((id, door, who), most, &work, timeout)?;
         let mut guard = Guard {
             queries: Arc::clone(self),
             entry: Arc::clone(&entry),
@@ -221,10 +228,7 @@ impl Queries {
         };
         let clock = self.session.engine().clock()?;
         let control = Control { cancel: entry.cancel.clone(), ..Control::default() };
-        query.options.reads_only = true;
-        // Its type is too deep for the compiler to look through.
-        let first: Pin<Box<dyn Future<Output = Result<First>> + Send + '_>> =
-            Box::pin(self.first_rows(query, &entry, &control));
+        let first = self.first_rows(work, &request, &entry, &control);
         let begun = control.limit(&clock, first).await.map_err(|error| entry.reason(error));
         let First { permit, session, mut outcome, first } = begun.inspect_err(|error| guard.failed(error))?;
         (guard.permit, guard.session) = (Some(permit), Some(session));
@@ -234,29 +238,13 @@ impl Queries {
         Ok(Running { schema: outcome.schema, warnings: outcome.warnings, rows, control, guard })
     }
 
-    async fn first_rows(&self, mut query: Query, entry: &Entry, control: &Control) -> Result<First> {
+    async fn first_rows(&self, work: Work, request: &Request, entry: &Entry, control: &Control) -> Result<First> {
         let permit = self.admission.permit().await?;
         entry.waited.store(entry.passed(), Ordering::Relaxed);
-        let mut session = self.sessions.of(&std::mem::take(&mut query.options.request))?;
-        let mut statements = query.begin(session.get()).await?;
-        session.is_kept &= statements.leaves_session();
-        if statements.results() > 1 {
-            return Err(Error::invalid("the text has several results: one is given here, ask for each by itself"));
-        }
-        let warnings = std::mem::take(&mut statements.warnings);
-        let mut found = None;
-        while let Some(executed) = statements.next(session.get(), control).await? {
-            match executed {
-                Executed::Rows(outcome) => found = Some(outcome),
-                Executed::Done(_) => {}
-            }
-        }
-        let mut outcome =
-            found.unwrap_or_else(|| Outcome::of_rows(RecordBatch::new_empty(Schema::empty().into()), vec![]));
-        outcome.warnings = warnings;
+        let mut session = self.sessions.of(request)?;
+        let Begun { mut outcome, leaves_session } = work.begin(session.get(), control).await?;
+        session.is_kept &= leaves_session;
         entry.planned.store(entry.passed(), Ordering::Relaxed);
-        // A result without rows is asked for more of them.
-        outcome.stream = outcome.stream.fuse().boxed();
         let first = outcome.stream.next().await.transpose()?;
         Ok(First { permit, session, outcome, first: first.map(Ok) })
     }
@@ -265,7 +253,7 @@ impl Queries {
         &self,
         (id, door, who): (QueryId, &'static str, String),
         most: Option<usize>,
-        query: &Query,
+        work: &Work,
         timeout: Duration,
     ) -> Result<Arc<Entry>> {
         let mut running = self.entries();
@@ -283,7 +271,7 @@ impl Queries {
             id: id.clone(),
             door,
             who,
-            text: redacted(&query.text).into_owned(),
+            text: redacted(&work.text()).into_owned(),
             begun,
             deadline: begun.checked_add(timeout).unwrap_or(begun),
             is_late: AtomicBool::new(false),
@@ -441,6 +429,12 @@ impl Stream for Running {
                 self.guard.entry.rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
             }
             Some(Err(error)) => self.guard.failed(error),
+            // A scan that is stopped ends with what it has found by then.
+            None if self.guard.error.is_none() && self.guard.entry.cancel.is_cancelled() => {
+                let stopped = self.guard.entry.reason(Error::Cancelled);
+                self.guard.failed(&stopped);
+                return Poll::Ready(Some(Err(stopped)));
+            }
             None => self.guard.is_whole = self.guard.error.is_none(),
         }
         Poll::Ready(next)
