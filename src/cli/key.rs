@@ -76,7 +76,7 @@ impl Run for KeyCommand {
                 let limits = KeyLimits { requests, queries, memory: query_memory };
                 let path = file.path(cx);
                 let key = Keys::add(&path, NewKey { name, role, until, limits })?;
-                note(format_args!("{} keeps what the key is told by, and not the key:", path.display()));
+                note(format_args!("{} has a hash of the key; the key itself is shown once:", path.display()));
                 out!("{key}");
             }
             KeyCommand::List(file) => {

@@ -64,7 +64,7 @@ impl Run for ServeArgs {
             (None, None) => None,
             _ => {
                 let said =
-                    "connections are encrypted with a certificate and its key: give both `tls-cert` and `tls-key`";
+                    "connections are encrypted with a certificate and its key: give both --tls-cert and --tls-key";
                 return Err(Error::invalid(said).into());
             }
         };
@@ -137,6 +137,6 @@ impl ServeArgs {
             _ => "whoever is between them reads keys and results",
         };
         Err(Error::invalid(format!("{address} is reached from other machines, and {missing}"))
-            .with_hint("give the options `keys`, `tls-cert` and `tls-key`, or `insecure` if something else sees to it"))
+            .with_hint("give --keys, --tls-cert and --tls-key, or --insecure if something else sees to it"))
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Connections {
     /// So many at the same time; others wait to be accepted.
     pub most: usize,
-    /// How long one may take to say what it asks.
+    /// How long one may take to say what it asks, and to ask again.
     pub asks_within: Duration,
     /// How long requests that have begun may go on once the server is to end.
     pub drain: Duration,
@@ -28,7 +28,7 @@ pub struct Connections {
 
 impl Default for Connections {
     fn default() -> Self {
-        Connections { most: 16_384, asks_within: Duration::from_secs(10), drain: Duration::from_secs(30) }
+        Connections { most: 16_384, asks_within: Duration::from_secs(30), drain: Duration::from_secs(30) }
     }
 }
 

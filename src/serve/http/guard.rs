@@ -3,17 +3,19 @@
 //! A page of another site can make a browser send requests to this machine. Such a request names the page as its origin, or, where a
 //! name of the page was pointed at this machine, another host.
 
+use super::failed::Failed;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, SocketAddr};
+use tallow_common::{Code, Error};
 
 /// Lets a request through if it is meant for this server.
 pub(crate) async fn same_site(State(address): State<SocketAddr>, request: Request, next: Next) -> Response {
     match refused(address, request.headers()) {
-        Some(reason) => (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response(),
+        Some(reason) => Failed::from(Error::known(Code::Forbidden, reason)).into_response(),
         None => next.run(request).await,
     }
 }

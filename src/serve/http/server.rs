@@ -22,6 +22,7 @@ use tallow_pipeline::Session;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 /// A body is not longer.
 const LONGEST: usize = 16 << 20;
@@ -111,6 +112,7 @@ impl Server {
             .layer(from_fn_with_state(self.served.clone(), timed))
             .layer(from_fn_with_state(Arc::clone(&self.access), known))
             .layer(DefaultBodyLimit::max(LONGEST))
+            .layer(RequestBodyTimeoutLayer::new(self.connections.asks_within))
             .layer(from_fn_with_state(listening.address(), same_site))
             .with_state(self.served.clone())
     }
