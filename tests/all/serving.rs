@@ -403,7 +403,12 @@ async fn whoever_reads_changes_nothing_and_sees_the_lake_alone() {
         sent(server.sql(&format!("set datafusion.execution.time_zone = 'Asia/Tokyo'; {shown}")).bearer_auth(&reader))
             .await;
     assert_eq!((set.status, set.text().trim()), (200, r#"{"value":"Asia/Tokyo"}"#));
-    assert!(!sent(server.sql(shown).bearer_auth(&reader)).await.text().contains("Tokyo"));
+    // ... also if something after it fails.
+    let failed = "set datafusion.execution.time_zone = 'Asia/Tokyo'; select cast('x' || value as int) from generate_series(1, 2)";
+    assert_eq!(sent(server.sql(failed).bearer_auth(&reader)).await.status, 400);
+    for _ in 0..10 {
+        assert!(!sent(server.sql(shown).bearer_auth(&reader)).await.text().contains("Tokyo"));
+    }
     let whole = sent(server.sql("select count(*) c from candles_1d").bearer_auth(&reader)).await;
     assert_eq!(whole.status, 200);
 }

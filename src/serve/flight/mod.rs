@@ -109,18 +109,18 @@ impl Door {
         Ok(Response::new(Box::pin(rows)))
     }
 
-    fn stop(&self, id: &[u8]) -> CancelStatus {
+    fn stop(&self, id: &[u8], caller: &Caller) -> CancelStatus {
         let id = std::str::from_utf8(id).unwrap_or_default();
-        match self.queries.stop(id) {
+        match self.queries.stop(id, caller) {
             Ok(()) => CancelStatus::Cancelled,
             Err(_) => CancelStatus::NotCancellable,
         }
     }
 
     /// Stops the query that an encoded info is of.
-    fn stop_of_info(&self, info: &[u8]) -> Result<CancelStatus, Status> {
+    fn stop_of_info(&self, info: &[u8], caller: &Caller) -> Result<CancelStatus, Status> {
         let info = FlightInfo::decode(info).map_err(wrong)?;
-        Ok(self.stop(&info.app_metadata))
+        Ok(self.stop(&info.app_metadata, caller))
     }
 }
 
@@ -362,9 +362,9 @@ impl FlightSqlService for Door {
         command: ActionCancelQueryRequest,
         request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
-        self.caller(&request)?;
+        let caller = self.caller(&request)?;
         // The numbers of its results are those of the newer action, but for the first two.
-        let result = match self.stop_of_info(&command.info)? {
+        let result = match self.stop_of_info(&command.info, &caller)? {
             CancelStatus::Cancelled => 1,
             _ => 3,
         };
@@ -375,13 +375,13 @@ impl FlightSqlService for Door {
         &self,
         request: Request<Action>,
     ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
-        self.caller(&request)?;
+        let caller = self.caller(&request)?;
         let action = request.into_inner();
         let body = match action.r#type.as_str() {
             "CancelFlightInfo" => {
                 let asked = CancelFlightInfoRequest::decode(action.body).map_err(wrong)?;
                 let info = asked.info.ok_or_else(|| wrong("no info is given of what is to be stopped"))?;
-                CancelFlightInfoResult::new(self.stop(&info.app_metadata)).encode_to_vec()
+                CancelFlightInfoResult::new(self.stop(&info.app_metadata, &caller)).encode_to_vec()
             }
             // There is nothing to be set or closed: who has a key has no session beside it.
             "GetSessionOptions" | "CloseSession" => vec![],

@@ -15,6 +15,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tallow_common::{Error, Result};
 use tallow_pipeline::Session;
 use tallow_pipeline::encoding::{Encoder, Encoding};
@@ -22,6 +23,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// What is encoded is waited for up to so many bytes, before the headers are sent.
 const FIRST: usize = 64 << 10;
+/// How long the error at the end of lines has to reach the client, before the connection breaks.
+const LINGER: Duration = Duration::from_secs(1);
 /// Pieces that wait to be sent.
 const PIECES: usize = 2;
 
@@ -147,8 +150,10 @@ fn frames(
             let mut from = match rest {
                 Rest::Pieces(from) => from,
                 Rest::Broken(error) => {
-                    // What was said before is sent first: a body that fails takes what is not sent with it.
-                    tokio::task::yield_now().await;
+                    // A body that fails takes with it what is not sent yet, and nothing tells when it is.
+                    if encoding == Encoding::Ndjson {
+                        tokio::time::sleep(LINGER).await;
+                    }
                     return Some((Err(std::io::Error::other(error.to_string())), Rest::Nothing));
                 }
                 Rest::Whole(record) => {

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use tallow_common::{Code, Error};
+use tallow_common::Error;
 
 pub(super) async fn list(State(served): State<Served>, _: Reads) -> Response {
     Json(served.queries.running()).into_response()
@@ -25,13 +25,6 @@ pub(super) async fn stop(
     With(caller): Reads,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Failed> {
-    let found = served.queries.running().into_iter().find(|record| record.id == id);
-    if let Some(record) = found
-        && record.who != caller.name
-        && caller.may(crate::access::Role::Write).is_err()
-    {
-        return Err(Error::known(Code::Forbidden, format!("the query `{id}` is one of `{}`", record.who)).into());
-    }
-    served.queries.stop(&id)?;
+    served.queries.stop(&id, &caller)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,6 +10,7 @@ mod sessions;
 mod tables;
 mod work;
 
+use crate::access::{Caller, Role};
 use admission::{Admission, Permit};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -198,14 +199,19 @@ impl Queries {
         self.entries().contains_key(id)
     }
 
-    /// Stops one.
+    /// Stops one: of the caller's own, or with the role write any.
     ///
     /// # Errors
-    /// There is none of that name.
-    pub fn stop(&self, id: &str) -> Result<()> {
+    /// There is none of that name, or it is another's.
+    pub fn stop(&self, id: &str, caller: &Caller) -> Result<()> {
         let entry = self.entries().get(id).cloned();
-        let missing = || Error::not_found(format!("no query `{id}` is running"));
-        entry.ok_or_else(missing).map(|entry| entry.cancel.cancel())
+        let missing = || Error::not_found(format!("no query `{}` is running", tallow_common::short(id)));
+        let entry = entry.ok_or_else(missing)?;
+        if entry.who != caller.name && caller.may(Role::Write).is_err() {
+            return Err(Error::known(Code::Forbidden, format!("the query `{id}` is one of `{}`", entry.who)));
+        }
+        entry.cancel.cancel();
+        Ok(())
     }
 
     /// Runs a query up to its first rows.
@@ -242,8 +248,10 @@ impl Queries {
         let permit = self.admission.permit().await?;
         entry.waited.store(entry.passed(), Ordering::Relaxed);
         let mut session = self.sessions.of(request)?;
+        // What failed may have set something before.
+        let is_kept = std::mem::take(&mut session.is_kept);
         let Begun { mut outcome, leaves_session } = work.begin(session.get(), control).await?;
-        session.is_kept &= leaves_session;
+        session.is_kept = is_kept && leaves_session;
         entry.planned.store(entry.passed(), Ordering::Relaxed);
         let first = outcome.stream.next().await.transpose()?;
         Ok(First { permit, session, outcome, first: first.map(Ok) })
