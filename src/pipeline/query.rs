@@ -109,31 +109,21 @@ impl Query {
     }
 }
 
-/// What is known of a query that is not run.
-#[derive(Debug, Clone)]
-pub struct Described {
-    /// The columns of its result.
-    pub schema: SchemaRef,
-    /// Whether it may be run as a query that reads only.
-    pub reads_only: bool,
-}
-
 impl Query {
-    /// What its result is like.
+    /// The columns of its result, without running it.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub async fn describe(&self, session: &Session) -> Result<Described> {
-        let mut described = Described { schema: Arc::new(Schema::empty()), reads_only: true };
+    pub async fn schema(&self, session: &Session) -> Result<SchemaRef> {
+        let mut schema = Arc::new(Schema::empty());
         for statement in self.parse(session).await?.statements {
             let silent = is_silent(&statement);
             let plan = session.engine().logical(statement).await?;
-            described.reads_only &= policy::reads_only(&plan).is_ok();
             if !silent {
-                described.schema = Arc::clone(plan.schema().inner());
+                schema = Arc::clone(plan.schema().inner());
             }
         }
-        Ok(described)
+        Ok(schema)
     }
 }
 

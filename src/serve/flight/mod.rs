@@ -173,10 +173,10 @@ impl FlightSqlService for Door {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         self.caller(&request)?;
-        let described = self.queries.describe(&Query::of(command.query.clone())).await.map_err(status)?;
+        let schema = self.queries.schema(&Query::of(command.query.clone())).await.map_err(status)?;
         let id = self.queries.new_id();
         let ticket = TicketStatementQuery { statement_handle: format!("{id}\n{}", command.query).into_bytes().into() };
-        Door::info(request.into_inner(), &portable(&described.schema), ticket.as_any().encode_to_vec(), Some(&id))
+        Door::info(request.into_inner(), &portable(&schema), ticket.as_any().encode_to_vec(), Some(&id))
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Rows {

@@ -37,9 +37,9 @@ impl Statement {
         let parameters: Vec<String> = parameters(&text)?.into_iter().map(|parameter| parameter.name).collect();
         // What the columns are is mostly the same for all values.
         let nulls = parameters.iter().map(|name| (name.as_str(), ParamValue::typed("null"))).collect();
-        let described = queries.describe(&Query { text: text.clone(), params: nulls, ..Query::default() }).await;
+        let described = queries.schema(&Query { text: text.clone(), params: nulls, ..Query::default() }).await;
         let schema = match described {
-            Ok(described) => portable(&described.schema),
+            Ok(schema) => portable(&schema),
             Err(error) if parameters.is_empty() => return Err(error),
             Err(_) => Arc::new(Schema::empty()),
         };
@@ -90,7 +90,8 @@ impl Statements {
         let described = match params.first() {
             Some(params) => {
                 let query = Query { text, params: params.clone(), ..Query::default() };
-                Some(portable(&queries.describe(&query).await?.schema))
+                let schema = queries.schema(&query).await?;
+                Some(portable(&schema))
             }
             None => None,
         };

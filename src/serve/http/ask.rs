@@ -178,7 +178,7 @@ impl Ask {
                 memory: self.memory.as_deref().map(parse_bytes).transpose()?,
             },
             timeout: timeout.transpose()?,
-            reads_only: true,
+            ..QueryOptions::default()
         })
     }
 

@@ -86,11 +86,6 @@ impl Server {
         Ok(Server { served, access: Arc::new(access), tls, connections })
     }
 
-    /// Its queries, for other doors.
-    pub fn queries(&self) -> &Arc<Queries> {
-        &self.served.queries
-    }
-
     fn routes(&self, listening: &Listening) -> Router {
         let missing = || async { Failed::from(Error::not_found("there is nothing at this address")) };
         Router::new()

@@ -35,7 +35,7 @@ use tallow_common::{Code, Error, Result};
 use tallow_engine::dialect::Problems;
 use tallow_pipeline::control::Control;
 use tallow_pipeline::outcome::{Outcome, Statistics};
-use tallow_pipeline::query::{Described, Query};
+use tallow_pipeline::query::Query;
 use tallow_pipeline::{Request, Session};
 use tokio_util::sync::CancellationToken;
 use work::Begun;
@@ -152,16 +152,17 @@ impl Queries {
         &self.session
     }
 
-    /// What the result of a query is like.
+    /// The columns of the result of a query, which is planned when it is its turn.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub async fn describe(&self, query: &Query) -> Result<Described> {
+    /// What is wrong with it, or too many run and wait.
+    pub async fn schema(&self, query: &Query) -> Result<SchemaRef> {
+        let _turn = self.admission.permit().await?;
         let session = self.sessions.of(&query.options.request)?;
         // Its type is too deep for the compiler to look through.
-        let described: Pin<Box<dyn Future<Output = Result<Described>> + Send + '_>> =
-            Box::pin(query.describe(session.get()));
-        described.await
+        let schema: Pin<Box<dyn Future<Output = Result<SchemaRef>> + Send + '_>> =
+            Box::pin(query.schema(session.get()));
+        schema.await
     }
 
     /// Those that ended, the last ones.
